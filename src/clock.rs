@@ -1,0 +1,250 @@
+//! The only source of time and of chance.
+//!
+//! Everything that asks for the time, sleeps or draws a random number does it through a [`Clock`], so that tests of
+//! in-memory parts move time by hand and whole-system tests run it faster.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::model::Timestamp;
+
+/// A clock; clones tell the same time.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    chance: Mutex<StdRng>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// The machine's time, `speed` times as fast since `started`.
+    Running { origin: Timestamp, started: tokio::time::Instant, speed: f64 },
+    /// Stands still until a test moves it.
+    Manual(Mutex<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    origin: Timestamp,
+    elapsed: Duration,
+    next_id: u64,
+    sleepers: BTreeMap<(Duration, u64), Waker>,
+}
+
+/// Waiting took longer than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("timed out")]
+pub struct TimedOut;
+
+impl Clock {
+    /// The machine's own time.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::scaled(1.0)
+    }
+
+    /// A time-lapse: starts now and runs `speed` times as fast.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for time and chance")]
+    pub fn scaled(speed: f64) -> Self {
+        let origin = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
+        Self::running(origin, speed, StdRng::from_os_rng())
+    }
+
+    /// A time-lapse that starts at `origin`, with chance from a seed.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for time")]
+    fn running(origin: Timestamp, speed: f64, chance: StdRng) -> Self {
+        let kind = Kind::Running { origin, started: tokio::time::Instant::now(), speed };
+        Self(Arc::new(Inner { kind, chance: Mutex::new(chance) }))
+    }
+
+    /// A clock that stands at `origin` until [`Clock::advance`] moves it, with chance from a fixed seed.
+    #[must_use]
+    pub fn manual(origin: Timestamp) -> Self {
+        let manual = Manual { origin, elapsed: Duration::ZERO, next_id: 0, sleepers: BTreeMap::new() };
+        Self(Arc::new(Inner { kind: Kind::Manual(Mutex::new(manual)), chance: Mutex::new(StdRng::seed_from_u64(1)) }))
+    }
+
+    /// The wall-clock time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0.kind {
+            Kind::Running { origin, .. } => *origin + self.elapsed(),
+            Kind::Manual(manual) => {
+                let manual = manual.lock();
+                manual.origin + manual.elapsed
+            }
+        }
+    }
+
+    /// Time since this clock was made; never goes back.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        match &self.0.kind {
+            Kind::Running { started, speed, .. } => started.elapsed().mul_f64(*speed),
+            Kind::Manual(manual) => manual.lock().elapsed,
+        }
+    }
+
+    /// Waits for `duration` of this clock's time.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.0.kind {
+            Kind::Running { speed, .. } => {
+                #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps")]
+                tokio::time::sleep(duration.div_f64(*speed)).await;
+            }
+            Kind::Manual(manual) => {
+                let until = manual.lock().elapsed.saturating_add(duration);
+                Sleeper { clock: self, until, id: None }.await;
+            }
+        }
+    }
+
+    /// Waits until this clock shows `at`; returns at once if it does already.
+    pub async fn sleep_until(&self, at: Timestamp) {
+        self.sleep(at.since(self.now())).await;
+    }
+
+    /// Gives `future` at most `limit` of this clock's time.
+    ///
+    /// # Errors
+    /// [`TimedOut`] when the time is over first; the future is dropped.
+    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, TimedOut> {
+        tokio::select! {
+            biased;
+            output = future => Ok(output),
+            () = self.sleep(limit) => Err(TimedOut),
+        }
+    }
+
+    /// A random duration in `[Duration::ZERO, below]`, for jitter.
+    #[must_use]
+    pub fn jitter(&self, below: Duration) -> Duration {
+        below.mul_f64(self.0.chance.lock().random_range(0.0..=1.0))
+    }
+
+    /// A random number, for ids that must differ between processes.
+    #[must_use]
+    pub fn random_u64(&self) -> u64 {
+        self.0.chance.lock().random()
+    }
+
+    /// Moves a manual clock forward, waking each sleeper at its own time and letting all tasks of a current-thread
+    /// runtime run in between. Does nothing on a running clock.
+    pub async fn advance(&self, by: Duration) {
+        let Kind::Manual(manual) = &self.0.kind else { return };
+        settle().await;
+        let target = manual.lock().elapsed + by;
+        loop {
+            let due = {
+                let mut manual = manual.lock();
+                match manual.sleepers.first_key_value() {
+                    Some((&(until, _), _)) if until <= target => {
+                        manual.elapsed = manual.elapsed.max(until);
+                        manual.sleepers.pop_first().map(|(_, waker)| waker)
+                    }
+                    _ => {
+                        manual.elapsed = target;
+                        None
+                    }
+                }
+            };
+            match due {
+                Some(waker) => waker.wake(),
+                None => break,
+            }
+            settle().await;
+        }
+    }
+}
+
+/// Lets every ready task of a current-thread runtime run.
+async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Sleeper<'a> {
+    clock: &'a Clock,
+    until: Duration,
+    id: Option<u64>,
+}
+
+impl Future for Sleeper<'_> {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Kind::Manual(manual) = &self.clock.0.kind else { return Poll::Ready(()) };
+        let mut manual = manual.lock();
+        if manual.elapsed >= self.until {
+            return Poll::Ready(());
+        }
+        let id = self.id.unwrap_or_else(|| {
+            manual.next_id += 1;
+            manual.next_id
+        });
+        manual.sleepers.insert((self.until, id), context.waker().clone());
+        drop(manual);
+        self.id = Some(id);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        if let (Some(id), Kind::Manual(manual)) = (self.id, &self.clock.0.kind) {
+            manual.lock().sleepers.remove(&(self.until, id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_sleepers_in_their_order() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        for secs in [3, 1, 2] {
+            let (clock, order) = (clock.clone(), Arc::clone(&order));
+            tokio::spawn(async move {
+                clock.sleep(Duration::from_secs(secs)).await;
+                order.lock().push((secs, clock.now().millis()));
+            });
+        }
+        clock.advance(Duration::from_millis(2_500)).await;
+        assert_eq!(*order.lock(), [(1, 1_000), (2, 2_000)]);
+        assert_eq!(clock.now().millis(), 2_500);
+        clock.advance(Duration::from_millis(500)).await;
+        assert_eq!(order.lock().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_timeout_ends_what_hangs() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let hanging = clock.timeout(Duration::from_secs(1), std::future::pending::<()>());
+        let (result, ()) = tokio::join!(hanging, clock.advance(Duration::from_secs(1)));
+        assert_eq!(result, Err(TimedOut));
+    }
+
+    #[tokio::test]
+    async fn a_scaled_clock_runs_faster() {
+        let clock = Clock::scaled(10_000.0);
+        let before = clock.now();
+        clock.sleep(Duration::from_secs(20)).await;
+        assert!(clock.now().since(before) >= Duration::from_secs(20));
+    }
+}

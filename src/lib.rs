@@ -1,0 +1,8 @@
+//! **candlewick**: a self-hosted crypto market-data service.
+//!
+//! It collects tickers, trades and candles from exchanges in their own protocols, keeps closed
+//! candles together with a ledger of what is known, and serves them over REST and WebSocket.
+//! `ARCHITECTURE.md` walks through the house; this page is its list of rooms.
+
+pub mod clock;
+pub mod model;

@@ -1,0 +1,28 @@
+//! The vocabulary of market data. Everything else speaks in these words.
+
+mod candle;
+mod coverage;
+mod event;
+mod exchange;
+mod instrument;
+mod interval;
+mod number;
+mod symbol;
+mod ticker;
+mod time;
+mod topic;
+mod trade;
+pub mod wire;
+
+pub use candle::{Candle, CandleError, aggregate};
+pub use coverage::{Coverage, CoveredRange, Knowledge};
+pub use event::{CandleUpdate, Gap, GapReason, MarketEvent};
+pub use exchange::{ExchangeId, UnknownExchange};
+pub use instrument::Instrument;
+pub use interval::{Interval, UnknownInterval};
+pub use number::{BadNumber, Number, parse_decimal};
+pub use symbol::{BadSymbol, Symbol};
+pub use ticker::{Source, Ticker, TickerPatch};
+pub use time::{BadTime, TimeRange, Timestamp};
+pub use topic::{BadTopic, Channel, Series, Topic};
+pub use trade::{Side, Trade};

@@ -1,0 +1,171 @@
+//! Points and ranges of time, in Unix milliseconds.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// A point in time: milliseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// The text is neither Unix milliseconds nor an RFC 3339 time between the years 1970 and 9999.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a time is written as Unix milliseconds (1763672400000) or in RFC 3339 (2025-11-20T21:00:00Z)")]
+pub struct BadTime;
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// From whole seconds, as Kraken and Coinbase write them. Saturates at the ends of `i64`.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was; zero if it lies in the future.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Reads Unix milliseconds or RFC 3339.
+    ///
+    /// # Errors
+    /// [`BadTime`] for any other text, and for times before 1970 or after 9999.
+    pub fn parse(text: &str) -> Result<Self, BadTime> {
+        let at = match text.parse::<i64>() {
+            Ok(millis) => Self(millis),
+            Err(_) => Self::parse_rfc3339(text)?,
+        };
+        if (Self::EPOCH..=Self::MAX).contains(&at) { Ok(at) } else { Err(BadTime) }
+    }
+
+    /// Reads RFC 3339 with any number of fractional digits; what lies below a millisecond is cut.
+    ///
+    /// # Errors
+    /// [`BadTime`] for any other text.
+    pub fn parse_rfc3339(text: &str) -> Result<Self, BadTime> {
+        DateTime::parse_from_rfc3339(text).map(|at| Self(at.timestamp_millis())).map_err(|_| BadTime)
+    }
+
+    /// As calendar time; the epoch for what chrono cannot express.
+    #[must_use]
+    pub(crate) fn utc(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// RFC 3339 with milliseconds, for people.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.utc().to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+/// A half-open range of time, `[start, end)`. May be empty, never reversed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimeRange {
+    start: Timestamp,
+    end: Timestamp,
+}
+
+impl TimeRange {
+    /// A range; an `end` before `start` gives the empty range at `start`.
+    #[must_use]
+    pub fn new(start: Timestamp, end: Timestamp) -> Self {
+        Self { start, end: end.max(start) }
+    }
+
+    #[must_use]
+    pub const fn start(self) -> Timestamp {
+        self.start
+    }
+
+    /// The first moment after the range.
+    #[must_use]
+    pub const fn end(self) -> Timestamp {
+        self.end
+    }
+
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        self.end.since(self.start)
+    }
+
+    #[must_use]
+    pub fn contains(self, at: Timestamp) -> bool {
+        self.start <= at && at < self.end
+    }
+
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    /// What both ranges hold; empty where they do not meet.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Self {
+        Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_ways_of_writing_a_time() {
+        let at = Timestamp::from_millis(1_763_672_400_123);
+        assert_eq!(Timestamp::parse("1763672400123"), Ok(at));
+        assert_eq!(Timestamp::parse("2025-11-20T21:00:00.123Z"), Ok(at));
+        assert_eq!(Timestamp::parse("2025-11-20T22:00:00.123456789+01:00"), Ok(at));
+        assert_eq!(at.to_string(), "2025-11-20T21:00:00.123Z");
+    }
+
+    #[test]
+    fn refuses_what_is_no_time() {
+        for text in ["", "now", "2025-11-20", "-1", "0001-01-01T00:00:00Z", "99999999999999999999", "1e3"] {
+            assert_eq!(Timestamp::parse(text), Err(BadTime), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reversed_range_is_empty() {
+        let range = TimeRange::new(Timestamp::from_millis(5), Timestamp::from_millis(2));
+        assert!(range.is_empty() && !range.contains(Timestamp::from_millis(5)));
+    }
+}

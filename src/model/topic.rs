@@ -1,0 +1,134 @@
+//! What can be subscribed to, and what can be asked for: series and topics.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{ExchangeId, Interval, Symbol};
+
+/// A series of candles.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Series {
+    pub exchange: ExchangeId,
+    pub symbol: Symbol,
+    pub interval: Interval,
+}
+
+/// `binance:BTC/USDT:1m`
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.exchange, self.symbol, self.interval)
+    }
+}
+
+/// A kind of live data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    Ticker,
+    Trades,
+    Candles,
+}
+
+impl Channel {
+    pub const ALL: [Self; 3] = [Self::Ticker, Self::Trades, Self::Candles];
+
+    /// The name in topics, metrics and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ticker => "ticker",
+            Self::Trades => "trades",
+            Self::Candles => "candles",
+        }
+    }
+}
+
+/// One stream of events of one market.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    Ticker { exchange: ExchangeId, symbol: Symbol },
+    Trades { exchange: ExchangeId, symbol: Symbol },
+    Candles(Series),
+}
+
+impl Topic {
+    #[must_use]
+    pub const fn channel(&self) -> Channel {
+        match self {
+            Self::Ticker { .. } => Channel::Ticker,
+            Self::Trades { .. } => Channel::Trades,
+            Self::Candles(_) => Channel::Candles,
+        }
+    }
+
+    #[must_use]
+    pub const fn exchange(&self) -> ExchangeId {
+        match self {
+            Self::Ticker { exchange, .. } | Self::Trades { exchange, .. } | Self::Candles(Series { exchange, .. }) => {
+                *exchange
+            }
+        }
+    }
+
+    #[must_use]
+    pub const fn symbol(&self) -> &Symbol {
+        match self {
+            Self::Ticker { symbol, .. } | Self::Trades { symbol, .. } | Self::Candles(Series { symbol, .. }) => symbol,
+        }
+    }
+}
+
+/// `ticker:binance:BTC/USDT`, `trades:…`, `candles:binance:BTC/USDT:1m`
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ticker { exchange, symbol } => write!(f, "ticker:{exchange}:{symbol}"),
+            Self::Trades { exchange, symbol } => write!(f, "trades:{exchange}:{symbol}"),
+            Self::Candles(series) => write!(f, "candles:{series}"),
+        }
+    }
+}
+
+/// The text is no topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a topic is written ticker:EXCHANGE:SYMBOL, trades:EXCHANGE:SYMBOL or candles:EXCHANGE:SYMBOL:INTERVAL")]
+pub struct BadTopic;
+
+impl FromStr for Topic {
+    type Err = BadTopic;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split(':');
+        let mut next = || parts.next().ok_or(BadTopic);
+        let channel = next()?;
+        let exchange = next()?.parse().map_err(|_| BadTopic)?;
+        let symbol = next()?.parse().map_err(|_| BadTopic)?;
+        let topic = match channel {
+            "ticker" => Self::Ticker { exchange, symbol },
+            "trades" => Self::Trades { exchange, symbol },
+            "candles" => Self::Candles(Series { exchange, symbol, interval: next()?.parse().map_err(|_| BadTopic)? }),
+            _ => return Err(BadTopic),
+        };
+        if parts.next().is_some() { Err(BadTopic) } else { Ok(topic) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_reads_as_it_is_written() {
+        for text in ["ticker:binance:BTC/USDT", "trades:kraken:ETH/EUR", "candles:binance:BTC/USDT:1M"] {
+            assert_eq!(text.parse::<Topic>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "ticker",
+            "ticker:binance",
+            "candles:binance:BTC/USDT",
+            "book:binance:BTC/USDT",
+            "ticker:binance:BTC/USDT:1m",
+        ] {
+            assert_eq!(text.parse::<Topic>(), Err(BadTopic), "{text}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! How each thing is written as JSON: the one encoder that every door and every replica shares.
+//!
+//! An event is encoded once, where it is collected, and its bytes go to all subscribers. Numbers are JSON numbers with
+//! the exchange's digits. Functions named `…_fields` write the members of an object without its braces, so that a door
+//! can put its own members beside them.
+
+use rust_decimal::Decimal;
+
+use super::{
+    Candle, CandleUpdate, CoveredRange, ExchangeId, Gap, Instrument, MarketEvent, Source, Symbol, Ticker, Timestamp,
+    Trade,
+};
+
+/// Writes an exact decimal as a JSON number, without trailing zeros.
+pub fn decimal(out: &mut Vec<u8>, value: Decimal) {
+    let value = if value.scale() > 0 && value.mantissa() % 10 == 0 { value.normalize() } else { value };
+    let mantissa = value.mantissa();
+    let scale = value.scale() as usize;
+    if mantissa < 0 {
+        out.push(b'-');
+    }
+    let mut buffer = itoa::Buffer::new();
+    let digits = match u64::try_from(mantissa.unsigned_abs()) {
+        Ok(small) => buffer.format(small).as_bytes(),
+        Err(_) => buffer.format(mantissa.unsigned_abs()).as_bytes(),
+    };
+    if scale == 0 {
+        out.extend_from_slice(digits);
+    } else if digits.len() > scale {
+        let (whole, fraction) = digits.split_at(digits.len() - scale);
+        out.extend_from_slice(whole);
+        out.push(b'.');
+        out.extend_from_slice(fraction);
+    } else {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + scale - digits.len(), b'0');
+        out.extend_from_slice(digits);
+    }
+}
+
+fn optional(out: &mut Vec<u8>, value: Option<Decimal>) {
+    match value {
+        Some(value) => decimal(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Writes an integer.
+pub fn integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Writes a JSON string with all that must be escaped.
+pub fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..=0x1f => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+fn boolean(out: &mut Vec<u8>, value: bool) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// `"exchange":"binance","symbol":"BTC/USDT"`
+pub fn market_fields(out: &mut Vec<u8>, exchange: ExchangeId, symbol: &Symbol) {
+    out.extend_from_slice(b"\"exchange\":\"");
+    out.extend_from_slice(exchange.as_str().as_bytes());
+    // Neither part of a symbol has a character that needs escaping.
+    out.extend_from_slice(b"\",\"symbol\":\"");
+    out.extend_from_slice(symbol.as_str().as_bytes());
+    out.push(b'"');
+}
+
+/// All members of a ticker but `age_ms` and `stale`, which depend on when it is read.
+pub fn ticker_fields(out: &mut Vec<u8>, ticker: &Ticker, simulated: bool) {
+    market_fields(out, ticker.exchange, &ticker.symbol);
+    let values = &ticker.values;
+    let members: [(&[u8], Option<Decimal>); 11] = [
+        (b",\"last\":", values.last),
+        (b",\"bid\":", values.bid),
+        (b",\"bid_size\":", values.bid_size),
+        (b",\"ask\":", values.ask),
+        (b",\"ask_size\":", values.ask_size),
+        (b",\"open\":", values.open),
+        (b",\"high\":", values.high),
+        (b",\"low\":", values.low),
+        (b",\"base_volume\":", values.base_volume),
+        (b",\"quote_volume\":", values.quote_volume),
+        (b",\"change_percent\":", values.change_percent),
+    ];
+    for (name, value) in members {
+        out.extend_from_slice(name);
+        optional(out, value);
+    }
+    out.extend_from_slice(b",\"timestamp\":");
+    match values.timestamp {
+        Some(at) => integer(out, at.millis()),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"received_at\":");
+    integer(out, ticker.received_at.millis());
+    out.extend_from_slice(match ticker.source {
+        Source::Stream => b",\"source\":\"stream\",\"simulated\":",
+        Source::Rest => b",\"source\":\"rest\",\"simulated\":",
+    });
+    boolean(out, simulated);
+}
+
+/// All members of a trade but `simulated`.
+pub fn trade_fields(out: &mut Vec<u8>, trade: &Trade) {
+    market_fields(out, trade.exchange, &trade.symbol);
+    out.extend_from_slice(b",\"id\":");
+    string(out, &trade.id);
+    out.extend_from_slice(b",\"price\":");
+    decimal(out, trade.price);
+    out.extend_from_slice(b",\"amount\":");
+    decimal(out, trade.amount);
+    out.extend_from_slice(b",\"side\":\"");
+    out.extend_from_slice(trade.side.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"timestamp\":");
+    integer(out, trade.timestamp.millis());
+}
+
+/// The members of a candle up to its trades, without `closed` and `revision`.
+fn candle_values(out: &mut Vec<u8>, candle: &Candle) {
+    out.extend_from_slice(b"\"timestamp\":");
+    integer(out, candle.timestamp.millis());
+    let members: [(&[u8], Decimal); 5] = [
+        (b",\"open\":", candle.open),
+        (b",\"high\":", candle.high),
+        (b",\"low\":", candle.low),
+        (b",\"close\":", candle.close),
+        (b",\"volume\":", candle.volume),
+    ];
+    for (name, value) in members {
+        out.extend_from_slice(name);
+        decimal(out, value);
+    }
+    out.extend_from_slice(b",\"quote_volume\":");
+    optional(out, candle.quote_volume);
+    out.extend_from_slice(b",\"trades\":");
+    match candle.trades {
+        Some(count) => integer(out, count),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// The members of a candle, as they stand in a history.
+pub fn candle_fields(out: &mut Vec<u8>, candle: &Candle) {
+    candle_values(out, candle);
+    out.extend_from_slice(if candle.closed {
+        b",\"closed\":true,\"revision\":"
+    } else {
+        b",\"closed\":false,\"revision\":"
+    });
+    integer(out, candle.revision);
+}
+
+/// All members of a candle event but `simulated`: its series, then the candle.
+pub fn candle_update_fields(out: &mut Vec<u8>, update: &CandleUpdate) {
+    market_fields(out, update.series.exchange, &update.series.symbol);
+    out.extend_from_slice(b",\"interval\":\"");
+    out.extend_from_slice(update.series.interval.as_str().as_bytes());
+    out.extend_from_slice(b"\",");
+    candle_fields(out, &update.candle);
+}
+
+/// An event's data as subscribers get it: `{…,"simulated":false}`. A gap has no data of its own.
+#[must_use]
+pub fn event_data(event: &MarketEvent, simulated: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.push(b'{');
+    match event {
+        MarketEvent::Ticker(ticker) => ticker_fields(&mut out, ticker, simulated),
+        MarketEvent::Trade(trade) => {
+            trade_fields(&mut out, trade);
+            out.extend_from_slice(b",\"simulated\":");
+            boolean(&mut out, simulated);
+        }
+        MarketEvent::Candle(update) => {
+            candle_update_fields(&mut out, update);
+            out.extend_from_slice(b",\"simulated\":");
+            boolean(&mut out, simulated);
+        }
+        MarketEvent::Gap(gap) => gap_fields(&mut out, gap),
+    }
+    out.push(b'}');
+    out
+}
+
+/// The members of a gap.
+pub fn gap_fields(out: &mut Vec<u8>, gap: &Gap) {
+    out.extend_from_slice(b"\"exchange\":\"");
+    out.extend_from_slice(gap.exchange.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"start\":");
+    integer(out, gap.missed.start().millis());
+    out.extend_from_slice(b",\"end\":");
+    integer(out, gap.missed.end().millis());
+    out.extend_from_slice(b",\"reason\":\"");
+    out.extend_from_slice(gap.reason.as_str().as_bytes());
+    out.push(b'"');
+}
+
+/// An instrument as an object.
+pub fn instrument(out: &mut Vec<u8>, instrument: &Instrument) {
+    out.push(b'{');
+    market_fields(out, instrument.exchange, &instrument.symbol);
+    for (name, text) in [
+        (&b",\"native\":"[..], instrument.native.as_str()),
+        (b",\"base\":", instrument.symbol.base()),
+        (b",\"quote\":", instrument.symbol.quote()),
+    ] {
+        out.extend_from_slice(name);
+        string(out, text);
+    }
+    out.extend_from_slice(b",\"price_step\":");
+    optional(out, instrument.price_step);
+    out.extend_from_slice(b",\"amount_step\":");
+    optional(out, instrument.amount_step);
+    out.extend_from_slice(b",\"active\":");
+    boolean(out, instrument.active);
+    out.push(b'}');
+}
+
+/// A range of the ledger as an object.
+pub fn covered_range(out: &mut Vec<u8>, known: &CoveredRange) {
+    out.push(b'{');
+    range_fields(out, known.range.start(), known.range.end());
+    out.extend_from_slice(b",\"state\":\"");
+    out.extend_from_slice(known.state.as_str().as_bytes());
+    out.extend_from_slice(b"\"}");
+}
+
+/// `"start":…,"end":…`
+pub fn range_fields(out: &mut Vec<u8>, start: Timestamp, end: Timestamp) {
+    out.extend_from_slice(b"\"start\":");
+    integer(out, start.millis());
+    out.extend_from_slice(b",\"end\":");
+    integer(out, end.millis());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Interval, Series, TickerPatch, parse_decimal};
+    use proptest::prelude::*;
+
+    fn written(value: Decimal) -> String {
+        let mut out = Vec::new();
+        decimal(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_ticker_has_the_documented_members_in_order() {
+        let ticker = Ticker {
+            exchange: ExchangeId::Binance,
+            symbol: "BTC/USDT".parse().unwrap(),
+            values: TickerPatch {
+                last: Some(Decimal::new(6_701_234, 2)),
+                bid: Some(Decimal::new(1, 8)),
+                ..Default::default()
+            },
+            received_at: Timestamp::from_millis(17),
+            source: Source::Rest,
+        };
+        let data = event_data(&MarketEvent::Ticker(ticker), true);
+        assert_eq!(
+            String::from_utf8(data).unwrap(),
+            "{\"exchange\":\"binance\",\"symbol\":\"BTC/USDT\",\"last\":67012.34,\"bid\":0.00000001,\"bid_size\":null,\
+             \"ask\":null,\"ask_size\":null,\"open\":null,\"high\":null,\"low\":null,\"base_volume\":null,\"quote_volume\":null,\
+             \"change_percent\":null,\"timestamp\":null,\"received_at\":17,\"source\":\"rest\",\"simulated\":true}"
+        );
+    }
+
+    #[test]
+    fn a_candle_event_has_the_documented_members_in_order() {
+        let one = Decimal::ONE;
+        let candle = Candle {
+            timestamp: Timestamp::from_millis(60_000),
+            open: one,
+            high: one,
+            low: one,
+            close: one,
+            volume: Decimal::ZERO,
+            quote_volume: None,
+            trades: Some(412),
+            closed: true,
+            revision: 1,
+        };
+        let series =
+            Series { exchange: ExchangeId::Kraken, symbol: "ETH/EUR".parse().unwrap(), interval: Interval::M1 };
+        let data = event_data(&MarketEvent::Candle(CandleUpdate { series, candle }), false);
+        assert_eq!(
+            String::from_utf8(data).unwrap(),
+            "{\"exchange\":\"kraken\",\"symbol\":\"ETH/EUR\",\"interval\":\"1m\",\"timestamp\":60000,\"open\":1,\"high\":1,\"low\":1,\
+             \"close\":1,\"volume\":0,\"quote_volume\":null,\"trades\":412,\"closed\":true,\"revision\":1,\"simulated\":false}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn digits_survive(mantissa in any::<i64>(), scale in 0u32..20) {
+            let value = Decimal::new(mantissa, scale);
+            let text = written(value);
+            prop_assert_eq!(&text, &value.normalize().to_string());
+            prop_assert_eq!(parse_decimal(&text).unwrap(), value);
+            prop_assert!(serde_json::from_str::<serde_json::Number>(&text).is_ok());
+        }
+
+        #[test]
+        fn large_numbers_survive(hi in any::<u32>(), mid in any::<u32>(), lo in any::<u32>(), negative in any::<bool>(), scale in 0u32..=28) {
+            let value = Decimal::from_parts(lo, mid, hi, negative, scale);
+            prop_assert_eq!(written(value), value.normalize().to_string());
+        }
+
+        #[test]
+        fn any_string_is_valid_json(text in "\\PC{0,20}[\"\\\\\n\u{0}]?") {
+            let mut out = Vec::new();
+            string(&mut out, &text);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}
