@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::model::Timestamp;
+use crate::model::{Interval, Timestamp};
 
 /// A clock; clones tell the same time.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ struct Inner {
 
 #[derive(Debug)]
 enum Kind {
-    /// The machine's time, `speed` times as fast since `started`.
-    Running { origin: Timestamp, started: tokio::time::Instant, speed: f64 },
+    /// The machine's time, `speed` times as fast since `origin`, which lay `offset` before `started`.
+    Running { origin: Timestamp, offset: Duration, started: tokio::time::Instant, speed: f64 },
     /// Stands still until a test moves it.
     Manual(Mutex<Manual>),
 }
@@ -51,23 +51,22 @@ impl Clock {
     /// The machine's own time.
     #[must_use]
     pub fn system() -> Self {
-        Self::scaled(1.0)
+        Self::running(1.0)
     }
 
-    /// A time-lapse: starts now and runs `speed` times as fast.
+    /// A time-lapse that runs `speed` times as fast since the start of the month, so that all processes of a test
+    /// agree on the time, restarted ones too.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for time and chance")]
     pub fn scaled(speed: f64) -> Self {
-        let origin = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
-        Self::running(origin, speed, StdRng::from_os_rng())
+        Self::running(speed)
     }
 
-    /// A time-lapse that starts at `origin`, with chance from a seed.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for time")]
-    fn running(origin: Timestamp, speed: f64, chance: StdRng) -> Self {
-        let kind = Kind::Running { origin, started: tokio::time::Instant::now(), speed };
-        Self(Arc::new(Inner { kind, chance: Mutex::new(chance) }))
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for time and chance")]
+    fn running(speed: f64) -> Self {
+        let origin = Interval::Mo1.floor(machine_time());
+        let offset = machine_time().since(origin);
+        let kind = Kind::Running { origin, offset, started: tokio::time::Instant::now(), speed };
+        Self(Arc::new(Inner { kind, chance: Mutex::new(StdRng::from_os_rng()) }))
     }
 
     /// A clock that stands at `origin` until [`Clock::advance`] moves it, with chance from a fixed seed.
@@ -81,7 +80,11 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0.kind {
-            Kind::Running { origin, .. } => *origin + self.elapsed(),
+            // At the machine's own pace its wall clock is followed, corrections and all.
+            Kind::Running { speed: 1.0, .. } => machine_time(),
+            Kind::Running { origin, offset, started, speed } => {
+                *origin + offset.saturating_add(started.elapsed()).mul_f64(*speed)
+            }
             Kind::Manual(manual) => {
                 let manual = manual.lock();
                 manual.origin + manual.elapsed
@@ -168,6 +171,11 @@ impl Clock {
             settle().await;
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for the time")]
+fn machine_time() -> Timestamp {
+    Timestamp::from_millis(chrono::Utc::now().timestamp_millis())
 }
 
 /// Lets every ready task of a current-thread runtime run.

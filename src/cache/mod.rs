@@ -1,0 +1,225 @@
+//! What replicas share while they run: latest tickers, open candles, states, the event bus, leases, demand and requests.
+//!
+//! Each trait has one contract suite in `tests/it/contract/cache.rs`, run on every backend. Nothing here must last:
+//! all of it is rebuilt from the exchanges and the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::model::{Candle, ExchangeId, ExchangeState, GapReason, Series, Symbol, Ticker, TimeRange, Timestamp, Topic};
+
+/// The backends of one process, each behind its seam.
+#[derive(Clone)]
+pub struct Cache {
+    pub tickers: Arc<dyn LatestTickers>,
+    pub candles: Arc<dyn LiveCandles>,
+    pub states: Arc<dyn ExchangeStates>,
+    pub bus: Arc<dyn EventBus>,
+    pub leases: Arc<dyn Leases>,
+    pub demand: Arc<dyn Demand>,
+    pub requests: Arc<dyn Requests>,
+}
+
+/// Why a shared state was not read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cache does not answer: {0}")]
+pub struct CacheError(pub String);
+
+/// Where a value stands in the order of its topic: newer by lease token first, then by number. Never by wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The lease of the collector that numbered it.
+    pub token: u64,
+    /// Its number in the topic.
+    pub seq: u64,
+}
+
+/// A ticker as it is kept: the value, and its JSON without the closing brace, so that a door can append members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptTicker {
+    pub ticker: Ticker,
+    pub simulated: bool,
+    pub position: Position,
+    /// `{"exchange":…,"simulated":false` — see [`crate::model::wire::ticker_fields`].
+    pub json: Bytes,
+}
+
+/// The latest ticker of each market.
+#[async_trait]
+pub trait LatestTickers: Send + Sync + 'static {
+    /// Keeps a ticker unless a newer one is there. One from REST never replaces one of a live stream that is younger
+    /// than `stream_holds`. Says whether it was kept.
+    async fn put(&self, ticker: KeptTicker, stream_holds: Duration) -> Result<bool, CacheError>;
+
+    /// The latest ticker of a market.
+    async fn get(&self, exchange: ExchangeId, symbol: &Symbol) -> Result<Option<KeptTicker>, CacheError>;
+
+    /// Forgets all of an exchange: its source changed.
+    async fn clear(&self, exchange: ExchangeId) -> Result<(), CacheError>;
+}
+
+/// Candles that the store does not have yet: the one that is open, and closed ones on their way to it.
+#[async_trait]
+pub trait LiveCandles: Send + Sync + 'static {
+    /// Puts a new state of a candle beside the others of its series. Of a series the newest [`LIVE_CANDLES`] are kept.
+    async fn put(&self, series: &Series, candle: Candle, position: Position) -> Result<(), CacheError>;
+
+    /// The kept candles of a series in `range`, ascending.
+    async fn get(&self, series: &Series, range: TimeRange) -> Result<Vec<Candle>, CacheError>;
+
+    /// Forgets all of an exchange: its source changed.
+    async fn clear(&self, exchange: ExchangeId) -> Result<(), CacheError>;
+}
+
+/// How many candles of a series [`LiveCandles`] keeps.
+pub const LIVE_CANDLES: usize = 16;
+
+/// What collectors tell about exchanges.
+#[async_trait]
+pub trait ExchangeStates: Send + Sync + 'static {
+    async fn put(&self, state: ExchangeState) -> Result<(), CacheError>;
+    async fn get(&self, exchange: ExchangeId) -> Result<Option<ExchangeState>, CacheError>;
+    async fn all(&self) -> Result<Vec<ExchangeState>, CacheError>;
+}
+
+/// An event on its way to subscribers: numbered and encoded once, shared by all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusEvent {
+    /// Which run of numbers `seq` belongs to. A new collector begins a new one.
+    pub epoch: Arc<str>,
+    pub seq: u64,
+    pub kind: BusEventKind,
+}
+
+/// What a [`BusEvent`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusEventKind {
+    /// New data: the encoded object of [`crate::model::wire::event_data`].
+    Data(Bytes),
+    /// Events before this one were missed.
+    Gap(GapReason),
+}
+
+/// Carries events from collectors to hubs.
+#[async_trait]
+pub trait EventBus: Send + Sync + 'static {
+    /// Sends an event to whoever listens to its topic. Never waits for a listener.
+    async fn publish(&self, topic: &Topic, event: BusEvent) -> Result<(), CacheError>;
+
+    /// Listens to a topic from now on.
+    async fn subscribe(&self, topic: &Topic) -> Result<Box<dyn BusListener>, CacheError>;
+}
+
+/// One listener of a topic.
+#[async_trait]
+pub trait BusListener: Send {
+    /// The next event; [`BusEventKind::Gap`] with `SlowClient` where this listener was too slow for some. `None` when
+    /// the bus is gone.
+    async fn next(&mut self) -> Option<BusEvent>;
+}
+
+/// Who may collect an exchange.
+#[async_trait]
+pub trait Leases: Send + Sync + 'static {
+    /// Takes the lease of `name` for `ttl` if nobody holds it. The token grows with every taking.
+    async fn acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lease>, CacheError>;
+
+    /// Holds a lease for another `ttl`; says whether it was still ours.
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, CacheError>;
+
+    /// Gives a lease back.
+    async fn release(&self, lease: &Lease) -> Result<(), CacheError>;
+}
+
+/// A lease that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub name: String,
+    /// Fences: what was numbered under a lower token is old.
+    pub token: u64,
+}
+
+/// Which markets someone listens to now, so that a collector collects them.
+#[async_trait]
+pub trait Demand: Send + Sync + 'static {
+    /// Wants a market until `ttl` from now.
+    async fn want(&self, exchange: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError>;
+
+    /// The wanted markets of an exchange.
+    async fn wanted(&self, exchange: ExchangeId) -> Result<Vec<Symbol>, CacheError>;
+}
+
+/// Asks the collector of an exchange for what only it can do. Identical questions share one answer.
+#[async_trait]
+pub trait Requests: Send + Sync + 'static {
+    /// Asks, and waits for the answer at most `budget`. The collector goes on after that.
+    async fn ask(&self, question: Question, budget: Duration) -> Result<Answer, RequestError>;
+
+    /// Receives questions about an exchange, until the returned stream is dropped.
+    async fn serve(&self, exchange: ExchangeId) -> Result<Box<dyn Questions>, CacheError>;
+}
+
+/// Questions that arrive at a collector.
+#[async_trait]
+pub trait Questions: Send {
+    /// The next one; `None` when the cache is gone.
+    async fn next(&mut self) -> Option<Asked>;
+}
+
+/// A question that waits for an answer.
+pub struct Asked {
+    pub question: Question,
+    /// Takes the answer to all who asked.
+    pub answer: Box<dyn FnOnce(Result<Answer, RequestError>) + Send>,
+}
+
+/// What only a collector can do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// The ticker of a market that nobody collects. It is put into [`LatestTickers`].
+    Ticker { exchange: ExchangeId, symbol: Symbol },
+    /// Make this range of a series known: fetch or derive it, and write it to the store with its claims.
+    Candles { series: Series, range: TimeRange },
+}
+
+impl Question {
+    /// Whose collector answers.
+    #[must_use]
+    pub const fn exchange(&self) -> ExchangeId {
+        match self {
+            Self::Ticker { exchange, .. } | Self::Candles { series: Series { exchange, .. }, .. } => *exchange,
+        }
+    }
+}
+
+/// A collector's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The ticker.
+    Ticker(KeptTicker),
+    /// The range is as known as it can be now; look into the store.
+    Stored,
+}
+
+/// Why there was no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No collector serves the exchange.
+    #[error("no collector serves this exchange now")]
+    Offline,
+    /// It takes longer than the budget; it goes on.
+    #[error("the exchange takes longer than the time allowed")]
+    Pending,
+    /// The exchange holds us back until then.
+    #[error("the exchange's rate limit is used up until {0}")]
+    RateLimited(Timestamp),
+    /// The exchange does not list it.
+    #[error("the exchange does not list it")]
+    UnknownSymbol,
+    /// It failed.
+    #[error("{0}")]
+    Failed(String),
+}

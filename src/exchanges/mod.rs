@@ -1,0 +1,301 @@
+//! What candlewick knows of each exchange: data and pure functions. No socket, no clock, no lock.
+//!
+//! An exchange is a folder here, a variant of [`ExchangeId`] and a line in [`exchange`]. Its dialect is spoken in two
+//! ways: a [`RestCall`] is a request and the pure function that reads its reply, and a [`FeedSession`] is one WebSocket
+//! connection as a state machine. The engine in `upstream` does all that touches the network, for every exchange alike.
+
+pub mod binance;
+pub mod kraken;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    Candle, Channel, ExchangeId, Instrument, Interval, MarketEvent, Series, Symbol, TickerPatch, TimeRange, Timestamp,
+    Topic,
+};
+
+/// An exchange: data and pure functions.
+pub trait Exchange: Send + Sync + 'static {
+    /// Which one.
+    fn id(&self) -> ExchangeId;
+
+    /// Its addresses, limits and habits.
+    fn profile(&self) -> &Profile;
+
+    /// Everything that it lists.
+    fn instruments(&self) -> RestCall<Vec<Instrument>>;
+
+    /// The calls whose merged answers make a ticker; later ones win.
+    fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>>;
+
+    /// One page of candles, ascending, forming ones marked as not closed. `None` where the exchange does not offer the
+    /// interval on our grid.
+    fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>>;
+
+    /// How to listen to all of `subscriptions`: split by kind of socket and by the exchange's limits.
+    fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan>;
+
+    /// A session that takes frames of any market, without knowing the listing; see [`Exchange::guess_symbol`].
+    fn decoder(&self) -> Box<dyn FeedSession>;
+
+    /// Reads the exchange's own id of a spot market without knowing the listing, by its known quotes:
+    /// `BTCUSDT` is `BTC/USDT`.
+    fn guess_symbol(&self, native: &str) -> Option<Symbol>;
+}
+
+/// An exchange's implementation.
+#[must_use]
+pub fn exchange(id: ExchangeId) -> &'static dyn Exchange {
+    match id {
+        ExchangeId::Binance => &binance::Binance,
+        ExchangeId::Kraken => &kraken::Kraken,
+    }
+}
+
+/// Addresses, limits and habits of an exchange. Each value's source stands where it is set.
+#[derive(Debug)]
+pub struct Profile {
+    /// REST origins, tried in order: `https://api.example.com`, no path.
+    pub rest_origins: &'static [&'static str],
+    /// WebSocket origins, tried in order.
+    pub ws_origins: &'static [&'static str],
+    /// A cheap path that answers 200 whenever the exchange is there.
+    pub probe_path: &'static str,
+    /// What the exchange meters, each on its own. The first is the REST interface's.
+    pub scopes: &'static [Scope],
+    /// How long to stay away after a 418 or 429 that names no time.
+    pub ban_pause: Duration,
+    /// The channels that its WebSocket gives; `Candles` means candles of one minute.
+    pub channels: &'static [Channel],
+    /// The intervals whose native open times equal ours.
+    pub intervals: &'static [Interval],
+    /// The most candles that one page gives.
+    pub page_rows: u32,
+    /// How many candles back from now its REST interface reaches; `None` for back to the listing.
+    pub reach_rows: Option<u32>,
+    /// A connection without any frame for so long is dead.
+    pub idle_timeout: Duration,
+    /// How long an acknowledgement of a subscription may take.
+    pub ack_timeout: Duration,
+    /// The most messages that may be sent on one connection in a second.
+    pub messages_per_second: NonZeroU32,
+    /// The exchange cuts connections of this age.
+    pub max_connection_age: Option<Duration>,
+}
+
+/// Something that an exchange meters: so much weight in so much time.
+#[derive(Debug)]
+pub struct Scope {
+    /// Its name in the API and in metrics.
+    pub name: &'static str,
+    /// Weight that fits one window.
+    pub limit: u32,
+    /// How long a window is.
+    pub window: Duration,
+    /// The reply header that says how much of the window is used.
+    pub used_header: Option<&'static str>,
+}
+
+/// A request to a REST interface together with how its reply is read.
+pub struct RestCall<T> {
+    /// Starts with a slash; no query.
+    pub path: String,
+    /// Query parameters, not yet percent-encoded.
+    pub query: Vec<(&'static str, String)>,
+    /// The name of the [`Scope`] that meters it.
+    pub scope: &'static str,
+    /// What it costs there.
+    pub weight: u32,
+    /// Reads the reply.
+    pub parse: Parse<T>,
+}
+
+/// Reads a reply that was received at a time. Pure.
+pub type Parse<T> = Box<dyn Fn(&Reply<'_>, Timestamp) -> Result<T, ReplyError> + Send + Sync>;
+
+/// What an exchange answered. The engine has dealt with 403, 418, 429, 451 and 5xx before anyone reads this.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// Why a reply holds no answer. Some exchanges say so with HTTP 200.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ReplyError {
+    /// What to do about it.
+    pub kind: ReplyErrorKind,
+    /// What the exchange said, shortened.
+    pub message: String,
+    /// How long to stay away, where it says so.
+    pub retry_after: Option<Duration>,
+}
+
+/// Kinds of [`ReplyError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyErrorKind {
+    /// Too many requests: stay away for a while.
+    RateLimited,
+    /// The exchange is busy or in maintenance: ask again later.
+    Unavailable,
+    /// It does not list the symbol.
+    UnknownSymbol,
+    /// It refuses the request for another reason; asking again does not help.
+    Refused,
+    /// The reply is not what its documentation says.
+    Malformed,
+}
+
+impl ReplyError {
+    /// An error of `kind`; long messages are cut.
+    #[must_use]
+    pub fn new(kind: ReplyErrorKind, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if let Some((cut, _)) = message.char_indices().nth(300) {
+            message.truncate(cut);
+            message.push('…');
+        }
+        Self { kind, message, retry_after: None }
+    }
+}
+
+/// Which candles to ask for.
+#[derive(Clone, Debug)]
+pub struct CandlePage {
+    pub instrument: Arc<Instrument>,
+    pub interval: Interval,
+    /// Open times asked for; the page fits [`Profile::page_rows`].
+    pub range: TimeRange,
+}
+
+/// One thing to listen to. Candles are those of one minute; longer ones are derived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub channel: Channel,
+    pub instrument: Arc<Instrument>,
+}
+
+impl Subscription {
+    /// The topic that its events belong to.
+    #[must_use]
+    pub fn topic(&self) -> Topic {
+        let (exchange, symbol) = (self.instrument.exchange, self.instrument.symbol.clone());
+        match self.channel {
+            Channel::Ticker => Topic::Ticker { exchange, symbol },
+            Channel::Trades => Topic::Trades { exchange, symbol },
+            Channel::Candles => Topic::Candles(Series { exchange, symbol, interval: Interval::M1 }),
+        }
+    }
+}
+
+/// One WebSocket connection to open.
+pub struct ConnectionPlan {
+    /// Path and query on the WebSocket origin.
+    pub path: String,
+    /// What to listen to on it.
+    pub subscriptions: Vec<Subscription>,
+    /// How many further subscriptions of any channel it could take.
+    pub spare: usize,
+    /// Makes the state machine of a new connection; each reconnection starts with a fresh one.
+    pub session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
+}
+
+/// One connection as a state machine: frames in; events and frames out. Calls come one at a time.
+///
+/// A session subscribes to everything it was made with in [`FeedSession::on_open`], keeps the requests that are not yet
+/// acknowledged with their deadlines, and says in the outbox which subscriptions were confirmed or refused. It merges
+/// partial frames, so that the events it gives are whole.
+pub trait FeedSession: Send {
+    /// The connection stands: subscribe.
+    fn on_open(&mut self, now: Timestamp, out: &mut Outbox);
+
+    /// Subscribes and unsubscribes on the open connection.
+    fn change(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox);
+
+    /// A frame came.
+    ///
+    /// # Errors
+    /// Says what the runner shall do; events of the same frame that were good are in the outbox.
+    fn on_frame(&mut self, frame: Frame<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError>;
+
+    /// Called about once a second: heartbeats to send, deadlines that passed.
+    ///
+    /// # Errors
+    /// As for [`FeedSession::on_frame`].
+    fn on_timer(&mut self, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError>;
+}
+
+/// A data frame of a WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub enum Frame<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+/// What a session gives.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// What happened on the market, in order.
+    pub events: Vec<MarketEvent>,
+    /// Text frames to send, in order, at the exchange's pace.
+    pub frames: Vec<String>,
+    /// What the runner and the collector should know.
+    pub notices: Vec<Notice>,
+}
+
+/// What a session tells beside events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The exchange acknowledged these; what comes from now on is whole.
+    Confirmed(Vec<Subscription>),
+    /// The exchange refuses this one; asking again does not help.
+    Refused {
+        /// Which.
+        subscription: Subscription,
+        /// In the exchange's words.
+        reason: String,
+    },
+    /// The exchange will cut this connection soon: open the next one now.
+    Rotate,
+}
+
+/// What went wrong in a session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FeedError {
+    /// What to do.
+    pub recovery: Recovery,
+    /// What happened, with an excerpt of the frame.
+    pub message: String,
+}
+
+/// What the runner shall do after a [`FeedError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Leave the frame out and go on.
+    SkipFrame,
+    /// Connect anew, not before so long.
+    Reconnect { after: Duration },
+    /// Do not try again.
+    GiveUp,
+}
+
+impl FeedError {
+    /// A frame that means nothing; its beginning is shown.
+    #[must_use]
+    pub fn malformed(what: impl std::fmt::Display, frame: &str) -> Self {
+        let excerpt: String = frame.chars().take(120).collect();
+        Self { recovery: Recovery::SkipFrame, message: format!("{what} in `{excerpt}`") }
+    }
+
+    /// What the runner shall do.
+    #[must_use]
+    pub const fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+}

@@ -1,0 +1,147 @@
+//! The questions that every door asks: ticker, history, instruments, coverage, states.
+//!
+//! Answers come from the store and the cache of this replica. What only a collector can do is asked for through the
+//! cache's `Requests`, the same way in every role, within a time budget. An answer says what it knows.
+
+mod query;
+mod service;
+
+pub use query::{CandleFields, CandleQuery, Direction, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter};
+pub use service::Market;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::KeptTicker;
+use crate::model::{Candle, Coverage, ExchangeId, ExchangeState, Instrument, Interval, Symbol, TimeRange, Timestamp};
+
+/// A market that was found in a listing.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub exchange: ExchangeId,
+    pub instrument: Arc<Instrument>,
+    /// Whether the simulator stands in for the exchange.
+    pub simulated: bool,
+}
+
+/// The latest ticker.
+#[derive(Clone, Debug)]
+pub struct TickerAnswer {
+    pub kept: KeptTicker,
+    /// How long ago candlewick received it.
+    pub age: Duration,
+    /// Whether it is older than it should be: its stream is silent or broken.
+    pub stale: bool,
+}
+
+/// A page of candles and what is known of its range.
+#[derive(Clone, Debug)]
+pub struct HistoryPage {
+    pub exchange: ExchangeId,
+    pub symbol: Symbol,
+    pub interval: Interval,
+    pub simulated: bool,
+    /// No closed time of the page's range is unknown or unavailable.
+    pub complete: bool,
+    /// What is missing, ascending.
+    pub gaps: Vec<HistoryGap>,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
+    /// Ascending.
+    pub candles: Vec<Candle>,
+}
+
+/// A hole in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryGap {
+    pub range: TimeRange,
+    pub reason: HoleReason,
+}
+
+/// Why a range of a history is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoleReason {
+    /// It is being fetched; ask again.
+    Pending,
+    /// The exchange cannot give it.
+    Unavailable,
+    /// Nobody can fetch it now.
+    Offline,
+}
+
+impl HoleReason {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Unavailable => "unavailable",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// Which instruments to list. Texts compare without case.
+#[derive(Clone, Debug, Default)]
+pub struct InstrumentQuery {
+    pub exchange: Option<ExchangeId>,
+    pub base: Option<String>,
+    pub quote: Option<String>,
+    /// Part of the symbol or of the exchange's own id.
+    pub q: Option<String>,
+    pub limit: usize,
+    pub cursor: Option<String>,
+}
+
+/// A page of instruments.
+#[derive(Clone, Debug)]
+pub struct InstrumentPage {
+    pub instruments: Vec<Arc<Instrument>>,
+    pub next_cursor: Option<String>,
+}
+
+/// What the ledger says of a range.
+#[derive(Clone, Debug)]
+pub struct CoverageAnswer {
+    pub listed: Listed,
+    pub interval: Interval,
+    pub complete: bool,
+    pub coverage: Coverage,
+}
+
+/// How the whole is doing.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub uptime: Duration,
+    /// What does not work as it should, a word each: `store`, `cache`, `binance`.
+    pub degraded: Vec<String>,
+    pub exchanges: Vec<ExchangeState>,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MarketError {
+    #[error("{}", .0.first().map_or("", |first| first.detail.as_str()))]
+    InvalidParameters(Vec<InvalidParameter>),
+    /// The exchange is not known, or not enabled here; the text says which are.
+    #[error("{0}")]
+    UnknownExchange(String),
+    /// Nobody lists the symbol; the text names near ones.
+    #[error("{0}")]
+    UnknownSymbol(String),
+    /// The interval cannot be had there; the text says which can.
+    #[error("{0}")]
+    UnsupportedInterval(String),
+    /// The exchange did not answer.
+    #[error("{detail}")]
+    UpstreamUnavailable { detail: String, retry_after: Duration },
+    /// The exchange's rate limit holds us back.
+    #[error("the exchange's rate limit is used up; try again at {until}")]
+    UpstreamRateLimited { until: Timestamp, retry_after: Duration },
+    /// The candle store does not answer.
+    #[error("{0}")]
+    StoreUnavailable(String),
+    /// The listing of the exchange has not been read yet.
+    #[error("{0}")]
+    NotReady(String),
+}

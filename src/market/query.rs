@@ -1,0 +1,188 @@
+//! The checked form of a question about candles. Every check of its parameters is here.
+
+use std::time::Duration;
+
+use crate::model::{Interval, TimeRange, Timestamp};
+
+/// How many candles a page has when nothing is said.
+pub const HISTORY_LIMIT: u32 = 500;
+/// The most candles of a page.
+pub const HISTORY_LIMIT_MAX: u32 = 5_000;
+
+/// A parameter that was refused, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidParameter {
+    pub parameter: &'static str,
+    pub detail: String,
+}
+
+/// The parameters of a history as they stand in a query; `None` where absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CandleFields<'a> {
+    pub interval: Option<&'a str>,
+    pub start: Option<&'a str>,
+    pub end: Option<&'a str>,
+    pub limit: Option<&'a str>,
+    pub cursor: Option<&'a str>,
+    pub format: Option<&'a str>,
+}
+
+/// Which way pages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From `start` on.
+    Forward,
+    /// From the newest back; each page is ascending all the same.
+    Backward,
+}
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    /// CCXT's rows: `[[t,o,h,l,c,v],…]`.
+    Array,
+    Csv,
+    Ndjson,
+}
+
+/// A checked question about candles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CandleQuery {
+    pub interval: Interval,
+    /// Open times asked for. Without bounds of its own: from the epoch to a little after now.
+    pub range: TimeRange,
+    pub direction: Direction,
+    /// Candles a page.
+    pub limit: u32,
+    pub format: Format,
+    /// Whether the answer streams all of the range without a limit: CSV and NDJSON with both `start` and `end`.
+    pub unlimited: bool,
+}
+
+impl CandleQuery {
+    /// Checks all parameters at once.
+    ///
+    /// # Errors
+    /// One entry for each parameter that is wrong.
+    pub fn new(fields: CandleFields<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
+        let mut wrong = Vec::new();
+        let mut refuse = |parameter, detail: String| wrong.push(InvalidParameter { parameter, detail });
+
+        let interval = fields.interval.map_or(Ok(Interval::M1), str::parse).unwrap_or_else(|error| {
+            refuse("interval", error.to_string());
+            Interval::M1
+        });
+        let mut time = |parameter, text: Option<&str>| {
+            text.and_then(|text| Timestamp::parse(text).map_err(|error| refuse(parameter, error.to_string())).ok())
+        };
+        let start = time("start", fields.start);
+        let end = time("end", fields.end);
+        if let (Some(start), Some(end)) = (start, end)
+            && start >= end
+        {
+            refuse("start", format!("`start` ({start}) must lie before `end` ({end})"));
+        }
+        let limit = fields.limit.map_or(Ok(HISTORY_LIMIT), str::parse);
+        let limit = limit.ok().filter(|limit| (1..=HISTORY_LIMIT_MAX).contains(limit)).unwrap_or_else(|| {
+            refuse("limit", format!("`limit` is a whole number from 1 to {HISTORY_LIMIT_MAX}"));
+            HISTORY_LIMIT
+        });
+        let format = match fields.format.unwrap_or("json") {
+            "json" => Format::Json,
+            "array" => Format::Array,
+            "csv" => Format::Csv,
+            "ndjson" => Format::Ndjson,
+            _ => {
+                refuse("format", "`format` is json, array, csv or ndjson".to_owned());
+                Format::Json
+            }
+        };
+
+        let direction = if start.is_some() { Direction::Forward } else { Direction::Backward };
+        // The candle that is open now belongs to the newest ones.
+        let horizon = interval.next(now + Duration::from_millis(1));
+        let mut range = TimeRange::new(start.unwrap_or(Timestamp::EPOCH), end.unwrap_or(horizon));
+        match fields.cursor.map(|text| parse_cursor(text, direction)) {
+            None => {}
+            Some(Some(at)) if direction == Direction::Forward => range = TimeRange::new(at, range.end()),
+            Some(Some(at)) => range = TimeRange::new(range.start(), at),
+            Some(None) => refuse(
+                "cursor",
+                "take `next_cursor` from the previous page and keep the other parameters as they were".to_owned(),
+            ),
+        }
+        let unlimited = matches!(format, Format::Csv | Format::Ndjson)
+            && fields.start.is_some()
+            && fields.end.is_some()
+            && fields.limit.is_none();
+        if wrong.is_empty() { Ok(Self { interval, range, direction, limit, format, unlimited }) } else { Err(wrong) }
+    }
+
+    /// The cursor of the page after the one that ended (forward) or began (backward) at `at`.
+    #[must_use]
+    pub fn cursor(&self, at: Timestamp) -> String {
+        let way = match self.direction {
+            Direction::Forward => 'f',
+            Direction::Backward => 'b',
+        };
+        format!("{way}{}", at.millis())
+    }
+}
+
+fn parse_cursor(text: &str, direction: Direction) -> Option<Timestamp> {
+    let millis = match direction {
+        Direction::Forward => text.strip_prefix('f')?,
+        Direction::Backward => text.strip_prefix('b')?,
+    };
+    millis.parse::<i64>().ok().and_then(|_| Timestamp::parse(millis).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_763_672_430_000);
+
+    fn names(fields: CandleFields<'_>) -> Vec<&'static str> {
+        CandleQuery::new(fields, NOW)
+            .map_or_else(|wrong| wrong.iter().map(|one| one.parameter).collect(), |_| Vec::new())
+    }
+
+    #[test]
+    fn nothing_said_means_the_newest_500_minutes() {
+        let query = CandleQuery::new(CandleFields::default(), NOW).unwrap();
+        assert_eq!((query.interval, query.limit, query.direction), (Interval::M1, 500, Direction::Backward));
+        assert_eq!(query.range.end(), Timestamp::from_millis(1_763_672_460_000));
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        let fields = CandleFields {
+            interval: Some("7m"),
+            start: Some("2025-11-20T00:00:00Z"),
+            end: Some("2025-11-19T00:00:00Z"),
+            limit: Some("0"),
+            cursor: Some("b17"),
+            format: Some("xml"),
+        };
+        assert_eq!(names(fields), ["interval", "start", "limit", "format", "cursor"]);
+        for limit in ["1e9", "-1", "5001", "", "99999999999999999999"] {
+            assert_eq!(names(CandleFields { limit: Some(limit), ..Default::default() }), ["limit"], "{limit}");
+        }
+        assert_eq!(names(CandleFields { start: Some("yesterday"), ..Default::default() }), ["start"]);
+    }
+
+    #[test]
+    fn a_cursor_moves_the_near_end() {
+        let forward = CandleFields { start: Some("0"), ..Default::default() };
+        let query = CandleQuery::new(forward, NOW).unwrap();
+        let at = Timestamp::from_millis(60_000);
+        let next = CandleQuery::new(CandleFields { cursor: Some(&query.cursor(at)), ..forward }, NOW).unwrap();
+        assert_eq!(next.range.start(), at);
+        let query = CandleQuery::new(CandleFields::default(), NOW).unwrap();
+        let cursor = query.cursor(at);
+        let next = CandleQuery::new(CandleFields { cursor: Some(&cursor), ..Default::default() }, NOW).unwrap();
+        assert_eq!((next.range.start(), next.range.end()), (Timestamp::EPOCH, at));
+    }
+}

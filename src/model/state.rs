@@ -1,0 +1,84 @@
+//! How exchanges are doing: feeds, connections, budgets.
+
+use std::time::Duration;
+
+use super::{Channel, ExchangeId, Interval, Symbol, Timestamp};
+
+/// How an exchange is doing, as its collector sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeState {
+    pub exchange: ExchangeId,
+    pub state: FeedState,
+    /// When it came to be in this state.
+    pub since: Timestamp,
+    /// Whether the data come from the simulator.
+    pub simulated: bool,
+    pub channels: Vec<Channel>,
+    /// The intervals that can be had, derived ones included.
+    pub intervals: Vec<Interval>,
+    /// What is collected now.
+    pub symbols: Vec<Symbol>,
+    pub connections: Vec<ConnectionState>,
+    pub budgets: Vec<BudgetState>,
+    /// When the listing was read last; a new value says that the store has a new one.
+    pub listed_at: Option<Timestamp>,
+    /// What is wrong, in a sentence, where something is.
+    pub detail: Option<String>,
+}
+
+/// The state of an exchange or of a connection to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedState {
+    /// Not yet live for the first time.
+    Connecting,
+    /// Data flow.
+    Live,
+    /// Connected, but silent.
+    Stale,
+    /// Was live, and is being connected again.
+    Reconnecting,
+    /// Cannot be reached.
+    Down,
+    /// The simulator stands in for it.
+    Simulated,
+}
+
+impl FeedState {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Stale => "stale",
+            Self::Reconnecting => "reconnecting",
+            Self::Down => "down",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
+/// One connection to an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionState {
+    /// `binance.1`
+    pub id: String,
+    pub state: FeedState,
+    /// How many topics it carries.
+    pub topics: usize,
+    /// When the last frame came.
+    pub last_message: Option<Timestamp>,
+    /// How often it was connected anew.
+    pub reconnects: u64,
+}
+
+/// One metered budget of an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetState {
+    pub scope: &'static str,
+    pub limit: u32,
+    pub window: Duration,
+    pub used: u32,
+    /// Until when the breaker holds all calls back.
+    pub open_at: Option<Timestamp>,
+}

@@ -1,0 +1,98 @@
+//! What must last: closed candles, the ledger of what is known, and the listings.
+//!
+//! A backend implements [`CandleStore`] and is accepted by one line that runs the contract suite of
+//! `tests/it/contract/store.rs` on it.
+
+use async_trait::async_trait;
+
+use crate::model::{Candle, Coverage, CoveredRange, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+
+/// Keeps closed candles and knows what it knows.
+#[async_trait]
+pub trait CandleStore: Send + Sync + 'static {
+    /// Writes rows and the claims that they rest on, all of it in one transaction. A row that is there already with
+    /// other values is replaced and its `revision` raised; the same row again changes nothing.
+    ///
+    /// Returns the candles whose revision was raised, as they are now.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of the batch is written then.
+    async fn write(&self, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError>;
+
+    /// Candles of a series whose open time lies in `range`, ascending: the first or the last `limit` of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn candles(&self, series: &Series, range: TimeRange, take: Take) -> Result<Vec<Candle>, StoreError>;
+
+    /// What the ledger says about `range`, cut to it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError>;
+
+    /// Replaces an exchange's listing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn put_instruments(
+        &self,
+        exchange: ExchangeId,
+        listed: &[Instrument],
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// An exchange's listing, by symbol, and when it was read; empty if it never was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError>;
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Writes out what is buffered and lets go of the files or connections.
+    async fn close(&self);
+}
+
+/// One series' part of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesWrite {
+    pub series: Series,
+    /// Closed candles, ascending, each inside one of the claims.
+    pub candles: Vec<Candle>,
+    /// What is known by this write, and how.
+    pub claims: Vec<CoveredRange>,
+}
+
+/// Which end of a range to read from, and how many rows at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    First(u32),
+    Last(u32),
+}
+
+/// What an exchange lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub instruments: Vec<Instrument>,
+    /// When the exchange was asked.
+    pub read_at: Timestamp,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or is too busy now; the same call may work later.
+    #[error("the candle store does not answer: {0}")]
+    Unavailable(String),
+    /// What it holds cannot be understood.
+    #[error("the candle store holds a value that it should not: {0}")]
+    Corrupt(String),
+    /// It cannot be opened; says what to do.
+    #[error("{0}")]
+    Open(String),
+}
