@@ -81,8 +81,8 @@ pub const LIVE_CANDLES: usize = 16;
 #[async_trait]
 pub trait ExchangeStates: Send + Sync + 'static {
     async fn put(&self, state: ExchangeState) -> Result<(), CacheError>;
-    async fn get(&self, exchange: ExchangeId) -> Result<Option<ExchangeState>, CacheError>;
-    async fn all(&self) -> Result<Vec<ExchangeState>, CacheError>;
+    async fn get(&self, exchange: ExchangeId) -> Result<Option<Arc<ExchangeState>>, CacheError>;
+    async fn all(&self) -> Result<Vec<Arc<ExchangeState>>, CacheError>;
 }
 
 /// An event on its way to subscribers: numbered and encoded once, shared by all.

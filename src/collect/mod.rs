@@ -1,1 +1,4 @@
 //! From an exchange's stream to the cache and the store: supervisor, candle closing, derivation, batch writer, repair.
+
+mod claims;
+mod closing;
