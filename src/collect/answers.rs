@@ -80,7 +80,9 @@ fn refused(error: &UpstreamError) -> RequestError {
     use crate::exchanges::ReplyErrorKind;
     match error {
         UpstreamError::HeldBack { until, .. } => RequestError::RateLimited(*until),
-        UpstreamError::Reply { error, .. } if error.kind == ReplyErrorKind::UnknownSymbol => RequestError::UnknownSymbol,
+        UpstreamError::Reply { error, .. } if error.kind == ReplyErrorKind::UnknownSymbol => {
+            RequestError::UnknownSymbol
+        }
         other => RequestError::Failed(other.to_string()),
     }
 }
