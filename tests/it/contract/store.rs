@@ -1,5 +1,7 @@
 //! What every [`CandleStore`] must do. A backend is a function that opens it, and one line for each suite below.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
