@@ -3,6 +3,8 @@
 //! Each trait has one contract suite in `tests/it/contract/cache.rs`, run on every backend. Nothing here must last:
 //! all of it is rebuilt from the exchanges and the store.
 
+mod memory;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{Candle, ExchangeId, ExchangeState, GapReason, Series, Symbol, Ticker, TimeRange, Timestamp, Topic};
+
+pub use memory::memory;
 
 /// The backends of one process, each behind its seam.
 #[derive(Clone)]
@@ -196,6 +200,7 @@ impl Question {
 }
 
 /// A collector's answer.
+#[expect(clippy::large_enum_variant, reason = "answers are few, and each is held once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The ticker.

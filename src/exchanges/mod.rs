@@ -5,7 +5,10 @@
 //! connection as a state machine. The engine in `upstream` does all that touches the network, for every exchange alike.
 
 pub mod binance;
+mod codec;
 pub mod kraken;
+mod markets;
+mod pending;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
