@@ -5,6 +5,7 @@
 //! `ARCHITECTURE.md` walks through the house; this page is its list of rooms.
 
 pub mod api;
+pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod clock;

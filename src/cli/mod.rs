@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod decode;
+mod serve;
 mod simulate;
 
 use std::process::ExitCode;
@@ -8,14 +9,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "candlewick", version, about, long_about = None)]
+#[command(name = "candlewick", version, about, long_about = None, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Args,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Collect, keep and serve (the default)
+    Serve(serve::Args),
     /// Serve simulated exchanges: their native dialects on one port, seeded prices, scripted faults
     Simulate(simulate::Args),
     /// Show what exchange payloads mean, without network or store
@@ -29,10 +34,16 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Decode(args)) => decode::run(args),
-        None => Ok(ExitCode::SUCCESS),
+        Some(Command::Serve(args)) => serve::run(args),
+        None => serve::run(cli.serve),
     };
     result.unwrap_or_else(|error| {
         eprintln!("candlewick: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Reads a time-lapse's factor.
+fn clock_speed(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|speed| (1.0..=3_600.0).contains(speed)).ok_or_else(|| "a number from 1 to 3600".to_owned())
 }

@@ -26,7 +26,7 @@ use crate::model::{
 };
 use crate::store::{SeriesWrite, StoreError};
 use crate::telemetry::collect::{GapSeen, SymbolNotListed};
-use crate::upstream::{FeedItem, RestClient, UpstreamError};
+use crate::upstream::{Backoff, FeedItem, RestClient, UpstreamError};
 
 /// How long a lease is held without being renewed.
 const LEASE: Duration = Duration::from_secs(10);
@@ -81,12 +81,11 @@ async fn take_lease(duties: &Duties, name: &str) -> Result<Option<Lease>, CacheE
 async fn collect(duties: &Duties, lease: &Lease) -> Result<(), CollectError> {
     let Duties { exchange, symbols, source, shared, stop } = duties;
     let Shared { cache, clock, limits } = shared;
-    let rest = RestClient::new(*exchange, source.rest_origins.clone(), clock.clone())?;
+    let rest = RestClient::new(*exchange, &source.rest_origins, clock.clone())?;
     let mut teller = state::Teller::new(*exchange, source.simulated, shared.clone());
     teller.tell(None, &[], &rest).await;
-    let trouble_teller = &mut teller;
     let listed = tokio::select! {
-        listed = listing::read(*exchange, &rest, &*source.store, clock, async |why| trouble_teller.trouble(why, &rest).await) => Arc::new(listed?),
+        listed = read_listing(duties, &rest, &mut teller) => Arc::new(listed?),
         () = stop.cancelled() => return Ok(()),
     };
     teller.listed(listed.read_at);
@@ -141,6 +140,26 @@ async fn collect(duties: &Duties, lease: &Lease) -> Result<(), CollectError> {
     drop(collector);
     let _ = writing.await;
     result
+}
+
+/// Reads the listing, however long the exchange needs to answer.
+async fn read_listing(
+    duties: &Duties,
+    rest: &RestClient,
+    teller: &mut state::Teller,
+) -> Result<Listed, CollectError> {
+    let clock = &duties.shared.clock;
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+    loop {
+        match listing::read(duties.exchange, rest, &*duties.source.store, clock).await? {
+            Ok(listed) => return Ok(listed),
+            Err(error) => {
+                let named = error.retry_at().map_or(Duration::ZERO, |at| at.since(clock.now()));
+                teller.trouble(error.to_string(), rest).await;
+                clock.sleep(backoff.next(clock).max(named)).await;
+            }
+        }
+    }
 }
 
 /// One market that is collected.

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::exchanges::Exchange;
 use crate::model::{Instrument, Symbol, Timestamp};
 use crate::store::{CandleStore, StoreError};
 use crate::telemetry::collect::{ListingFailed, ListingRead};
-use crate::upstream::{Backoff, RestClient};
+use crate::upstream::{RestClient, UpstreamError};
 
 /// The instruments of an exchange by symbol.
 #[derive(Debug)]
@@ -30,8 +29,8 @@ impl Listed {
     }
 }
 
-/// Reads the listing from the exchange and keeps it in the store. While the exchange does not answer, the one that the
-/// store has serves; where there is none, this waits until the exchange answers, and `on_trouble` is told why.
+/// Reads the listing from the exchange and keeps it in the store. Where the exchange does not answer, the one that the
+/// store has serves; `Err` in `Ok` where there is none.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -40,27 +39,18 @@ pub async fn read(
     rest: &RestClient,
     store: &dyn CandleStore,
     clock: &Clock,
-    mut on_trouble: impl AsyncFnMut(String),
-) -> Result<Listed, StoreError> {
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-    loop {
-        let error = match rest.call(&exchange.instruments()).await {
-            Ok(instruments) => {
-                let now = clock.now();
-                ListingRead { exchange: exchange.id(), instruments: instruments.len() }.emit();
-                store.put_instruments(exchange.id(), &instruments, now).await?;
-                return Ok(Listed::new(instruments, now));
-            }
-            Err(error) => error,
-        };
-        let older = store.instruments(exchange.id()).await?;
-        let pause = backoff.next(clock).max(error.retry_at().map_or(Duration::ZERO, |at| at.since(clock.now())));
-        let older_serves = !older.instruments.is_empty();
-        ListingFailed { exchange: exchange.id(), error: &error, pause, older_serves }.emit();
-        if older_serves {
-            return Ok(Listed::new(older.instruments, older.read_at));
+) -> Result<Result<Listed, UpstreamError>, StoreError> {
+    let error = match rest.call(&exchange.instruments()).await {
+        Ok(instruments) => {
+            let now = clock.now();
+            ListingRead { exchange: exchange.id(), instruments: instruments.len() }.emit();
+            store.put_instruments(exchange.id(), &instruments, now).await?;
+            return Ok(Ok(Listed::new(instruments, now)));
         }
-        on_trouble(error.to_string()).await;
-        clock.sleep(pause).await;
-    }
+        Err(error) => error,
+    };
+    let older = store.instruments(exchange.id()).await?;
+    let older_serves = !older.instruments.is_empty();
+    ListingFailed { exchange: exchange.id(), error: &error, older_serves }.emit();
+    Ok(if older_serves { Ok(Listed::new(older.instruments, older.read_at)) } else { Err(error) })
 }

@@ -120,7 +120,6 @@ impl ListingRead {
 pub struct ListingFailed<'a> {
     pub exchange: ExchangeId,
     pub error: &'a dyn Display,
-    pub pause: Duration,
     /// Whether an older one serves meanwhile.
     pub older_serves: bool,
 }
@@ -129,7 +128,7 @@ impl ListingFailed<'_> {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_listing_failures_total", "exchange" => exchange).increment(1);
-        tracing::warn!(exchange, error = %self.error, retry_in = ?self.pause, older_serves = self.older_serves, "listing not read");
+        tracing::warn!(exchange, error = %self.error, older_serves = self.older_serves, "listing not read");
     }
 }
 

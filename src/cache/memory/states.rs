@@ -1,6 +1,7 @@
 //! What collectors tell about exchanges.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
@@ -10,20 +11,20 @@ use crate::model::{ExchangeId, ExchangeState};
 
 /// One state an exchange, in registry order.
 #[derive(Default)]
-pub struct States(RwLock<BTreeMap<ExchangeId, ExchangeState>>);
+pub struct States(RwLock<BTreeMap<ExchangeId, Arc<ExchangeState>>>);
 
 #[async_trait]
 impl ExchangeStates for States {
     async fn put(&self, state: ExchangeState) -> Result<(), CacheError> {
-        self.0.write().insert(state.exchange, state);
+        self.0.write().insert(state.exchange, Arc::new(state));
         Ok(())
     }
 
-    async fn get(&self, exchange: ExchangeId) -> Result<Option<ExchangeState>, CacheError> {
+    async fn get(&self, exchange: ExchangeId) -> Result<Option<Arc<ExchangeState>>, CacheError> {
         Ok(self.0.read().get(&exchange).cloned())
     }
 
-    async fn all(&self) -> Result<Vec<ExchangeState>, CacheError> {
+    async fn all(&self) -> Result<Vec<Arc<ExchangeState>>, CacheError> {
         Ok(self.0.read().values().cloned().collect())
     }
 }

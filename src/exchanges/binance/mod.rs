@@ -42,6 +42,9 @@ static PROFILE: Profile = Profile {
     // Bans last from two minutes to three days: <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
     ban_pause: Duration::from_mins(2),
     channels: &Channel::ALL,
+    flags_closed: true,
+    // `startTime` without rows behind it gives the first rows there are.
+    wide_pages: true,
     // Weeks open on Monday. `3d` is left out: it counts from the listing of BTCUSDT, 2017-08-17, and not from the epoch.
     intervals: &[
         Interval::M1,

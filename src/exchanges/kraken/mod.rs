@@ -28,6 +28,8 @@ static PROFILE: Profile = Profile {
     // The exchange names no time.
     ban_pause: Duration::from_secs(30),
     channels: &Channel::ALL,
+    flags_closed: false,
+    wide_pages: false,
     // <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>: also 10080 (weeks, which open on Thursday) and 21600
     // minutes, neither of which is on our grid.
     intervals: &[Interval::M1, Interval::M5, Interval::M15, Interval::M30, Interval::H1, Interval::H4, Interval::D1],

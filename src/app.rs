@@ -1,0 +1,199 @@
+//! The composition root: the only file that names concrete backends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, About, ApiConfig};
+use crate::cache;
+use crate::clock::Clock;
+use crate::collect::{self, Assignment, Shared, Source};
+use crate::config::{CacheUrl, Config, DataMode, StoreUrl};
+use crate::exchanges;
+use crate::hub::Hub;
+use crate::lifecycle::Lifecycle;
+use crate::market::{Market, Stores};
+use crate::model::FeedState;
+use crate::simulator::{Simulator, SimulatorConfig};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{CandleStore, StoreError};
+
+/// The service is ready when every exchange is, or after so long, when it says which are not.
+const READY_WITHIN: Duration = Duration::from_secs(4);
+
+/// How often readiness is looked at.
+const READY_LOOK: Duration = Duration::from_millis(20);
+
+/// From the request to end until the process ends at the latest, flushed or not.
+const END_WITHIN: Duration = Duration::from_secs(9);
+
+/// The seed of the built-in simulator: everyone's first look is the same.
+const SEED: u64 = 1;
+
+/// Why the service does not start, in a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {error}; free the port, or choose another with CANDLEWICK__SERVER__LISTEN=HOST:PORT")]
+    Listen { address: SocketAddr, error: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the built-in simulator cannot listen on loopback: {0}; try data = \"live\"")]
+    Simulator(std::io::Error),
+}
+
+/// A running service.
+pub struct App {
+    /// Where it listens.
+    pub address: SocketAddr,
+    life: Lifecycle,
+    clock: Clock,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    stores: Stores,
+    simulator_stop: CancellationToken,
+}
+
+impl App {
+    /// Starts everything that the configuration asks for; it is ready when [`Lifecycle::phase`] says so.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config, clock: Clock, life: Lifecycle) -> Result<Self, StartError> {
+        let wanted = config.server.listen;
+        let listener =
+            TcpListener::bind(wanted).await.map_err(|error| StartError::Listen { address: wanted, error })?;
+        let address = listener.local_addr().map_err(|error| StartError::Listen { address: wanted, error })?;
+        let (kept, store_kind): (Arc<dyn CandleStore>, _) = match &config.store.parsed {
+            StoreUrl::Sqlite(url) => (Arc::new(SqliteStore::open(url).await?), "sqlite"),
+            StoreUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
+        };
+        let (cache, cache_kind) = match &config.cache.parsed {
+            CacheUrl::Memory => (cache::memory(clock.clone()), "memory"),
+            CacheUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
+        };
+
+        let simulator_stop = CancellationToken::new();
+        let simulation = match config.data {
+            DataMode::Live => None,
+            DataMode::Auto | DataMode::Simulated => {
+                let origin = simulate(&clock, &life, simulator_stop.clone()).await.map_err(StartError::Simulator)?;
+                let store: Arc<dyn CandleStore> = Arc::new(SqliteStore::in_memory().await?);
+                Some((origin, store))
+            }
+        };
+        let stores = Stores { kept, simulated: simulation.as_ref().map(|(_, store)| Arc::clone(store)) };
+
+        let ids: Vec<_> = config.exchanges.keys().copied().collect();
+        let market = Arc::new(Market::new(ids, stores.clone(), cache.clone(), clock.clone()));
+        let hub = Hub::new(cache.clone(), clock.clone());
+        let about = About {
+            version: env!("CARGO_PKG_VERSION"),
+            role: config.role.as_str(),
+            store: store_kind,
+            cache: cache_kind,
+        };
+        let bounds = ApiConfig {
+            max_body_bytes: config.server.max_body_bytes as u64,
+            max_connections: config.server.max_connections,
+            ..ApiConfig::default()
+        };
+        let doors = api::build(Arc::clone(&market), hub, life.clone(), clock.clone(), about, bounds);
+        let server = life.spawn(api::serve(listener, doors, life.clone(), clock.clone()));
+
+        let shared = Shared { cache: cache.clone(), clock: clock.clone(), limits: config.collect.clone() };
+        for assignment in assignments(&config, &stores, simulation.as_ref().map(|(origin, _)| origin)) {
+            let task = collect::supervise(assignment, shared.clone(), life.stopping().clone());
+            life.spawn_essential("collector", task);
+        }
+        life.spawn(announce_readiness(Arc::clone(&market), clock.clone(), life.clone()));
+        Ok(Self { address, life, clock, server, stores, simulator_stop })
+    }
+
+    /// Waits until the process is asked to end, then ends everything in order: doors, collectors, store. Says whether
+    /// all went well.
+    pub async fn run(self) -> bool {
+        self.life.draining().cancelled().await;
+        let ending = async {
+            let served = matches!(self.server.await, Ok(Ok(())));
+            self.life.stop();
+            self.simulator_stop.cancel();
+            self.life.stopped().await;
+            self.stores.kept.close().await;
+            served
+        };
+        match self.clock.timeout(END_WITHIN, ending).await {
+            Ok(served) => served && !self.life.has_failed(),
+            Err(_) => {
+                tracing::error!(after = ?END_WITHIN, "not everything ended in time");
+                false
+            }
+        }
+    }
+}
+
+/// Starts the built-in simulator on a free port of loopback and returns it.
+async fn simulate(clock: &Clock, life: &Lifecycle, stop: CancellationToken) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let simulator = Simulator::new(SimulatorConfig { seed: SEED, ..SimulatorConfig::default() }, clock.clone());
+    life.spawn(async move {
+        if let Err(error) = simulator.serve(listener, stop).await {
+            tracing::error!(%error, "the built-in simulator ended");
+        }
+    });
+    Ok(address)
+}
+
+/// What is to be collected, and from where.
+fn assignments(config: &Config, stores: &Stores, simulator: Option<&SocketAddr>) -> Vec<Assignment> {
+    let or_own = |configured: &[String], own: &[&str]| {
+        if configured.is_empty() { own.iter().map(|&origin| origin.to_owned()).collect() } else { configured.to_vec() }
+    };
+    config
+        .exchanges
+        .iter()
+        .map(|(id, settings)| {
+            let exchange = exchanges::exchange(*id);
+            let profile = exchange.profile();
+            let live = Source {
+                rest_origins: or_own(&settings.rest_url, profile.rest_origins),
+                ws_origins: or_own(&settings.ws_url, profile.ws_origins),
+                store: Arc::clone(stores.of(false)),
+                simulated: false,
+            };
+            let simulated = simulator.map(|address| Source {
+                rest_origins: vec![format!("http://{address}")],
+                ws_origins: vec![format!("ws://{address}")],
+                store: Arc::clone(stores.of(true)),
+                simulated: true,
+            });
+            Assignment { exchange, symbols: settings.symbols.clone(), mode: config.data, live, simulated }
+        })
+        .collect()
+}
+
+/// Says that the service is ready when all exchanges are, or when the time for that is over.
+async fn announce_readiness(market: Arc<Market>, clock: Clock, life: Lifecycle) {
+    let deadline = clock.now() + READY_WITHIN;
+    loop {
+        let states = market.exchanges().await;
+        let waiting: Vec<_> = states
+            .iter()
+            .filter(|state| matches!(state.state, FeedState::Connecting) || (state.simulated && state.listed_at.is_none()))
+            .map(|state| state.exchange.as_str())
+            .collect();
+        if waiting.is_empty() || clock.now() >= deadline {
+            life.set_ready();
+            let simulated: Vec<_> =
+                states.iter().filter(|state| state.simulated).map(|state| state.exchange.as_str()).collect();
+            tracing::info!(simulated = simulated.join(","), not_yet = waiting.join(","), "ready");
+            return;
+        }
+        tokio::select! {
+            () = clock.sleep(READY_LOOK) => {}
+            () = life.draining().cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `candlewick serve`, which is also what happens without a subcommand.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::telemetry::logs;
+use crate::upstream::install_crypto;
+
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// The configuration file [default: candlewick.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Run a time-lapse: so many times as fast as the machine's clock
+    #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::clock_speed)]
+    clock_speed: f64,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args.config)?;
+    logs::init(&config.log).map_err(anyhow::Error::msg)?;
+    install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let well = runtime.block_on(async {
+        let life = Lifecycle::default();
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut asked = async move || {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        let app = App::start(config, Clock::scaled(args.clock_speed), life.clone()).await?;
+        let asked_twice = async {
+            asked().await;
+            tracing::info!("asked to end: draining; ask again to end at once");
+            life.drain();
+            asked().await;
+        };
+        tokio::select! {
+            well = app.run() => anyhow::Ok(well),
+            () = asked_twice => {
+                tracing::warn!("asked to end again: ending at once");
+                Ok(false)
+            }
+        }
+    })?;
+    // Whatever still runs has had its time.
+    runtime.shutdown_background();
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
