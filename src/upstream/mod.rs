@@ -1,1 +1,29 @@
 //! The one engine that talks to every exchange: REST client, WebSocket runner, budget, backoff, breaker.
+//!
+//! It owns the sockets, the timers and the patience; what the bytes mean is left to `exchanges`. [`RestClient`] answers
+//! [`RestCall`]s within the exchange's limits, and [`Feed::open`] keeps one WebSocket connection alive and tells in
+//! [`FeedItem`]s what came over it and what was missed.
+//!
+//! [`RestCall`]: crate::exchanges::RestCall
+
+mod backoff;
+mod error;
+mod rest;
+mod websocket;
+
+pub use backoff::Backoff;
+pub use error::UpstreamError;
+pub use rest::RestClient;
+pub use websocket::{
+    ConnectionHandle, Dial, DialError, DialErrorKind, Dialer, Feed, FeedItem, Io, NoRoom, Socket, socket_config,
+};
+
+/// How candlewick introduces itself to exchanges.
+const USER_AGENT: &str = concat!("candlewick/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
+
+/// Makes `aws_lc_rs` the crypto provider of the process. Call it first in `main` and in tests that open TLS; calling it
+/// again does nothing.
+pub fn install_crypto() {
+    // An error means that a provider is installed already, which is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

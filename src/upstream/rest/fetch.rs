@@ -1,0 +1,344 @@
+//! One request until it is answered: origins in order, a few tries, the exchange's word on when.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use reqwest::StatusCode;
+
+use super::Fetched;
+use super::headers::{number, retry_after};
+use super::meter::{HeldBack, Meter};
+use crate::clock::Clock;
+use crate::exchanges::Exchange;
+use crate::model::{BudgetState, ExchangeId, Timestamp};
+use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};
+use crate::upstream::{Backoff, USER_AGENT, UpstreamError};
+
+/// How long connecting may take. In the machine's own time, since it is the network that is waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request may take, reply included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one origin may take to answer a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often all origins are gone through.
+const ROUNDS: u32 = 3;
+/// After so long no further try is begun.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// The longest that a retry waits for; where an exchange asks for more, the caller hears it.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The largest reply that is taken. Binance's listing has about 10 MB.
+const BODY_LIMIT: usize = 32 << 20;
+/// How long an origin that refused this region is left alone: a firewall's 403 passes.
+const CLOSED_FOR: Duration = Duration::from_secs(300);
+
+/// Sends requests to one exchange.
+pub(super) struct Fetcher {
+    exchange: &'static dyn Exchange,
+    http: reqwest::Client,
+    clock: Clock,
+    origins: Mutex<Origins>,
+    meters: Vec<Meter>,
+}
+
+/// The origins in their order, and which one worked last.
+struct Origins {
+    list: Vec<Origin>,
+    preferred: usize,
+}
+
+struct Origin {
+    url: Arc<str>,
+    /// Refuses this region until then (by the clock's `elapsed`), with this status.
+    closed: Option<(Duration, u16)>,
+}
+
+/// What one request to one origin came to when it was not a reply.
+enum Failure {
+    /// The next origin, or the next try, may do better.
+    Passing { error: UpstreamError, retry_after: Option<Duration> },
+    /// This origin refuses this region.
+    Closed { status: u16 },
+    /// No further try may be made now.
+    Final(UpstreamError),
+}
+
+impl Fetcher {
+    pub fn new(exchange: &'static dyn Exchange, origins: &[String], clock: Clock) -> Result<Self, UpstreamError> {
+        super::super::install_crypto();
+        let list = origins.iter().map(|origin| parse_origin(origin)).collect::<Result<Vec<_>, _>>()?;
+        if list.is_empty() {
+            return Err(UpstreamError::Setup(format!("{} has no rest_url", exchange.id().name())));
+        }
+        let mut http = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::limited(3));
+        if list.iter().all(|origin| origin.url.starts_with("http://")) {
+            // A simulator beside us: no certificates are needed, which a bare container may lack, and no proxy.
+            http = http.tls_certs_only([]).no_proxy();
+        }
+        let http = http.build().map_err(|error| {
+            UpstreamError::Setup(format!(
+                "TLS cannot be set up (are the ca-certificates installed?): {}",
+                chain(&error)
+            ))
+        })?;
+        let meters = exchange.profile().scopes.iter().map(|scope| Meter::new(scope, clock.clone())).collect();
+        Ok(Self { exchange, http, clock, origins: Mutex::new(Origins { list, preferred: 0 }), meters })
+    }
+
+    pub fn exchange(&self) -> ExchangeId {
+        self.exchange.id()
+    }
+
+    pub fn budgets(&self) -> Vec<BudgetState> {
+        self.meters.iter().map(Meter::state).collect()
+    }
+
+    /// Holds `scope` back for as long as the exchange said, or usually means.
+    pub fn open_breaker(&self, scope: &str, named: Option<Duration>) -> Timestamp {
+        let pause = named.unwrap_or(self.exchange.profile().ban_pause);
+        let Some(meter) = self.meter(scope) else { return self.clock.now() + pause };
+        let until = meter.open_breaker(pause);
+        BreakerOpened { exchange: self.exchange(), scope: meter.scope().name, until }.emit();
+        until
+    }
+
+    /// Asks for `target` until there is a reply to read.
+    pub async fn fetch(&self, target: &str, scope: &str, weight: u32) -> Result<Fetched, UpstreamError> {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+        let (mut round, started) = (1, self.clock.elapsed());
+        loop {
+            let mut outcome = None;
+            for (index, origin) in self.open_origins()? {
+                if let Some(meter) = self.meter(scope) {
+                    meter.admit(weight).await.map_err(|held_back| self.held_back(held_back))?;
+                }
+                match self.request(&origin, target, scope, REQUEST_TIMEOUT).await {
+                    Ok(fetched) => {
+                        self.origins.lock().preferred = index;
+                        return Ok(fetched);
+                    }
+                    Err(Failure::Closed { status }) => self.close(index, &origin, status),
+                    Err(Failure::Final(error)) => return Err(error),
+                    Err(Failure::Passing { error, retry_after }) => outcome = Some((error, retry_after)),
+                }
+            }
+            // Without an outcome every origin has just been closed: the next round says so.
+            let Some((error, named)) = outcome else { continue };
+            let wait = backoff.next(&self.clock).max(named.unwrap_or_default());
+            let is_late = self.clock.elapsed().saturating_sub(started) + wait > DEADLINE;
+            if round >= ROUNDS || wait > LONGEST_WAIT || is_late {
+                return Err(error);
+            }
+            RestRetried { exchange: self.exchange(), path: path_of(target), error: &error, after: wait }.emit();
+            self.clock.sleep(wait).await;
+            round += 1;
+        }
+    }
+
+    /// Asks the probe path, once an origin.
+    pub async fn probe(&self) -> Result<(), UpstreamError> {
+        let profile = self.exchange.profile();
+        let scope = profile.scopes.first().map_or("", |scope| scope.name);
+        loop {
+            let mut outcome = None;
+            for (index, origin) in self.open_origins()? {
+                if let Some(meter) = self.meter(scope) {
+                    meter.admit_now(1).map_err(|held_back| self.held_back(held_back))?;
+                }
+                match self.request(&origin, profile.probe_path, scope, PROBE_TIMEOUT).await {
+                    Ok(fetched) if fetched.status < 300 => {
+                        self.origins.lock().preferred = index;
+                        return Ok(());
+                    }
+                    Ok(Fetched { status, .. }) => {
+                        outcome = Some(UpstreamError::Trouble { exchange: self.exchange(), status, retry_at: None });
+                    }
+                    Err(Failure::Closed { status }) => self.close(index, &origin, status),
+                    Err(Failure::Passing { error, .. } | Failure::Final(error)) => outcome = Some(error),
+                }
+            }
+            if let Some(error) = outcome {
+                return Err(error);
+            }
+        }
+    }
+
+    /// One request to one origin.
+    async fn request(&self, origin: &str, target: &str, scope: &str, timeout: Duration) -> Result<Fetched, Failure> {
+        let (exchange, started) = (self.exchange(), self.clock.elapsed());
+        let sent = self.clock.timeout(timeout, self.send(origin, target, scope)).await;
+        let (status, result) = match sent {
+            Ok(Ok(fetched)) => (Some(fetched.status), Ok(fetched)),
+            Ok(Err((status, failure))) => (status, Err(failure)),
+            Err(_) => {
+                let error = UpstreamError::TimedOut { exchange };
+                (None, Err(Failure::Passing { error, retry_after: None }))
+            }
+        };
+        RestCalled { exchange, path: path_of(target), status, took: self.clock.elapsed().saturating_sub(started) }
+            .emit();
+        result
+    }
+
+    async fn send(&self, origin: &str, target: &str, scope: &str) -> Result<Fetched, (Option<u16>, Failure)> {
+        let exchange = self.exchange();
+        let unreachable = |error: reqwest::Error| {
+            let error = if error.is_timeout() {
+                UpstreamError::TimedOut { exchange }
+            } else {
+                UpstreamError::Unreachable { exchange, detail: chain(&error.without_url()) }
+            };
+            (None, Failure::Passing { error, retry_after: None })
+        };
+        let response = self.http.get(format!("{origin}{target}")).send().await.map_err(unreachable)?;
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let meter = self.meter(scope);
+        if let Some((meter, header)) = meter.and_then(|meter| Some((meter, meter.scope().used_header?)))
+            && let Some(used) = number(headers, header)
+        {
+            meter.correct(used);
+        }
+        let named = retry_after(headers, self.clock.now());
+        let failure = match response.status() {
+            StatusCode::FORBIDDEN | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => Failure::Closed { status },
+            StatusCode::IM_A_TEAPOT | StatusCode::TOO_MANY_REQUESTS => {
+                let until = self.open_breaker(scope, named);
+                Failure::Final(UpstreamError::HeldBack { exchange, until })
+            }
+            code if code.is_server_error() || code == StatusCode::REQUEST_TIMEOUT || code == StatusCode::TOO_EARLY => {
+                let retry_at = named.map(|after| self.clock.now() + after);
+                let error = UpstreamError::Trouble { exchange, status, retry_at };
+                Failure::Passing { error, retry_after: named }
+            }
+            _ => {
+                let body = read(exchange, response).await.map_err(|failure| (Some(status), failure))?;
+                return Ok(Fetched { status, body, received: self.clock.now() });
+            }
+        };
+        Err((Some(status), failure))
+    }
+
+    /// The origins that may be asked, the one that worked last first.
+    fn open_origins(&self) -> Result<Vec<(usize, Arc<str>)>, UpstreamError> {
+        let now = self.clock.elapsed();
+        let origins = self.origins.lock();
+        let is_open = |index: &usize| origins.list[*index].closed.is_none_or(|(until, _)| until <= now);
+        let order = std::iter::once(origins.preferred)
+            .chain((0..origins.list.len()).filter(|index| *index != origins.preferred));
+        let open: Vec<_> = order.filter(is_open).map(|index| (index, Arc::clone(&origins.list[index].url))).collect();
+        if open.is_empty() {
+            let status = origins.list.iter().find_map(|origin| origin.closed).map_or(403, |(_, status)| status);
+            return Err(UpstreamError::RegionClosed { exchange: self.exchange(), status });
+        }
+        Ok(open)
+    }
+
+    fn close(&self, index: usize, origin: &str, status: u16) {
+        RegionClosed { exchange: self.exchange(), origin, status }.emit();
+        self.origins.lock().list[index].closed = Some((self.clock.elapsed() + CLOSED_FOR, status));
+    }
+
+    fn meter(&self, scope: &str) -> Option<&Meter> {
+        self.meters.iter().find(|meter| meter.scope().name == scope)
+    }
+
+    fn held_back(&self, HeldBack(until): HeldBack) -> UpstreamError {
+        UpstreamError::HeldBack { exchange: self.exchange(), until }
+    }
+}
+
+/// Reads a body up to [`BODY_LIMIT`].
+async fn read(exchange: ExchangeId, mut response: reqwest::Response) -> Result<Bytes, Failure> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(body.into()),
+            Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
+                return Err(Failure::Final(UpstreamError::TooLarge { exchange, limit: BODY_LIMIT }));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) => {
+                let error = UpstreamError::Unreachable { exchange, detail: chain(&error.without_url()) };
+                return Err(Failure::Passing { error, retry_after: None });
+            }
+        }
+    }
+}
+
+/// Path and query, percent-encoded.
+pub(super) fn target(path: &str, query: &[(&str, String)]) -> String {
+    let mut target = path.to_owned();
+    for (index, (name, value)) in query.iter().enumerate() {
+        target.push(if index == 0 { '?' } else { '&' });
+        encode(name, &mut target);
+        target.push('=');
+        encode(value, &mut target);
+    }
+    target
+}
+
+/// Everything but the unreserved characters of <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>.
+fn encode(text: &str, into: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            into.push(char::from(byte));
+        } else {
+            let _ = write!(into, "%{byte:02X}");
+        }
+    }
+}
+
+fn path_of(target: &str) -> &str {
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
+fn parse_origin(text: &str) -> Result<Origin, UpstreamError> {
+    let bad = || {
+        UpstreamError::Setup(format!(
+            "`{text}` is no origin: write http:// or https://, a host and perhaps a port, and no path"
+        ))
+    };
+    let url = reqwest::Url::parse(text).map_err(|_| bad())?;
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !matches!(url.scheme(), "http" | "https") || !plain {
+        return Err(bad());
+    }
+    Ok(Origin { url: text.trim_end_matches('/').into(), closed: None })
+}
+
+/// An error with all of its causes, since the first often says only "error sending request".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_percent_encoded() {
+        assert_eq!(target("/a", &[]), "/a");
+        let query = [("symbols", r#"["A","B"]"#.to_owned()), ("x", "ü&= ~".to_owned())];
+        assert_eq!(target("/a", &query), "/a?symbols=%5B%22A%22%2C%22B%22%5D&x=%C3%BC%26%3D%20~");
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(&*parse_origin("https://api.example.com/").unwrap().url, "https://api.example.com");
+        assert_eq!(&*parse_origin("http://127.0.0.1:8001").unwrap().url, "http://127.0.0.1:8001");
+        for bad in ["", "api.example.com", "ftp://a", "https://a/b", "https://a?x", "https://u:p@a"] {
+            assert!(parse_origin(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One metered scope of an exchange: its budget, the queue for it, and the breaker.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::window::Window;
+use crate::clock::Clock;
+use crate::exchanges::Scope;
+use crate::model::{BudgetState, Timestamp};
+
+/// The longest that a call waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest that a breaker stays open. Binance bans for three days at most:
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
+const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// A scope's budget, shared by all callers: who came first goes first.
+pub(super) struct Meter {
+    scope: &'static Scope,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Held by the caller whose turn it is; hands itself on in the order of asking.
+    turn: tokio::sync::Mutex<()>,
+    /// The weight of all who wait.
+    queued: AtomicU32,
+}
+
+struct State {
+    window: Window,
+    /// Until when nothing is sent, by the clock's `elapsed`.
+    open_until: Duration,
+}
+
+/// The exchange holds us back until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeldBack(pub Timestamp);
+
+impl Meter {
+    pub fn new(scope: &'static Scope, clock: Clock) -> Self {
+        let window = Window::new(scope.limit, scope.window);
+        let state = Mutex::new(State { window, open_until: Duration::ZERO });
+        Self { scope, clock, state, turn: tokio::sync::Mutex::new(()), queued: AtomicU32::new(0) }
+    }
+
+    pub const fn scope(&self) -> &'static Scope {
+        self.scope
+    }
+
+    /// Waits until `weight` may be spent, and spends it.
+    pub async fn admit(&self, weight: u32) -> Result<(), HeldBack> {
+        let asked_at = self.clock.elapsed();
+        let in_queue = InQueue::enter(&self.queued, weight);
+        {
+            let mut state = self.state.lock();
+            state.breaker(asked_at).map_err(|open| self.held_back(open))?;
+            // Who would wait too long need not wait to hear it.
+            let wait = state.window.forecast(asked_at, in_queue.total);
+            if wait > PATIENCE {
+                return Err(self.held_back(wait));
+            }
+        }
+        let turns = async {
+            let _turn = self.turn.lock().await;
+            loop {
+                let now = self.clock.elapsed();
+                let wait = {
+                    let mut state = self.state.lock();
+                    state.breaker(now).map_err(|open| self.held_back(open))?;
+                    match state.window.take(now, weight) {
+                        Ok(()) => return Ok(()),
+                        Err(wait) => wait,
+                    }
+                };
+                self.clock.sleep(wait).await;
+            }
+        };
+        match self.clock.timeout(PATIENCE, turns).await {
+            Ok(admitted) => admitted,
+            Err(_) => Err(self.held_back(self.scope.window)),
+        }
+    }
+
+    /// Spends `weight` without waiting.
+    pub fn admit_now(&self, weight: u32) -> Result<(), HeldBack> {
+        let now = self.clock.elapsed();
+        let mut state = self.state.lock();
+        state.breaker(now).and_then(|()| state.window.take(now, weight)).map_err(|wait| self.held_back(wait))
+    }
+
+    /// The exchange said what it counts.
+    pub fn correct(&self, used: u32) {
+        let now = self.clock.elapsed();
+        self.state.lock().window.correct(now, used);
+    }
+
+    /// The exchange said to stay away for so long. An earlier, longer word stays. Returns the end.
+    pub fn open_breaker(&self, pause: Duration) -> Timestamp {
+        let pause = pause.clamp(Duration::from_secs(1), LONGEST_PAUSE);
+        let now = self.clock.elapsed();
+        let mut state = self.state.lock();
+        state.open_until = state.open_until.max(now + pause);
+        self.clock.now() + (state.open_until - now)
+    }
+
+    pub fn state(&self) -> BudgetState {
+        let now = self.clock.elapsed();
+        let mut state = self.state.lock();
+        let open = state.open_until.saturating_sub(now);
+        BudgetState {
+            scope: self.scope.name,
+            limit: state.window.limit(),
+            window: self.scope.window,
+            used: state.window.used(now),
+            open_at: (!open.is_zero()).then(|| self.clock.now() + open),
+        }
+    }
+
+    fn held_back(&self, wait: Duration) -> HeldBack {
+        HeldBack(self.clock.now() + wait)
+    }
+}
+
+impl State {
+    /// Refuses while the breaker is open, with the time until it closes.
+    fn breaker(&self, now: Duration) -> Result<(), Duration> {
+        match self.open_until.saturating_sub(now) {
+            Duration::ZERO => Ok(()),
+            open => Err(open),
+        }
+    }
+}
+
+/// Weight that waits; leaves the queue when dropped, however the waiting ends.
+struct InQueue<'a> {
+    queued: &'a AtomicU32,
+    weight: u32,
+    /// The weight that goes no later than ours, ours included.
+    total: u32,
+}
+
+impl<'a> InQueue<'a> {
+    fn enter(queued: &'a AtomicU32, weight: u32) -> Self {
+        // Weights are small and callers few: the sum cannot reach the end of u32.
+        let weight = weight.min(1_000_000);
+        let total = queued.fetch_add(weight, Ordering::AcqRel).saturating_add(weight);
+        Self { queued, weight, total }
+    }
+}
+
+impl Drop for InQueue<'_> {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.weight, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn meter(limit: u32, secs: u64) -> (Arc<Meter>, Clock) {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let scope = Scope { name: "rest", limit, window: Duration::from_secs(secs), used_header: None };
+        (Arc::new(Meter::new(Box::leak(Box::new(scope)), clock.clone())), clock)
+    }
+
+    fn queue(meter: &Arc<Meter>, order: &Arc<Mutex<Vec<u32>>>, id: u32) -> tokio::task::JoinHandle<()> {
+        let (meter, order) = (Arc::clone(meter), Arc::clone(order));
+        tokio::spawn(async move {
+            meter.admit(1).await.unwrap();
+            order.lock().push(id);
+        })
+    }
+
+    #[tokio::test]
+    async fn who_came_first_goes_first_and_who_left_holds_nobody_up() {
+        let (meter, clock) = meter(1, 5);
+        meter.admit_now(1).unwrap();
+        let order = Arc::default();
+        let calls: Vec<_> = (0..4).map(|id| queue(&meter, &order, id)).collect();
+        clock.advance(Duration::from_secs(1)).await;
+        calls[0].abort();
+        calls[2].abort();
+        clock.advance(Duration::from_secs(5)).await;
+        assert_eq!(*order.lock(), [1]);
+        clock.advance(Duration::from_secs(6)).await;
+        assert_eq!(*order.lock(), [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn who_would_wait_too_long_hears_it_at_once() {
+        let (meter, clock) = meter(10, 20);
+        let order = Arc::default();
+        let calls: Vec<_> = (0..18).map(|id| queue(&meter, &order, id)).collect();
+        clock.advance(Duration::from_millis(1)).await;
+        assert_eq!(order.lock().len(), 9);
+        assert_eq!(meter.admit(1).await, Err(HeldBack(Timestamp::from_millis(42_000))), "one in the third window");
+        clock.advance(Duration::from_secs(25)).await;
+        assert_eq!(order.lock().len(), 18);
+        drop(calls);
+    }
+
+    #[tokio::test]
+    async fn an_open_breaker_refuses_those_who_wait_too() {
+        let (meter, clock) = meter(1, 5);
+        meter.admit_now(1).unwrap();
+        let waiting = tokio::spawn({
+            let meter = Arc::clone(&meter);
+            async move { meter.admit(1).await }
+        });
+        clock.advance(Duration::from_secs(1)).await;
+        let until = meter.open_breaker(Duration::from_secs(60));
+        assert_eq!(until, Timestamp::from_millis(61_000));
+        assert_eq!(meter.open_breaker(Duration::from_secs(2)), until, "the longer word stays");
+        assert_eq!(meter.admit(1).await, Err(HeldBack(until)));
+        assert_eq!(meter.state().open_at, Some(until));
+        clock.advance(Duration::from_secs(10)).await;
+        assert_eq!(waiting.await.unwrap(), Err(HeldBack(until)));
+        clock.advance(Duration::from_secs(50)).await;
+        assert_eq!(meter.admit(1).await, Ok(()));
+        assert_eq!(meter.state().open_at, None);
+    }
+}

@@ -1,0 +1,143 @@
+//! Opens the socket of a WebSocket connection.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Response};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, http};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+/// The largest message that is taken; the largest real ones are snapshots of some 100 kB.
+const MESSAGE_LIMIT: usize = 4 << 20;
+
+/// What bytes come and go over.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// An open WebSocket.
+pub type Socket = WebSocketStream<MaybeTlsStream<Box<dyn Io>>>;
+
+/// Opens WebSockets: [`Dialer`] over the network, tests over memory.
+#[async_trait]
+pub trait Dial: Send + Sync + 'static {
+    /// Connects to `url` (`wss://host/path?query`). The caller limits how long it may take.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    async fn dial(&self, url: &str) -> Result<Socket, DialError>;
+}
+
+/// Why a WebSocket could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct DialError {
+    pub kind: DialErrorKind,
+    pub message: String,
+    /// How long to stay away, where the exchange says so.
+    pub retry_after: Option<Duration>,
+}
+
+/// Kinds of [`DialError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialErrorKind {
+    /// Nobody answers, or not in WebSocket.
+    Unreachable,
+    /// It answers 403 or 451.
+    RegionClosed,
+    /// It answers 418 or 429.
+    RateLimited,
+}
+
+impl DialError {
+    /// An origin that does not answer.
+    #[must_use]
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self { kind: DialErrorKind::Unreachable, message: message.into(), retry_after: None }
+    }
+
+    fn refused<T>(response: &Response<T>) -> Self {
+        let status = response.status().as_u16();
+        let (kind, message) = match status {
+            403 | 451 => (DialErrorKind::RegionClosed, format!("closed to this region (HTTP {status})")),
+            418 | 429 => (DialErrorKind::RateLimited, format!("too many connections (HTTP {status})")),
+            _ => (DialErrorKind::Unreachable, format!("no WebSocket there (HTTP {status})")),
+        };
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|secs| secs.to_str().ok()?.parse::<u32>().ok());
+        Self { kind, message, retry_after: retry_after.map(|secs| Duration::from_secs(secs.into())) }
+    }
+}
+
+/// Bounds of one WebSocket. Frames in are small; the buffers need not be tungstenite's 128 KiB.
+#[must_use]
+pub fn socket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(32 << 10)
+        .write_buffer_size(4 << 10)
+        .max_write_buffer_size(1 << 20)
+        .max_message_size(Some(MESSAGE_LIMIT))
+        .max_frame_size(Some(MESSAGE_LIMIT))
+}
+
+/// Dials over TCP, and TLS for `wss://`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dialer;
+
+#[async_trait]
+impl Dial for Dialer {
+    async fn dial(&self, url: &str) -> Result<Socket, DialError> {
+        crate::upstream::install_crypto();
+        let unreachable = |error: &dyn std::fmt::Display| DialError::unreachable(error.to_string());
+        let mut request = url.into_client_request().map_err(|error| unreachable(&error))?;
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(crate::upstream::USER_AGENT));
+        let address = address(request.uri()).ok_or_else(|| DialError::unreachable("no ws:// or wss:// address"))?;
+        let tcp = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
+        // Subscriptions and pongs are small and wanted at once.
+        tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let io: Box<dyn Io> = Box::new(tcp);
+        match client_async_tls_with_config(request, io, Some(socket_config()), None).await {
+            Ok((socket, _)) => Ok(socket),
+            Err(Error::Http(response)) => Err(DialError::refused(&response)),
+            Err(error) => Err(unreachable(&error)),
+        }
+    }
+}
+
+/// Host and port of a WebSocket URL.
+fn address(uri: &http::Uri) -> Option<(String, u16)> {
+    let default = match uri.scheme_str()? {
+        "wss" => 443,
+        "ws" => 80,
+        _ => return None,
+    };
+    let host = uri.host()?.trim_matches(['[', ']']);
+    Some((host.to_owned(), uri.port_u16().unwrap_or(default)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_the_schemes_port() {
+        let of = |url: &str| address(&url.parse().unwrap());
+        assert_eq!(of("wss://a.example/x"), Some(("a.example".to_owned(), 443)));
+        assert_eq!(of("ws://[::1]:9/x"), Some(("::1".to_owned(), 9)));
+        assert_eq!(of("https://a"), None);
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_until_when() {
+        let refused = |status: u16| {
+            DialError::refused(&Response::builder().status(status).header(RETRY_AFTER, "7").body(()).unwrap())
+        };
+        assert_eq!(refused(451).kind, DialErrorKind::RegionClosed);
+        assert_eq!(refused(429).kind, DialErrorKind::RateLimited);
+        assert_eq!(refused(429).retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(refused(502).kind, DialErrorKind::Unreachable);
+    }
+}

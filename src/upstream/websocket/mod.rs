@@ -1,0 +1,70 @@
+//! Keeps one WebSocket connection to an exchange alive and tells what came over it.
+//!
+//! [`Feed::open`] gives a handle and a future to run. The future dials (`dial`), runs the exchange's session on the open
+//! socket at the exchange's pace (`link`, `pace`), and connects anew when it breaks or is due to be cut (`runner`). A
+//! feed is one link, or none while it is broken, or two while a new one takes over from an old one.
+//!
+//! What was missed is part of the stream: [`FeedItem::Lost`] comes at the moment of the loss, and a
+//! [`MarketEvent::Gap`] stands before the first data of each topic after it.
+
+mod dial;
+mod handle;
+mod link;
+mod pace;
+mod runner;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::dial::{Dial, DialError, DialErrorKind, Dialer, Io, Socket, socket_config};
+pub use self::handle::{ConnectionHandle, NoRoom};
+use self::runner::Runner;
+use crate::clock::Clock;
+use crate::exchanges::{ConnectionPlan, Exchange, Subscription};
+use crate::model::{MarketEvent, Timestamp};
+
+/// How WebSocket connections to one exchange are opened.
+#[derive(Clone)]
+pub struct Feed {
+    pub exchange: &'static dyn Exchange,
+    /// WebSocket origins, tried in order: `wss://stream.example.com`, no path.
+    pub origins: Vec<String>,
+    pub dialer: Arc<dyn Dial>,
+    pub clock: Clock,
+}
+
+/// What a connection tells, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedItem {
+    /// From now on the events of these are whole.
+    Confirmed { subscriptions: Vec<Subscription>, at: Timestamp },
+    /// What happened on the market, as it was read together. Before the first event of a topic after a loss stands a
+    /// [`MarketEvent::Gap`]. While a new connection takes over from an old one, events come twice.
+    Events(Vec<MarketEvent>),
+    /// The connection broke; the last frame came at `since`. They will be confirmed anew.
+    Lost { subscriptions: Vec<Subscription>, since: Timestamp },
+    /// The exchange refuses this one; it is not asked for again.
+    Refused { subscription: Subscription, reason: String },
+    /// The connection ended for good.
+    GaveUp { subscriptions: Vec<Subscription>, reason: String },
+}
+
+impl Feed {
+    /// Opens a connection called `name` (`binance.1`) for `plan`. Nothing happens until the returned future runs; it
+    /// ends when `stop` is cancelled (with a close frame), when `items` is closed, or after [`FeedItem::GaveUp`].
+    ///
+    /// A full `items` makes the reader wait, and in the end the exchange (TCP back-pressure): nothing is dropped.
+    pub fn open(
+        &self,
+        name: impl Into<String>,
+        plan: ConnectionPlan,
+        items: mpsc::Sender<FeedItem>,
+        stop: CancellationToken,
+    ) -> (ConnectionHandle, impl Future<Output = ()> + Send + 'static) {
+        let handle = ConnectionHandle::new(name.into(), plan.subscriptions, plan.spare);
+        let runner = Runner::new(self.clone(), plan.path, plan.session, handle.clone(), items, stop);
+        (handle, runner.run())
+    }
+}

@@ -1,0 +1,66 @@
+//! Messages out at the exchange's pace.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+
+use crate::clock::Clock;
+
+/// Spaces messages evenly. A fifth of the exchange's limit stays free: pongs count there too, and two messages that left
+/// apart may arrive together. <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
+pub(super) struct Pace {
+    limiter: RateLimiter<NotKeyed, InMemoryState, PaceClock, NoOpMiddleware<Duration>>,
+    clock: PaceClock,
+}
+
+#[derive(Clone)]
+struct PaceClock(Clock);
+
+impl governor::clock::Clock for PaceClock {
+    type Instant = Duration;
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+impl Pace {
+    pub fn new(messages_per_second: NonZeroU32, clock: &Clock) -> Self {
+        let clock = PaceClock(clock.clone());
+        let limit = messages_per_second.get();
+        let rate = NonZeroU32::new(limit - limit.div_ceil(5)).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(rate).allow_burst(NonZeroU32::MIN);
+        Self { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock }
+    }
+
+    /// Takes the right to send one message now, or says when (by the clock's `elapsed`) to ask again.
+    pub fn take(&self) -> Result<(), Duration> {
+        self.limiter.check().map_err(|early| {
+            let now = self.clock.now();
+            now + early.wait_time_from(now).max(Duration::from_millis(1))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[tokio::test]
+    async fn messages_are_spaced_evenly() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let pace = Pace::new(NonZeroU32::new(5).unwrap(), &clock);
+        let mut sent = Vec::new();
+        while sent.len() < 5 {
+            match pace.take() {
+                Ok(()) => sent.push(clock.now().millis()),
+                Err(at) => clock.advance(at.saturating_sub(clock.elapsed())).await,
+            }
+        }
+        assert_eq!(sent, [0, 250, 500, 750, 1_000]);
+    }
+}
