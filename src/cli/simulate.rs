@@ -1,10 +1,101 @@
 //! `candlewick simulate`
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    todo!()
+use crate::clock::Clock;
+use crate::simulator::{Simulator, SimulatorConfig, parse_script};
+
+const FAULTS_HELP: &str = "Faults to play, a JSON line each: \
+    {\"exchange\":\"binance\",\"after_ms\":1500,\"fault\":\"drop\",\"for_ms\":0}. Faults are drop, dark, silent, malformed, slow, \
+    http_429, http_418, http_500, skip_candle, late_trade, duplicate, refuse, shutdown_notice; with for_ms 0 one strikes once";
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8100")]
+    listen: SocketAddr,
+    /// The same seed makes the same market
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Faults to play, a JSON line each
+    #[arg(long, value_name = "FILE", long_help = FAULTS_HELP)]
+    faults: Option<PathBuf>,
+    /// How many times as fast as the machine's own the clock runs
+    #[arg(long, value_name = "X", default_value_t = 1.0, hide = true)]
+    clock_speed: f64,
+}
+
+/// Serves simulated exchanges until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// A fault file that cannot be read or has a line that is none, an address that cannot be listened on.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let faults = match &args.faults {
+        None => Vec::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("the fault file {} cannot be read", path.display()))?;
+            parse_script(&text).with_context(|| format!("in the fault file {}", path.display()))?
+        }
+    };
+    if !args.clock_speed.is_finite() || args.clock_speed <= 0.0 {
+        bail!("--clock-speed is a number above 0");
+    }
+    let config = SimulatorConfig { seed: args.seed, faults };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args, config))
+}
+
+async fn serve(args: Args, config: SimulatorConfig) -> anyhow::Result<ExitCode> {
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another address with --listen", args.listen))?;
+    let address = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    let interrupted = interruption()?;
+    let simulator = Simulator::new(config, Clock::scaled(args.clock_speed));
+    eprintln!(
+        "candlewick: simulated Binance and Kraken, seed {}, on http://{address}\n\
+         candlewick: to use them, set in candlewick.toml, for each of binance and kraken:\n\n\
+         [exchanges.binance]\nrest_url = \"http://{address}\"\nws_url = \"ws://{address}\"\n\n\
+         candlewick: Ctrl-C ends the simulation",
+        args.seed
+    );
+    let ended = {
+        let stop = stop.clone();
+        async move {
+            interrupted.await;
+            stop.cancel();
+        }
+    };
+    let (served, ()) = tokio::join!(simulator.serve(listener, stop), ended);
+    served.context("the listener broke")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ready when the process is asked to end; listens from now on.
+#[cfg(unix)]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ready when the process is asked to end.
+#[cfg(not(unix))]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without a handler Ctrl-C ends the process anyway.
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }

@@ -1,3 +1,129 @@
 //! Exchanges on the other side of the wire: their native dialects on loopback, seeded prices, scripted faults.
 //!
-//! Shares nothing with `exchanges`, so that one mistake cannot hide on both sides.
+//! Shares nothing with `exchanges`, so that one mistake cannot hide on both sides. All dialects are served on one port;
+//! their paths tell them apart. What they tell is a function of the seed and the [`Clock`]: [`Market`] is the truth that
+//! tests compare with.
+
+mod accept;
+mod binance;
+mod catalog;
+mod door;
+mod faults;
+mod kraken;
+mod limits;
+mod market;
+mod noise;
+mod socket;
+mod stats;
+mod tape;
+
+pub use catalog::Listing;
+pub use faults::{BadScript, Fault, FaultKind, parse_script};
+pub use market::Market;
+pub use stats::ExchangeStats;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::Server;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::model::ExchangeId;
+
+use accept::{Gate, Wires};
+use door::Door;
+use stats::Counters;
+
+/// What a simulator shall be.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatorConfig {
+    /// The same seed makes the same market, to the byte.
+    pub seed: u64,
+    /// Faults relative to the simulator's start.
+    pub faults: Vec<Fault>,
+}
+
+/// Simulated exchanges; clones are the same ones.
+#[derive(Clone, Debug)]
+pub struct Simulator(Arc<Shared>);
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    market: Market,
+    faults: faults::Schedule,
+    limits: limits::Limits,
+    /// In the order of [`ExchangeId::ALL`].
+    counters: [Counters; ExchangeId::ALL.len()],
+}
+
+/// Counters of each exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub binance: ExchangeStats,
+    pub kraken: ExchangeStats,
+}
+
+impl Simulator {
+    /// Makes simulated exchanges; nothing is served yet.
+    #[must_use]
+    pub fn new(config: SimulatorConfig, clock: Clock) -> Self {
+        let simulator = Self(Arc::new(Shared {
+            market: Market::new(config.seed),
+            clock,
+            faults: faults::Schedule::default(),
+            limits: limits::Limits::default(),
+            counters: Default::default(),
+        }));
+        config.faults.into_iter().for_each(|fault| simulator.inject(fault));
+        simulator
+    }
+
+    /// Serves until `stop` is cancelled; WebSocket clients then get a close frame with 1001. May be called again, and
+    /// on several listeners at once.
+    ///
+    /// # Errors
+    /// When the listener breaks.
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+        let (wires, sockets) = (Wires::default(), TaskTracker::new());
+        let clock = self.0.clock.clone();
+        let gate = Gate::new(listener, wires.clone(), clock.clone());
+        let door =
+            Door { shared: Arc::clone(&self.0), wires: wires.clone(), sockets: sockets.clone(), stop: stop.clone() };
+        let goodbye = async {
+            stop.cancelled().await;
+            sockets.close();
+            // Whoever does not take their leave in time is cut.
+            let _ = clock.timeout(Duration::from_secs(2), sockets.wait()).await;
+            wires.cut_all();
+        };
+        let server = Server::new_with_acceptor(gate).run_with_graceful_shutdown(door, stop.cancelled(), None);
+        let (ended, ()) = tokio::join!(server, goodbye);
+        ended
+    }
+
+    /// Schedules a fault relative to now.
+    pub fn inject(&self, fault: Fault) {
+        let lasting = self.0.faults.add(fault, self.0.clock.now());
+        if let (FaultKind::LateTrade, Some(range)) = (fault.fault, lasting) {
+            self.0.market.add_late(fault.exchange, range);
+        }
+    }
+
+    /// The truth that the exchanges tell.
+    #[must_use]
+    pub fn market(&self) -> &Market {
+        &self.0.market
+    }
+
+    /// What was asked of the exchanges so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let of = |exchange: ExchangeId| self.0.counters[exchange as usize].read();
+        Stats { binance: of(ExchangeId::Binance), kraken: of(ExchangeId::Kraken) }
+    }
+}

@@ -1,0 +1,330 @@
+//! Binance's REST interface.
+//! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::model::{ExchangeId, Interval, TimeRange, Timestamp};
+use crate::simulator::Shared;
+use crate::simulator::catalog::Listing;
+use crate::simulator::door::{Query, Reply};
+use crate::simulator::limits::{BINANCE_WEIGHT, Verdict};
+use crate::simulator::market::Market;
+use crate::simulator::stats::count;
+use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
+
+use super::{amount, best, change, price, prices, turnover};
+
+pub const REST_PREFIX: &str = "/api/v3/";
+/// Rows of a page of candles, unless `limit` says otherwise.
+const ROWS: usize = 500;
+/// The most rows of a page of candles.
+const MAX_ROWS: usize = 1_000;
+
+/// An error of Binance: HTTP status, code, message.
+/// <https://developers.binance.com/docs/binance-spot-api-docs/errors>
+type Refusal = (u16, i32, String);
+
+/// Answers a GET.
+pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64) -> Reply {
+    let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
+    let counters = &shared.counters[ExchangeId::Binance as usize];
+    let verdict = shared.limits.binance(from, weight(path, query), now);
+    let (mut reply, used) = match verdict {
+        Verdict::Pass { used } => (respond(&shared.market, path, query, now), Some(used)),
+        Verdict::TooMuch { used, .. } => {
+            count(&counters.limit_violations);
+            let message = format!(
+                "Too much request weight used; current limit is {BINANCE_WEIGHT} request weight per 1 MINUTE. Please use \
+                 WebSocket Streams for live updates to avoid polling the API."
+            );
+            (refusal((429, -1003, message)), Some(used))
+        }
+        Verdict::Banned { until, new, .. } => {
+            count(&counters.limit_violations);
+            if new {
+                count(&counters.bans);
+            }
+            let message = format!(
+                "Way too much request weight used; IP banned until {until}. Please use WebSocket Streams for live updates \
+                 to avoid bans."
+            );
+            (refusal((418, -1003, message)), None)
+        }
+    };
+    if let Some(used) = used {
+        reply.headers.push(("x-mbx-used-weight", used.to_string()));
+        reply.headers.push(("x-mbx-used-weight-1m", used.to_string()));
+    }
+    if let Verdict::TooMuch { retry_after, .. } | Verdict::Banned { retry_after, .. } = verdict {
+        reply.headers.push(("retry-after", retry_after.to_string()));
+    }
+    reply
+}
+
+/// The documented weight of a request.
+fn weight(path: &str, query: &Query) -> u32 {
+    let one = query.get("symbol").is_some();
+    let symbols = query.get("symbols").map(|list| list.split(',').count());
+    match (path, symbols) {
+        ("exchangeInfo", _) => 20,
+        ("ticker/24hr", Some(21..=100)) => 40,
+        ("ticker/24hr", Some(101..)) => 80,
+        ("ticker/24hr", None) if !one => 80,
+        ("ticker/bookTicker" | "ticker/price", _) if !one => 4,
+        ("klines" | "ticker/24hr" | "ticker/bookTicker" | "ticker/price", _) => 2,
+        _ => 1,
+    }
+}
+
+fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Reply {
+    let body = match path {
+        "ping" => Ok("{}".to_owned()),
+        "time" => Ok(format!("{{\"serverTime\":{now}}}")),
+        "exchangeInfo" => exchange_info(market, query, now),
+        "klines" => klines(market, query, now),
+        "ticker/24hr" => each(market, query, |listing| day(market, listing, now)),
+        "ticker/bookTicker" => each(market, query, |listing| book(market, listing, now)),
+        "ticker/price" => each(market, query, |listing| {
+            let last = market.last_trade(listing, now)?;
+            Some(format!("{{\"symbol\":\"{}\",\"price\":\"{}\"}}", listing.native, price(listing, last.price)))
+        }),
+        _ => Err((404, -1000, "This path is not simulated.".to_owned())),
+    };
+    body.map_or_else(refusal, |body| Reply::new(200, body))
+}
+
+fn refusal((status, code, message): Refusal) -> Reply {
+    Reply::new(status, serde_json::json!({ "code": code, "msg": message }).to_string())
+}
+
+fn listed<'a>(market: &'a Market, native: &str) -> Result<&'a Listing, Refusal> {
+    let found = market.listings(ExchangeId::Binance).find(|listing| listing.native == native);
+    found.ok_or_else(|| (400, -1121, "Invalid symbol.".to_owned()))
+}
+
+fn missing(parameter: &str) -> Refusal {
+    (400, -1102, format!("Mandatory parameter '{parameter}' was not sent, was empty/null, or malformed."))
+}
+
+/// The listings that `symbol` or `symbols` name, or all; and whether it is a list.
+fn chosen<'a>(market: &'a Market, query: &Query) -> Result<(Vec<&'a Listing>, bool), Refusal> {
+    match (query.get("symbol"), query.get("symbols")) {
+        (Some(_), Some(_)) => Err((400, -1128, "Combination of optional parameters invalid.".to_owned())),
+        (Some(symbol), None) => Ok((vec![listed(market, symbol)?], false)),
+        (None, Some(symbols)) => {
+            let names: Vec<String> = serde_json::from_str(symbols)
+                .map_err(|_| (400, -1100, "Illegal characters found in parameter 'symbols'.".to_owned()))?;
+            Ok((names.iter().map(|name| listed(market, name)).collect::<Result<_, _>>()?, true))
+        }
+        (None, None) => Ok((market.listings(ExchangeId::Binance).collect(), true)),
+    }
+}
+
+fn each(market: &Market, query: &Query, write: impl Fn(&Listing) -> Option<String>) -> Result<String, Refusal> {
+    let (listings, list) = chosen(market, query)?;
+    let objects: Vec<String> = listings.into_iter().filter_map(write).collect();
+    Ok(if list { format!("[{}]", objects.join(",")) } else { objects.concat() })
+}
+
+fn day(market: &Market, listing: &Listing, now: i64) -> Option<String> {
+    let (day, book) = (market.day(listing, now)?, market.book(listing, now)?);
+    let (change, percent, mean) = change(listing, &day);
+    let [open, high, low, close] = prices(listing, &day.bar);
+    let [bid, bid_size, ask, ask_size] = best(listing, &book);
+    Some(format!(
+        "{{\"symbol\":\"{}\",\"priceChange\":\"{change}\",\"priceChangePercent\":\"{percent}\",\"weightedAvgPrice\":\"{mean}\",\
+         \"prevClosePrice\":\"{}\",\"lastPrice\":\"{close}\",\"lastQty\":\"{}\",\"bidPrice\":\"{bid}\",\"bidQty\":\"{bid_size}\",\
+         \"askPrice\":\"{ask}\",\"askQty\":\"{ask_size}\",\"openPrice\":\"{open}\",\"highPrice\":\"{high}\",\"lowPrice\":\"{low}\",\
+         \"volume\":\"{}\",\"quoteVolume\":\"{}\",\"openTime\":{},\"closeTime\":{now},\"firstId\":{},\"lastId\":{},\"count\":{}}}",
+        listing.native,
+        price(listing, day.before),
+        amount(listing, day.last_amount),
+        amount(listing, day.bar.volume),
+        turnover(listing, day.bar.turnover),
+        day.start,
+        day.bar.first_id,
+        day.bar.last_id,
+        day.bar.trades,
+    ))
+}
+
+fn book(market: &Market, listing: &Listing, now: i64) -> Option<String> {
+    let [bid, bid_size, ask, ask_size] = best(listing, &market.book(listing, now)?);
+    Some(format!(
+        "{{\"symbol\":\"{}\",\"bidPrice\":\"{bid}\",\"bidQty\":\"{bid_size}\",\"askPrice\":\"{ask}\",\"askQty\":\"{ask_size}\"}}",
+        listing.native
+    ))
+}
+
+fn exchange_info(market: &Market, query: &Query, now: i64) -> Result<String, Refusal> {
+    let symbols = chosen(market, query)?.0.into_iter().map(|listing| {
+        serde_json::json!({
+            "symbol": listing.native, "status": "TRADING",
+            "baseAsset": listing.symbol.base(), "baseAssetPrecision": 8,
+            "quoteAsset": listing.symbol.quote(), "quotePrecision": 8, "quoteAssetPrecision": 8,
+            "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+            "icebergAllowed": true, "ocoAllowed": true, "isSpotTradingAllowed": true, "isMarginTradingAllowed": false,
+            "filters": [
+                {"filterType": "PRICE_FILTER", "minPrice": price(listing, 1), "maxPrice": "1000000.00000000", "tickSize": price(listing, 1)},
+                {"filterType": "LOT_SIZE", "minQty": amount(listing, 1), "maxQty": "9000.00000000", "stepSize": amount(listing, 1)},
+            ],
+            "permissions": [], "permissionSets": [["SPOT"]],
+        })
+    });
+    let answer = serde_json::json!({
+        "timezone": "UTC", "serverTime": now,
+        "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": BINANCE_WEIGHT}],
+        "exchangeFilters": [], "symbols": symbols.collect::<Vec<_>>(),
+    });
+    Ok(answer.to_string())
+}
+
+/// A page of candles: with `startTime` the first ones from there, else the last ones until `endTime`.
+fn klines(market: &Market, query: &Query, now: i64) -> Result<String, Refusal> {
+    let listing = listed(market, query.get("symbol").ok_or_else(|| missing("symbol"))?)?;
+    let interval: Interval = query
+        .get("interval")
+        .ok_or_else(|| missing("interval"))?
+        .parse()
+        .map_err(|_| (400, -1120, "Invalid interval.".to_owned()))?;
+    let number = |name: &str| match query.get(name).map(str::parse::<i64>) {
+        None => Ok(None),
+        Some(Ok(value)) if value >= 0 => Ok(Some(value)),
+        Some(_) => Err((
+            400,
+            -1100,
+            format!("Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."),
+        )),
+    };
+    let limit = match number("limit")?.map(usize::try_from) {
+        None => ROWS,
+        Some(Ok(limit @ 1..)) => limit.min(MAX_ROWS),
+        Some(_) => return Err((400, -1130, "Data sent for parameter 'limit' is not valid.".to_owned())),
+    };
+    let (start, end) = (number("startTime")?, number("endTime")?.unwrap_or(now).min(now));
+    // A candle is in the page if it opens in `[startTime, endTime]`.
+    let end = Timestamp::from_millis(end.saturating_add(1));
+    let listed = interval.floor(Timestamp::from_millis(LISTED_MINUTE * MINUTE));
+    let start = start.map_or_else(
+        || interval.back(interval.ceil(end), u32::try_from(limit).unwrap_or(u32::MAX)),
+        Timestamp::from_millis,
+    );
+    let opens = interval.opens(TimeRange::new(start.max(listed), end)).take(limit);
+    let mut body = String::from("[");
+    for open in opens {
+        let span = interval.span(open);
+        let Some(bar) = market.bar_or_flat(listing, span, now) else { continue };
+        let [o, h, l, c] = prices(listing, &bar);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            body,
+            "{}[{},\"{o}\",\"{h}\",\"{l}\",\"{c}\",\"{}\",{},\"{}\",{},\"{}\",\"{}\",\"0\"]",
+            if body.len() > 1 { "," } else { "" },
+            open.millis(),
+            amount(listing, bar.volume),
+            span.end().millis() - 1,
+            turnover(listing, bar.turnover),
+            bar.trades,
+            amount(listing, bar.bought),
+            turnover(listing, bar.bought_turnover),
+        );
+    }
+    body.push(']');
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// 2025-11-20T21:00:30.123Z
+    const NOW: i64 = 1_763_672_430_123;
+    const OPEN: i64 = 1_763_672_400_000;
+
+    fn ask(path: &str, query: &[(&str, &str)]) -> (u16, Value) {
+        let reply = respond(&Market::new(1), path, &Query::of(query), NOW);
+        (reply.status, serde_json::from_str(&reply.body).unwrap())
+    }
+
+    fn opens(query: &[(&str, &str)]) -> Vec<i64> {
+        let query: Vec<_> = [("symbol", "BTCEUR"), ("interval", "1m")].iter().chain(query).copied().collect();
+        let (status, rows) = ask("klines", &query);
+        assert_eq!(status, 200, "{rows}");
+        rows.as_array().unwrap().iter().map(|row| row[0].as_i64().unwrap()).collect()
+    }
+
+    #[test]
+    fn pages_of_candles_follow_the_documented_rules() {
+        let newest = opens(&[]);
+        assert_eq!((newest.len(), *newest.last().unwrap()), (500, OPEN), "the forming candle comes last");
+        assert_eq!(opens(&[("limit", "5000")]).len(), 1_000);
+        let (from, to) = ((OPEN - 600_000).to_string(), (OPEN - 300_000).to_string());
+        let page = opens(&[("startTime", &from), ("endTime", &to)]);
+        assert_eq!((page[0], page.len()), (OPEN - 600_000, 6), "both ends are in it");
+        assert_eq!(opens(&[("startTime", &from), ("limit", "2")]), [OPEN - 600_000, OPEN - 540_000]);
+        assert_eq!(opens(&[("endTime", &to), ("limit", "2")]), [OPEN - 360_000, OPEN - 300_000]);
+        assert_eq!(opens(&[("startTime", "0"), ("limit", "1")]), [1_502_928_000_000], "the listing");
+        assert!(opens(&[("endTime", "1502900000000")]).is_empty());
+        assert!(opens(&[("startTime", "1999999999999")]).is_empty());
+    }
+
+    #[test]
+    fn a_row_has_the_documented_members() {
+        let (_, rows) = ask("klines", &[("symbol", "BTCUSDT"), ("interval", "1m"), ("limit", "2")]);
+        let row = rows[0].as_array().unwrap();
+        assert_eq!((row.len(), &row[6], &row[11]), (12, &Value::from(OPEN - 1), &Value::from("0")));
+        for place in [1, 2, 3, 4, 5, 7, 9, 10] {
+            let digits = row[place].as_str().unwrap().split_once('.').unwrap().1;
+            assert_eq!(digits.len(), 8, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_minute_without_trades_is_flat() {
+        let (_, rows) = ask("klines", &[("symbol", "ETHBTC"), ("interval", "1m"), ("limit", "1000")]);
+        let rows = rows.as_array().unwrap();
+        let flat = rows.iter().position(|row| row[8] == 0).unwrap();
+        assert_eq!(rows[flat][5], "0.00000000");
+        assert_eq!([&rows[flat][1], &rows[flat][4]], [&rows[flat - 1][4]; 2]);
+    }
+
+    #[test]
+    fn errors_are_binances_own() {
+        for (query, code) in [
+            (&[("symbol", "NOSUCH"), ("interval", "1m")][..], -1121),
+            (&[("symbol", "BTCUSDT"), ("interval", "7m")], -1120),
+            (&[("symbol", "BTCUSDT")], -1102),
+            (&[("interval", "1m")], -1102),
+            (&[("symbol", "BTCUSDT"), ("interval", "1m"), ("limit", "x")], -1100),
+            (&[("symbol", "BTCUSDT"), ("interval", "1m"), ("limit", "0")], -1130),
+            (&[("symbol", "BTCUSDT"), ("interval", "1m"), ("startTime", "-5")], -1100),
+        ] {
+            let (status, body) = ask("klines", query);
+            assert_eq!((status, body["code"].as_i64()), (400, Some(code)), "{body}");
+        }
+        assert_eq!(ask("nothing", &[]).0, 404);
+    }
+
+    #[test]
+    fn the_ticker_and_the_listing_have_the_documented_members() {
+        let (_, ticker) = ask("ticker/24hr", &[("symbol", "BTCUSDT")]);
+        assert_eq!(ticker.as_object().unwrap().len(), 21);
+        assert_eq!(ticker["openTime"], OPEN - 86_400_000);
+        let (_, two) = ask("ticker/bookTicker", &[("symbols", "[\"BTCUSDT\",\"ETHBTC\"]")]);
+        assert_eq!(two.as_array().unwrap().len(), 2);
+        let (_, info) = ask("exchangeInfo", &[]);
+        assert_eq!(info["symbols"].as_array().unwrap().len(), 12);
+        assert_eq!(info["symbols"][0]["filters"][0]["tickSize"], "0.01000000");
+    }
+
+    #[test]
+    fn weights_are_the_documented_ones() {
+        let weigh = |path, query: &[(&str, &str)]| weight(path, &Query::of(query));
+        assert_eq!(weigh("klines", &[("symbol", "X")]), 2);
+        assert_eq!(weigh("exchangeInfo", &[]), 20);
+        assert_eq!((weigh("ticker/24hr", &[]), weigh("ticker/24hr", &[("symbol", "X")])), (80, 2));
+        assert_eq!((weigh("ticker/bookTicker", &[]), weigh("ping", &[])), (4, 1));
+    }
+}

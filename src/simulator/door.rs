@@ -1,0 +1,192 @@
+//! The one door: tells the dialects apart by path, lets faults befall requests, upgrades sockets.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use poem::http::{Method, StatusCode, header};
+use poem::web::RemoteAddr;
+use poem::{Addr, Endpoint, Request, Response};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::ExchangeId;
+
+use super::accept::Wires;
+use super::faults::FaultKind;
+use super::socket::{self, Dialect, SLOWNESS};
+use super::stats::count;
+use super::{Shared, binance, kraken};
+
+/// What a REST interface answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    pub body: String,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Reply {
+    pub const fn new(status: u16, body: String) -> Self {
+        Self { status, body, headers: Vec::new() }
+    }
+
+    fn response(self) -> Response {
+        let mut response = Response::builder()
+            .status(StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+            .content_type("application/json;charset=UTF-8");
+        for (name, value) in self.headers {
+            response = response.header(name, value);
+        }
+        response.body(self.body)
+    }
+}
+
+/// The parameters of a query.
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    #[cfg(test)]
+    pub fn of(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+pub struct Door {
+    pub shared: Arc<Shared>,
+    pub wires: Wires,
+    pub sockets: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+impl Endpoint for Door {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let path = request.uri().path().to_owned();
+        let query = Query(request.params().unwrap_or_default());
+        let peer = match request.remote_addr() {
+            RemoteAddr(Addr::SocketAddr(peer)) => *peer,
+            RemoteAddr(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        if let Some(dialect) = self.dialect(&path, &query) {
+            return Ok(self.upgrade(&request, peer, dialect));
+        }
+        let exchange = if path.starts_with(binance::REST_PREFIX) {
+            ExchangeId::Binance
+        } else if path.starts_with(kraken::REST_PREFIX) {
+            ExchangeId::Kraken
+        } else {
+            return Ok(Reply::new(404, "{\"error\":\"no simulated exchange has this path\"}".to_owned()).response());
+        };
+        if request.method() != Method::GET {
+            return Ok(Reply::new(405, "{\"error\":\"only GET is simulated\"}".to_owned()).response());
+        }
+        Ok(self.rest(exchange, path, query, peer).await)
+    }
+}
+
+impl Door {
+    fn dialect(&self, path: &str, query: &Query) -> Option<Box<dyn Dialect>> {
+        let shared = || Arc::clone(&self.shared);
+        match path {
+            "/stream" => Some(Box::new(binance::Feed::new(shared(), true, query.get("streams").unwrap_or("")))),
+            "/ws" => Some(Box::new(binance::Feed::new(shared(), false, ""))),
+            "/v2" => Some(Box::new(kraken::Feed::new(shared()))),
+            _ => {
+                let stream = path.strip_prefix("/ws/")?;
+                Some(Box::new(binance::Feed::new(shared(), false, stream)))
+            }
+        }
+    }
+
+    /// Closes the connection without an answer: what is returned cannot be sent any more.
+    fn darkness(&self, peer: SocketAddr) -> Response {
+        self.wires.cut(peer);
+        Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).finish()
+    }
+
+    async fn rest(&self, exchange: ExchangeId, path: String, query: Query, peer: SocketAddr) -> Response {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let strikes = |kind| shared.faults.strikes(exchange, kind, now);
+        count(&shared.counters[exchange as usize].rest_requests);
+        if strikes(FaultKind::Dark) {
+            return self.darkness(peer);
+        }
+        if strikes(FaultKind::Slow) {
+            shared.clock.sleep(SLOWNESS).await;
+        }
+        let failed = [(FaultKind::Http429, 429), (FaultKind::Http418, 418), (FaultKind::Http500, 500)];
+        if let Some((_, status)) = failed.into_iter().find(|(kind, _)| strikes(*kind)) {
+            return failure(exchange, status).response();
+        }
+        let malformed = strikes(FaultKind::Malformed);
+        let shared = Arc::clone(shared);
+        // A long history is real work, which must not hold up the sockets.
+        let answer = tokio::task::spawn_blocking(move || answer(&shared, exchange, &path, &query, peer.ip())).await;
+        let mut reply = answer.unwrap_or_else(|_| failure(exchange, 500));
+        if malformed {
+            reply.body.truncate(reply.body.len() / 2);
+        }
+        reply.response()
+    }
+
+    fn upgrade(&self, request: &Request, peer: SocketAddr, dialect: Box<dyn Dialect>) -> Response {
+        let (exchange, now) = (dialect.habits().exchange, self.shared.clock.now());
+        if self.shared.faults.strikes(exchange, FaultKind::Dark, now) {
+            return self.darkness(peer);
+        }
+        if self.shared.faults.lasts(exchange, FaultKind::Drop, now) {
+            return Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).finish();
+        }
+        let key = request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+        let (Some(accept), Ok(upgrade)) = (key, request.take_upgrade()) else {
+            return Response::builder().status(StatusCode::BAD_REQUEST).body("expected a WebSocket handshake");
+        };
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+        self.sockets.spawn(async move {
+            // Who goes away during the handshake was never there.
+            if let Ok(upgraded) = upgrade.await {
+                socket::serve(shared, upgraded, dialect, stop).await;
+            }
+        });
+        Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_ACCEPT, accept)
+            .finish()
+    }
+}
+
+fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, from: IpAddr) -> Reply {
+    let now = shared.clock.now().millis();
+    match exchange {
+        ExchangeId::Binance => binance::answer(shared, path, query, from, now),
+        ExchangeId::Kraken => kraken::answer(shared, path, query, from, now),
+    }
+}
+
+/// A scripted failure; its body says so.
+fn failure(exchange: ExchangeId, status: u16) -> Reply {
+    let body = match (exchange, status) {
+        (ExchangeId::Binance, 418 | 429) => {
+            "{\"code\":-1003,\"msg\":\"Too many requests; this is a scripted fault.\"}".to_owned()
+        }
+        (ExchangeId::Binance, _) => {
+            "{\"code\":-1000,\"msg\":\"An unknown error occurred while processing the request.\"}".to_owned()
+        }
+        (ExchangeId::Kraken, 418 | 429) => "{\"error\":[\"EGeneral:Too many requests\"]}".to_owned(),
+        (ExchangeId::Kraken, _) => "{\"error\":[\"EGeneral:Internal error\"]}".to_owned(),
+    };
+    let mut reply = Reply::new(status, body);
+    if status != 500 {
+        reply.headers.push(("retry-after", "5".to_owned()));
+    }
+    reply
+}

@@ -1,0 +1,238 @@
+//! Scripted faults: what goes wrong, where and when.
+//!
+//! A script is JSON lines: `{"exchange":"binance","after_ms":1500,"fault":"drop","for_ms":0}`. Times are the clock's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::model::{ExchangeId, Interval, TimeRange, Timestamp};
+
+/// The most faults that are scripted at a time.
+pub const MAX_FAULTS: usize = 10_000;
+
+/// One fault of a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Whom it befalls.
+    #[serde(deserialize_with = "exchange")]
+    pub exchange: ExchangeId,
+    /// When it begins: milliseconds after the simulator was made, or after it was injected.
+    #[serde(default)]
+    pub after_ms: u64,
+    /// What goes wrong.
+    pub fault: FaultKind,
+    /// How long it lasts, in milliseconds. With 0 it happens once; each kind says what that means.
+    #[serde(default)]
+    pub for_ms: u64,
+}
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub enum FaultKind {
+    /// All sockets are cut without a word; while it lasts, new ones are answered 503. REST goes on.
+    #[serde(rename = "drop")]
+    Drop,
+    /// All sockets are cut, and every connection is closed without an answer. Once: the sockets, and one request.
+    #[serde(rename = "dark")]
+    Dark,
+    /// Sockets stay open and say nothing: no data, no acknowledgement, no ping or heartbeat. Once: the sockets that are
+    /// open then never speak again.
+    #[serde(rename = "silent")]
+    Silent,
+    /// Each data frame is preceded by one with broken JSON, and REST bodies break off in the middle. Once: one of them.
+    #[serde(rename = "malformed")]
+    Malformed,
+    /// REST answers, and answers to what is said on a socket, come four seconds late. Once: one of them.
+    #[serde(rename = "slow")]
+    Slow,
+    /// REST answers 429 with `Retry-After`. Once: one request.
+    #[serde(rename = "http_429")]
+    Http429,
+    /// REST answers 418 with `Retry-After`. Once: one request.
+    #[serde(rename = "http_418")]
+    Http418,
+    /// REST answers 500. Once: one request.
+    #[serde(rename = "http_500")]
+    Http500,
+    /// Streams leave candles out, the closing update too; REST has them. Once: until the minute closes.
+    #[serde(rename = "skip_candle")]
+    SkipCandle,
+    /// Each minute that closes gets one more trade 1.5 s after its end: on the trade stream, in REST and in
+    /// [`Market::candles`](super::Market::candles), not in the candle stream. Once: the next minute that closes.
+    #[serde(rename = "late_trade")]
+    LateTrade,
+    /// Trades and candles are sent twice. Once: one frame.
+    #[serde(rename = "duplicate")]
+    Duplicate,
+    /// Subscriptions are refused in the exchange's way. Once: one request to subscribe.
+    #[serde(rename = "refuse")]
+    Refuse,
+    /// The exchange announces a shutdown on all sockets (Binance `serverShutdown`, Kraken's status `maintenance`) and
+    /// closes them five seconds later. A moment: it does not last.
+    #[serde(rename = "shutdown_notice")]
+    ShutdownNotice,
+}
+
+fn exchange<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ExchangeId, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+/// A line of a script that is no fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "line {line} is no fault: {detail}; a fault is written {{\"exchange\":\"binance\",\"after_ms\":1500,\"fault\":\"drop\",\"for_ms\":0}}"
+)]
+pub struct BadScript {
+    /// Counted from 1.
+    pub line: usize,
+    pub detail: String,
+}
+
+/// Reads a script; empty lines are skipped.
+///
+/// # Errors
+/// The first line that is wrong, or one too many.
+pub fn parse_script(text: &str) -> Result<Vec<Fault>, BadScript> {
+    let mut faults = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let bad = |detail: String| BadScript { line: index + 1, detail };
+        if faults.len() == MAX_FAULTS {
+            return Err(bad(format!("a script has at most {MAX_FAULTS}")));
+        }
+        faults.push(serde_json::from_str(line).map_err(|error| bad(error.to_string()))?);
+    }
+    Ok(faults)
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    exchange: ExchangeId,
+    kind: FaultKind,
+    from: Timestamp,
+    /// `None`: it strikes once, some time after `from`.
+    until: Option<Timestamp>,
+    struck: AtomicBool,
+}
+
+/// Everything that is scripted, with its times.
+#[derive(Debug, Default)]
+pub struct Schedule(RwLock<Vec<Arc<Scheduled>>>);
+
+impl Schedule {
+    /// Adds a fault relative to `now`; says when it begins and ends where it lasts.
+    pub fn add(&self, fault: Fault, now: Timestamp) -> Option<TimeRange> {
+        let from = now + Duration::from_millis(fault.after_ms);
+        let until = match (fault.for_ms, fault.fault) {
+            // Until the close of the minute, and that included.
+            (0, FaultKind::SkipCandle | FaultKind::LateTrade) => {
+                Some(Interval::M1.next(from) + Duration::from_millis(1))
+            }
+            (0, _) => None,
+            (lasting, _) => Some(from + Duration::from_millis(lasting)),
+        };
+        let scheduled = Scheduled { exchange: fault.exchange, kind: fault.fault, from, until, struck: false.into() };
+        let mut all = self.0.write();
+        all.retain(|old| old.until.is_none_or(|until| until + Duration::from_mins(10) > now));
+        if all.len() >= MAX_FAULTS {
+            all.remove(0);
+        }
+        all.push(Arc::new(scheduled));
+        until.map(|until| TimeRange::new(from, until))
+    }
+
+    fn any(&self, exchange: ExchangeId, kind: FaultKind, mut holds: impl FnMut(&Scheduled) -> bool) -> bool {
+        self.0.read().iter().any(|fault| fault.exchange == exchange && fault.kind == kind && holds(fault))
+    }
+
+    /// Whether it lasts at `now`.
+    pub fn lasts(&self, exchange: ExchangeId, kind: FaultKind, now: Timestamp) -> bool {
+        self.any(exchange, kind, |fault| fault.from <= now && fault.until.is_some_and(|until| now < until))
+    }
+
+    /// Whether it befalls what happens at `now`; one that strikes once is then over.
+    pub fn strikes(&self, exchange: ExchangeId, kind: FaultKind, now: Timestamp) -> bool {
+        self.any(exchange, kind, |fault| {
+            fault.from <= now
+                && fault.until.map_or_else(|| !fault.struck.swap(true, Ordering::Relaxed), |until| now < until)
+        })
+    }
+
+    /// Whether one began in `(after, until]`.
+    pub fn began(&self, exchange: ExchangeId, kind: FaultKind, after: Timestamp, until: Timestamp) -> bool {
+        self.any(exchange, kind, |fault| after < fault.from && fault.from <= until)
+    }
+
+    /// Whether one that happens once began in `(after, until]`.
+    pub fn began_once(&self, exchange: ExchangeId, kind: FaultKind, after: Timestamp, until: Timestamp) -> bool {
+        self.any(exchange, kind, |fault| fault.until.is_none() && after < fault.from && fault.from <= until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BINANCE: ExchangeId = ExchangeId::Binance;
+
+    fn ms(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_script_is_read_line_by_line() {
+        let text = "{\"exchange\":\"binance\",\"after_ms\":1500,\"fault\":\"drop\",\"for_ms\":0}\n\n\
+                    {\"exchange\":\"Kraken\",\"fault\":\"http_429\",\"for_ms\":9}\n";
+        let faults = parse_script(text).unwrap();
+        assert_eq!(faults[0], Fault { exchange: BINANCE, after_ms: 1500, fault: FaultKind::Drop, for_ms: 0 });
+        assert_eq!(
+            (faults[1].exchange, faults[1].fault, faults[1].after_ms),
+            (ExchangeId::Kraken, FaultKind::Http429, 0)
+        );
+        for (line, word) in [
+            ("{}", "exchange"),
+            ("nonsense", "expected"),
+            ("{\"exchange\":\"mtgox\",\"fault\":\"drop\"}", "mtgox"),
+            ("{\"exchange\":\"kraken\",\"fault\":\"fire\"}", "fire"),
+            ("{\"exchange\":\"kraken\",\"fault\":\"drop\",\"at\":1}", "at"),
+            ("{\"exchange\":\"kraken\",\"fault\":\"drop\",\"after_ms\":-1}", "-1"),
+        ] {
+            let bad = parse_script(&format!("\n{line}")).unwrap_err();
+            assert!(bad.line == 2 && bad.detail.contains(word), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_documented_fault_has_its_name() {
+        for name in
+            "drop dark silent malformed slow http_429 http_418 http_500 skip_candle late_trade duplicate refuse \
+                     shutdown_notice"
+                .split(' ')
+        {
+            assert!(parse_script(&format!("{{\"exchange\":\"kraken\",\"fault\":\"{name}\"}}")).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fault_without_length_strikes_once() {
+        let schedule = Schedule::default();
+        let fault = |fault, after_ms, for_ms| Fault { exchange: BINANCE, after_ms, fault, for_ms };
+        schedule.add(fault(FaultKind::Http500, 10, 0), ms(0));
+        assert!(!schedule.strikes(BINANCE, FaultKind::Http500, ms(9)));
+        assert!(!schedule.strikes(ExchangeId::Kraken, FaultKind::Http500, ms(10)));
+        assert!(schedule.strikes(BINANCE, FaultKind::Http500, ms(50)));
+        assert!(!schedule.strikes(BINANCE, FaultKind::Http500, ms(50)));
+        schedule.add(fault(FaultKind::Dark, 10, 5), ms(100));
+        let lasting: Vec<bool> = [109, 110, 114, 115].map(|at| schedule.lasts(BINANCE, FaultKind::Dark, ms(at))).into();
+        assert_eq!(lasting, [false, true, true, false]);
+        assert!(schedule.began(BINANCE, FaultKind::Dark, ms(109), ms(110)));
+        assert!(!schedule.began(BINANCE, FaultKind::Dark, ms(110), ms(200)));
+        let skipped = schedule.add(fault(FaultKind::SkipCandle, 0, 0), ms(61_000)).unwrap();
+        assert!(skipped.contains(ms(120_000)) && !skipped.contains(ms(120_001)));
+    }
+}

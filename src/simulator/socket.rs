@@ -1,0 +1,297 @@
+//! One WebSocket connection: what all dialects have in common. Reads, paces, pings, cuts, and lets faults befall.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{ExchangeId, Timestamp};
+
+use super::Shared;
+use super::faults::FaultKind;
+use super::stats::count;
+
+/// Streams speak at moments this far apart, in milliseconds: what they say does not depend on when a task runs.
+pub const INSTANT: i64 = 250;
+/// How long after its notice a shutdown cuts, in milliseconds.
+const NOTICE: i64 = 5_000;
+/// How late an answer of a slow exchange is.
+pub const SLOWNESS: Duration = Duration::from_secs(4);
+/// A client that leaves frames unread for so long is cut, and so is a silent socket after so long.
+const PATIENCE: i64 = 600_000;
+/// The longest message that is read, in bytes.
+const MAX_MESSAGE: usize = 64 * 1024;
+
+/// How an exchange keeps its sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    pub exchange: ExchangeId,
+    /// The most messages in a second.
+    pub messages_per_second: Option<i64>,
+    /// How often it pings, and how long it waits for the pong, in milliseconds.
+    pub ping: Option<(i64, i64)>,
+    /// How old a connection gets, in milliseconds.
+    pub max_age: Option<i64>,
+}
+
+/// What a dialect says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// An answer, a heartbeat, a notice.
+    Reply(String),
+    Ticker(String),
+    Trade(String),
+    Candle(String),
+}
+
+/// Whether a connection goes on, or how it ends.
+pub type Flow = ControlFlow<End>;
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Without a word.
+    Cut,
+    /// With a close frame.
+    Close(u16, &'static str),
+}
+
+/// An exchange's side of one connection. Times are Unix milliseconds.
+pub trait Dialect: Send {
+    fn habits(&self) -> Habits;
+    /// The connection stands.
+    fn open(&mut self, now: i64, out: &mut Vec<Frame>);
+    /// The client said something.
+    fn text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow;
+    /// Tells what became known in the last [`INSTANT`] before `at`.
+    fn instant(&mut self, at: i64, out: &mut Vec<Frame>);
+    /// Announces the end.
+    fn farewell(&mut self, now: i64, out: &mut Vec<Frame>);
+}
+
+/// Serves one connection until either side ends it.
+pub async fn serve(shared: Arc<Shared>, upgraded: poem::Upgraded, dialect: Box<dyn Dialect>, stop: CancellationToken) {
+    let counters = &shared.counters[dialect.habits().exchange as usize];
+    count(&counters.sockets_opened);
+    count(&counters.sockets_open);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+    Session::new(&shared, dialect).run(stream, stop).await;
+    counters.sockets_open.fetch_sub(1, Ordering::Relaxed);
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    dialect: Box<dyn Dialect>,
+    habits: Habits,
+    opened: i64,
+    /// The last moment that was told.
+    told: i64,
+    /// Never speaks again.
+    mute_since: Option<i64>,
+    /// When it is cut after a notice.
+    ends_at: Option<i64>,
+    pinged: i64,
+    /// When the first ping without a pong was sent.
+    unanswered: Option<i64>,
+    /// When the allowance of messages is whole again.
+    full_at: i64,
+}
+
+impl<'a> Session<'a> {
+    fn new(shared: &'a Shared, dialect: Box<dyn Dialect>) -> Self {
+        let now = shared.clock.now().millis();
+        Self {
+            shared,
+            habits: dialect.habits(),
+            dialect,
+            opened: now,
+            told: now,
+            mute_since: None,
+            ends_at: None,
+            pinged: now,
+            unanswered: None,
+            full_at: now,
+        }
+    }
+
+    async fn run(mut self, stream: WebSocketStream<poem::Upgraded>, stop: CancellationToken) {
+        let clock = &self.shared.clock;
+        let (mut sink, mut incoming) = stream.split();
+        let (mut frames, mut messages) = (Vec::new(), Vec::new());
+        self.dialect.open(self.opened, &mut frames);
+        self.shape(&mut frames, &mut messages, self.opened);
+        let end = loop {
+            if !messages.is_empty() {
+                let send = async {
+                    for message in messages.drain(..) {
+                        sink.feed(message).await?;
+                    }
+                    sink.flush().await
+                };
+                match clock.timeout(Duration::from_millis(PATIENCE.unsigned_abs()), send).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => break End::Cut,
+                }
+            }
+            let next = Timestamp::from_millis((self.told / INSTANT + 1) * INSTANT);
+            let silent = self.is_silent(clock.now().millis());
+            let flow = tokio::select! {
+                () = stop.cancelled() => ControlFlow::Break(End::Close(1001, "")),
+                () = clock.sleep_until(next) => self.advance(clock.now().millis(), &mut messages),
+                // Who is silent does not even answer a ping, which reading would do.
+                message = incoming.next(), if !silent => match message {
+                    Some(Ok(message)) => self.receive(message, &mut messages).await,
+                    Some(Err(_)) | None => ControlFlow::Break(End::Cut),
+                },
+            };
+            if let ControlFlow::Break(end) = flow {
+                break end;
+            }
+        };
+        if let End::Close(code, reason) = end {
+            let frame = CloseFrame { code: code.into(), reason: reason.into() };
+            let farewell = async {
+                for message in messages.drain(..).chain([Message::Close(Some(frame))]) {
+                    sink.feed(message).await?;
+                }
+                sink.flush().await
+            };
+            // The connection ends either way.
+            let _ = clock.timeout(Duration::from_secs(5), farewell).await;
+        }
+    }
+
+    fn is_silent(&self, now: i64) -> bool {
+        self.mute_since.is_some() || self.befalls(FaultKind::Silent, now)
+    }
+
+    fn befalls(&self, kind: FaultKind, at: i64) -> bool {
+        self.shared.faults.lasts(self.habits.exchange, kind, Timestamp::from_millis(at))
+    }
+
+    /// Tells everything up to `now`, moment by moment.
+    fn advance(&mut self, now: i64, messages: &mut Vec<Message>) -> Flow {
+        if now - self.told > PATIENCE {
+            return ControlFlow::Break(End::Close(1008, "too slow"));
+        }
+        let mut frames = Vec::new();
+        loop {
+            let at = (self.told / INSTANT + 1) * INSTANT;
+            if at > now {
+                return ControlFlow::Continue(());
+            }
+            self.trouble(at, messages)?;
+            self.told = at;
+            self.dialect.instant(at, &mut frames);
+            self.keep_alive(at, messages)?;
+            self.shape(&mut frames, messages, at);
+        }
+    }
+
+    /// The faults that end a connection, or announce its end.
+    fn trouble(&mut self, at: i64, messages: &mut Vec<Message>) -> Flow {
+        let (after, until) = (Timestamp::from_millis(self.told), Timestamp::from_millis(at));
+        let (faults, exchange) = (&self.shared.faults, self.habits.exchange);
+        if [FaultKind::Drop, FaultKind::Dark].into_iter().any(|kind| faults.began(exchange, kind, after, until))
+            || self.befalls(FaultKind::Dark, at)
+        {
+            return ControlFlow::Break(End::Cut);
+        }
+        if faults.began_once(exchange, FaultKind::Silent, after, until) {
+            self.mute_since.get_or_insert(at);
+        }
+        if self.mute_since.is_some_and(|since| at - since > PATIENCE) {
+            return ControlFlow::Break(End::Cut);
+        }
+        let old = self.habits.max_age.is_some_and(|age| at - self.opened > age - 60_000);
+        if self.ends_at.is_none() && (old || faults.began(exchange, FaultKind::ShutdownNotice, after, until)) {
+            self.ends_at = Some(if old { self.opened + self.habits.max_age.unwrap_or(0) } else { at + NOTICE });
+            let mut frames = Vec::new();
+            self.dialect.farewell(at, &mut frames);
+            self.shape(&mut frames, messages, at);
+        }
+        match self.ends_at {
+            Some(end) if end <= at => ControlFlow::Break(End::Close(1001, "")),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn keep_alive(&mut self, at: i64, messages: &mut Vec<Message>) -> Flow {
+        let Some((every, patience)) = self.habits.ping else { return ControlFlow::Continue(()) };
+        if self.is_silent(at) {
+            self.unanswered = None;
+            self.pinged = at;
+        } else if self.unanswered.is_some_and(|since| at - since > patience) {
+            return ControlFlow::Break(End::Close(1008, "Pong timeout"));
+        } else if at - self.pinged >= every {
+            self.pinged = at;
+            self.unanswered.get_or_insert(at);
+            messages.push(Message::Ping(Bytes::from(at.to_string())));
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn receive(&mut self, message: Message, messages: &mut Vec<Message>) -> Flow {
+        if matches!(message, Message::Close(_)) {
+            return ControlFlow::Break(End::Cut);
+        }
+        let now = self.shared.clock.now().millis();
+        if let Some(allowed) = self.habits.messages_per_second {
+            self.full_at = self.full_at.max(now) + 1_000 / allowed;
+            // One more than allowed, so that who keeps exactly to the limit is not cut for a late network.
+            if self.full_at - now > 1_000 + 1_000 / allowed {
+                count(&self.shared.counters[self.habits.exchange as usize].messages_over_rate);
+                return ControlFlow::Break(End::Close(1008, "Too many requests"));
+            }
+        }
+        match message {
+            Message::Pong(_) => self.unanswered = None,
+            Message::Text(text) => {
+                if self.shared.faults.strikes(self.habits.exchange, FaultKind::Slow, Timestamp::from_millis(now)) {
+                    self.shared.clock.sleep(SLOWNESS).await;
+                }
+                let mut frames = Vec::new();
+                let now = self.shared.clock.now().millis();
+                let flow = self.dialect.text(&text, now, &mut frames);
+                self.shape(&mut frames, messages, now);
+                return flow;
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Makes messages of frames, as the faults want them.
+    fn shape(&self, frames: &mut Vec<Frame>, messages: &mut Vec<Message>, at: i64) {
+        if self.is_silent(at) {
+            frames.clear();
+        }
+        let strikes = |kind| self.shared.faults.strikes(self.habits.exchange, kind, Timestamp::from_millis(at));
+        for frame in frames.drain(..) {
+            let (text, data, doubled) = match frame {
+                Frame::Candle(_) if self.befalls(FaultKind::SkipCandle, at) => continue,
+                Frame::Reply(text) => (text, false, false),
+                Frame::Ticker(text) => (text, true, false),
+                Frame::Trade(text) | Frame::Candle(text) => (text, true, strikes(FaultKind::Duplicate)),
+            };
+            if data && strikes(FaultKind::Malformed) {
+                // Every frame is ASCII.
+                messages.push(Message::text(&text[..text.len() / 2]));
+            }
+            if doubled {
+                messages.push(Message::text(text.clone()));
+            }
+            messages.push(Message::text(text));
+        }
+    }
+}
