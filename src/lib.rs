@@ -9,6 +9,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod collect;
+pub mod config;
 pub mod exchanges;
 pub mod hub;
 pub mod lifecycle;

@@ -3,6 +3,8 @@
 //! Each trait has one contract suite in `tests/it/contract/cache.rs`, run on every backend. Nothing here must last:
 //! all of it is rebuilt from the exchanges and the store.
 
+mod memory;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{Candle, ExchangeId, ExchangeState, GapReason, Series, Symbol, Ticker, TimeRange, Timestamp, Topic};
+
+pub use memory::memory;
 
 /// The backends of one process, each behind its seam.
 #[derive(Clone)]
@@ -81,8 +85,8 @@ pub const LIVE_CANDLES: usize = 16;
 #[async_trait]
 pub trait ExchangeStates: Send + Sync + 'static {
     async fn put(&self, state: ExchangeState) -> Result<(), CacheError>;
-    async fn get(&self, exchange: ExchangeId) -> Result<Option<ExchangeState>, CacheError>;
-    async fn all(&self) -> Result<Vec<ExchangeState>, CacheError>;
+    async fn get(&self, exchange: ExchangeId) -> Result<Option<Arc<ExchangeState>>, CacheError>;
+    async fn all(&self) -> Result<Vec<Arc<ExchangeState>>, CacheError>;
 }
 
 /// An event on its way to subscribers: numbered and encoded once, shared by all.
@@ -196,6 +200,7 @@ impl Question {
 }
 
 /// A collector's answer.
+#[expect(clippy::large_enum_variant, reason = "answers are few, and each is held once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The ticker.

@@ -1,1 +1,23 @@
-//! From an exchange's stream to the cache and the store: supervisor, candle closing, derivation, batch writer, repair.
+//! From an exchange's stream to the cache and the store.
+//!
+//! [`supervise`] collects one exchange: it chooses the source (`source`) and keeps a collector running (`collector`),
+//! the loop through which everything passes that the streams say. Candles are judged by `closing`, written by `writer`
+//! and made longer by `aftermath` and `derive`; what is missing is asked for by `repair`, which shares the way of
+//! `fill` with the questions of the doors (`answers`). `publisher` numbers and encodes what subscribers get.
+
+mod aftermath;
+mod answers;
+mod claims;
+mod closing;
+mod collector;
+mod connections;
+mod derive;
+mod fill;
+mod listing;
+mod publisher;
+mod repair;
+mod source;
+mod state;
+mod writer;
+
+pub use source::{Assignment, Shared, Source, supervise};

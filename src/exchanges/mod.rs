@@ -5,7 +5,10 @@
 //! connection as a state machine. The engine in `upstream` does all that touches the network, for every exchange alike.
 
 pub mod binance;
+mod codec;
 pub mod kraken;
+mod markets;
+mod pending;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -69,10 +72,14 @@ pub struct Profile {
     pub ban_pause: Duration,
     /// The channels that its WebSocket gives; `Candles` means candles of one minute.
     pub channels: &'static [Channel],
+    /// Whether its stream says of a candle that it is closed. Where it does, nothing else closes one.
+    pub flags_closed: bool,
     /// The intervals whose native open times equal ours.
     pub intervals: &'static [Interval],
     /// The most candles that one page gives.
     pub page_rows: u32,
+    /// Whether a page may ask for a longer time than `page_rows` candles; it then gives the first of them.
+    pub wide_pages: bool,
     /// How many candles back from now its REST interface reaches; `None` for back to the listing.
     pub reach_rows: Option<u32>,
     /// A connection without any frame for so long is dead.

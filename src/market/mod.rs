@@ -3,11 +3,13 @@
 //! Answers come from the store and the cache of this replica. What only a collector can do is asked for through the
 //! cache's `Requests`, the same way in every role, within a time budget. An answer says what it knows.
 
+mod directory;
+mod history;
 mod query;
 mod service;
 
 pub use query::{CandleFields, CandleQuery, Direction, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter};
-pub use service::Market;
+pub use service::{Market, Stores};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +117,7 @@ pub struct Health {
     pub uptime: Duration,
     /// What does not work as it should, a word each: `store`, `cache`, `binance`.
     pub degraded: Vec<String>,
-    pub exchanges: Vec<ExchangeState>,
+    pub exchanges: Vec<Arc<ExchangeState>>,
 }
 
 /// Why a question has no answer.

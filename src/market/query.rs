@@ -119,6 +119,17 @@ impl CandleQuery {
         if wrong.is_empty() { Ok(Self { interval, range, direction, limit, format, unlimited }) } else { Err(wrong) }
     }
 
+    /// The query of the page that `cursor` points to.
+    #[must_use]
+    pub fn after(&self, cursor: &str) -> Option<Self> {
+        let at = parse_cursor(cursor, self.direction)?;
+        let range = match self.direction {
+            Direction::Forward => TimeRange::new(at, self.range.end()),
+            Direction::Backward => TimeRange::new(self.range.start(), at),
+        };
+        Some(Self { range, ..self.clone() })
+    }
+
     /// The cursor of the page after the one that ended (forward) or began (backward) at `at`.
     #[must_use]
     pub fn cursor(&self, at: Timestamp) -> String {

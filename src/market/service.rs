@@ -1,20 +1,101 @@
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::stream::BoxStream;
+use super::directory::{Directory, Listing};
+use super::{
+    CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, Listed, MarketError, TickerAnswer,
+};
+use crate::cache::{Answer, Cache, KeptTicker, Question, RequestError};
+use crate::clock::Clock;
+use crate::model::{ExchangeId, ExchangeState, FeedState, Interval, Source, Symbol, TimeRange};
+use crate::store::{CandleStore, StoreError};
 
-use super::*;
+/// How long an answer may wait for a collector.
+pub(super) const ASK_BUDGET: Duration = Duration::from_secs(2);
+
+/// How long a ticker that was asked for is good.
+const TICKER_KEPT: Duration = Duration::from_secs(2);
+
+/// How long a market is wanted after the last time that someone said so.
+const WANT_TTL: Duration = Duration::from_secs(30);
+
+/// How long to wait before asking again when nobody knows better.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// The stores: the real one, and the one of simulated exchanges, which never meet.
+#[derive(Clone)]
+pub struct Stores {
+    pub kept: Arc<dyn CandleStore>,
+    pub simulated: Option<Arc<dyn CandleStore>>,
+}
+
+impl Stores {
+    /// The store of an exchange's candles.
+    pub fn of(&self, simulated: bool) -> &Arc<dyn CandleStore> {
+        self.simulated.as_ref().filter(|_| simulated).unwrap_or(&self.kept)
+    }
+}
 
 /// Answers the questions of every door.
-pub struct Market {}
+pub struct Market {
+    pub(super) stores: Stores,
+    pub(super) cache: Cache,
+    pub(super) clock: Clock,
+    directory: Directory,
+    /// The enabled exchanges in registry order.
+    exchanges: Vec<ExchangeId>,
+    started: Duration,
+}
 
 impl Market {
+    /// A market of the enabled exchanges.
+    #[must_use]
+    pub fn new(mut exchanges: Vec<ExchangeId>, stores: Stores, cache: Cache, clock: Clock) -> Self {
+        exchanges.sort_unstable();
+        let started = clock.elapsed();
+        Self { stores, cache, clock, directory: Directory::default(), exchanges, started }
+    }
+
     /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
     /// enabled one that lists it, in registry order.
     ///
     /// # Errors
     /// `InvalidParameters`, `UnknownExchange`, `UnknownSymbol`, `NotReady`.
     pub async fn find(&self, exchange: Option<&str>, symbol: &str) -> Result<Listed, MarketError> {
-        todo!()
+        let parsed: Result<Symbol, _> = symbol.parse();
+        if let Err(error) = &parsed
+            && (symbol.is_empty()
+                || symbol.len() > 64
+                || !symbol.chars().all(|c| c.is_alphanumeric() || ".-_/:$".contains(c)))
+        {
+            let detail = error.to_string();
+            return Err(MarketError::InvalidParameters(vec![InvalidParameter { parameter: "symbol", detail }]));
+        }
+        let candidates = match exchange {
+            Some(name) => vec![self.exchange_id(name)?],
+            None => self.exchanges.clone(),
+        };
+        let (mut near, mut waiting) = (Vec::new(), None);
+        for exchange in candidates {
+            match self.listing(exchange).await {
+                Ok((listing, state)) => match listing.find(parsed.as_ref().ok(), symbol) {
+                    Some(instrument) => {
+                        return Ok(Listed { exchange, instrument: Arc::clone(instrument), simulated: state.simulated });
+                    }
+                    None => near.extend(listing.near(symbol).into_iter().map(|near| format!("{near} on {exchange}"))),
+                },
+                Err(error @ MarketError::NotReady(_)) => waiting = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        // As long as a listing is missing nobody can say that the symbol is unknown.
+        if let Some(error) = waiting {
+            return Err(error);
+        }
+        let place =
+            exchange.map_or_else(|| "no enabled exchange lists".to_owned(), |name| format!("{name} does not list"));
+        let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+        Err(MarketError::UnknownSymbol(format!("{place} `{symbol}`{hint}")))
     }
 
     /// The enabled exchange of that name.
@@ -22,7 +103,28 @@ impl Market {
     /// # Errors
     /// `UnknownExchange`.
     pub fn exchange_id(&self, name: &str) -> Result<ExchangeId, MarketError> {
-        todo!()
+        let id: ExchangeId = name.parse().map_err(|error| MarketError::UnknownExchange(format!("{error}")))?;
+        if self.exchanges.contains(&id) {
+            return Ok(id);
+        }
+        let enabled = self.exchanges.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
+        Err(MarketError::UnknownExchange(format!("`{id}` is not enabled here; enabled are {enabled}")))
+    }
+
+    async fn listing(&self, exchange: ExchangeId) -> Result<(Arc<Listing>, Arc<ExchangeState>), MarketError> {
+        let not_ready = |why: &str| MarketError::NotReady(format!("the listing of {exchange} is not known yet: {why}"));
+        let state = self.state(exchange).await.ok_or_else(|| not_ready("it is being connected"))?;
+        let Some(read_at) = state.listed_at else {
+            return Err(not_ready(state.detail.as_deref().unwrap_or("it is being read")));
+        };
+        let store = self.stores.of(state.simulated);
+        let listing = self.directory.get(exchange, &**store, state.simulated, read_at).await?;
+        Ok((listing, state))
+    }
+
+    /// What the collector of an exchange said last.
+    pub(super) async fn state(&self, exchange: ExchangeId) -> Option<Arc<ExchangeState>> {
+        self.cache.states.get(exchange).await.ok().flatten()
     }
 
     /// The latest ticker; from memory where it is live, else asked from the exchange.
@@ -30,24 +132,47 @@ impl Market {
     /// # Errors
     /// `UpstreamUnavailable`, `UpstreamRateLimited`.
     pub async fn ticker(&self, listed: &Listed) -> Result<TickerAnswer, MarketError> {
-        todo!()
+        let (exchange, symbol) = (listed.exchange, &listed.instrument.symbol);
+        let state = self.state(exchange).await;
+        let flows = state.as_ref().is_some_and(|state| matches!(state.state, FeedState::Live | FeedState::Simulated));
+        let collected = state.as_ref().is_some_and(|state| state.symbols.binary_search(symbol).is_ok());
+        let kept = self.cache.tickers.get(exchange, symbol).await.ok().flatten();
+        if let Some(kept) = &kept {
+            let streams = collected && kept.ticker.source == Source::Stream;
+            if (streams && flows) || self.age(kept) <= TICKER_KEPT {
+                return Ok(self.answer(kept.clone(), false));
+            }
+        }
+        let question = Question::Ticker { exchange, symbol: symbol.clone() };
+        match self.cache.requests.ask(question, ASK_BUDGET).await {
+            Ok(Answer::Ticker(asked)) => Ok(self.answer(asked, false)),
+            // An old value that says its age is better than none.
+            Ok(Answer::Stored) | Err(_) if kept.is_some() => {
+                Ok(self.answer(kept.ok_or_else(|| unavailable("no ticker"))?, true))
+            }
+            Ok(Answer::Stored) => Err(unavailable("the collector gave no ticker")),
+            Err(error) => Err(self.refused(error, listed)),
+        }
     }
 
-    /// One page of candles. What is unknown is asked for within a time budget.
-    ///
-    /// # Errors
-    /// `UnsupportedInterval`, `StoreUnavailable`.
-    pub async fn history(&self, listed: &Listed, query: &CandleQuery) -> Result<HistoryPage, MarketError> {
-        todo!()
+    fn age(&self, kept: &KeptTicker) -> Duration {
+        self.clock.now().since(kept.ticker.received_at)
     }
 
-    /// All pages of a range, in order, each of at most [`HISTORY_LIMIT_MAX`] candles.
-    pub fn history_pages(
-        self: Arc<Self>,
-        listed: Listed,
-        query: CandleQuery,
-    ) -> BoxStream<'static, Result<HistoryPage, MarketError>> {
-        todo!()
+    fn answer(&self, kept: KeptTicker, stale: bool) -> TickerAnswer {
+        TickerAnswer { age: self.age(&kept), kept, stale }
+    }
+
+    fn refused(&self, error: RequestError, listed: &Listed) -> MarketError {
+        match error {
+            RequestError::RateLimited(until) => {
+                MarketError::UpstreamRateLimited { until, retry_after: until.since(self.clock.now()) }
+            }
+            RequestError::UnknownSymbol => {
+                MarketError::UnknownSymbol(format!("{} does not list {}", listed.exchange, listed.instrument.symbol))
+            }
+            RequestError::Offline | RequestError::Pending | RequestError::Failed(_) => unavailable(&error.to_string()),
+        }
     }
 
     /// A page of instruments, ordered by exchange and symbol.
@@ -55,7 +180,47 @@ impl Market {
     /// # Errors
     /// `InvalidParameters` for a cursor that is none.
     pub async fn instruments(&self, query: &InstrumentQuery) -> Result<InstrumentPage, MarketError> {
-        todo!()
+        let after = match query.cursor.as_deref().map(parse_instrument_cursor) {
+            None => None,
+            Some(Some(after)) => Some(after),
+            Some(None) => {
+                let detail = "take `next_cursor` from the previous page".to_owned();
+                return Err(MarketError::InvalidParameters(vec![InvalidParameter { parameter: "cursor", detail }]));
+            }
+        };
+        let same =
+            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(is));
+        let part = query.q.as_ref().map(|part| part.to_uppercase());
+        let mut found = Vec::new();
+        for exchange in self.exchanges.iter().copied().filter(|id| query.exchange.is_none_or(|wanted| wanted == *id)) {
+            let listing = match self.listing(exchange).await {
+                Ok((listing, _)) => listing,
+                // Others can be listed while one is not known yet.
+                Err(MarketError::NotReady(_)) if query.exchange.is_none() => continue,
+                Err(error) => return Err(error),
+            };
+            for instrument in &listing.all {
+                let symbol = &instrument.symbol;
+                if after.as_ref().is_some_and(|(id, last)| (exchange, symbol) <= (*id, last)) {
+                    continue;
+                }
+                let named =
+                    |part: &String| symbol.as_str().contains(part) || instrument.native.to_uppercase().contains(part);
+                if same(&query.base, symbol.base())
+                    && same(&query.quote, symbol.quote())
+                    && part.as_ref().is_none_or(named)
+                {
+                    if found.len() == query.limit {
+                        let next_cursor = found
+                            .last()
+                            .map(|last: &Arc<crate::model::Instrument>| format!("{}:{}", last.exchange, last.symbol));
+                        return Ok(InstrumentPage { instruments: found, next_cursor });
+                    }
+                    found.push(Arc::clone(instrument));
+                }
+            }
+        }
+        Ok(InstrumentPage { instruments: found, next_cursor: None })
     }
 
     /// What the ledger says of a range of a series.
@@ -68,21 +233,68 @@ impl Market {
         interval: Interval,
         range: TimeRange,
     ) -> Result<CoverageAnswer, MarketError> {
-        todo!()
+        self.check_interval(listed, interval).await?;
+        let series = super::history::series(listed, interval);
+        let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.clock.now())));
+        let coverage = self.stores.of(listed.simulated).coverage(&series, range).await?;
+        Ok(CoverageAnswer { listed: listed.clone(), interval, complete: coverage.completes(closed), coverage })
+    }
+
+    /// Whether the exchange has candles of that interval.
+    pub(super) async fn check_interval(&self, listed: &Listed, interval: Interval) -> Result<(), MarketError> {
+        let Some(state) = self.state(listed.exchange).await else { return Ok(()) };
+        if state.intervals.contains(&interval) {
+            return Ok(());
+        }
+        let has = state.intervals.iter().map(|interval| interval.as_str()).collect::<Vec<_>>().join(", ");
+        Err(MarketError::UnsupportedInterval(format!("{} has no candles of {interval}; it has {has}", listed.exchange)))
     }
 
     /// The states of all enabled exchanges, in registry order.
-    pub async fn exchanges(&self) -> Vec<ExchangeState> {
-        todo!()
+    pub async fn exchanges(&self) -> Vec<Arc<ExchangeState>> {
+        let mut states = Vec::with_capacity(self.exchanges.len());
+        for exchange in &self.exchanges {
+            states.push(match self.state(*exchange).await {
+                Some(state) => state,
+                None => Arc::new(ExchangeState::unheard(*exchange, self.clock.now())),
+            });
+        }
+        states
     }
 
     /// Makes a collector collect a market that someone listens to. To be repeated while they do.
     pub async fn want(&self, listed: &Listed) {
-        todo!()
+        // What is not wanted now is wanted when this is repeated.
+        let _ = self.cache.demand.want(listed.exchange, &listed.instrument.symbol, WANT_TTL).await;
     }
 
     /// How the whole is doing.
     pub async fn health(&self) -> Health {
-        todo!()
+        let exchanges = self.exchanges().await;
+        let mut degraded = Vec::new();
+        if self.stores.kept.ping().await.is_err() {
+            degraded.push("store".to_owned());
+        }
+        if self.cache.states.all().await.is_err() {
+            degraded.push("cache".to_owned());
+        }
+        let fails = |state: &&Arc<ExchangeState>| !matches!(state.state, FeedState::Live | FeedState::Simulated);
+        degraded.extend(exchanges.iter().filter(fails).map(|state| state.exchange.to_string()));
+        Health { uptime: self.clock.elapsed().saturating_sub(self.started), degraded, exchanges }
+    }
+}
+
+fn parse_instrument_cursor(text: &str) -> Option<(ExchangeId, Symbol)> {
+    let (exchange, symbol) = text.split_once(':')?;
+    Some((exchange.parse().ok()?, symbol.parse().ok()?))
+}
+
+fn unavailable(detail: &str) -> MarketError {
+    MarketError::UpstreamUnavailable { detail: detail.to_owned(), retry_after: RETRY_AFTER }
+}
+
+impl From<StoreError> for MarketError {
+    fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(error.to_string())
     }
 }

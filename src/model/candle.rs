@@ -1,8 +1,13 @@
 //! Candles.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 
 use super::{Interval, Timestamp};
+
+/// How long after its end a candle may still come or change. What is younger is not asked for.
+pub const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// What was traded of one instrument in one interval. Prices are in the quote asset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -109,6 +109,18 @@ impl Interval {
         Duration::from_millis(self.max_millis().unsigned_abs())
     }
 
+    /// Whether each candle of `longer` is made of whole candles of this interval.
+    #[must_use]
+    pub fn divides(self, longer: Self) -> bool {
+        let whole = |length: i64| self.max_millis() < length && length % self.max_millis() == 0;
+        match (self, longer) {
+            (Self::W1 | Self::Mo1, _) => false,
+            // Weeks and months open at midnight, on no longer grid.
+            (_, Self::W1 | Self::Mo1) => self == Self::D1 || whole(DAY),
+            _ => whole(longer.max_millis()),
+        }
+    }
+
     /// The open time of the candle that holds `at`.
     #[must_use]
     pub fn floor(self, at: Timestamp) -> Timestamp {
@@ -255,6 +267,14 @@ mod tests {
                 prop_assert_eq!(interval.back(end, 1), open);
             }
             prop_assert_eq!(interval.opens(TimeRange::new(open, end)).collect::<Vec<_>>(), vec![open]);
+        }
+
+        #[test]
+        fn a_divisor_fills_the_longer_candle(short in any_interval(), long in any_interval(), millis in 0i64..4_000_000_000_000) {
+            let span = long.span(long.floor(Timestamp::from_millis(millis)));
+            if short.divides(long) {
+                prop_assert_eq!(short.shrink(span), span);
+            }
         }
 
         #[test]

@@ -15,7 +15,7 @@ mod topic;
 mod trade;
 pub mod wire;
 
-pub use candle::{Candle, CandleError, aggregate};
+pub use candle::{CLOSING_GRACE, Candle, CandleError, aggregate};
 pub use coverage::{Coverage, CoveredRange, Knowledge};
 pub use event::{CandleUpdate, Gap, GapReason, MarketEvent};
 pub use exchange::{ExchangeId, UnknownExchange};

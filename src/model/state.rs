@@ -16,7 +16,7 @@ pub struct ExchangeState {
     pub channels: Vec<Channel>,
     /// The intervals that can be had, derived ones included.
     pub intervals: Vec<Interval>,
-    /// What is collected now.
+    /// What is collected now, ascending.
     pub symbols: Vec<Symbol>,
     pub connections: Vec<ConnectionState>,
     pub budgets: Vec<BudgetState>,
@@ -81,4 +81,24 @@ pub struct BudgetState {
     pub used: u32,
     /// Until when the breaker holds all calls back.
     pub open_at: Option<Timestamp>,
+}
+
+impl ExchangeState {
+    /// The state of an exchange whose collector has not said anything yet.
+    #[must_use]
+    pub fn unheard(exchange: ExchangeId, since: Timestamp) -> Self {
+        Self {
+            exchange,
+            state: FeedState::Connecting,
+            since,
+            simulated: false,
+            channels: Vec::new(),
+            intervals: Vec::new(),
+            symbols: Vec::new(),
+            connections: Vec::new(),
+            budgets: Vec::new(),
+            listed_at: None,
+            detail: None,
+        }
+    }
 }

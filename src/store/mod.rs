@@ -3,6 +3,8 @@
 //! A backend implements [`CandleStore`] and is accepted by one line that runs the contract suite of
 //! `tests/it/contract/store.rs` on it.
 
+pub mod sqlite;
+
 use async_trait::async_trait;
 
 use crate::model::{Candle, Coverage, CoveredRange, ExchangeId, Instrument, Series, TimeRange, Timestamp};

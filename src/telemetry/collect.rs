@@ -1,1 +1,196 @@
-//! What the room `collect` tells.
+//! What the collectors tell.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use metrics::counter;
+
+use crate::model::{ExchangeId, TimeRange, Timestamp};
+
+/// Candles are in the store.
+pub struct CandlesWritten {
+    pub exchange: ExchangeId,
+    pub candles: usize,
+    pub revised: usize,
+}
+
+impl CandlesWritten {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_candles_written_total", "exchange" => exchange).increment(self.candles as u64);
+        counter!("candlewick_candles_revised_total", "exchange" => exchange).increment(self.revised as u64);
+        tracing::debug!(exchange, candles = self.candles, revised = self.revised, "candles written");
+    }
+}
+
+/// The store did not take a batch; it will be tried again.
+pub struct WriteFailed<'a> {
+    pub exchange: ExchangeId,
+    pub error: &'a dyn Display,
+    pub pause: Duration,
+}
+
+impl WriteFailed<'_> {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_store_write_failures_total", "exchange" => exchange).increment(1);
+        tracing::warn!(exchange, error = %self.error, retry_in = ?self.pause, "candles not written yet");
+    }
+}
+
+/// Too many candles wait for the store: these are let go, stay unknown in the ledger and are fetched again.
+pub struct WriterFull {
+    pub exchange: ExchangeId,
+}
+
+impl WriterFull {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_writer_refusals_total", "exchange" => exchange).increment(1);
+        tracing::debug!(exchange, "candles let go: the store does not keep up");
+    }
+}
+
+/// A time of a series was made known.
+pub struct RangeFilled<'a> {
+    pub series: &'a dyn Display,
+    pub exchange: ExchangeId,
+    pub range: TimeRange,
+    pub candles: usize,
+    pub rejected: usize,
+}
+
+impl RangeFilled<'_> {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_candles_fetched_total", "exchange" => exchange).increment(self.candles as u64);
+        let (start, end) = (self.range.start(), self.range.end());
+        tracing::debug!(series = %self.series, %start, %end, candles = self.candles, "range fetched");
+        if self.rejected > 0 {
+            counter!("candlewick_candles_rejected_total", "exchange" => exchange).increment(self.rejected as u64);
+            tracing::warn!(series = %self.series, %start, %end, rows = self.rejected, "the exchange gave candles that contradict themselves");
+        }
+    }
+}
+
+/// A time of a series could not be made known yet.
+pub struct FillFailed<'a> {
+    pub series: &'a dyn Display,
+    pub exchange: ExchangeId,
+    pub error: &'a dyn Display,
+    pub pause: Duration,
+}
+
+impl FillFailed<'_> {
+    pub fn emit(&self) {
+        counter!("candlewick_fill_failures_total", "exchange" => self.exchange.as_str()).increment(1);
+        tracing::info!(series = %self.series, error = %self.error, retry_in = ?self.pause, "range not fetched yet");
+    }
+}
+
+/// The stream was interrupted: a hole that repair will close.
+pub struct GapSeen {
+    pub exchange: ExchangeId,
+    pub topics: usize,
+    pub missed: TimeRange,
+}
+
+impl GapSeen {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_gaps_total", "exchange" => exchange).increment(1);
+        let missed_ms = u64::try_from(self.missed.duration().as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(exchange, topics = self.topics, from = %self.missed.start(), missed_ms, "the stream was interrupted");
+    }
+}
+
+/// The listing was read.
+pub struct ListingRead {
+    pub exchange: ExchangeId,
+    pub instruments: usize,
+}
+
+impl ListingRead {
+    pub fn emit(&self) {
+        tracing::info!(exchange = self.exchange.as_str(), instruments = self.instruments, "listing read");
+    }
+}
+
+/// The listing could not be read yet.
+pub struct ListingFailed<'a> {
+    pub exchange: ExchangeId,
+    pub error: &'a dyn Display,
+    pub pause: Duration,
+    /// Whether an older one serves meanwhile.
+    pub older_serves: bool,
+}
+
+impl ListingFailed<'_> {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_listing_failures_total", "exchange" => exchange).increment(1);
+        tracing::warn!(exchange, error = %self.error, retry_in = ?self.pause, older_serves = self.older_serves, "listing not read");
+    }
+}
+
+/// A configured symbol cannot be collected.
+pub struct SymbolNotListed<'a> {
+    pub exchange: ExchangeId,
+    pub symbol: &'a dyn Display,
+}
+
+impl SymbolNotListed<'_> {
+    pub fn emit(&self) {
+        tracing::warn!(
+            exchange = self.exchange.as_str(),
+            symbol = %self.symbol,
+            "the exchange does not list this symbol: correct it in [exchanges.{}] symbols",
+            self.exchange
+        );
+    }
+}
+
+/// Where an exchange's data come from was decided.
+pub struct SourceChosen<'a> {
+    pub exchange: ExchangeId,
+    pub simulated: bool,
+    pub why: &'a dyn Display,
+}
+
+impl SourceChosen<'_> {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        if self.simulated {
+            tracing::warn!(exchange, why = %self.why, "this exchange is SIMULATED: its prices are invented");
+        } else {
+            tracing::info!(exchange, why = %self.why, "collecting from the exchange");
+        }
+    }
+}
+
+/// A collector ended without being asked to, and is started again.
+pub struct CollectorEnded<'a> {
+    pub exchange: ExchangeId,
+    pub why: &'a dyn Display,
+    pub pause: Duration,
+}
+
+impl CollectorEnded<'_> {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_collector_restarts_total", "exchange" => exchange).increment(1);
+        tracing::error!(exchange, why = %self.why, restart_in = ?self.pause, "collector ended");
+    }
+}
+
+/// The exchange holds all calls back until then.
+pub struct HeldBack {
+    pub exchange: ExchangeId,
+    pub until: Timestamp,
+}
+
+impl HeldBack {
+    pub fn emit(&self) {
+        tracing::debug!(exchange = self.exchange.as_str(), until = %self.until, "repair waits for the exchange's limit");
+    }
+}

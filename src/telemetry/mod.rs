@@ -5,5 +5,6 @@
 
 pub mod collect;
 pub mod http;
+pub mod logs;
 pub mod store;
 pub mod upstream;

@@ -1,34 +1,87 @@
-//! Kraken spot.
+//! Kraken spot: REST, and WebSocket v2.
+//!
+//! Documentation: <https://docs.kraken.com/api>.
 
-use super::*;
+mod rest;
+mod session;
+mod symbols;
+mod wire;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, Profile, RestCall, Scope, Subscription};
+use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
 
 /// Kraken spot.
 #[derive(Debug)]
 pub struct Kraken;
 
+static PROFILE: Profile = Profile {
+    rest_origins: &["https://api.kraken.com"],
+    ws_origins: &["wss://ws.kraken.com"],
+    probe_path: "/0/public/Time",
+    // "A frequency of 1 per second (or less)" by address:
+    // <https://support.kraken.com/articles/206548367-what-are-the-api-rate-limits->; kept as an average, so that a
+    // few questions at once need not queue.
+    scopes: &[Scope { name: rest::SCOPE, limit: 10, window: Duration::from_secs(10), used_header: None }],
+    // The exchange names no time.
+    ban_pause: Duration::from_secs(30),
+    channels: &Channel::ALL,
+    // <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>: also 10080 (weeks, which open on Thursday) and 21600
+    // minutes, neither of which is on our grid.
+    intervals: &[Interval::M1, Interval::M5, Interval::M15, Interval::M30, Interval::H1, Interval::H4, Interval::D1],
+    page_rows: rest::ROWS,
+    // The forming candle is one of the rows.
+    reach_rows: Some(rest::ROWS - 1),
+    // A heartbeat comes each second without other traffic:
+    // <https://docs.kraken.com/api/docs/websocket-v2/heartbeat>
+    idle_timeout: Duration::from_secs(30),
+    ack_timeout: Duration::from_secs(10),
+    // Not documented ("Exceeded msg rate" is the answer to too many): a conservative number.
+    messages_per_second: NonZeroU32::MIN.saturating_add(4),
+    max_connection_age: None,
+};
+
+/// Subscriptions that one connection gets. The exchange documents no limit; this keeps one connection's traffic small.
+const SUBSCRIPTIONS_PER_CONNECTION: usize = 600;
+
 impl Exchange for Kraken {
     fn id(&self) -> ExchangeId {
         ExchangeId::Kraken
     }
+
     fn profile(&self) -> &Profile {
-        todo!()
+        &PROFILE
     }
+
     fn instruments(&self) -> RestCall<Vec<Instrument>> {
-        todo!()
+        rest::instruments()
     }
-    fn ticker(&self, _: &Instrument) -> Vec<RestCall<TickerPatch>> {
-        todo!()
+
+    fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>> {
+        vec![rest::ticker(instrument)]
     }
-    fn candles(&self, _: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
-        todo!()
+
+    fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+        PROFILE.intervals.contains(&page.interval).then(|| rest::candles(page))
     }
-    fn connections(&self, _: &[Subscription]) -> Vec<ConnectionPlan> {
-        todo!()
+
+    fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
+        let plan = |part: &[Subscription]| ConnectionPlan {
+            path: "/v2".to_owned(),
+            subscriptions: part.to_vec(),
+            spare: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
+            session: |subscriptions| Box::new(session::Session::new(subscriptions)),
+        };
+        subscriptions.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(plan).collect()
     }
+
     fn decoder(&self) -> Box<dyn FeedSession> {
-        todo!()
+        Box::new(session::Session::decoder())
     }
-    fn guess_symbol(&self, _: &str) -> Option<Symbol> {
-        todo!()
+
+    fn guess_symbol(&self, native: &str) -> Option<Symbol> {
+        symbols::guess(native)
     }
 }

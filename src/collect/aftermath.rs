@@ -1,0 +1,87 @@
+//! What follows from candles that are in the store: longer candles are derived, corrections are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::derive::{concerned, derive};
+use super::writer::{Writer, Written};
+use crate::clock::Clock;
+use crate::model::{Candle, CandleUpdate, Interval, MarketEvent, Series, TimeRange};
+use crate::store::{CandleStore, StoreError};
+
+/// Derived candles that closed longer ago are history; nobody waits for them on a stream.
+const NEWS: Duration = Duration::from_secs(120);
+
+/// Derives from each batch that was written, until the writer ends. Events go to `announce`.
+pub async fn follow(
+    mut written: mpsc::Receiver<Written>,
+    store: Arc<dyn CandleStore>,
+    writer: Writer,
+    clock: Clock,
+    announce: mpsc::Sender<MarketEvent>,
+) {
+    while let Some(batch) = written.recv().await {
+        let task = Aftermath { store: &*store, writer: &writer, clock: &clock, announce: &announce };
+        // An error of the store is told by the writer; what was not derived is derived when someone asks for it.
+        let _ = task.run(batch).await;
+    }
+}
+
+struct Aftermath<'a> {
+    store: &'a dyn CandleStore,
+    writer: &'a Writer,
+    clock: &'a Clock,
+    announce: &'a mpsc::Sender<MarketEvent>,
+}
+
+impl Aftermath<'_> {
+    async fn run(&self, batch: Written) -> Result<(), StoreError> {
+        for (series, candle) in batch.revised {
+            if series.interval == Interval::M1 {
+                self.derive_from(&series, Interval::M1.span(candle.timestamp), true).await?;
+            }
+            self.tell(series, candle).await;
+        }
+        for (series, claims) in batch.claims {
+            if series.interval == Interval::M1 {
+                for claim in claims {
+                    self.derive_from(&series, claim.range, false).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn derive_from(&self, minutes: &Series, changed: TimeRange, again: bool) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let live = !again && changed == Interval::M1.span(changed.start());
+        for interval in Interval::ALL.into_iter().filter(|interval| *interval != Interval::M1) {
+            // A minute of the live stream completes a longer candle only if it is its last.
+            if live && !interval.is_open_time(changed.end()) {
+                continue;
+            }
+            let range = concerned(interval, changed, now);
+            if range.is_empty() {
+                continue;
+            }
+            let series = Series { interval, ..minutes.clone() };
+            for write in derive(self.store, &series, Interval::M1, range, again).await? {
+                for candle in write.candles.iter().filter(|_| !again) {
+                    if interval.next(candle.timestamp) + NEWS > now {
+                        self.tell(series.clone(), *candle).await;
+                    }
+                }
+                // What is not taken stays unknown and is derived when someone asks.
+                let _ = self.writer.submit(write);
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, series: Series, candle: Candle) {
+        // Nobody listens any more once the collector ends.
+        let _ = self.announce.send(MarketEvent::Candle(CandleUpdate { series, candle })).await;
+    }
+}

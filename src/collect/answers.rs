@@ -1,0 +1,88 @@
+//! Questions that only a collector can answer: the ticker of a market that is not collected, and unknown candles.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::fill::{FillError, Filler};
+use super::listing::Listed;
+use crate::cache::{Answer, Asked, KeptTicker, Question, Questions, RequestError};
+use crate::model::{Series, Source, Symbol, Ticker, TickerPatch, TimeRange};
+use crate::upstream::UpstreamError;
+
+/// How many questions are worked on at a time; more wait.
+const AT_A_TIME: usize = 32;
+
+/// A ticker on its way to be numbered and kept.
+pub struct AskedTicker {
+    pub ticker: Ticker,
+    pub kept: oneshot::Sender<KeptTicker>,
+}
+
+/// Answers questions.
+pub struct Answerer {
+    pub filler: Arc<Filler>,
+    pub listed: Arc<Listed>,
+    /// To the publisher.
+    pub tickers: mpsc::Sender<AskedTicker>,
+}
+
+impl Answerer {
+    /// Answers until the questions end. Dropping the future ends the answers under way, too.
+    pub async fn serve(self: Arc<Self>, mut questions: Box<dyn Questions>) {
+        let places = Arc::new(Semaphore::new(AT_A_TIME));
+        let mut tasks = tokio::task::JoinSet::new();
+        while let Some(Asked { question, answer }) = questions.next().await {
+            while tasks.try_join_next().is_some() {}
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let answerer = Arc::clone(&self);
+            tasks.spawn(async move {
+                answer(answerer.answer(question).await);
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer(&self, question: Question) -> Result<Answer, RequestError> {
+        match question {
+            Question::Ticker { symbol, .. } => self.ticker(&symbol).await.map(Answer::Ticker),
+            Question::Candles { series, range } => self.candles(&series, range).await.map(|()| Answer::Stored),
+        }
+    }
+
+    async fn ticker(&self, symbol: &Symbol) -> Result<KeptTicker, RequestError> {
+        let instrument = self.listed.get(symbol).ok_or(RequestError::UnknownSymbol)?;
+        let Filler { exchange, rest, clock, .. } = &*self.filler;
+        let mut values = TickerPatch::default();
+        for call in exchange.ticker(instrument) {
+            values.merge(&rest.call(&call).await.map_err(|error| refused(&error))?);
+        }
+        let (exchange, received_at) = (exchange.id(), clock.now());
+        let ticker = Ticker { exchange, symbol: symbol.clone(), values, received_at, source: Source::Rest };
+        let (kept, is_kept) = oneshot::channel();
+        let ended = |_| RequestError::Offline;
+        self.tickers.send(AskedTicker { ticker, kept }).await.map_err(|_| RequestError::Offline)?;
+        is_kept.await.map_err(ended)
+    }
+
+    async fn candles(&self, series: &Series, range: TimeRange) -> Result<(), RequestError> {
+        let instrument = self.listed.get(&series.symbol).ok_or(RequestError::UnknownSymbol)?;
+        match self.filler.fill(series, instrument, range).await {
+            // What the exchange does not show yet is not an error: the ledger says that it is unknown.
+            Ok(()) | Err(FillError::Late) => Ok(()),
+            Err(FillError::Upstream(error)) => Err(refused(&error)),
+            Err(error) => Err(RequestError::Failed(error.to_string())),
+        }
+    }
+}
+
+fn refused(error: &UpstreamError) -> RequestError {
+    use crate::exchanges::ReplyErrorKind;
+    match error {
+        UpstreamError::HeldBack { until, .. } => RequestError::RateLimited(*until),
+        UpstreamError::Reply { error, .. } if error.kind == ReplyErrorKind::UnknownSymbol => {
+            RequestError::UnknownSymbol
+        }
+        other => RequestError::Failed(other.to_string()),
+    }
+}

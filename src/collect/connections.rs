@@ -1,0 +1,95 @@
+//! The WebSocket connections of one exchange: opened as subscriptions need them, closed together.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::exchanges::{Exchange, Subscription};
+use crate::model::{ConnectionState, Symbol};
+use crate::upstream::{ConnectionHandle, Dialer, Feed, FeedItem};
+
+/// How many items may wait for the collector; then the sockets wait.
+const ITEMS: usize = 1_024;
+
+/// All connections of one exchange.
+pub struct Connections {
+    feed: Feed,
+    open: Vec<Open>,
+    tasks: JoinSet<()>,
+    items: mpsc::Sender<FeedItem>,
+    stop: CancellationToken,
+}
+
+struct Open {
+    /// The kind of socket, by its path.
+    path: String,
+    handle: ConnectionHandle,
+}
+
+impl Connections {
+    /// No connections yet, and where those to come tell what they hear.
+    pub fn new(
+        exchange: &'static dyn Exchange,
+        origins: Vec<String>,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> (Self, mpsc::Receiver<FeedItem>) {
+        let (items, told) = mpsc::channel(ITEMS);
+        let feed = Feed { exchange, origins, dialer: Arc::new(Dialer), clock };
+        (Self { feed, open: Vec::new(), tasks: JoinSet::new(), items, stop }, told)
+    }
+
+    /// Listens to more, on open connections as long as they have room.
+    pub fn add(&mut self, mut subscriptions: Vec<Subscription>) {
+        for open in &self.open {
+            let fitting: Vec<Subscription> = self
+                .feed
+                .exchange
+                .connections(&subscriptions)
+                .into_iter()
+                .filter(|plan| plan.path == open.path)
+                .flat_map(|plan| plan.subscriptions)
+                .take(open.handle.spare())
+                .collect();
+            if !fitting.is_empty() && open.handle.change(&fitting, &[]).is_ok() {
+                subscriptions.retain(|one| !fitting.contains(one));
+            }
+        }
+        if subscriptions.is_empty() {
+            return;
+        }
+        for plan in self.feed.exchange.connections(&subscriptions) {
+            let name = format!("{}.{}", self.feed.exchange.id(), self.open.len() + 1);
+            let path = plan.path.clone();
+            let (handle, run) = self.feed.open(name, plan, self.items.clone(), self.stop.clone());
+            self.tasks.spawn(run);
+            self.open.push(Open { path, handle });
+        }
+    }
+
+    /// Listens to a market no longer.
+    pub fn remove(&self, symbol: &Symbol) {
+        for Open { handle, .. } in &self.open {
+            let mut gone = handle.subscriptions();
+            gone.retain(|one| one.instrument.symbol == *symbol);
+            if !gone.is_empty() {
+                // Removing always fits.
+                let _ = handle.change(&[], &gone);
+            }
+        }
+    }
+
+    /// How each connection is.
+    pub fn states(&self) -> Vec<ConnectionState> {
+        self.open.iter().map(|open| open.handle.state()).collect()
+    }
+
+    /// Closes all connections and waits until they are.
+    pub async fn close(&mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,216 @@
+//! Makes a range of a series known: from shorter candles that are known, else from the exchange, page by page.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::claims::{Page, read_page};
+use super::derive::derive;
+use super::writer::{NotTaken, Writer};
+use crate::clock::Clock;
+use crate::exchanges::{CandlePage, Exchange, ReplyErrorKind};
+use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
+use crate::store::{CandleStore, SeriesWrite, StoreError};
+use crate::telemetry::collect::RangeFilled;
+use crate::upstream::{RestClient, UpstreamError};
+
+/// A page of which nothing was learnt is asked for again after so long: the exchange may show closed candles late.
+const LATE_ROWS: Duration = Duration::from_secs(5);
+
+/// Why a range is not known yet.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Full(#[from] NotTaken),
+    /// The exchange does not show its newest candles yet.
+    #[error("the exchange does not show these candles yet")]
+    Late,
+}
+
+impl FillError {
+    /// When it may work.
+    pub fn retry_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Upstream(error) => error.retry_at(),
+            Self::Late => Some(now + LATE_ROWS),
+            Self::Store(_) | Self::Full(_) => None,
+        }
+    }
+
+    /// Whether asking again is pointless.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Upstream(UpstreamError::Reply { error, .. })
+            if matches!(error.kind, ReplyErrorKind::UnknownSymbol | ReplyErrorKind::Refused))
+    }
+}
+
+/// Makes ranges known. One for each collector.
+pub struct Filler {
+    pub exchange: &'static dyn Exchange,
+    pub rest: Arc<RestClient>,
+    pub store: Arc<dyn CandleStore>,
+    pub writer: Writer,
+    pub clock: Clock,
+    /// One filling of a series at a time, so that nothing is fetched twice.
+    pub busy: Busy,
+}
+
+/// Which series are being filled.
+#[derive(Default)]
+pub struct Busy(Mutex<HashMap<Series, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Busy {
+    async fn enter(&self, series: &Series) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut all = self.0.lock();
+            if all.len() > 1_000 {
+                all.retain(|_, lock| Arc::strong_count(lock) > 1);
+            }
+            Arc::clone(all.entry(series.clone()).or_default())
+        };
+        lock.lock_owned().await
+    }
+}
+
+impl Filler {
+    /// Makes the closed part of `range` known as far as the exchange gives it. Returns early, with what it has so far
+    /// in the store, on the first error.
+    ///
+    /// # Errors
+    /// [`FillError`].
+    pub async fn fill(&self, series: &Series, instrument: &Arc<Instrument>, range: TimeRange) -> Result<(), FillError> {
+        let _turn = self.busy.enter(series).await;
+        let interval = series.interval;
+        let range = self.closed_part(interval, range);
+        if range.is_empty() || self.store.coverage(series, range).await?.unknown(range).is_empty() {
+            return Ok(());
+        }
+        if interval != Interval::M1 {
+            self.derive(series, Interval::M1, range).await?;
+        }
+        if self.exchange.profile().intervals.contains(&interval) {
+            return self.fetch(series, instrument, range).await;
+        }
+        // Not offered natively: made of the longest candles that are and that fit.
+        let native = self.exchange.profile().intervals.iter().rev();
+        let Some(base) = native.copied().filter(|native| native.divides(interval)).max() else { return Ok(()) };
+        let parts = Series { interval: base, ..series.clone() };
+        for hole in self.store.coverage(series, range).await?.unknown(range) {
+            let hole = TimeRange::new(interval.floor(hole.start()), interval.ceil(hole.end()));
+            {
+                // Always from the longer series to the shorter one, so that two fillings never wait for each other.
+                let _turn = self.busy.enter(&parts).await;
+                self.fetch(&parts, instrument, self.closed_part(base, hole)).await?;
+            }
+            self.derive(series, base, hole).await?;
+        }
+        Ok(())
+    }
+
+    /// The part of `range` that is certainly closed.
+    fn closed_part(&self, interval: Interval, range: TimeRange) -> TimeRange {
+        let end = interval.floor(self.clock.now() - CLOSING_GRACE);
+        interval.shrink(TimeRange::new(interval.floor(range.start()), interval.ceil(range.end()).min(end)))
+    }
+
+    async fn derive(&self, series: &Series, base: Interval, range: TimeRange) -> Result<(), FillError> {
+        for write in derive(&*self.store, series, base, range, false).await? {
+            self.writer.write(write).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what the ledger does not know of `range`.
+    async fn fetch(&self, series: &Series, instrument: &Arc<Instrument>, range: TimeRange) -> Result<(), FillError> {
+        let interval = series.interval;
+        let profile = self.exchange.profile();
+        let mut late = false;
+        for hole in self.store.coverage(series, range).await?.unknown(range) {
+            let mut from = hole.start();
+            if let Some(rows) = profile.reach_rows {
+                // The window ends with the candle that is forming now, and it moves while the request is on its way.
+                let reach = interval.back(self.clock.now(), rows.saturating_sub(2));
+                if from < reach {
+                    let beyond = TimeRange::new(interval.ceil(Timestamp::EPOCH), reach);
+                    self.claim(series, beyond, Knowledge::Unavailable).await?;
+                    from = reach;
+                }
+            }
+            while from < hole.end() {
+                let next = page_end(interval, from, profile.page_rows).min(hole.end());
+                let page = self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
+                if page.rows == 0 && profile.wide_pages {
+                    self.find_listing(series, instrument, next).await?;
+                }
+                late |= !page.known;
+                from = next;
+            }
+        }
+        if late { Err(FillError::Late) } else { Ok(()) }
+    }
+
+    /// Finds out whether nothing was traded before `until` at all: then all of that time is known to be empty.
+    async fn find_listing(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        until: Timestamp,
+    ) -> Result<(), FillError> {
+        let interval = series.interval;
+        let before = TimeRange::new(interval.ceil(Timestamp::EPOCH), until);
+        if self.store.coverage(series, before).await?.unknown(before).is_empty() {
+            return Ok(());
+        }
+        let ever = TimeRange::new(before.start(), interval.floor(self.clock.now() - CLOSING_GRACE));
+        self.fetch_page(series, instrument, ever).await?;
+        Ok(())
+    }
+
+    async fn claim(&self, series: &Series, range: TimeRange, state: Knowledge) -> Result<(), FillError> {
+        let claims = vec![CoveredRange { range, state }];
+        Ok(self.writer.write(SeriesWrite { series: series.clone(), candles: Vec::new(), claims }).await?)
+    }
+
+    /// Fetches one page and writes what it proves.
+    async fn fetch_page(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+    ) -> Result<Fetched, FillError> {
+        let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range };
+        let Some(call) = self.exchange.candles(&page) else { return Ok(Fetched { rows: 0, known: true }) };
+        let rows = self.rest.call(&call).await?;
+        let full = rows.len() >= self.exchange.profile().page_rows as usize;
+        let Page { candles, claims, rejected } =
+            read_page(series.interval, range, &rows, full && self.exchange.profile().wide_pages, self.clock.now());
+        RangeFilled { series, exchange: series.exchange, range, candles: candles.len(), rejected }.emit();
+        let learnt: Duration = claims.iter().map(|claim| claim.range.duration()).sum();
+        if !claims.is_empty() {
+            self.writer.write(SeriesWrite { series: series.clone(), candles, claims }).await?;
+        }
+        // Rows that contradict themselves will not get better by asking again at once.
+        Ok(Fetched { rows: rows.len(), known: learnt == range.duration() || rejected > 0 })
+    }
+}
+
+/// What came of one page.
+struct Fetched {
+    rows: usize,
+    /// Whether all of its time is known now.
+    known: bool,
+}
+
+/// Where a page of `rows` candles that begins at `from` ends.
+fn page_end(interval: Interval, from: Timestamp, rows: u32) -> Timestamp {
+    match interval {
+        Interval::Mo1 => (0..rows).fold(from, |at, _| interval.next(at)),
+        _ => from + interval.max_duration() * rows,
+    }
+}

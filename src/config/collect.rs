@@ -1,0 +1,27 @@
+//! `[collect]`: how much is collected and kept waiting.
+
+use serde::Deserialize;
+
+/// How much is collected and kept waiting.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectConfig {
+    /// So many latest 1m candles are made whole on start and after an interruption.
+    pub history_minutes: u32,
+    /// The most candles that wait for the store.
+    pub write_queue: usize,
+    /// The most markets of one exchange that are collected because someone asked.
+    pub on_demand_symbols: usize,
+}
+
+impl CollectConfig {
+    pub(super) fn check(self) -> Result<Self, String> {
+        if !(1..=100_000).contains(&self.history_minutes) {
+            return Err("`collect.history_minutes` is a number from 1 to 100000".to_owned());
+        }
+        if self.write_queue < 1_000 {
+            return Err("`collect.write_queue` must be at least 1000".to_owned());
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,270 @@
+//! Configuration: `config/default.toml`, over it a file, over it the environment. One file a section, each with its own
+//! checks.
+
+mod collect;
+mod exchanges;
+mod log;
+mod server;
+mod urls;
+
+pub use collect::CollectConfig;
+pub use exchanges::ExchangeConfig;
+pub use log::{LogConfig, LogFormat};
+pub use server::ServerConfig;
+pub use urls::{CacheConfig, CacheUrl, StoreConfig, StoreUrl};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::Deserialize;
+
+use crate::model::ExchangeId;
+
+/// Every key with its default and what it means.
+pub const DEFAULT: &str = include_str!("../../config/default.toml");
+
+/// The file that is read where none is named, if it is there.
+pub const DEFAULT_FILE: &str = "candlewick.toml";
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub role: Role,
+    pub data: DataMode,
+    pub server: ServerConfig,
+    pub store: StoreConfig,
+    pub cache: CacheConfig,
+    pub collect: CollectConfig,
+    pub log: LogConfig,
+    /// The enabled exchanges.
+    pub exchanges: BTreeMap<ExchangeId, ExchangeConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    role: Role,
+    data: Option<DataMode>,
+    server: ServerConfig,
+    store: StoreConfig,
+    cache: CacheConfig,
+    collect: CollectConfig,
+    log: LogConfig,
+    exchanges: BTreeMap<String, ExchangeConfig>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Collects and serves.
+    All,
+    /// Serves what collectors collect.
+    Api,
+    /// Collects.
+    Collector,
+}
+
+impl Role {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Api => "api",
+            Self::Collector => "collector",
+        }
+    }
+}
+
+/// Where data come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataMode {
+    /// The exchanges; the simulator stands in for one that cannot be reached at the start.
+    Auto,
+    /// The exchanges.
+    Live,
+    /// The simulator; no network at all.
+    Simulated,
+}
+
+/// What is wrong with a configuration, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// Reads the defaults, the file (`file`, else [`DEFAULT_FILE`] where it exists) and the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and what would be right.
+    pub fn load(file: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let file = match file {
+            Some(path) if !path.is_file() => {
+                return Err(ConfigError(format!("the configuration file {} cannot be read", path.display())));
+            }
+            Some(path) => Some(path),
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
+        };
+        Self::from_figment(figment(file.as_deref()))
+    }
+
+    fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
+        let raw: Raw = figment.extract().map_err(|error| ConfigError(explain(&error)))?;
+        raw.check().map_err(ConfigError)
+    }
+}
+
+fn figment(file: Option<&Path>) -> Figment {
+    let mut figment = Figment::from(Toml::string(DEFAULT));
+    if let Some(path) = file {
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    for (name, key) in [("DATABASE_URL", "store.url"), ("REDIS_URL", "cache.url")] {
+        if let Ok(url) = std::env::var(name) {
+            figment = figment.merge(Serialized::global(key, url));
+        }
+    }
+    if let Ok(port) = std::env::var("PORT") {
+        figment = figment.merge(Serialized::global("server.listen", format!("0.0.0.0:{port}")));
+    }
+    figment.merge(Env::prefixed("CANDLEWICK__").split("__"))
+}
+
+/// One line that names the key and where it stands.
+fn explain(error: &figment::Error) -> String {
+    let mut text = String::new();
+    if !error.path.is_empty() {
+        text.push_str(&format!("`{}`: ", error.path.join(".")));
+    }
+    text.push_str(&error.kind.to_string());
+    if let Some(metadata) = &error.metadata {
+        match &metadata.source {
+            Some(figment::Source::File(path)) => text.push_str(&format!(" (in {})", path.display())),
+            _ if metadata.name.contains("environment") => text.push_str(" (in the environment)"),
+            _ => {}
+        }
+    }
+    text
+}
+
+impl Raw {
+    fn check(self) -> Result<Config, String> {
+        let exchanges = exchanges::check(self.exchanges)?;
+        let store = self.store.check()?;
+        let cache = self.cache.check()?;
+        let server = self.server.check()?;
+        let collect = self.collect.check()?;
+        let embedded = matches!(store.parsed, StoreUrl::Sqlite(_)) && matches!(cache.parsed, CacheUrl::Memory);
+        if self.role != Role::All && embedded {
+            return Err(format!(
+                "`role = \"{}\"` shares its data with other processes: set [store] url to postgres://… and [cache] url to redis://…, or use `role = \"all\"`",
+                self.role.as_str()
+            ));
+        }
+        let default = if embedded && server.listen.ip().is_loopback() { DataMode::Auto } else { DataMode::Live };
+        Ok(Config {
+            role: self.role,
+            data: self.data.unwrap_or(default),
+            server,
+            store,
+            cache,
+            collect,
+            log: self.log,
+            exchanges,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(toml: &str) -> Result<Config, ConfigError> {
+        Config::from_figment(Figment::from(Toml::string(DEFAULT)).merge(Toml::string(toml)))
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_safe() {
+        let config = with("").unwrap();
+        assert_eq!((config.role, config.data), (Role::All, DataMode::Auto));
+        assert!(config.server.listen.ip().is_loopback());
+        assert_eq!(config.exchanges.keys().copied().collect::<Vec<_>>(), ExchangeId::ALL);
+    }
+
+    #[test]
+    fn the_reference_names_every_key() {
+        let uncommented: String = DEFAULT
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|key| key.contains(" = ")).unwrap_or(line).to_owned() + "\n")
+            .collect();
+        let table: toml_keys::Table = toml_keys::parse(&uncommented);
+        // A struct that misses one of these keys would refuse it, and one that has more would refuse the reference.
+        assert!(with(&uncommented).is_ok());
+        for key in ["data", "exchanges.binance.rest_url", "exchanges.binance.ws_url"] {
+            assert!(table.contains(key), "{key}");
+        }
+    }
+
+    mod toml_keys {
+        pub(super) type Table = std::collections::BTreeSet<String>;
+
+        /// The dotted keys of a simple TOML text.
+        pub(super) fn parse(text: &str) -> Table {
+            let mut section = String::new();
+            let mut keys = Table::new();
+            for line in text.lines() {
+                if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                    section = format!("{name}.");
+                } else if let Some((key, _)) = line.split_once(" = ") {
+                    keys.insert(format!("{section}{key}"));
+                }
+            }
+            keys
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_named() {
+        for (toml, named) in [
+            ("colour = 1", "colour"),
+            ("[server]\nlissen = \"x\"", "lissen"),
+            ("[server]\nlisten = \"nowhere\"", "server.listen"),
+            ("[store]\nurl = \"mysql://x\"", "mysql"),
+            ("[cache]\nurl = \"memcached://x\"", "memcached"),
+            ("[exchanges.mtgox]\nenabled = true", "mtgox"),
+            ("[exchanges.binance]\nsymbols = [\"BTCUSDT\"]", "BTCUSDT"),
+            ("[exchanges.binance]\nrest_url = \"ftp://x\"", "ftp://x"),
+            ("[exchanges.binance]\nws_url = \"wss://x.example/path\"", "no path"),
+            ("role = \"api\"", "postgres"),
+            ("role = \"king\"", "role"),
+        ] {
+            let error = with(toml).unwrap_err().to_string();
+            assert!(error.contains(named), "{toml} -> {error}");
+        }
+    }
+
+    #[test]
+    fn live_is_the_default_for_the_open_world() {
+        assert_eq!(with("[server]\nlisten = \"0.0.0.0:80\"").unwrap().data, DataMode::Live);
+        assert_eq!(with("data = \"simulated\"").unwrap().data, DataMode::Simulated);
+    }
+
+    #[test]
+    fn a_url_or_a_list_of_urls() {
+        let config = with("[exchanges.kraken]\nrest_url = \"http://127.0.0.1:1\"\nws_url = [\"ws://a.example\", \"wss://b.example:9443\"]\nsymbols = \"BTC/USD, eth-eur\"").unwrap();
+        let kraken = &config.exchanges[&ExchangeId::Kraken];
+        assert_eq!(kraken.rest_url, ["http://127.0.0.1:1"]);
+        assert_eq!(kraken.ws_url, ["ws://a.example", "wss://b.example:9443"]);
+        assert_eq!(kraken.symbols.iter().map(|symbol| symbol.as_str()).collect::<Vec<_>>(), ["BTC/USD", "ETH/EUR"]);
+    }
+
+    #[test]
+    fn a_disabled_exchange_is_not_there() {
+        let config = with("[exchanges.kraken]\nenabled = false").unwrap();
+        assert_eq!(config.exchanges.len(), 1);
+        assert!(with("[exchanges.kraken]\nenabled = false\n[exchanges.binance]\nenabled = false").is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! Binance's REST calls and how their replies are read.
+
+use std::time::Duration;
+
+use super::super::codec::{self, level, price};
+use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::PROFILE;
+use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24};
+use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp};
+
+/// The name of the only scope.
+pub(super) const SCOPE: &str = "rest";
+
+/// The listing; weight 20.
+pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+    call("/api/v3/exchangeInfo", vec![], 20, |body, _| {
+        let info: ExchangeInfo<'_> = codec::read(body)?;
+        Ok(info.symbols.iter().filter(|listed| listed.is_spot_trading_allowed).filter_map(instrument).collect())
+    })
+}
+
+/// Statistics of the last 24 hours of one symbol; weight 2.
+pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
+    let query = vec![("symbol", instrument.native.clone())];
+    call("/api/v3/ticker/24hr", query, 2, |body, _| Ok(patch(&codec::read(body)?)))
+}
+
+/// A page of candles; weight 2. `endTime` is inclusive.
+pub(super) fn candles(page: &CandlePage) -> RestCall<Vec<Candle>> {
+    let (interval, range) = (page.interval, page.range);
+    let query = vec![
+        ("symbol", page.instrument.native.clone()),
+        ("interval", interval.as_str().to_owned()),
+        ("startTime", range.start().millis().to_string()),
+        ("endTime", range.end().millis().saturating_sub(1).to_string()),
+        ("limit", PROFILE.page_rows.to_string()),
+    ];
+    call("/api/v3/klines", query, 2, move |body, received| {
+        let rows: Vec<KlineRow> = codec::read(body)?;
+        codec::page(rows.iter().map(candle).collect(), interval, range, received)
+    })
+}
+
+fn call<T: 'static>(
+    path: &str,
+    query: Vec<(&'static str, String)>,
+    weight: u32,
+    read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+        if (200..300).contains(&reply.status) {
+            let result = read(reply.body, received);
+            result.map_err(|unread| refusal(reply.body, received).unwrap_or(unread))
+        } else {
+            Err(refusal(reply.body, received).unwrap_or_else(|| {
+                let ReplyError { message, .. } = codec::malformed(format_args!("status {}", reply.status), reply.body);
+                ReplyError::new(ReplyErrorKind::Refused, message)
+            }))
+        }
+    });
+    RestCall { path: path.to_owned(), query, scope: SCOPE, weight, parse }
+}
+
+/// What an error body means: <https://developers.binance.com/docs/binance-spot-api-docs/errors>.
+fn refusal(body: &[u8], received: Timestamp) -> Option<ReplyError> {
+    let error: ErrorBody<'_> = serde_json::from_slice(body).ok()?;
+    let kind = match error.code.0 {
+        // Bad symbol; illegal characters in it, or none.
+        -1121 => ReplyErrorKind::UnknownSymbol,
+        -1100 | -1105 if error.msg.contains("'symbol'") => ReplyErrorKind::UnknownSymbol,
+        // Too many requests, too many orders.
+        -1003 | -1015 => ReplyErrorKind::RateLimited,
+        // Unknown, disconnected, unexpected response, timeout, busy, shutting down.
+        -1000 | -1001 | -1006 | -1007 | -1008 | -1016 => ReplyErrorKind::Unavailable,
+        _ => ReplyErrorKind::Refused,
+    };
+    let mut refusal = ReplyError::new(kind, format!("{} (code {})", error.msg, error.code.0));
+    if kind == ReplyErrorKind::RateLimited {
+        refusal.retry_after = banned_until(&error.msg).map(|until| until.since(received));
+    }
+    Some(refusal)
+}
+
+/// `Way too much request weight used; IP banned until 1659146400000. Please use WebSocket …`
+fn banned_until(message: &str) -> Option<Timestamp> {
+    let (_, rest) = message.split_once("until ")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().map(Timestamp::from_millis).filter(|until| until.since(Timestamp::EPOCH) > Duration::ZERO)
+}
+
+fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
+    let filter = |kind| listed.filters.iter().find(move |filter| filter.kind == kind);
+    let step = |kind, of: fn(&Filter<'_>) -> Option<Number>| filter(kind).and_then(of).and_then(price);
+    Some(Instrument {
+        exchange: ExchangeId::Binance,
+        symbol: codec::symbol(&listed.base_asset, &listed.quote_asset)?,
+        native: listed.symbol.clone().into_owned(),
+        stream_native: None,
+        price_step: step("PRICE_FILTER", |filter| filter.tick),
+        amount_step: step("LOT_SIZE", |filter| filter.step),
+        active: listed.status == "TRADING",
+    })
+}
+
+fn patch(ticker: &Ticker24) -> TickerPatch {
+    let side =
+        |at: Option<Number>, size: Option<Number>| at.zip(size).map_or((None, None), |(at, size)| level(at, size));
+    let (bid, bid_size) = side(ticker.bid_price, ticker.bid_qty);
+    let (ask, ask_size) = side(ticker.ask_price, ticker.ask_qty);
+    TickerPatch {
+        last: price(ticker.last_price),
+        bid,
+        bid_size,
+        ask,
+        ask_size,
+        open: price(ticker.open_price),
+        high: price(ticker.high_price),
+        low: price(ticker.low_price),
+        base_volume: Some(ticker.volume.0),
+        quote_volume: Some(ticker.quote_volume.0),
+        change_percent: Some(ticker.price_change_percent.0),
+        timestamp: Some(ticker.close_time.millis()),
+    }
+}
+
+fn candle(row: &KlineRow) -> Candle {
+    Candle {
+        timestamp: row.0.millis(),
+        open: row.1.0,
+        high: row.2.0,
+        low: row.3.0,
+        close: row.4.0,
+        volume: row.5.0,
+        quote_volume: Some(row.7.0),
+        trades: row.8.count(),
+        closed: false,
+        revision: 0,
+    }
+}

@@ -1,0 +1,290 @@
+//! What Binance sends, borrowed from the frame or the body. Numbers may be bare or quoted everywhere.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::super::codec::Int;
+use crate::model::Number;
+
+/// A frame of a combined stream around its payload.
+///
+/// `{"stream":"bnbusdt@bookTicker","data":{…}}`
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
+#[derive(Debug, Deserialize)]
+pub(super) struct Combined<T> {
+    pub data: T,
+}
+
+/// The members by which any frame is told apart.
+///
+/// An event `{"e":"serverShutdown","E":1770123456789}`, an answer `{"result":null,"id":1}`, or a refusal, written
+/// `{"code":2,"msg":"Invalid request: …","id":1}` or `{"error":{"code":2,"msg":"Invalid request: …"},"id":1}`.
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams>
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow)]
+    pub stream: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub e: Option<Cow<'a, str>>,
+    pub u: Option<IgnoredAny>,
+    #[serde(borrow)]
+    pub id: Option<&'a RawValue>,
+    pub code: Option<Int>,
+    #[serde(borrow)]
+    pub msg: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub error: Option<ErrorBody<'a>>,
+}
+
+/// Best bid and ask; carries no time.
+///
+/// ```json
+/// {"u":400900217,"s":"BNBUSDT","b":"25.35190000","B":"31.21000000","a":"25.36520000","A":"40.66000000"}
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-book-ticker-streams>
+#[derive(Debug, Deserialize)]
+pub(super) struct BookTicker<'a> {
+    /// Only derivatives name the event here.
+    pub e: Option<IgnoredAny>,
+    #[serde(borrow)]
+    pub s: Cow<'a, str>,
+    #[serde(rename = "b")]
+    pub bid: Number,
+    #[serde(rename = "B")]
+    pub bid_size: Number,
+    #[serde(rename = "a")]
+    pub ask: Number,
+    #[serde(rename = "A")]
+    pub ask_size: Number,
+}
+
+/// Statistics of the last 24 hours, once a second.
+///
+/// ```json
+/// {"e":"24hrTicker","E":1672515782136,"s":"BNBBTC","p":"0.0015","P":"250.00","w":"0.0018","x":"0.0009","c":"0.0025",
+///  "Q":"10","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18",
+///  "O":0,"C":86400000,"F":0,"L":18150,"n":18151}
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams>
+#[derive(Debug, Deserialize)]
+pub(super) struct Ticker<'a> {
+    #[serde(rename = "E")]
+    pub at: Int,
+    #[serde(borrow)]
+    pub s: Cow<'a, str>,
+    /// In per cent.
+    #[serde(rename = "P")]
+    pub change_percent: Number,
+    #[serde(rename = "c")]
+    pub last: Number,
+    /// Only spot has the book here.
+    #[serde(rename = "b")]
+    pub bid: Option<Number>,
+    #[serde(rename = "B")]
+    pub bid_size: Option<Number>,
+    #[serde(rename = "a")]
+    pub ask: Option<Number>,
+    #[serde(rename = "A")]
+    pub ask_size: Option<Number>,
+    #[serde(rename = "o")]
+    pub open: Number,
+    #[serde(rename = "h")]
+    pub high: Number,
+    #[serde(rename = "l")]
+    pub low: Number,
+    #[serde(rename = "v")]
+    pub volume: Number,
+    #[serde(rename = "q")]
+    pub quote_volume: Number,
+}
+
+/// One trade.
+///
+/// ```json
+/// {"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams>
+#[derive(Debug, Deserialize)]
+pub(super) struct Trade<'a> {
+    #[serde(borrow)]
+    pub s: Cow<'a, str>,
+    #[serde(rename = "t")]
+    pub id: Int,
+    #[serde(rename = "p")]
+    pub price: Number,
+    #[serde(rename = "q")]
+    pub amount: Number,
+    #[serde(rename = "T")]
+    pub at: Int,
+    /// The buyer was the maker, so the taker sold.
+    #[serde(rename = "m")]
+    pub buyer_is_maker: bool,
+    /// Only spot has this member.
+    #[serde(rename = "M")]
+    pub spot: Option<IgnoredAny>,
+}
+
+/// The trades of one taker's order at one price.
+///
+/// ```json
+/// {"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,
+///  "m":true,"M":true}
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams>
+#[derive(Debug, Deserialize)]
+pub(super) struct AggTrade<'a> {
+    #[serde(borrow)]
+    pub s: Cow<'a, str>,
+    #[serde(rename = "a")]
+    pub id: Int,
+    #[serde(rename = "p")]
+    pub price: Number,
+    #[serde(rename = "q")]
+    pub amount: Number,
+    #[serde(rename = "T")]
+    pub at: Int,
+    #[serde(rename = "m")]
+    pub buyer_is_maker: bool,
+    #[serde(rename = "M")]
+    pub spot: Option<IgnoredAny>,
+}
+
+/// A new state of a candle.
+///
+/// ```json
+/// {"e":"kline","E":1672515782136,"s":"BNBBTC","k":{"t":1672515780000,"T":1672515839999,"s":"BNBBTC","i":"1m","f":100,
+///  "L":200,"o":"0.0010","c":"0.0020","h":"0.0025","l":"0.0015","v":"1000","n":100,"x":false,"q":"1.0000","V":"500",
+///  "Q":"0.500","B":"123456"}}
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#klinecandlestick-streams-for-utc>
+#[derive(Debug, Deserialize)]
+pub(super) struct KlineEvent<'a> {
+    #[serde(borrow)]
+    pub s: Cow<'a, str>,
+    #[serde(borrow)]
+    pub k: Kline<'a>,
+}
+
+/// The candle of a [`KlineEvent`].
+#[derive(Debug, Deserialize)]
+pub(super) struct Kline<'a> {
+    #[serde(rename = "t")]
+    pub open_time: Int,
+    #[serde(rename = "i", borrow)]
+    pub interval: Cow<'a, str>,
+    #[serde(rename = "o")]
+    pub open: Number,
+    #[serde(rename = "c")]
+    pub close: Number,
+    #[serde(rename = "h")]
+    pub high: Number,
+    #[serde(rename = "l")]
+    pub low: Number,
+    #[serde(rename = "v")]
+    pub volume: Number,
+    #[serde(rename = "n")]
+    pub trades: Int,
+    #[serde(rename = "x")]
+    pub closed: bool,
+    #[serde(rename = "q")]
+    pub quote_volume: Number,
+}
+
+/// Why a request was refused: `{"code":-1121,"msg":"Invalid symbol."}`
+/// <https://developers.binance.com/docs/binance-spot-api-docs/errors>
+#[derive(Debug, Deserialize)]
+pub(super) struct ErrorBody<'a> {
+    pub code: Int,
+    #[serde(borrow, default)]
+    pub msg: Cow<'a, str>,
+}
+
+/// The listing.
+///
+/// ```json
+/// {"timezone":"UTC","serverTime":1565246363776,"rateLimits":[],"exchangeFilters":[],"symbols":[{"symbol":"ETHBTC",
+///  "status":"TRADING","baseAsset":"ETH","quoteAsset":"BTC","isSpotTradingAllowed":true,"filters":[
+///  {"filterType":"PRICE_FILTER","minPrice":"0.00000100","maxPrice":"100000.00000000","tickSize":"0.00000100"},
+///  {"filterType":"LOT_SIZE","minQty":"0.00100000","maxQty":"100000.00000000","stepSize":"0.00100000"}]}]}
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints#exchange-information>
+#[derive(Debug, Deserialize)]
+pub(super) struct ExchangeInfo<'a> {
+    #[serde(borrow)]
+    pub symbols: Vec<Listed<'a>>,
+}
+
+/// One market of the listing.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Listed<'a> {
+    #[serde(borrow)]
+    pub symbol: Cow<'a, str>,
+    #[serde(borrow)]
+    pub status: Cow<'a, str>,
+    #[serde(borrow)]
+    pub base_asset: Cow<'a, str>,
+    #[serde(borrow)]
+    pub quote_asset: Cow<'a, str>,
+    #[serde(default = "yes")]
+    pub is_spot_trading_allowed: bool,
+    #[serde(borrow, default)]
+    pub filters: Vec<Filter<'a>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A rule for orders: <https://developers.binance.com/docs/binance-spot-api-docs/filters>.
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter<'a> {
+    #[serde(rename = "filterType", borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(rename = "tickSize")]
+    pub tick: Option<Number>,
+    #[serde(rename = "stepSize")]
+    pub step: Option<Number>,
+}
+
+/// Statistics of the last 24 hours.
+///
+/// ```json
+/// {"symbol":"BNBBTC","priceChange":"-94.99999800","priceChangePercent":"-95.960","weightedAvgPrice":"0.29628482",
+///  "prevClosePrice":"0.10002000","lastPrice":"4.00000200","lastQty":"200.00000000","bidPrice":"4.00000000",
+///  "bidQty":"100.00000000","askPrice":"4.00000200","askQty":"100.00000000","openPrice":"99.00000000",
+///  "highPrice":"100.00000000","lowPrice":"0.10000000","volume":"8913.30000000","quoteVolume":"15.30000000",
+///  "openTime":1499783499040,"closeTime":1499869899040,"firstId":28385,"lastId":28460,"count":76}
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#24hr-ticker-price-change-statistics>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ticker24 {
+    pub price_change_percent: Number,
+    pub last_price: Number,
+    pub bid_price: Option<Number>,
+    pub bid_qty: Option<Number>,
+    pub ask_price: Option<Number>,
+    pub ask_qty: Option<Number>,
+    pub open_price: Number,
+    pub high_price: Number,
+    pub low_price: Number,
+    pub volume: Number,
+    pub quote_volume: Number,
+    pub close_time: Int,
+}
+
+/// A candle: open time, open, high, low, close, base volume, close time, quote volume, trades, and three more.
+///
+/// ```json
+/// [1499040000000,"0.01634790","0.80000000","0.01575800","0.01577100","148976.11427815",1499644799999,
+///  "2434.19055334",308,"1756.87402397","28.46694368","0"]
+/// ```
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data>
+pub(super) type KlineRow =
+    (Int, Number, Number, Number, Number, Number, Int, Number, Int, IgnoredAny, IgnoredAny, IgnoredAny);

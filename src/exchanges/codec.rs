@@ -1,0 +1,193 @@
+//! Small readers that the dialects share.
+
+use std::fmt;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::{ReplyError, ReplyErrorKind};
+use crate::model::{Candle, CandleError, Interval, Number, Symbol, TimeRange, Timestamp};
+
+/// A whole number in JSON, bare (`12`) or quoted (`"12"`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Int(pub i64);
+
+impl Int {
+    /// As Unix milliseconds.
+    pub fn millis(self) -> Timestamp {
+        Timestamp::from_millis(self.0)
+    }
+
+    /// As a count; `None` where it is negative.
+    pub fn count(self) -> Option<u64> {
+        u64::try_from(self.0).ok()
+    }
+
+    /// As the text of an id.
+    pub fn id(self) -> Box<str> {
+        itoa::Buffer::new().format(self.0).into()
+    }
+}
+
+impl<'de> Deserialize<'de> for Int {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Int;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number, bare or quoted")
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Int, E> {
+                Ok(Int(value))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Int, E> {
+                i64::try_from(value).map(Int).map_err(E::custom)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Int, E> {
+                text.parse().map(Int).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// A price; exchanges write zero where there is none, as in an empty side of a book.
+pub(super) fn price(number: Number) -> Option<Decimal> {
+    Some(number.0).filter(|value| !value.is_zero())
+}
+
+/// A price and the amount offered at it; neither where there is no price.
+pub(super) fn level(at: Number, size: Number) -> (Option<Decimal>, Option<Decimal>) {
+    match price(at) {
+        Some(at) => (Some(at), Some(size.0)),
+        None => (None, None),
+    }
+}
+
+/// Reads a reply's body.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ReplyError> {
+    serde_json::from_slice(body).map_err(|error| malformed(error, body))
+}
+
+/// A body that is not what its documentation says; its beginning is shown.
+pub(super) fn malformed(what: impl fmt::Display, body: &[u8]) -> ReplyError {
+    let excerpt: String = String::from_utf8_lossy(&body[..body.len().min(480)]).chars().take(120).collect();
+    ReplyError::new(ReplyErrorKind::Malformed, format!("{what} in `{excerpt}`"))
+}
+
+/// How long after its end a candle of an exchange without a flag counts as closed: trades of its last moment, and the
+/// difference between two clocks, have arrived by then.
+const CLOSED_AFTER: Duration = Duration::from_secs(2);
+
+/// Whether the time of the candle that opens at `open` is over.
+pub(super) fn is_over(open: Timestamp, interval: Interval, now: Timestamp) -> bool {
+    now >= interval.next(open) + CLOSED_AFTER
+}
+
+/// Brings the rows of a reply into the form of a page: ascending, inside `range`, closed where a later row or the
+/// clock says so. Rows off the grid, such as those after Binance's outage of 2018, are left out.
+pub(super) fn page(
+    mut rows: Vec<Candle>,
+    interval: Interval,
+    range: TimeRange,
+    received: Timestamp,
+) -> Result<Vec<Candle>, ReplyError> {
+    rows.sort_by_key(|row| row.timestamp);
+    rows.dedup_by_key(|row| row.timestamp);
+    let newest = rows.last().map(|row| row.timestamp);
+    let asked = rows.len();
+    let mut kept = Vec::with_capacity(asked);
+    for mut row in rows {
+        match row.check(interval) {
+            Err(CandleError::OffGrid(_)) => continue,
+            Err(error) => {
+                let message = format!("the candle of {} is impossible: {error}", row.timestamp);
+                return Err(ReplyError::new(ReplyErrorKind::Malformed, message));
+            }
+            Ok(()) => {}
+        }
+        row.closed = Some(row.timestamp) < newest || is_over(row.timestamp, interval, received);
+        kept.push(row);
+    }
+    if kept.is_empty() && asked > 0 {
+        let message = format!("none of {asked} candles is on the grid of {interval}");
+        return Err(ReplyError::new(ReplyErrorKind::Malformed, message));
+    }
+    kept.retain(|row| range.contains(row.timestamp));
+    Ok(kept)
+}
+
+/// Splits an id such as `BTCUSDT` by the first of `quotes` that it ends with; they stand longest first.
+pub(super) fn split_by_quote<'a>(native: &'a str, quotes: &[&'a str]) -> Option<(&'a str, &'a str)> {
+    quotes.iter().find_map(|quote| {
+        let base = native.strip_suffix(quote)?;
+        (!base.is_empty()).then_some((base, *quote))
+    })
+}
+
+/// A symbol of two assets; `None` for names that are no asset's.
+pub(super) fn symbol(base: &str, quote: &str) -> Option<Symbol> {
+    Symbol::new(base, quote).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(secs: i64, price: i64) -> Candle {
+        Candle {
+            timestamp: Timestamp::from_secs(secs),
+            open: price.into(),
+            high: price.into(),
+            low: price.into(),
+            close: price.into(),
+            volume: Decimal::ONE,
+            quote_volume: None,
+            trades: None,
+            closed: false,
+            revision: 0,
+        }
+    }
+
+    fn range(start: i64, end: i64) -> TimeRange {
+        TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end))
+    }
+
+    #[test]
+    fn whole_numbers_may_be_quoted() {
+        let both: Vec<Int> = serde_json::from_str(r#"[12,"-7"]"#).unwrap();
+        assert_eq!(both, [Int(12), Int(-7)]);
+        for text in ["1.5", "\"x\"", "null", "99999999999999999999", "[]"] {
+            assert!(serde_json::from_str::<Int>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_half_open_ascending_and_knows_what_is_closed() {
+        let rows = vec![row(180, 1), row(60, 2), row(120, 3), row(240, 4)];
+        let page = page(rows, Interval::M1, range(60, 240), Timestamp::from_secs(241)).unwrap();
+        let seen: Vec<_> = page.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
+        assert_eq!(seen, [(60, true), (120, true), (180, true)]);
+    }
+
+    #[test]
+    fn the_newest_row_is_closed_two_seconds_after_its_end() {
+        for (now, closed) in [(119, false), (121, false), (122, true)] {
+            let page = page(vec![row(60, 1)], Interval::M1, range(0, 1000), Timestamp::from_secs(now)).unwrap();
+            assert_eq!(page[0].closed, closed, "{now}");
+        }
+    }
+
+    #[test]
+    fn rows_off_the_grid_are_left_out_and_impossible_ones_refused() {
+        let rows = vec![row(60, 1), row(61, 1)];
+        assert_eq!(page(rows, Interval::M1, range(0, 1000), Timestamp::EPOCH).unwrap().len(), 1);
+        let error = page(vec![row(61, 1)], Interval::M1, range(0, 1000), Timestamp::EPOCH).unwrap_err();
+        assert_eq!(error.kind, ReplyErrorKind::Malformed);
+        let impossible = Candle { high: Decimal::ZERO, ..row(60, 1) };
+        assert!(page(vec![impossible], Interval::M1, range(0, 1000), Timestamp::EPOCH).is_err());
+        assert_eq!(page(vec![], Interval::M1, range(0, 1000), Timestamp::EPOCH), Ok(vec![]));
+    }
+}

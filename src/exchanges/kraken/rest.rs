@@ -1,0 +1,163 @@
+//! Kraken's REST calls and how their replies are read.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+
+use super::super::codec::{self, Int, level, price};
+use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::symbols;
+use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo};
+use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp};
+
+/// The name of the only scope.
+pub(super) const SCOPE: &str = "rest";
+
+/// How many candles there ever are, the forming one among them; `since` reaches no further back.
+/// <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>
+pub(super) const ROWS: u32 = 720;
+
+/// The listing.
+pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+    call("/0/public/AssetPairs", vec![], |body, received| {
+        let pairs: BTreeMap<String, AssetPair<'_>> = result(body, received)?;
+        Ok(pairs.values().filter_map(instrument).collect())
+    })
+}
+
+/// Best bid and ask and the last 24 hours. The reply carries no time, and no open but today's.
+pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
+    let native = instrument.native.clone();
+    call("/0/public/Ticker", vec![("pair", native.clone())], move |body, received| {
+        let info: TickerInfo = only(body, &native, received)?;
+        let (bid, bid_size) = level(info.b[0], info.b[2]);
+        let (ask, ask_size) = level(info.a[0], info.a[2]);
+        Ok(TickerPatch {
+            last: price(info.c[0]),
+            bid,
+            bid_size,
+            ask,
+            ask_size,
+            high: price(info.h[1]),
+            low: price(info.l[1]),
+            base_volume: Some(info.v[1].0),
+            ..TickerPatch::default()
+        })
+    })
+}
+
+/// A page of candles. Rows come from after `since`, so that the second before the first open time asks for it too; the
+/// forming candle comes always.
+pub(super) fn candles(page: &CandlePage) -> RestCall<Vec<Candle>> {
+    let (interval, range, native) = (page.interval, page.range, page.instrument.native.clone());
+    let query = vec![
+        ("pair", native.clone()),
+        ("interval", (interval.max_millis() / 60_000).to_string()),
+        ("since", (range.start().millis() / 1000 - 1).max(0).to_string()),
+    ];
+    call("/0/public/OHLC", query, move |body, received| {
+        let rows: Vec<OhlcRow> = only(body, &native, received)?;
+        let rows: Vec<Candle> = rows.iter().map(candle).collect();
+        let oldest = rows.iter().map(|row| row.timestamp).min();
+        // A full reply was cut at its old end: what is missing there is not empty but gone.
+        if rows.len() >= ROWS as usize && oldest > Some(range.start()) && range.start() > Timestamp::EPOCH {
+            let message = format!("the exchange has the newest {ROWS} candles of {interval} only");
+            return Err(ReplyError::new(ReplyErrorKind::Refused, message));
+        }
+        codec::page(rows, interval, range, received)
+    })
+}
+
+fn call<T: 'static>(
+    path: &str,
+    query: Vec<(&'static str, String)>,
+    read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+        read(reply.body, received).map_err(|error| match error.kind {
+            ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
+                ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
+            }
+            _ => error,
+        })
+    });
+    RestCall { path: path.to_owned(), query, scope: SCOPE, weight: 1, parse }
+}
+
+/// The result, unless the reply says that something went wrong. Entries that begin with `W` are warnings.
+fn result<'a, T: Deserialize<'a>>(body: &'a [u8], received: Timestamp) -> Result<T, ReplyError> {
+    let answer: Answer<'a, T> = codec::read(body)?;
+    match (answer.error.iter().find(|error| !error.starts_with('W')), answer.result) {
+        (Some(error), _) => Err(refusal(error, received)),
+        (None, Some(result)) => Ok(result),
+        (None, None) => Err(codec::malformed("neither error nor result", body)),
+    }
+}
+
+/// The result of one market. It may be named otherwise than it was asked for: the one name that is not `last`.
+fn only<'a, T: Deserialize<'a>>(body: &'a [u8], native: &str, received: Timestamp) -> Result<T, ReplyError> {
+    let by_pair: ByPair<'a> = result(body, received)?;
+    let mut markets = by_pair.iter().filter(|(name, _)| *name != "last");
+    let found = match (by_pair.get(native), markets.next(), markets.next()) {
+        (Some(exact), ..) | (None, Some((_, exact)), None) => *exact,
+        (None, None, _) => return Err(codec::malformed("no market", body)),
+        (None, Some(_), Some(_)) => return Err(codec::malformed(format_args!("several markets, not {native}"), body)),
+    };
+    codec::read(found.get().as_bytes())
+}
+
+/// What an error means: <https://docs.kraken.com/api/docs/guides/spot-errors>.
+fn refusal(error: &str, received: Timestamp) -> ReplyError {
+    let (category, detail) = error.split_once(':').unwrap_or((error, ""));
+    let is = |text: &str| detail.to_ascii_lowercase().contains(text);
+    let kind = match category {
+        "EQuery" if is("unknown asset") => ReplyErrorKind::UnknownSymbol,
+        "EAPI" if is("rate limit") => ReplyErrorKind::RateLimited,
+        "EGeneral" if is("too many requests") || is("lockout") => ReplyErrorKind::RateLimited,
+        "EService" if is("throttled") => ReplyErrorKind::RateLimited,
+        "EGeneral" if is("internal error") => ReplyErrorKind::Unavailable,
+        "EService" => ReplyErrorKind::Unavailable,
+        _ => ReplyErrorKind::Refused,
+    };
+    let mut refusal = ReplyError::new(kind, error);
+    // `EService:Throttled: 1688671200`
+    if kind == ReplyErrorKind::RateLimited {
+        let until = detail.rsplit(' ').next().and_then(|secs| secs.parse().ok());
+        refusal.retry_after = until.map(|secs| Timestamp::from_secs(secs).since(received));
+    }
+    refusal
+}
+
+fn instrument(pair: &AssetPair<'_>) -> Option<Instrument> {
+    let symbol = symbols::of_pair(pair.wsname.as_deref()?)?;
+    Some(Instrument {
+        exchange: ExchangeId::Kraken,
+        native: pair.altname.clone().into_owned(),
+        stream_native: Some(symbol.to_string()),
+        symbol,
+        price_step: pair.tick_size.and_then(price).or_else(|| step(pair.pair_decimals)),
+        amount_step: step(pair.lot_decimals),
+        active: pair.status.as_deref().is_none_or(|status| status == "online"),
+    })
+}
+
+/// The step of so many decimals.
+fn step(decimals: Option<Int>) -> Option<Decimal> {
+    Decimal::try_new(1, u32::try_from(decimals?.0).ok()?).ok()
+}
+
+fn candle(row: &OhlcRow) -> Candle {
+    Candle {
+        timestamp: Timestamp::from_secs(row.0.0),
+        open: row.1.0,
+        high: row.2.0,
+        low: row.3.0,
+        close: row.4.0,
+        volume: row.6.0,
+        quote_volume: None,
+        trades: row.7.count(),
+        closed: false,
+        revision: 0,
+    }
+}

@@ -1,0 +1,224 @@
+//! What Kraken sends, borrowed from the frame or the body. Numbers may be bare or quoted everywhere.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::super::codec::Int;
+use crate::model::Number;
+
+/// The members by which any frame is told apart.
+///
+/// Data of a channel `{"channel":"heartbeat"}`, the answer for one symbol of a request
+/// `{"method":"subscribe","req_id":1,"result":{"channel":"ticker","symbol":"BTC/USD","snapshot":true},"success":true,
+/// "time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}`, or a refusal
+/// `{"error":"Currency pair not supported XBT/USD","method":"subscribe","req_id":1,"success":false,"symbol":"XBT/USD",…}`
+/// <https://docs.kraken.com/api/docs/websocket-v2/ticker>
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow)]
+    pub channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub method: Option<Cow<'a, str>>,
+    pub req_id: Option<Int>,
+    pub success: Option<bool>,
+    #[serde(borrow)]
+    pub error: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub symbol: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub result: Option<Confirmed<'a>>,
+}
+
+/// What a request got.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Confirmed<'a> {
+    #[serde(borrow)]
+    pub channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub symbol: Option<Cow<'a, str>>,
+}
+
+/// Data of a channel: `{"channel":"ticker","type":"update","data":[…]}`.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Message<'a, T> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    pub data: Rows<T>,
+}
+
+/// The rows of a message. Nearly always one, which takes no allocation.
+#[derive(Debug)]
+pub(super) struct Rows<T> {
+    pub first: Option<T>,
+    pub more: Vec<T>,
+}
+
+impl<T> Rows<T> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Rows<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Rows<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of rows")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Rows<T>, A::Error> {
+                let first = rows.next_element()?;
+                let mut more = Vec::new();
+                while let Some(row) = rows.next_element()? {
+                    more.push(row);
+                }
+                Ok(Rows { first, more })
+            }
+        }
+        deserializer.deserialize_seq(Reader(PhantomData))
+    }
+}
+
+/// Best bid and ask, and the last 24 hours.
+///
+/// ```json
+/// {"symbol":"ALGO/USD","bid":0.10025,"bid_qty":740.0,"ask":0.10036,"ask_qty":1361.44813783,"last":0.10035,
+///  "volume":997038.98383185,"vwap":0.10148,"low":0.09979,"high":0.10285,"change":-0.00017,"change_pct":-0.17,
+///  "timestamp":"2023-09-25T09:04:31.742648Z"}
+/// ```
+/// <https://docs.kraken.com/api/docs/websocket-v2/ticker>
+#[derive(Debug, Deserialize)]
+pub(super) struct Ticker<'a> {
+    #[serde(borrow)]
+    pub symbol: Cow<'a, str>,
+    pub bid: Option<Number>,
+    pub bid_qty: Option<Number>,
+    pub ask: Option<Number>,
+    pub ask_qty: Option<Number>,
+    pub last: Option<Number>,
+    pub volume: Option<Number>,
+    pub low: Option<Number>,
+    pub high: Option<Number>,
+    /// In per cent.
+    pub change_pct: Option<Number>,
+    #[serde(borrow)]
+    pub timestamp: Option<Cow<'a, str>>,
+}
+
+/// One trade; `side` is the taker's.
+///
+/// ```json
+/// {"symbol":"MATIC/USD","side":"buy","price":0.5147,"qty":6423.46326,"ord_type":"limit","trade_id":4665846,
+///  "timestamp":"2023-09-25T07:48:36.925533Z"}
+/// ```
+/// <https://docs.kraken.com/api/docs/websocket-v2/trade>
+#[derive(Debug, Deserialize)]
+pub(super) struct Trade<'a> {
+    #[serde(borrow)]
+    pub symbol: Cow<'a, str>,
+    #[serde(borrow)]
+    pub side: Cow<'a, str>,
+    pub price: Number,
+    pub qty: Number,
+    #[serde(rename = "trade_id")]
+    pub id: Int,
+    #[serde(borrow)]
+    pub timestamp: Cow<'a, str>,
+}
+
+/// A new state of a candle. `timestamp`, its end, is deprecated.
+///
+/// ```json
+/// {"symbol":"MATIC/USD","open":0.5624,"high":0.5628,"low":0.5622,"close":0.5627,"trades":12,"volume":30927.68066226,
+///  "vwap":0.5626,"interval_begin":"2023-10-04T16:25:00.000000000Z","interval":5,
+///  "timestamp":"2023-10-04T16:30:00.000000Z"}
+/// ```
+/// <https://docs.kraken.com/api/docs/websocket-v2/ohlc>
+#[derive(Debug, Deserialize)]
+pub(super) struct Ohlc<'a> {
+    #[serde(borrow)]
+    pub symbol: Cow<'a, str>,
+    pub open: Number,
+    pub high: Number,
+    pub low: Number,
+    pub close: Number,
+    pub trades: Option<Int>,
+    pub volume: Number,
+    #[serde(borrow)]
+    pub interval_begin: Cow<'a, str>,
+    /// In minutes.
+    pub interval: Int,
+}
+
+/// A reply; errors come with HTTP 200.
+///
+/// `{"error":[],"result":{…}}` or `{"error":["EQuery:Unknown asset pair"]}`
+/// <https://docs.kraken.com/api/docs/guides/spot-errors>
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Answer<'a, T> {
+    #[serde(borrow, default)]
+    pub error: Vec<Cow<'a, str>>,
+    pub result: Option<T>,
+}
+
+/// One market of the listing.
+///
+/// ```json
+/// {"error":[],"result":{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","aclass_base":"currency","base":"XXBT",
+///  "aclass_quote":"currency","quote":"ZUSD","pair_decimals":1,"cost_decimals":5,"lot_decimals":8,"lot_multiplier":1,
+///  "ordermin":"0.0001","costmin":"0.5","tick_size":"0.1","status":"online"}}}
+/// ```
+/// <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
+#[derive(Debug, Deserialize)]
+pub(super) struct AssetPair<'a> {
+    #[serde(borrow)]
+    pub altname: Cow<'a, str>,
+    /// Missing where the WebSocket does not carry the market.
+    #[serde(borrow)]
+    pub wsname: Option<Cow<'a, str>>,
+    pub pair_decimals: Option<Int>,
+    pub lot_decimals: Option<Int>,
+    pub tick_size: Option<Number>,
+    #[serde(borrow)]
+    pub status: Option<Cow<'a, str>>,
+}
+
+/// Best ask and bid as `[price, whole lots, lots]`, the last trade as `[price, lots]`, and figures as
+/// `[today, last 24 hours]`. `o` is today's open.
+///
+/// ```json
+/// {"error":[],"result":{"XXBTZUSD":{"a":["30300.10000","1","1.000"],"b":["30300.00000","1","1.000"],
+///  "c":["30303.20000","0.00067643"],"v":["4083.67001100","4412.73601799"],"p":["30706.77771","30689.13205"],
+///  "t":[34619,38907],"l":["29868.30000","29868.30000"],"h":["31631.00000","31631.00000"],"o":"30502.80000"}}}
+/// ```
+/// <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
+#[derive(Debug, Deserialize)]
+pub(super) struct TickerInfo {
+    pub a: [Number; 3],
+    pub b: [Number; 3],
+    pub c: [Number; 2],
+    pub v: [Number; 2],
+    pub l: [Number; 2],
+    pub h: [Number; 2],
+}
+
+/// A result by the id of its market, beside which `last` may stand.
+pub(super) type ByPair<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+/// A candle: open time in seconds, open, high, low, close, vwap, volume, trades.
+///
+/// ```json
+/// {"error":[],"result":{"XXBTZUSD":[[1688671200,"30306.1","30306.2","30305.7","30305.7","30306.1","3.39243896",23]],
+///  "last":1688672160}}
+/// ```
+/// <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>
+pub(super) type OhlcRow = (Int, Number, Number, Number, Number, IgnoredAny, Number, Int);

@@ -1,0 +1,142 @@
+//! The listings of all exchanges in memory, read again from the store when a collector says that there is a new one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::model::{ExchangeId, Instrument, Symbol, Timestamp};
+use crate::store::{CandleStore, StoreError};
+
+/// One exchange's listing.
+#[derive(Debug, Default)]
+pub struct Listing {
+    by_symbol: HashMap<Symbol, Arc<Instrument>>,
+    by_native: HashMap<String, Arc<Instrument>>,
+    /// By symbol, ascending.
+    pub all: Vec<Arc<Instrument>>,
+}
+
+impl Listing {
+    fn new(mut instruments: Vec<Instrument>) -> Self {
+        instruments.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+        let mut listing = Self::default();
+        for instrument in instruments.into_iter().map(Arc::new) {
+            listing.by_native.insert(instrument.native.to_uppercase(), Arc::clone(&instrument));
+            listing.by_native.insert(instrument.stream_name().to_uppercase(), Arc::clone(&instrument));
+            listing.by_symbol.insert(instrument.symbol.clone(), Arc::clone(&instrument));
+            listing.all.push(instrument);
+        }
+        listing
+    }
+
+    /// Finds an instrument by its symbol, or else by the exchange's own id in any case.
+    pub fn find(&self, symbol: Option<&Symbol>, text: &str) -> Option<&Arc<Instrument>> {
+        symbol.and_then(|symbol| self.by_symbol.get(symbol)).or_else(|| self.by_native.get(&text.to_uppercase()))
+    }
+
+    /// Up to five symbols that may have been meant.
+    pub fn near(&self, text: &str) -> Vec<&str> {
+        let wanted: String = text.to_uppercase().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+        let mut near: Vec<(usize, &str)> = self
+            .all
+            .iter()
+            .map(|instrument| instrument.symbol.as_str())
+            .map(|symbol| (distance(&wanted, &symbol.replace('/', "")), symbol))
+            .filter(|(distance, symbol)| *distance <= 2 || symbol.split('/').next() == wanted.get(..3))
+            .collect();
+        near.sort_unstable();
+        near.into_iter().take(5).map(|(_, symbol)| symbol).collect()
+    }
+}
+
+/// How many letters must change to make one text of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let change = corner + usize::from(from != *to);
+            corner = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Which listing of an exchange is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    simulated: bool,
+    read_at: Timestamp,
+}
+
+/// All listings.
+#[derive(Default)]
+pub struct Directory(RwLock<HashMap<ExchangeId, (Version, Arc<Listing>)>>);
+
+impl Directory {
+    /// The listing that the exchange's collector read at `read_at`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it must be read from the store and that fails.
+    pub async fn get(
+        &self,
+        exchange: ExchangeId,
+        store: &dyn CandleStore,
+        simulated: bool,
+        read_at: Timestamp,
+    ) -> Result<Arc<Listing>, StoreError> {
+        let version = Version { simulated, read_at };
+        if let Some((known, listing)) = self.0.read().get(&exchange)
+            && *known == version
+        {
+            return Ok(Arc::clone(listing));
+        }
+        let listing = Arc::new(Listing::new(store.instruments(exchange).await?.instruments));
+        self.0.write().insert(exchange, (version, Arc::clone(&listing)));
+        Ok(listing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing() -> Listing {
+        let instrument = |symbol: &str, native: &str| Instrument {
+            exchange: ExchangeId::Kraken,
+            symbol: symbol.parse().unwrap(),
+            native: native.to_owned(),
+            stream_native: Some(symbol.to_owned()),
+            price_step: None,
+            amount_step: None,
+            active: true,
+        };
+        Listing::new(vec![
+            instrument("BTC/USDT", "XBTUSDT"),
+            instrument("BTC/EUR", "XXBTZEUR"),
+            instrument("ETH/USDT", "ETHUSDT"),
+        ])
+    }
+
+    #[test]
+    fn finds_by_symbol_and_by_native_id() {
+        let listing = listing();
+        for text in ["BTC/USDT", "btc-usdt", "BTC_usdt", "xbtusdt", "XBTUSDT"] {
+            assert_eq!(listing.find(text.parse().ok().as_ref(), text).unwrap().symbol.as_str(), "BTC/USDT", "{text}");
+        }
+        assert!(listing.find(None, "BTC").is_none());
+    }
+
+    #[test]
+    fn names_what_may_have_been_meant() {
+        let listing = listing();
+        assert_eq!(listing.near("BTC/USD")[0], "BTC/USDT");
+        assert!(listing.near("BTC/USD").contains(&"BTC/EUR"));
+        assert_eq!(listing.near("ETH-USTD"), ["ETH/USDT"]);
+        assert!(listing.near("SHIB/TRY").is_empty() && listing.near("").is_empty());
+    }
+}

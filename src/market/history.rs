@@ -1,0 +1,244 @@
+//! Pages of candles: the store overlaid with what is live, what is unknown asked for, and what the page knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use super::service::ASK_BUDGET;
+use super::{
+    CandleQuery, Direction, HISTORY_LIMIT_MAX, HistoryGap, HistoryPage, HoleReason, Listed, Market, MarketError,
+};
+use crate::cache::{Question, RequestError};
+use crate::model::{
+    CLOSING_GRACE, Candle, Coverage, CoveredRange, Interval, Knowledge, Series, TimeRange, Timestamp, aggregate,
+};
+use crate::store::Take;
+
+/// How often one answer asks a collector; each time for more than it knew before.
+const MAX_ASKS: usize = 8;
+
+pub(super) fn series(listed: &Listed, interval: Interval) -> Series {
+    Series { exchange: listed.exchange, symbol: listed.instrument.symbol.clone(), interval }
+}
+
+/// What is known for a page right now.
+struct View {
+    /// Ascending, at most `limit`, inside `page`.
+    candles: Vec<Candle>,
+    /// The time that the page speaks of.
+    page: TimeRange,
+    /// What the ledger says of the asked range.
+    coverage: Coverage,
+    /// The closed part of the page.
+    closed: TimeRange,
+    /// Whether there is anything outside of the page.
+    more: bool,
+}
+
+impl Market {
+    /// One page of candles. What is unknown is asked for within a time budget.
+    ///
+    /// # Errors
+    /// `UnsupportedInterval`, `StoreUnavailable`.
+    pub async fn history(&self, listed: &Listed, query: &CandleQuery) -> Result<HistoryPage, MarketError> {
+        self.check_interval(listed, query.interval).await?;
+        let series = series(listed, query.interval);
+        let deadline = self.clock.now() + ASK_BUDGET;
+        let mut asked: Vec<TimeRange> = Vec::new();
+        let mut offline = false;
+        let view = loop {
+            let view = self.view(listed, &series, query).await?;
+            let Some(wish) = view.wish(query, self.clock.now()) else { break view };
+            let left = deadline.since(self.clock.now());
+            if left.is_zero() || offline || asked.len() == MAX_ASKS || asked.contains(&wish) {
+                break view;
+            }
+            asked.push(wish);
+            let question = Question::Candles { series: series.clone(), range: wish };
+            match self.cache.requests.ask(question, left).await {
+                Ok(_) => {}
+                Err(RequestError::Pending) => break self.view(listed, &series, query).await?,
+                Err(_) => offline = true,
+            }
+        };
+        Ok(view.into_page(listed, query, if offline { HoleReason::Offline } else { HoleReason::Pending }))
+    }
+
+    /// All pages of a range, in order, each of at most [`HISTORY_LIMIT_MAX`] candles.
+    pub fn history_pages(
+        self: Arc<Self>,
+        listed: Listed,
+        query: CandleQuery,
+    ) -> BoxStream<'static, Result<HistoryPage, MarketError>> {
+        let query = CandleQuery { limit: HISTORY_LIMIT_MAX, direction: Direction::Forward, ..query };
+        stream::try_unfold(Some(query), move |query| {
+            let (market, listed) = (Arc::clone(&self), listed.clone());
+            async move {
+                let Some(query) = query else { return Ok(None) };
+                let page = market.history(&listed, &query).await?;
+                let next = page.next_cursor.as_deref().and_then(|cursor| query.after(cursor));
+                Ok(Some((page, next)))
+            }
+        })
+        .boxed()
+    }
+
+    async fn view(&self, listed: &Listed, series: &Series, query: &CandleQuery) -> Result<View, MarketError> {
+        let interval = series.interval;
+        let store = self.stores.of(listed.simulated);
+        let now = self.clock.now();
+        let range = TimeRange::new(interval.ceil(query.range.start()), interval.ceil(query.range.end()));
+        // Asked before the rows, so that it never claims what they do not show.
+        let mut coverage = store.coverage(series, range).await?;
+        let limit = query.limit as usize;
+        let take = match query.direction {
+            Direction::Forward => Take::First(query.limit + 1),
+            Direction::Backward => Take::Last(query.limit + 1),
+        };
+        let stored = store.candles(series, range, take).await?;
+        let mut rows: BTreeMap<Timestamp, Candle> = stored.into_iter().map(|row| (row.timestamp, row)).collect();
+        for live in self.live(listed, series, range, now).await? {
+            if live.closed {
+                coverage.add(CoveredRange { range: interval.span(live.timestamp), state: Knowledge::Observed });
+            }
+            rows.entry(live.timestamp).or_insert(live);
+        }
+        let mut candles: Vec<Candle> = rows.into_values().collect();
+        let full = candles.len() > limit;
+        let page = match query.direction {
+            Direction::Forward => {
+                candles.truncate(limit);
+                let end = candles.last().filter(|_| full).map_or(range.end(), |last| interval.next(last.timestamp));
+                TimeRange::new(range.start(), end)
+            }
+            Direction::Backward => {
+                candles.drain(..candles.len().saturating_sub(limit));
+                let start = candles.first().filter(|_| full).map_or(range.start(), |first| first.timestamp);
+                TimeRange::new(start, range.end())
+            }
+        };
+        let closed = TimeRange::new(page.start(), page.end().min(interval.floor(now)));
+        Ok(View { candles, page, coverage, closed, more: full })
+    }
+
+    /// Candles that the store may not have yet: closed ones on their way, and the one that is open.
+    async fn live(
+        &self,
+        listed: &Listed,
+        series: &Series,
+        range: TimeRange,
+        now: Timestamp,
+    ) -> Result<Vec<Candle>, MarketError> {
+        // Without the cache the answer is the store's alone.
+        let mut live = self.cache.candles.get(series, range).await.unwrap_or_default();
+        let open = series.interval.floor(now);
+        live.retain(|candle| candle.closed || candle.timestamp >= open);
+        let derives = series.interval > Interval::M1 && series.interval <= Interval::D1;
+        if derives && range.contains(open) && !live.iter().any(|candle| candle.timestamp == open) {
+            live.extend(self.open_candle(listed, series, open, now).await?);
+        }
+        Ok(live)
+    }
+
+    /// The open candle of a longer interval, made of its minutes where all of them are known.
+    async fn open_candle(
+        &self,
+        listed: &Listed,
+        series: &Series,
+        open: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Candle>, MarketError> {
+        let minutes = Series { interval: Interval::M1, ..series.clone() };
+        let span = series.interval.span(open);
+        let fresh = self.cache.candles.get(&minutes, span).await.unwrap_or_default();
+        let Some(current) = fresh.last().filter(|last| !last.closed) else { return Ok(None) };
+        let past = TimeRange::new(open, Interval::M1.floor(now).min(current.timestamp));
+        let store = self.stores.of(listed.simulated);
+        let mut coverage = store.coverage(&minutes, past).await?;
+        let stored = store.candles(&minutes, past, Take::Last(HISTORY_LIMIT_MAX)).await?;
+        let mut rows: BTreeMap<Timestamp, Candle> = stored.into_iter().map(|row| (row.timestamp, row)).collect();
+        for candle in fresh {
+            if candle.closed {
+                coverage.add(CoveredRange { range: Interval::M1.span(candle.timestamp), state: Knowledge::Observed });
+            }
+            rows.entry(candle.timestamp).or_insert(candle);
+        }
+        let parts: Vec<Candle> = rows.into_values().collect();
+        let whole = if coverage.completes(past) { aggregate(open, &parts) } else { None };
+        Ok(whole.map(|whole| Candle { closed: false, ..whole }))
+    }
+}
+
+impl View {
+    /// What should be asked for to make the page whole: the unknown part nearest to where the page begins to be read.
+    fn wish(&self, query: &CandleQuery, now: Timestamp) -> Option<TimeRange> {
+        let interval = query.interval;
+        let ripe = TimeRange::new(self.closed.start(), self.closed.end().min(interval.floor(now - CLOSING_GRACE)));
+        let holes = self.coverage.unknown(ripe);
+        let (first, last) = (holes.first()?, holes.last()?);
+        Some(match query.direction {
+            Direction::Forward => {
+                TimeRange::new(first.start(), last.end().min(after(interval, first.start(), query.limit)))
+            }
+            Direction::Backward => {
+                TimeRange::new(first.start().max(interval.back(last.end(), query.limit)), last.end())
+            }
+        })
+    }
+
+    fn into_page(mut self, listed: &Listed, query: &CandleQuery, unknown: HoleReason) -> HistoryPage {
+        let interval = query.interval;
+        let holes = self.coverage.unknown(self.closed);
+        let asked = self.page;
+        // A page that is not full and does not know its time ends where its limit could have reached.
+        if let (Some(first), Some(last), false) = (holes.first(), holes.last(), self.more) {
+            self.page = match query.direction {
+                Direction::Forward => {
+                    TimeRange::new(asked.start(), asked.end().min(after(interval, first.start(), query.limit)))
+                }
+                Direction::Backward => {
+                    TimeRange::new(asked.start().max(interval.back(last.end(), query.limit)), asked.end())
+                }
+            };
+            self.candles.retain(|candle| self.page.contains(candle.timestamp));
+            self.closed = self.closed.intersection(self.page);
+        }
+        let mut gaps: Vec<HistoryGap> = self
+            .coverage
+            .unknown(self.closed)
+            .into_iter()
+            .map(|range| HistoryGap { range, reason: unknown })
+            .chain(self.coverage.within(self.closed).ranges().iter().filter_map(|known| {
+                let lost = known.state == Knowledge::Unavailable;
+                lost.then_some(HistoryGap { range: known.range, reason: HoleReason::Unavailable })
+            }))
+            .collect();
+        gaps.sort_by_key(|gap| gap.range.start());
+        let next_cursor = match query.direction {
+            Direction::Forward if self.more || self.page.end() < asked.end() => Some(query.cursor(self.page.end())),
+            Direction::Backward if self.more || self.page.start() > asked.start() => {
+                Some(query.cursor(self.page.start()))
+            }
+            _ => None,
+        };
+        HistoryPage {
+            exchange: listed.exchange,
+            symbol: listed.instrument.symbol.clone(),
+            interval,
+            simulated: listed.simulated,
+            complete: gaps.is_empty(),
+            gaps,
+            next_cursor,
+            candles: self.candles,
+        }
+    }
+}
+
+/// The open time `count` candles after `from`.
+fn after(interval: Interval, from: Timestamp, count: u32) -> Timestamp {
+    match interval {
+        Interval::Mo1 => (0..count).fold(from, |at, _| interval.next(at)),
+        _ => from + interval.max_duration() * count,
+    }
+}

@@ -1,0 +1,136 @@
+//! Reading candles and the ledger. Every question is a range of a primary key.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use sqlx::sqlite::{SqliteExecutor, SqliteRow};
+use sqlx::{Row, query};
+
+use super::{SqliteStore, corrupt, failed};
+use crate::model::{Candle, Coverage, CoveredRange, Series, TimeRange, Timestamp, parse_decimal};
+use crate::store::{StoreError, Take};
+
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+
+const FIRST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
+    WHERE series_id = ? AND open_time >= ? AND open_time < ? ORDER BY open_time LIMIT ?";
+
+const LAST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
+    WHERE series_id = ? AND open_time >= ? AND open_time < ? ORDER BY open_time DESC LIMIT ?";
+
+pub(super) async fn candles(
+    store: &SqliteStore,
+    series: &Series,
+    range: TimeRange,
+    take: Take,
+) -> Result<Vec<Candle>, StoreError> {
+    let Some(id) = known_id(store, series).await? else { return Ok(Vec::new()) };
+    let (statement, limit) = match take {
+        Take::First(limit) => (FIRST, limit),
+        Take::Last(limit) => (LAST, limit),
+    };
+    let rows = query(statement)
+        .bind(id)
+        .bind(range.start().millis())
+        .bind(range.end().millis())
+        .bind(limit)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(failed)?;
+    let candle = |row| candle(row).map_err(|what| corrupt(format_args!("{series}: {what}")));
+    match take {
+        Take::First(_) => rows.iter().map(candle).collect(),
+        Take::Last(_) => rows.iter().rev().map(candle).collect(),
+    }
+}
+
+pub(super) async fn coverage(store: &SqliteStore, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
+    let Some(id) = known_id(store, series).await? else { return Ok(Coverage::default()) };
+    let known: Coverage = ranges(&store.readers, id, range.start(), range.end()).await?.into_iter().collect();
+    Ok(known.within(range))
+}
+
+/// The ranges of the ledger from the one that holds `start` to the last that begins by `end`, ascending.
+pub(super) async fn ranges(
+    executor: impl SqliteExecutor<'_>,
+    id: i64,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Vec<CoveredRange>, StoreError> {
+    // Ranges are disjoint, so only the last one that begins by `start` can reach over it.
+    let rows = query(
+        "SELECT start_time, end_time, state FROM coverage WHERE series_id = ?1 AND start_time <= ?3 AND start_time >= \
+            coalesce((SELECT max(start_time) FROM coverage WHERE series_id = ?1 AND start_time <= ?2), ?2) \
+         ORDER BY start_time",
+    )
+    .bind(id)
+    .bind(start.millis())
+    .bind(end.millis())
+    .fetch_all(executor)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(covered_range).collect()
+}
+
+fn covered_range(row: &SqliteRow) -> Result<CoveredRange, StoreError> {
+    let bound = |column| row.try_get(column).map(Timestamp::from_millis).map_err(failed);
+    let state: &str = row.try_get(2).map_err(failed)?;
+    let state = state.parse().map_err(|_| corrupt(format_args!("the ledger's state `{state}`")))?;
+    Ok(CoveredRange { range: TimeRange::new(bound(0)?, bound(1)?), state })
+}
+
+/// The candle of a row, or what is wrong with it.
+fn candle(row: &SqliteRow) -> Result<Candle, String> {
+    let text = |error: sqlx::Error| error.to_string();
+    let optional = |column: usize| -> Result<Option<Decimal>, String> {
+        let Some(text) = row.try_get::<Option<&str>, _>(column).map_err(text)? else { return Ok(None) };
+        parse_decimal(text).map(Some).map_err(|error| format!("`{text}` is {error}"))
+    };
+    let number = |column| optional(column)?.ok_or_else(|| "a number is missing".to_owned());
+    let trades: Option<i64> = row.try_get(7).map_err(text)?;
+    Ok(Candle {
+        timestamp: Timestamp::from_millis(row.try_get(0).map_err(text)?),
+        open: number(1)?,
+        high: number(2)?,
+        low: number(3)?,
+        close: number(4)?,
+        volume: number(5)?,
+        quote_volume: optional(6)?,
+        trades: trades.map(u64::try_from).transpose().map_err(|error| error.to_string())?,
+        closed: true,
+        revision: row.try_get(8).map_err(text)?,
+    })
+}
+
+/// The id of a series, if the store has any of it.
+async fn known_id(store: &SqliteStore, series: &Series) -> Result<Option<i64>, StoreError> {
+    if let Some(id) = remembered(store, series) {
+        return Ok(Some(id));
+    }
+    let id = find_id(&store.readers, series).await?;
+    remember(store, id.map(|id| (series, id)));
+    Ok(id)
+}
+
+pub(super) async fn find_id(executor: impl SqliteExecutor<'_>, series: &Series) -> Result<Option<i64>, StoreError> {
+    sqlx::query_scalar("SELECT id FROM series WHERE exchange = ? AND symbol = ? AND interval = ?")
+        .bind(series.exchange.as_str())
+        .bind(series.symbol.as_str())
+        .bind(series.interval.as_str())
+        .fetch_optional(executor)
+        .await
+        .map_err(failed)
+}
+
+pub(super) fn remembered(store: &SqliteStore, series: &Series) -> Option<i64> {
+    store.ids.read().get(series).copied()
+}
+
+pub(super) fn remember<'a>(store: &SqliteStore, known: impl IntoIterator<Item = (&'a Series, i64)>) {
+    let mut known = known.into_iter().filter(|(series, _)| remembered(store, series).is_none()).peekable();
+    if known.peek().is_none() {
+        return;
+    }
+    let known: Vec<_> = known.map(|(series, id)| (series.clone(), id)).collect();
+    store.ids.write().extend(known);
+}
