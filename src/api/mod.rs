@@ -1,1 +1,105 @@
 //! The doors: REST, and live streams.
+//!
+//! A door is an [`operation::Operation`]: its path, its parameters, how it answers and refuses, and its handler, in one
+//! table entry. The router, the check of parameters, the metrics and the OpenAPI document all read that entry, so they
+//! cannot tell different stories. [`middleware::Front`] stands before all doors; [`serve`] stands before the front.
+
+mod middleware;
+mod openapi;
+mod operation;
+mod problem;
+mod query;
+mod rest;
+mod server;
+mod stream;
+mod yaml;
+
+pub use middleware::Front;
+pub use openapi::{openapi_document, openapi_yaml};
+pub use server::serve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::Route;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::lifecycle::Lifecycle;
+use crate::market::Market;
+use crate::telemetry::http::OperationMetrics;
+
+/// The bounds of the doors.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiConfig {
+    /// The longest body of a request.
+    pub max_body_bytes: u64,
+    /// The longest path and query of a request.
+    pub max_url_bytes: usize,
+    /// The most HTTP connections at a time; the next ones wait.
+    pub max_connections: usize,
+    /// The most sockets at a time; the next ones are refused.
+    pub max_sockets: usize,
+    /// From the request to end until sockets are closed and the door is shut, so that balancers see it.
+    pub notice: Duration,
+    /// How long requests in flight may take after that.
+    pub grace: Duration,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 64 * 1024,
+            max_url_bytes: 32 * 1024,
+            max_connections: 8_192,
+            max_sockets: 8_192,
+            notice: Duration::from_secs(1),
+            grace: Duration::from_secs(4),
+        }
+    }
+}
+
+/// What the process says of itself.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub version: &'static str,
+    /// `all`, `api` or `collector`.
+    pub role: &'static str,
+    /// The kind of the store: `sqlite`.
+    pub store: &'static str,
+    /// The kind of the cache: `memory`.
+    pub cache: &'static str,
+}
+
+/// What every door can reach.
+pub struct Doors {
+    market: Arc<Market>,
+    hub: Arc<Hub>,
+    life: Lifecycle,
+    clock: Clock,
+    about: About,
+    config: ApiConfig,
+    /// Seats for sockets.
+    sockets: Arc<Semaphore>,
+}
+
+/// Builds all doors. The recorder of metrics must be installed before.
+#[must_use]
+pub fn build(
+    market: Arc<Market>,
+    hub: Arc<Hub>,
+    life: Lifecycle,
+    clock: Clock,
+    about: About,
+    config: ApiConfig,
+) -> Front {
+    let sockets = Arc::new(Semaphore::new(config.max_sockets));
+    let doors = Arc::new(Doors { market, hub, life, clock: clock.clone(), about, config, sockets });
+    let mut route = Route::new();
+    for operation in rest::OPERATIONS.iter().chain(stream::OPERATIONS) {
+        let path = operation.path.replace('{', ":").replace('}', "");
+        route = route.at(path, operation::Door::new(operation, Arc::clone(&doors)));
+    }
+    Front { route, clock, config, unmatched: OperationMetrics::new("unmatched") }
+}

@@ -1,0 +1,122 @@
+//! What happens to every request, whatever door it goes to: its id and span, the limits, and the framework's own
+//! refusals turned into problems.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::{Endpoint, Request, Response, Route};
+use tracing::Instrument;
+
+use super::ApiConfig;
+use super::problem::{Code, Problem};
+use crate::clock::Clock;
+use crate::telemetry::http::OperationMetrics;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest request id that is taken over from a client, in bytes.
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
+/// How much longer than allowed a body may be and still be read to its end, so that its sender sees the refusal.
+const PATIENT_BODIES: u64 = 16;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// All doors behind one front.
+pub struct Front {
+    pub(super) route: Route,
+    pub(super) clock: Clock,
+    pub(super) config: ApiConfig,
+    pub(super) unmatched: OperationMetrics,
+}
+
+impl Endpoint for Front {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let id = request_id(&request, &self.clock);
+        let text = id.to_str().unwrap_or_default();
+        let span = tracing::info_span!("request", id = text, operation = tracing::field::Empty);
+        let mut response = self.answer(request).instrument(span).await;
+        response.headers_mut().insert(REQUEST_ID, id);
+        Ok(response)
+    }
+}
+
+impl Front {
+    async fn answer(&self, mut request: Request) -> Response {
+        let refusal = match self.check_size(&mut request).await {
+            Err(refusal) => refusal,
+            Ok(()) => match self.route.call(request).await {
+                Ok(response) => return response,
+                Err(error) => framework_problem(&error),
+            },
+        };
+        self.unmatched.answered(refusal.code.status().as_u16(), Duration::ZERO);
+        refusal.response()
+    }
+
+    /// Refuses what is too long. No door takes a body, so one that fits is read and forgotten.
+    async fn check_size(&self, request: &mut Request) -> Result<(), Problem> {
+        let max_url = self.config.max_url_bytes;
+        if request.uri().path_and_query().map_or(0, |url| url.as_str().len()) > max_url {
+            return Err(Problem::new(Code::TooLarge, format!("a URL has at most {max_url} bytes here")));
+        }
+        let length = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let bare = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if length.unwrap_or(0) == 0
+            && (bare || length.is_some())
+            && !request.headers().contains_key(header::TRANSFER_ENCODING)
+        {
+            return Ok(());
+        }
+        let max = self.config.max_body_bytes;
+        let too_large = || Err(Problem::new(Code::TooLarge, format!("a body has at most {max} bytes here")));
+        if length.is_some_and(|length| length > max.saturating_mul(PATIENT_BODIES)) {
+            return too_large();
+        }
+        let mut body = request.take_body().into_bytes_stream();
+        let mut read = 0_u64;
+        let all = async {
+            while let Some(Ok(part)) = body.next().await {
+                read = read.saturating_add(part.len() as u64);
+                if read > max.saturating_mul(PATIENT_BODIES) {
+                    break;
+                }
+            }
+        };
+        let in_time = self.clock.timeout(BODY_TIME, all).await;
+        if read > max || in_time.is_err() { too_large() } else { Ok(()) }
+    }
+}
+
+/// A refusal by the framework: there is no such path, mostly.
+fn framework_problem(error: &poem::Error) -> Problem {
+    match error.status() {
+        StatusCode::NOT_FOUND => {
+            Problem::new(Code::NotFound, "there is nothing at this path; `/docs` shows what there is")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, "this path does not take the method"),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the request is too large"),
+        status if status.is_client_error() => Problem::new(Code::InvalidParameter, error.to_string()),
+        status => {
+            tracing::error!(%status, %error, "a request failed outside of its handler");
+            Problem::new(Code::Internal, "the request could not be answered; the log says more")
+        }
+    }
+}
+
+/// The client's own id where it is a sane one, else a new one.
+fn request_id(request: &Request, clock: &Clock) -> HeaderValue {
+    let sane = |id: &&HeaderValue| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    request.headers().get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let number = clock.random_u64();
+        let digits: [u8; 16] = std::array::from_fn(|at| HEX[(number >> (60 - 4 * at) & 15) as usize]);
+        HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("0"))
+    })
+}

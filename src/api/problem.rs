@@ -1,0 +1,259 @@
+//! Refusals: `application/problem+json` (RFC 9457) with a stable `code`, the same for every door.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use poem::Response;
+use poem::http::{HeaderValue, StatusCode, header};
+
+use crate::market::{InvalidParameter, MarketError};
+use crate::model::wire;
+
+/// The media type of a refusal.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request was refused. A code has one status; both are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    InvalidParameter,
+    UnknownExchange,
+    UnknownSymbol,
+    UnsupportedInterval,
+    NotFound,
+    MethodNotAllowed,
+    TooLarge,
+    UpgradeRequired,
+    UpstreamUnavailable,
+    UpstreamRateLimited,
+    StoreUnavailable,
+    NotReady,
+    Internal,
+}
+
+impl Code {
+    /// All codes, in the order of their status.
+    pub const ALL: [Self; 13] = [
+        Self::InvalidParameter,
+        Self::UnknownExchange,
+        Self::UnknownSymbol,
+        Self::UnsupportedInterval,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::UpgradeRequired,
+        Self::Internal,
+        Self::UpstreamUnavailable,
+        Self::UpstreamRateLimited,
+        Self::StoreUnavailable,
+        Self::NotReady,
+    ];
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "invalid_parameter",
+            Self::UnknownExchange => "unknown_exchange",
+            Self::UnknownSymbol => "unknown_symbol",
+            Self::UnsupportedInterval => "unsupported_interval",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooLarge => "too_large",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamRateLimited => "upstream_rate_limited",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::NotReady => "not_ready",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// What it means, in a few words that do not change from one refusal to the next.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "A parameter is not valid",
+            Self::UnknownExchange => "There is no such exchange here",
+            Self::UnknownSymbol => "Nobody lists this symbol",
+            Self::UnsupportedInterval => "This interval cannot be had",
+            Self::NotFound => "There is nothing at this path",
+            Self::MethodNotAllowed => "This method is not offered here",
+            Self::TooLarge => "The request is too large",
+            Self::UpgradeRequired => "This path is a WebSocket",
+            Self::UpstreamUnavailable => "The exchange does not answer",
+            Self::UpstreamRateLimited => "The exchange's rate limit is used up",
+            Self::StoreUnavailable => "The candle store does not answer",
+            Self::NotReady => "Not ready to answer this",
+            Self::Internal => "Something went wrong here",
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidParameter => StatusCode::BAD_REQUEST,
+            Self::UnknownExchange | Self::UnknownSymbol | Self::UnsupportedInterval | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::UpstreamUnavailable | Self::UpstreamRateLimited | Self::StoreUnavailable | Self::NotReady => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// A parameter that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name as it was given.
+    pub parameter: Cow<'static, str>,
+    /// What is wrong, or what would be right.
+    pub detail: Cow<'static, str>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind.
+    pub code: Code,
+    /// What happened, and what to do about it.
+    pub detail: Cow<'static, str>,
+    /// For `invalid_parameter`: each parameter that is wrong.
+    pub errors: Vec<Refused>,
+    /// When it makes sense to try again; always set with status 503.
+    pub retry_after: Option<Duration>,
+    /// For `method_not_allowed`: the methods that are.
+    pub allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// A refusal with a detail of its own.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        let unavailable = code.status() == StatusCode::SERVICE_UNAVAILABLE;
+        let retry_after = unavailable.then_some(Duration::from_secs(1));
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, allow: None }
+    }
+
+    /// Parameters that were refused; at least one.
+    #[must_use]
+    pub fn invalid(errors: Vec<Refused>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] if one.detail.contains(&*one.parameter) => one.detail.to_string(),
+            [one] => format!("`{}` {}", one.parameter, one.detail),
+            several => format!("{} parameters are not valid; `errors` says why", several.len()),
+        };
+        Self { errors, ..Self::new(Code::InvalidParameter, detail) }
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(b"{\"type\":\"urn:candlewick:problem:");
+        out.extend_from_slice(self.code.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"title\":");
+        wire::string(&mut out, self.code.title());
+        out.extend_from_slice(b",\"status\":");
+        wire::integer(&mut out, self.code.status().as_u16());
+        out.extend_from_slice(b",\"detail\":");
+        wire::string(&mut out, &self.detail);
+        out.extend_from_slice(b",\"code\":");
+        wire::string(&mut out, self.code.as_str());
+        for (index, error) in self.errors.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b",\"errors\":[" } else { b"," });
+            out.extend_from_slice(b"{\"parameter\":");
+            wire::string(&mut out, &error.parameter);
+            out.extend_from_slice(b",\"detail\":");
+            wire::string(&mut out, &error.detail);
+            out.push(b'}');
+        }
+        if !self.errors.is_empty() {
+            out.push(b']');
+        }
+        out.push(b'}');
+        out
+    }
+
+    /// The whole answer.
+    #[must_use]
+    pub fn response(&self) -> Response {
+        let mut response = Response::builder().status(self.code.status()).body(self.json());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_millis().div_ceil(1_000).clamp(1, 86_400);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.code == Code::UpgradeRequired {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        }
+        response
+    }
+}
+
+impl From<InvalidParameter> for Refused {
+    fn from(wrong: InvalidParameter) -> Self {
+        Self { parameter: wrong.parameter.into(), detail: wrong.detail.into() }
+    }
+}
+
+impl From<Vec<InvalidParameter>> for Problem {
+    fn from(wrong: Vec<InvalidParameter>) -> Self {
+        Self::invalid(wrong.into_iter().map(Refused::from).collect())
+    }
+}
+
+impl From<MarketError> for Problem {
+    fn from(error: MarketError) -> Self {
+        let detail = error.to_string();
+        let later = |code, after| Self { retry_after: Some(after), ..Self::new(code, detail.clone()) };
+        match error {
+            MarketError::InvalidParameters(wrong) => wrong.into(),
+            MarketError::UnknownExchange(_) => Self::new(Code::UnknownExchange, detail),
+            MarketError::UnknownSymbol(_) => Self::new(Code::UnknownSymbol, detail),
+            MarketError::UnsupportedInterval(_) => Self::new(Code::UnsupportedInterval, detail),
+            MarketError::UpstreamUnavailable { retry_after, .. } => later(Code::UpstreamUnavailable, retry_after),
+            MarketError::UpstreamRateLimited { retry_after, .. } => later(Code::UpstreamRateLimited, retry_after),
+            MarketError::StoreUnavailable(_) => Self::new(Code::StoreUnavailable, detail),
+            MarketError::NotReady(_) => Self::new(Code::NotReady, detail),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_valid_json_whatever_it_quotes() {
+        let wrong = Refused { parameter: "a\"\n\u{0}".to_owned().into(), detail: "unknown".into() };
+        let body: serde_json::Value = serde_json::from_slice(&Problem::invalid(vec![wrong]).json()).unwrap();
+        assert_eq!(body["code"], "invalid_parameter");
+        assert_eq!(body["status"], 400);
+        assert_eq!(body["errors"][0]["parameter"], "a\"\n\u{0}");
+        let plain: serde_json::Value = serde_json::from_slice(&Problem::new(Code::NotFound, "x").json()).unwrap();
+        assert!(plain.get("errors").is_none());
+    }
+
+    #[test]
+    fn whoever_may_try_again_is_told_when() {
+        for code in Code::ALL {
+            let response = Problem::new(code, "x").response();
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), code.status().as_u16() == 503, "{code:?}");
+        }
+        let detail = "busy".to_owned();
+        let limited = MarketError::UpstreamUnavailable { detail, retry_after: Duration::from_millis(1_200) };
+        assert_eq!(Problem::from(limited).response().header("retry-after"), Some("2"));
+    }
+}

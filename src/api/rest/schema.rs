@@ -1,0 +1,359 @@
+//! The shapes of all bodies, for the document. Those that are asked for rarely are encoded from here, too; the others
+//! have encoders of their own, and a test compares both ways that they do not drift apart.
+//!
+//! Every member is always there; one that may be `null` is an `Option`. Only a problem leaves members out.
+
+use std::collections::BTreeMap;
+
+use poem_openapi::Object;
+use serde::Serialize;
+
+use crate::api::About;
+use crate::market;
+use crate::model::{ExchangeState, Timestamp};
+
+/// The latest state of a market. Figures are over the last 24 hours; what the exchange does not give is null.
+#[derive(Debug, Object)]
+pub struct Ticker {
+    /// Id of the exchange.
+    exchange: String,
+    /// BASE/QUOTE.
+    symbol: String,
+    /// Price of the last trade, in the quote asset.
+    last: Option<f64>,
+    /// Best bid, in the quote asset.
+    bid: Option<f64>,
+    /// Amount at the best bid, in the base asset.
+    bid_size: Option<f64>,
+    /// Best ask, in the quote asset.
+    ask: Option<f64>,
+    /// Amount at the best ask, in the base asset.
+    ask_size: Option<f64>,
+    /// Price 24 hours ago.
+    open: Option<f64>,
+    /// Highest price.
+    high: Option<f64>,
+    /// Lowest price.
+    low: Option<f64>,
+    /// Traded amount, in the base asset.
+    base_volume: Option<f64>,
+    /// Traded amount, in the quote asset.
+    quote_volume: Option<f64>,
+    /// Change of `last` against `open`, in per cent.
+    change_percent: Option<f64>,
+    /// The exchange's own time of the newest part, in Unix milliseconds.
+    timestamp: Option<i64>,
+    /// When candlewick received it, in Unix milliseconds.
+    received_at: i64,
+    /// `stream` or `rest`.
+    source: String,
+    /// Whether it comes from the simulator.
+    simulated: bool,
+    /// Now minus `received_at`, in milliseconds.
+    age_ms: u64,
+    /// Whether it is older than it should be: its stream is silent or broken.
+    stale: bool,
+}
+
+/// Several tickers.
+#[derive(Debug, Object)]
+pub struct Tickers {
+    /// In the order asked for.
+    tickers: Vec<Ticker>,
+    /// What has no answer.
+    errors: Vec<TickerError>,
+}
+
+/// A symbol without an answer.
+#[derive(Debug, Object)]
+pub struct TickerError {
+    /// As it was asked for.
+    symbol: String,
+    /// The code that the problem of `/v1/ticker` would have.
+    code: String,
+}
+
+/// A page of candles.
+#[derive(Debug, Object)]
+pub struct History {
+    /// Id of the exchange.
+    exchange: String,
+    /// BASE/QUOTE.
+    symbol: String,
+    /// How long a candle lasts.
+    interval: String,
+    /// Whether it comes from the simulator.
+    simulated: bool,
+    /// Whether no closed time of the page's range is unknown or unavailable.
+    complete: bool,
+    /// What is missing, ascending.
+    gaps: Vec<Gap>,
+    /// For `cursor`, to get the next page; null on the last one.
+    next_cursor: Option<String>,
+    /// Ascending.
+    candles: Vec<Candle>,
+}
+
+/// A hole in a history.
+#[derive(Debug, Object)]
+pub struct Gap {
+    /// Its begin, in Unix milliseconds.
+    start: i64,
+    /// The first moment after it, in Unix milliseconds.
+    end: i64,
+    /// `pending` (being fetched; ask again), `unavailable` (the exchange cannot give it) or `offline` (nobody can fetch
+    /// it now).
+    reason: String,
+}
+
+/// What was traded in one interval. Prices are in the quote asset.
+#[derive(Debug, Object)]
+pub struct Candle {
+    /// When it opens, in Unix milliseconds.
+    timestamp: i64,
+    /// First price.
+    open: f64,
+    /// Highest price.
+    high: f64,
+    /// Lowest price.
+    low: f64,
+    /// Last price.
+    close: f64,
+    /// Traded amount, in the base asset.
+    volume: f64,
+    /// Traded amount, in the quote asset.
+    quote_volume: Option<f64>,
+    /// Number of trades.
+    trades: Option<u64>,
+    /// Whether its time is over and the values are final.
+    closed: bool,
+    /// How often it changed after closing.
+    revision: u32,
+}
+
+/// All exchanges.
+#[derive(Debug, Object, Serialize)]
+pub struct Exchanges {
+    /// In registry order.
+    pub exchanges: Vec<Exchange>,
+}
+
+/// How an exchange is doing.
+#[derive(Debug, Object, Serialize)]
+pub struct Exchange {
+    id: String,
+    name: String,
+    /// `connecting`, `live`, `stale`, `reconnecting`, `down` or `simulated`.
+    state: String,
+    /// Since when, in Unix milliseconds.
+    since: i64,
+    /// Whether the data come from the simulator.
+    simulated: bool,
+    /// What can be listened to.
+    channels: Vec<String>,
+    /// The intervals of candles that can be had.
+    intervals: Vec<String>,
+    /// What is collected now.
+    symbols: Vec<String>,
+    connections: Vec<Connection>,
+    budgets: Vec<Budget>,
+    /// What is wrong, in a sentence.
+    detail: Option<String>,
+}
+
+/// One connection to an exchange.
+#[derive(Debug, Object, Serialize)]
+pub struct Connection {
+    id: String,
+    state: String,
+    /// How many topics it carries.
+    topics: u64,
+    /// How long ago the last frame came, in milliseconds.
+    last_message_ms: Option<u64>,
+    /// How often it was connected anew.
+    reconnects: u64,
+}
+
+/// Something that an exchange meters.
+#[derive(Debug, Object, Serialize)]
+pub struct Budget {
+    scope: String,
+    /// Weight that fits one window.
+    limit: u32,
+    /// How long a window is, in milliseconds.
+    window_ms: u64,
+    /// Weight used in this window.
+    used: u32,
+    /// Until when all calls are held back, in Unix milliseconds.
+    open_at: Option<i64>,
+}
+
+/// A page of instruments.
+#[derive(Debug, Object)]
+pub struct Instruments {
+    /// By exchange and symbol.
+    instruments: Vec<Instrument>,
+    /// For `cursor`, to get the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// A spot market of an exchange.
+#[derive(Debug, Object)]
+pub struct Instrument {
+    /// Id of the exchange.
+    exchange: String,
+    /// BASE/QUOTE.
+    symbol: String,
+    /// The exchange's own id.
+    native: String,
+    base: String,
+    quote: String,
+    /// The smallest step of a price, in the quote asset.
+    price_step: Option<f64>,
+    /// The smallest step of an amount, in the base asset.
+    amount_step: Option<f64>,
+    /// Whether it trades now.
+    active: bool,
+}
+
+/// What is known of a series.
+#[derive(Debug, Object)]
+pub struct Coverage {
+    /// Id of the exchange.
+    exchange: String,
+    /// BASE/QUOTE.
+    symbol: String,
+    /// How long a candle lasts.
+    interval: String,
+    /// Whether it comes from the simulator.
+    simulated: bool,
+    /// Whether no closed time of the range is unknown or unavailable.
+    complete: bool,
+    /// Disjoint, ascending.
+    ranges: Vec<CoveredRange>,
+}
+
+/// A range of time and how it is known.
+#[derive(Debug, Object)]
+pub struct CoveredRange {
+    /// Its begin, in Unix milliseconds.
+    start: i64,
+    /// The first moment after it, in Unix milliseconds.
+    end: i64,
+    /// `observed`, `fetched`, `derived`, `empty` or `unavailable`.
+    state: String,
+}
+
+/// The process runs.
+#[derive(Debug, Object)]
+pub struct Live {
+    /// `ok`.
+    status: String,
+}
+
+/// Requests can be sent.
+#[derive(Debug, Object, Serialize)]
+pub struct Ready {
+    /// `ready`.
+    pub status: String,
+    /// What does not work as it should: `store`, `cache` or an exchange.
+    pub degraded: Vec<String>,
+}
+
+/// How the whole is doing.
+#[derive(Debug, Object, Serialize)]
+pub struct Health {
+    /// `starting`, `ok`, `degraded` or `draining`.
+    status: String,
+    version: String,
+    /// `all`, `api` or `collector`.
+    role: String,
+    /// Since the start, in seconds.
+    uptime_s: u64,
+    /// What does not work as it should: `store`, `cache` or an exchange.
+    degraded: Vec<String>,
+    /// The kind of the candle store.
+    store: String,
+    /// The kind of the cache.
+    cache: String,
+    /// The state of each enabled exchange.
+    exchanges: BTreeMap<String, String>,
+}
+
+/// A refusal (RFC 9457).
+#[derive(Debug, Object)]
+pub struct Problem {
+    /// `urn:candlewick:problem:` and the code.
+    r#type: String,
+    /// What the code means.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What happened, and what to do about it.
+    detail: String,
+    /// Stable, for programs.
+    code: String,
+    /// The parameters that are not valid, where it is about parameters.
+    errors: Option<Vec<ParameterError>>,
+}
+
+/// A parameter that is not valid.
+#[derive(Debug, Object)]
+pub struct ParameterError {
+    /// Its name as it was given.
+    parameter: String,
+    /// What is wrong, or what would be right.
+    detail: String,
+}
+
+impl Exchange {
+    pub fn new(state: &ExchangeState, now: Timestamp) -> Self {
+        let connections = state.connections.iter().map(|connection| Connection {
+            id: connection.id.clone(),
+            state: connection.state.as_str().to_owned(),
+            topics: connection.topics as u64,
+            last_message_ms: connection.last_message.map(|at| whole_millis(now.since(at))),
+            reconnects: connection.reconnects,
+        });
+        let budgets = state.budgets.iter().map(|budget| Budget {
+            scope: budget.scope.to_owned(),
+            limit: budget.limit,
+            window_ms: whole_millis(budget.window),
+            used: budget.used,
+            open_at: budget.open_at.map(Timestamp::millis),
+        });
+        Self {
+            id: state.exchange.as_str().to_owned(),
+            name: state.exchange.name().to_owned(),
+            state: state.state.as_str().to_owned(),
+            since: state.since.millis(),
+            simulated: state.simulated,
+            channels: state.channels.iter().map(|channel| channel.as_str().to_owned()).collect(),
+            intervals: state.intervals.iter().map(|interval| interval.as_str().to_owned()).collect(),
+            symbols: state.symbols.iter().map(ToString::to_string).collect(),
+            connections: connections.collect(),
+            budgets: budgets.collect(),
+            detail: state.detail.clone(),
+        }
+    }
+}
+
+impl Health {
+    pub fn new(status: &str, about: &About, health: market::Health) -> Self {
+        let name = |state: &ExchangeState| (state.exchange.as_str().to_owned(), state.state.as_str().to_owned());
+        Self {
+            status: status.to_owned(),
+            version: about.version.to_owned(),
+            role: about.role.to_owned(),
+            uptime_s: health.uptime.as_secs(),
+            exchanges: health.exchanges.iter().map(name).collect(),
+            degraded: health.degraded,
+            store: about.store.to_owned(),
+            cache: about.cache.to_owned(),
+        }
+    }
+}
+
+fn whole_millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
