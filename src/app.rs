@@ -87,7 +87,7 @@ impl App {
 
         let ids: Vec<_> = config.exchanges.keys().copied().collect();
         let market = Arc::new(Market::new(ids, stores.clone(), cache.clone(), clock.clone()));
-        let hub = Hub::new(cache.clone(), clock.clone());
+        let hub = Hub::new(&cache, clock.clone());
         let about = About {
             version: env!("CARGO_PKG_VERSION"),
             role: config.role.as_str(),

@@ -90,6 +90,7 @@ mod tests {
             Interval::M1,
             TimeRange::new(at(range.0), at(range.1)),
             rows,
+            rows.len() > 3,
             Timestamp::from_secs(received_secs),
         );
         let minute = |at: Timestamp| at.millis() / 60_000;

@@ -4,6 +4,7 @@
 //! Every member is always there; one that may be `null` is an `Option`. Only a problem leaves members out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use poem_openapi::Object;
 use serde::Serialize;
@@ -340,7 +341,7 @@ impl Exchange {
 
 impl Health {
     pub fn new(status: &str, about: &About, health: market::Health) -> Self {
-        let name = |state: &ExchangeState| (state.exchange.as_str().to_owned(), state.state.as_str().to_owned());
+        let name = |state: &Arc<ExchangeState>| (state.exchange.as_str().to_owned(), state.state.as_str().to_owned());
         Self {
             status: status.to_owned(),
             version: about.version.to_owned(),
