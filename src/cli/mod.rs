@@ -45,5 +45,8 @@ pub fn main() -> ExitCode {
 
 /// Reads a time-lapse's factor.
 fn clock_speed(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|speed| (1.0..=3_600.0).contains(speed)).ok_or_else(|| "a number from 1 to 3600".to_owned())
+    text.parse()
+        .ok()
+        .filter(|speed| (1.0..=3_600.0).contains(speed))
+        .ok_or_else(|| "a number from 1 to 3600".to_owned())
 }
