@@ -179,6 +179,29 @@ async fn a_write_that_is_cancelled_leaves_nothing_half_done() {
     assert_eq!(count(&store).await, 200);
 }
 
+/// Reading would hide it if neighbours of the same state stood in rows of their own.
+#[tokio::test]
+async fn the_ledger_takes_no_more_rows_than_it_must() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let mut model = Coverage::default();
+    for (start, end, state) in [
+        (0, 10, Knowledge::Observed),
+        (10, 20, Knowledge::Derived),
+        (10, 20, Knowledge::Observed),
+        (30, 40, Knowledge::Fetched),
+        (20, 30, Knowledge::Observed),
+        (5, 35, Knowledge::Empty),
+        (0, 30, Knowledge::Fetched),
+    ] {
+        let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
+        let claim = CoveredRange { range, state };
+        model.add(claim);
+        store.write(&[SeriesWrite { series: series(), candles: Vec::new(), claims: vec![claim] }]).await.unwrap();
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM coverage").fetch_one(&store.readers).await.unwrap();
+        assert_eq!(usize::try_from(rows).unwrap(), model.ranges().len(), "after {claim:?}");
+    }
+}
+
 #[tokio::test]
 async fn readers_do_not_wait_for_a_writer() {
     let home = TempDir::new().unwrap();

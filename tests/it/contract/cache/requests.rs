@@ -135,12 +135,17 @@ pub async fn an_asker_that_leaves_does_not_stop_the_collector(backend: Backend) 
 }
 
 pub async fn a_new_collector_takes_over(backend: Backend) {
-    let old = backend.serve().await;
+    let mut old = backend.serve().await;
+    let asker = backend.asks(question(BINANCE, 1));
+    let stale = backend.next(&mut old).await;
     let mut new = backend.serve().await;
     // The old one's leaving does not end the new one's service.
     drop(old);
+    assert_eq!(asker.await.unwrap(), Err(RequestError::Offline));
     let asker = backend.asks(question(BINANCE, 1));
     let job = backend.next(&mut new).await;
+    // Nor does the old one's giving up answer what the new one was asked.
+    drop(stale);
     (job.answer)(Ok(Answer::Stored));
     assert_eq!(asker.await.unwrap(), Ok(Answer::Stored));
 }
