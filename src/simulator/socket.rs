@@ -50,6 +50,18 @@ pub enum Frame {
     Candle(String),
 }
 
+impl Frame {
+    /// The order within a moment: a candle closes after its trades.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Reply(_) => 0,
+            Self::Trade(_) => 1,
+            Self::Ticker(_) => 2,
+            Self::Candle(_) => 3,
+        }
+    }
+}
+
 /// Whether a connection goes on, or how it ends.
 pub type Flow = ControlFlow<End>;
 
@@ -164,10 +176,13 @@ impl<'a> Session<'a> {
                 for message in messages.drain(..).chain([Message::Close(Some(frame))]) {
                     sink.feed(message).await?;
                 }
-                sink.flush().await
+                sink.flush().await?;
+                // Closing with something unread would reset the connection, and the client might not see the frame.
+                while incoming.next().await.is_some_and(|message| message.is_ok()) {}
+                Ok::<_, tokio_tungstenite::tungstenite::Error>(())
             };
             // The connection ends either way.
-            let _ = clock.timeout(Duration::from_secs(5), farewell).await;
+            let _ = clock.timeout(Duration::from_secs(1), farewell).await;
         }
     }
 
@@ -193,6 +208,7 @@ impl<'a> Session<'a> {
             self.trouble(at, messages)?;
             self.told = at;
             self.dialect.instant(at, &mut frames);
+            frames.sort_by_key(Frame::rank);
             self.keep_alive(at, messages)?;
             self.shape(&mut frames, messages, at);
         }
@@ -293,5 +309,36 @@ impl<'a> Session<'a> {
             }
             messages.push(Message::text(text));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::simulator::{Simulator, SimulatorConfig, binance};
+
+    const DAY: i64 = 86_400_000;
+
+    #[test]
+    fn binance_ends_a_connection_after_a_day_with_a_notice_before() {
+        let clock = Clock::manual(Timestamp::from_millis(1_763_672_430_000));
+        let shared = Simulator::new(SimulatorConfig::default(), clock).0;
+        let mut session = Session::new(&shared, Box::new(binance::Feed::new(Arc::clone(&shared), true, "")));
+        let notice = |messages: &[Message]| {
+            let texts = messages.iter().filter_map(|message| message.to_text().ok());
+            texts.filter(|text| text.contains("serverShutdown")).count()
+        };
+        let (opened, mut messages) = (session.opened, Vec::new());
+        session.told = opened + DAY - 62_000;
+        assert_eq!(session.advance(opened + DAY - 60_000, &mut messages), ControlFlow::Continue(()));
+        assert_eq!(notice(&messages), 0);
+        session.unanswered = None;
+        assert_eq!(session.advance(opened + DAY - 59_000, &mut messages), ControlFlow::Continue(()));
+        assert_eq!(notice(&messages), 1);
+        session.told = opened + DAY - 1_000;
+        assert_eq!(session.advance(opened + DAY - 250, &mut messages), ControlFlow::Continue(()));
+        assert_eq!(session.advance(opened + DAY, &mut messages), ControlFlow::Break(End::Close(1001, "")));
+        assert_eq!(notice(&messages), 1, "once is enough");
     }
 }
