@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{ExchangeId, Timestamp};
 
 use super::Shared;
-use super::faults::FaultKind;
+use super::faults::{FaultKind, Seen};
 use super::stats::count;
 
 /// Streams speak at moments this far apart, in milliseconds: what they say does not depend on when a task runs.
@@ -108,6 +108,8 @@ struct Session<'a> {
     opened: i64,
     /// The last moment that was told.
     told: i64,
+    /// The faults that have befallen it by then, or never will.
+    seen: Seen,
     /// Never speaks again.
     mute_since: Option<i64>,
     /// When it is cut after a notice.
@@ -128,6 +130,7 @@ impl<'a> Session<'a> {
             dialect,
             opened: now,
             told: now,
+            seen: shared.faults.seen(Timestamp::from_millis(now)),
             mute_since: None,
             ends_at: None,
             pinged: now,
@@ -216,21 +219,22 @@ impl<'a> Session<'a> {
 
     /// The faults that end a connection, or announce its end.
     fn trouble(&mut self, at: i64, messages: &mut Vec<Message>) -> Flow {
-        let (after, until) = (Timestamp::from_millis(self.told), Timestamp::from_millis(at));
+        let until = Timestamp::from_millis(at);
         let (faults, exchange) = (&self.shared.faults, self.habits.exchange);
-        if [FaultKind::Drop, FaultKind::Dark].into_iter().any(|kind| faults.began(exchange, kind, after, until))
+        let seen = std::mem::replace(&mut self.seen, faults.seen(until));
+        if [FaultKind::Drop, FaultKind::Dark].into_iter().any(|kind| faults.began(exchange, kind, seen, until))
             || self.befalls(FaultKind::Dark, at)
         {
             return ControlFlow::Break(End::Cut);
         }
-        if faults.began_once(exchange, FaultKind::Silent, after, until) {
+        if faults.began_once(exchange, FaultKind::Silent, seen, until) {
             self.mute_since.get_or_insert(at);
         }
         if self.mute_since.is_some_and(|since| at - since > PATIENCE) {
             return ControlFlow::Break(End::Cut);
         }
         let old = self.habits.max_age.is_some_and(|age| at - self.opened > age - 60_000);
-        if self.ends_at.is_none() && (old || faults.began(exchange, FaultKind::ShutdownNotice, after, until)) {
+        if self.ends_at.is_none() && (old || faults.began(exchange, FaultKind::ShutdownNotice, seen, until)) {
             self.ends_at = Some(if old { self.opened + self.habits.max_age.unwrap_or(0) } else { at + NOTICE });
             let mut frames = Vec::new();
             self.dialect.farewell(at, &mut frames);
