@@ -308,7 +308,11 @@ impl Link {
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let leave = async {
             if self.socket.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.next().await {}
+                while let Some(Ok(message)) = self.socket.next().await {
+                    if message.is_close() {
+                        break;
+                    }
+                }
             }
         };
         // Who does not answer is left without one.
