@@ -30,12 +30,12 @@ pub fn profile(scopes: &'static [Scope]) -> Profile {
         ws_origins: &[],
         probe_path: "/ping",
         scopes,
-        ban_pause: Duration::from_secs(120),
+        ban_pause: Duration::from_mins(2),
         channels: &[Channel::Trades],
         intervals: &[],
         page_rows: 1,
         reach_rows: None,
-        idle_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(1),
         ack_timeout: Duration::from_secs(10),
         messages_per_second: NonZeroU32::new(5).unwrap(),
         max_connection_age: None,
@@ -166,13 +166,11 @@ impl FeedSession for Session {
     }
 
     fn on_timer(&mut self, now: Timestamp, _: &mut Outbox) -> Result<(), FeedError> {
-        match self.waiting.values().any(|deadline| *deadline <= now) {
-            true => Err(FeedError {
-                recovery: Recovery::Reconnect { after: Duration::ZERO },
-                message: "no acknowledgement in time".to_owned(),
-            }),
-            false => Ok(()),
+        if self.waiting.values().all(|deadline| *deadline > now) {
+            return Ok(());
         }
+        let message = "no acknowledgement in time".to_owned();
+        Err(FeedError { recovery: Recovery::Reconnect { after: Duration::ZERO }, message })
     }
 }
 

@@ -56,7 +56,7 @@ async fn a_notice_makes_a_new_connection_take_over_without_a_hole() {
 
 #[tokio::test]
 async fn age_makes_a_new_connection_take_over_in_time() {
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let mut rig = Rig::with(&[BTC], Profile { max_connection_age: Some(hour), ..profile(&[]) }, 1_000);
     let mut old = rig.live().await;
     for _ in 0..48 {
