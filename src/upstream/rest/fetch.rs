@@ -26,13 +26,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often all origins are gone through.
 const ROUNDS: u32 = 3;
 /// After so long no further try is begun.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// The longest that a retry waits for; where an exchange asks for more, the caller hears it.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The largest reply that is taken. Binance's listing has about 10 MB.
 const BODY_LIMIT: usize = 32 << 20;
 /// How long an origin that refused this region is left alone: a firewall's 403 passes.
-const CLOSED_FOR: Duration = Duration::from_secs(300);
+const CLOSED_FOR: Duration = Duration::from_mins(5);
 
 /// Sends requests to one exchange.
 pub(super) struct Fetcher {

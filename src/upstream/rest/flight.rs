@@ -14,14 +14,16 @@ use crate::upstream::UpstreamError;
 
 type Answer = Result<Fetched, UpstreamError>;
 type Flight = BoxFuture<'static, Answer>;
+/// The requests in flight by their target, numbered.
+type Board = Arc<Mutex<HashMap<String, (u64, WeakShared<Flight>)>>>;
 
-/// The requests in flight by their target.
+/// Which requests are in flight.
 ///
 /// A flight has no owner: it is moved by whoever of its passengers is awake, so one who leaves strands nobody, and when
 /// all have left it ends.
 #[derive(Default)]
 pub(super) struct Flights {
-    flying: Arc<Mutex<HashMap<String, (u64, WeakShared<Flight>)>>>,
+    flying: Board,
     next_id: AtomicU64,
 }
 
@@ -52,7 +54,7 @@ impl Flights {
 
 /// Takes a flight off the board when it has landed or was left by all.
 struct Landing {
-    flying: Arc<Mutex<HashMap<String, (u64, WeakShared<Flight>)>>>,
+    flying: Board,
     target: String,
     id: u64,
 }

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest that a breaker stays open. Binance bans for three days at most:
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
-const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 24 * 3600);
+const LONGEST_PAUSE: Duration = Duration::from_hours(72);
 
 /// A scope's budget, shared by all callers: who came first goes first.
 pub(super) struct Meter {
@@ -102,7 +102,7 @@ impl Meter {
         let now = self.clock.elapsed();
         let mut state = self.state.lock();
         state.open_until = state.open_until.max(now + pause);
-        self.clock.now() + (state.open_until - now)
+        self.clock.now() + state.open_until.saturating_sub(now)
     }
 
     pub fn state(&self) -> BudgetState {
@@ -213,7 +213,7 @@ mod tests {
             async move { meter.admit(1).await }
         });
         clock.advance(Duration::from_secs(1)).await;
-        let until = meter.open_breaker(Duration::from_secs(60));
+        let until = meter.open_breaker(Duration::from_mins(1));
         assert_eq!(until, Timestamp::from_millis(61_000));
         assert_eq!(meter.open_breaker(Duration::from_secs(2)), until, "the longer word stays");
         assert_eq!(meter.admit(1).await, Err(HeldBack(until)));

@@ -134,7 +134,7 @@ mod tests {
 
         #[test]
         fn what_the_exchange_counts_is_kept_to(limit in 10_u32..1_000, told in 0_u32..2_000, own in 1_u32..10) {
-            let mut budget = Window::new(limit, Duration::from_secs(60));
+            let mut budget = Window::new(limit, Duration::from_mins(1));
             prop_assert_eq!(budget.take(Duration::ZERO, own), Ok(()));
             budget.correct(Duration::from_secs(1), told);
             let used = budget.used(Duration::from_secs(1));
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded() {
-        let mut budget = Window::new(1_000_000, Duration::from_secs(60));
+        let mut budget = Window::new(1_000_000, Duration::from_mins(1));
         for millis in 0..120_000 {
             let _ = budget.take(Duration::from_millis(millis), 1);
         }

@@ -22,7 +22,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// An open WebSocket.
 pub type Socket = WebSocketStream<MaybeTlsStream<Box<dyn Io>>>;
 
-/// Opens WebSockets: [`Dialer`] over the network, tests over memory.
+/// Opens sockets: [`Dialer`] over the network, tests over memory.
 #[async_trait]
 pub trait Dial: Send + Sync + 'static {
     /// Connects to `url` (`wss://host/path?query`). The caller limits how long it may take.

@@ -1,53 +1,37 @@
 //! One open connection: a socket, the session that understands it, and the time by which something is due.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Sink, SinkExt, StreamExt};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::Socket;
-use super::pace::Pace;
+use super::wire::Wire;
 use crate::clock::Clock;
 use crate::exchanges::{FeedError, FeedSession, Frame, Notice, Outbox, Profile, Recovery, Subscription};
 use crate::model::{MarketEvent, Timestamp, Topic};
 
-/// How many frames are read together at most.
-const BATCH: usize = 64;
 /// How often a session's timer runs.
 const TIMER: Duration = Duration::from_secs(1);
 /// How long before the exchange cuts a connection it is replaced, at the latest; and over how long the replacements of
 /// several connections are spread before that.
-const ROTATION_MARGIN: Duration = Duration::from_secs(600);
-/// How long taking leave may take.
-const LEAVE: Duration = Duration::from_secs(1);
+const ROTATION_MARGIN: Duration = Duration::from_mins(10);
 
 /// One open connection.
 pub(super) struct Link {
+    /// Where it goes to, by the order of the feed's origins.
     pub origin: usize,
-    socket: Socket,
+    wire: Wire,
     session: Box<dyn FeedSession>,
-    pace: Pace,
     clock: Clock,
     idle_timeout: Duration,
     /// What the session was told to listen to.
     pub topics: BTreeMap<Topic, Listening>,
-    inbox: Vec<Message>,
     outbox: Outbox,
-    outgoing: VecDeque<String>,
-    /// Not before then, by the clock's `elapsed` as all `Duration`s here, may the next frame go out.
-    send_at: Duration,
-    /// The socket takes nothing now; it will wake us.
-    is_blocked: bool,
-    is_unflushed: bool,
-    /// A frame of any kind was read since the last work.
-    has_heard: bool,
+    /// When the last frame came, by the clock's `elapsed` as all `Duration`s here.
     heard_at: Duration,
     timer_at: Duration,
-    ended: Option<End>,
     /// When the last frame came.
     pub last_frame: Timestamp,
     /// When a new connection shall take over.
@@ -101,24 +85,18 @@ impl Link {
         let mut outbox = Outbox::default();
         session.on_open(now, &mut outbox);
         let listening = |subscription| Listening { subscription, is_confirmed: false };
+        let mut wire = Wire::new(socket, profile, clock);
+        wire.send(outbox.frames.drain(..));
         Self {
             origin,
-            socket,
+            wire,
             session,
-            pace: Pace::new(profile.messages_per_second, clock),
             clock: clock.clone(),
             idle_timeout: profile.idle_timeout,
             topics: wanted.into_iter().map(|(topic, subscription)| (topic, listening(subscription))).collect(),
-            inbox: Vec::new(),
-            outgoing: outbox.frames.drain(..).collect(),
             outbox,
-            send_at: elapsed,
-            is_blocked: false,
-            is_unflushed: false,
-            has_heard: false,
             heard_at: elapsed,
             timer_at: elapsed + TIMER,
-            ended: None,
             last_frame: now,
             rotate_at,
             has_data: false,
@@ -137,76 +115,19 @@ impl Link {
 
     /// When there is something to do even if nothing comes.
     pub fn deadline(&self) -> Duration {
-        let send_at = (!self.outgoing.is_empty() && !self.is_blocked).then_some(self.send_at);
         let idle_at = self.heard_at + self.idle_timeout;
-        self.timer_at.min(idle_at).min(send_at.unwrap_or(Duration::MAX))
+        self.timer_at.min(idle_at).min(self.wire.send_at().unwrap_or(Duration::MAX))
     }
 
-    /// Writes what may go out and reads what is there, up to a batch. Ready when [`Link::work`] has something to do.
+    /// Reads and writes. Ready when [`Link::work`] has something to do.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let Err(error) = self.poll_write(context) {
-            self.end(&error);
-        }
-        for _ in 0..BATCH {
-            match self.socket.poll_next_unpin(context) {
-                Poll::Pending => break,
-                Poll::Ready(Some(Ok(message))) => {
-                    self.has_heard = true;
-                    match message {
-                        Message::Text(_) | Message::Binary(_) => self.inbox.push(message),
-                        // tungstenite answers pings as it reads on.
-                        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-                        Message::Close(frame) => {
-                            let reason = frame.map_or_else(|| "no reason given".to_owned(), |frame| frame.to_string());
-                            self.ended.get_or_insert(End::Closed(format!("closed by the exchange: {reason}")));
-                        }
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    self.end(&error);
-                    break;
-                }
-                Poll::Ready(None) => {
-                    self.end(&Error::ConnectionClosed);
-                    break;
-                }
-            }
-        }
-        if self.has_heard || self.ended.is_some() { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn end(&mut self, error: &Error) {
-        self.ended.get_or_insert_with(|| End::Closed(error.to_string()));
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
-        self.is_blocked = false;
-        while !self.outgoing.is_empty() && self.send_at <= self.clock.elapsed() {
-            let Poll::Ready(ready) = self.socket.poll_ready_unpin(context) else {
-                self.is_blocked = true;
-                return Ok(());
-            };
-            ready?;
-            if let Err(at) = self.pace.take() {
-                self.send_at = at;
-            } else if let Some(frame) = self.outgoing.pop_front() {
-                std::pin::Pin::new(&mut self.socket).start_send(Message::text(frame))?;
-                self.is_unflushed = true;
-            }
-        }
-        if self.is_unflushed
-            && let Poll::Ready(flushed) = self.socket.poll_flush_unpin(context)
-        {
-            flushed?;
-            self.is_unflushed = false;
-        }
-        Ok(())
+        self.wire.poll(context)
     }
 
     /// Gives what was read to the session, and what is due to its timer.
     pub fn work(&mut self, told: &mut Vec<Told>) -> Result<(), End> {
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
-        if std::mem::take(&mut self.has_heard) {
+        if self.wire.take_heard() {
             (self.heard_at, self.last_frame) = (elapsed, now);
         }
         let result = self.give_frames(now, told);
@@ -219,28 +140,27 @@ impl Link {
         });
         self.tell_events(told);
         result?;
-        if let Some(end) = self.ended.take() {
-            return Err(end);
+        if let Some(reason) = self.wire.take_ended() {
+            return Err(End::Closed(reason));
         }
         let silent_for = elapsed.saturating_sub(self.heard_at);
         if silent_for >= self.idle_timeout { Err(End::Silent(silent_for)) } else { Ok(()) }
     }
 
     fn give_frames(&mut self, now: Timestamp, told: &mut Vec<Told>) -> Result<(), End> {
-        if self.inbox.is_empty() {
+        let frames = self.wire.take_frames();
+        if frames.is_empty() {
             return Ok(());
         }
-        let mut frames = std::mem::take(&mut self.inbox);
         told.push(Told::Frames(frames.len()));
-        let result = frames.drain(..).try_for_each(|message| {
-            self.with_session(told, |session, outbox| match &message {
+        let result = frames.iter().try_for_each(|message| {
+            self.with_session(told, |session, outbox| match message {
                 Message::Text(text) => session.on_frame(Frame::Text(text), now, outbox),
                 Message::Binary(bytes) => session.on_frame(Frame::Binary(bytes), now, outbox),
                 _ => Ok(()),
             })
         });
-        // The list is used again; what an ended session did not take is gone with it.
-        self.inbox = frames_emptied(frames);
+        self.wire.reuse(frames);
         result
     }
 
@@ -279,7 +199,7 @@ impl Link {
     ) -> Result<(), End> {
         let earlier = self.outbox.events.len();
         let result = run(&mut *self.session, &mut self.outbox);
-        self.outgoing.extend(self.outbox.frames.drain(..));
+        self.wire.send(self.outbox.frames.drain(..));
         if !self.outbox.notices.is_empty() {
             let later = self.outbox.events.split_off(earlier);
             self.tell_events(told);
@@ -303,20 +223,8 @@ impl Link {
         }
     }
 
-    /// Takes leave: a close frame, and for a moment the answer.
-    pub async fn close(mut self) {
-        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-        let leave = async {
-            if self.socket.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.next().await {}
-            }
-        };
-        // Who does not answer is left without one.
-        let _ = self.clock.timeout(LEAVE, leave).await;
+    /// Takes leave.
+    pub async fn close(self) {
+        self.wire.close().await;
     }
-}
-
-fn frames_emptied(mut frames: Vec<Message>) -> Vec<Message> {
-    frames.clear();
-    frames
 }

@@ -1,7 +1,7 @@
 //! Keeps one WebSocket connection to an exchange alive and tells what came over it.
 //!
 //! [`Feed::open`] gives a handle and a future to run. The future dials (`dial`), runs the exchange's session on the open
-//! socket at the exchange's pace (`link`, `pace`), and connects anew when it breaks or is due to be cut (`runner`). A
+//! socket at the exchange's pace (`link`, `wire`, `pace`), and connects anew when it breaks or is due to be cut (`runner`). A
 //! feed is one link, or none while it is broken, or two while a new one takes over from an old one.
 //!
 //! What was missed is part of the stream: [`FeedItem::Lost`] comes at the moment of the loss, and a
@@ -12,6 +12,7 @@ mod handle;
 mod link;
 mod pace;
 mod runner;
+mod wire;
 
 use std::sync::Arc;
 

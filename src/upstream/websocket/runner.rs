@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,13 +27,13 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// After so many failures in a row the exchange counts as down.
 const DOWN_AFTER: u32 = 3;
 /// How long a new connection may take until everything on it is confirmed.
-const TAKEOVER: Duration = Duration::from_secs(120);
+const TAKEOVER: Duration = Duration::from_mins(2);
 /// How long both connections run side by side once the new one is whole: the old one may lag behind.
 const OVERLAP: Duration = Duration::from_secs(2);
 /// How long after a takeover that failed the next is tried.
-const TAKEOVER_PAUSE: Duration = Duration::from_secs(60);
+const TAKEOVER_PAUSE: Duration = Duration::from_mins(1);
 /// Nothing is due for longer than this only while nothing is wanted.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 /// How often skipped frames are logged.
 const SKIP_LOG: Duration = Duration::from_secs(10);
 
@@ -217,7 +216,9 @@ impl Runner {
         for index in 0..self.links.len() {
             let mut told = Vec::new();
             self.links[index].sync(&wanted, &mut told);
-            told.into_iter().for_each(|told| self.tell(index, told));
+            for told in told {
+                self.tell(index, told);
+            }
         }
     }
 
@@ -226,7 +227,9 @@ impl Runner {
         while index < self.links.len() {
             let mut told = Vec::new();
             let result = self.links[index].work(&mut told);
-            told.into_iter().for_each(|told| self.tell(index, told));
+            for told in told {
+                self.tell(index, told);
+            }
             match result {
                 Ok(()) => index += 1,
                 Err(end) => self.ended(index, end),
@@ -415,11 +418,10 @@ impl SkipLog {
 
 /// Opens a socket to the first origin that answers, beginning with the one at `first`.
 async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket), DialError> {
-    let dialer = Arc::clone(&feed.dialer);
     let mut failed: Option<DialError> = None;
     for index in (first..feed.origins.len()).chain(0..first) {
         let origin = feed.origins[index].trim_end_matches('/');
-        let dialed = feed.clock.timeout(DIAL_TIMEOUT, dialer.dial(&format!("{origin}{path}"))).await;
+        let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
         let mut error = match dialed {
             Ok(Ok(socket)) => return Ok((index, socket)),
             Ok(Err(error)) => error,
