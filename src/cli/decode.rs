@@ -187,7 +187,7 @@ impl RestReply {
                 let symbol = self.symbol.clone().filter(|_| parts.len() == 1);
                 for (native, body) in parts {
                     let market = symbol.clone().or_else(|| self.exchange.guess_symbol(&native?));
-                    self.ticker(market, &body, &mut text);
+                    self.ticker(market.as_ref(), &body, &mut text);
                 }
             }
         }
@@ -242,11 +242,11 @@ impl RestReply {
         }
     }
 
-    fn ticker(&self, market: Option<Symbol>, body: &[u8], out: &mut Vec<u8>) {
-        let calls = self.exchange.ticker(&self.instrument(market.clone().unwrap_or_else(nameless)));
+    fn ticker(&self, market: Option<&Symbol>, body: &[u8], out: &mut Vec<u8>) {
+        let calls = self.exchange.ticker(&self.instrument(market.cloned().unwrap_or_else(nameless)));
         let Some(Some(values)) = calls.first().map(|call| read(call, body, out)) else { return };
         let exchange = self.exchange.id();
-        let symbol = market.clone().unwrap_or_else(nameless);
+        let symbol = market.cloned().unwrap_or_else(nameless);
         let ticker = Ticker { exchange, symbol, values, received_at: Timestamp::EPOCH, source: Source::Rest };
         let mut fields = Vec::with_capacity(512);
         wire::market_fields(&mut fields, exchange, &ticker.symbol);
@@ -254,7 +254,7 @@ impl RestReply {
         fields.clear();
         wire::ticker_fields(&mut fields, &ticker, false);
         out.extend_from_slice(b"{\"type\":\"ticker\",");
-        self.write_market(out, market.as_ref());
+        self.write_market(out, market);
         out.extend_from_slice(&fields[market_bytes..]);
         out.extend_from_slice(b"}\n");
     }
