@@ -266,9 +266,9 @@ fn main() {
         ceiling();
         // Alternating, so that a drift of the machine meets both alike.
         let rates: Vec<_> = (0..ROUNDS).map(|_| (round(&mut ours), round(ceiling))).collect();
+        let ratio = median(rates.iter().map(|(ours, ceiling)| ours / ceiling).collect());
         let (ours, ceiling): (Vec<_>, Vec<_>) = rates.into_iter().unzip();
         let (ours, ceiling) = (median(ours), median(ceiling));
-        let ratio = ours / ceiling;
         worst = worst.min(ratio);
         let bytes = frames.iter().map(String::len).sum::<usize>() / FRAMES;
         let name = format!("{id} {kind}");

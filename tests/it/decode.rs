@@ -46,6 +46,12 @@ fn raw_frames_become_events() {
     let text = String::from_utf8(run(&["--exchange", "binance"], BINANCE.as_bytes()).stdout).unwrap();
     let trade = r#"{"type":"trade","exchange":"binance","symbol":"BTC/USDT","id":"5900002","price":67012.34,"amount":0.015,"side":"buy","timestamp":1763672400149}"#;
     assert_eq!(text.lines().nth(2), Some(trade));
+    let bare: Value = serde_json::from_str(BINANCE.lines().nth(2).unwrap()).unwrap();
+    assert_eq!(
+        kinds(&decode(&["--exchange", "binance"], &bare["data"].to_string())),
+        ["trade"],
+        "its `t` is no recording's"
+    );
     let lines = decode(&["--exchange", "kraken"], KRAKEN);
     assert_eq!(kinds(&lines), ["ticker", "trade", "candle", "candle"]);
     assert_eq!((&lines[2]["closed"], &lines[3]["closed"]), (&json!(true), &json!(false)));

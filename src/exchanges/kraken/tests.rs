@@ -109,9 +109,11 @@ fn messages_and_connections_are_bounded() {
 #[test]
 fn subscriptions_change_on_the_open_connection() {
     let (mut session, _) = Driven::open(&Kraken, &btc());
-    let sent = session.change(&market("ETH/EUR")[..1], &btc()[2..]);
-    assert_eq!((&sent[0]["method"], &sent[0]["params"]["channel"]), (&json!("unsubscribe"), &json!("ohlc")));
-    assert_eq!((&sent[1]["method"], &sent[1]["params"]["symbol"]), (&json!("subscribe"), &json!(["ETH/EUR"])));
+    let sent = session.change(&market("ETH/EUR")[..1], &btc()[1..]);
+    let trade = json!({"channel": "trade", "symbol": ["BTC/USD"]});
+    assert_eq!(sent[0], json!({"method": "unsubscribe", "params": trade, "req_id": 4}));
+    assert_eq!((&sent[1]["method"], &sent[1]["params"]["channel"]), (&json!("unsubscribe"), &json!("ohlc")));
+    assert_eq!((&sent[2]["method"], &sent[2]["params"]["symbol"]), (&json!("subscribe"), &json!(["ETH/EUR"])));
     assert!(session.events(&ohlc("update", &[("BTC/USD", "2025-11-20T20:59:00Z")])).is_empty());
     assert!(session.frame(r#"{"method":"unsubscribe","req_id":4,"success":true}"#).notices.is_empty());
 }
