@@ -1,5 +1,6 @@
 //! Small readers that the dialects share.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -50,6 +51,18 @@ impl<'de> Deserialize<'de> for Int {
             }
         }
         deserializer.deserialize_any(Reader)
+    }
+}
+
+/// A text that is borrowed wherever it has no escapes, inside an `Option` too, where serde would copy a `Cow`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 

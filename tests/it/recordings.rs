@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use candlewick::exchanges::{CandlePage, Exchange, Frame, Outbox, Reply, ReplyErrorKind, RestCall, exchange};
 use candlewick::model::{
@@ -17,14 +18,20 @@ use serde_json::Value;
 /// Later than anything recorded.
 const NOW: Timestamp = Timestamp::from_millis(4_000_000_000_000);
 
-fn folder() -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/recordings");
-    let folder = std::env::var_os("CANDLEWICK_RECORDINGS").map_or_else(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("no recordings in {}: conformance with real payloads was not tested", folder.display());
-    None
+/// The folder; where there is none, says so once, past the capture of the test runner.
+fn folder() -> Option<&'static PathBuf> {
+    static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/recordings");
+        let folder = std::env::var_os("CANDLEWICK_RECORDINGS").map_or_else(beside, PathBuf::from);
+        if !folder.is_dir() {
+            let folder = folder.display();
+            let _ =
+                writeln!(std::io::stderr(), "no recordings in {folder}: conformance with real payloads was not tested");
+            return None;
+        }
+        Some(folder)
+    });
+    FOLDER.as_ref()
 }
 
 /// The lines of one file as JSON, with the digits of their numbers.
