@@ -1,1 +1,285 @@
-fn main() {}
+//! How fast frames become events, beside a bare typed parse of the same frames in the same run.
+//!
+//! `cargo bench --bench decode`. The ceiling reads each frame into a borrowed struct of the fields that the event needs,
+//! with the same exact decimals, and throws it away. The goal is a ratio of at least 0.6.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use candlewick::exchanges::{Frame, Outbox, Subscription, exchange};
+use candlewick::model::{Channel, ExchangeId, Instrument, Number, Timestamp};
+use serde::Deserialize;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const FRAMES: usize = 1_000;
+const ROUNDS: usize = 15;
+const ROUND: Duration = Duration::from_millis(60);
+const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_500);
+const ASSETS: [&str; 8] = ["BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LINK", "AVAX"];
+
+/// The bare structs: `'a` is the frame.
+mod bare {
+    use super::{Deserialize, Number};
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct Combined<'a, T> {
+        stream: &'a str,
+        data: T,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct BookTicker<'a> {
+        s: &'a str,
+        b: Number,
+        #[serde(rename = "B")]
+        bid_size: Number,
+        a: Number,
+        #[serde(rename = "A")]
+        ask_size: Number,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct Ticker<'a> {
+        #[serde(rename = "E")]
+        at: i64,
+        s: &'a str,
+        #[serde(rename = "P")]
+        change: Number,
+        c: Number,
+        b: Number,
+        #[serde(rename = "B")]
+        bid_size: Number,
+        a: Number,
+        #[serde(rename = "A")]
+        ask_size: Number,
+        o: Number,
+        h: Number,
+        l: Number,
+        v: Number,
+        q: Number,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct Trade<'a> {
+        s: &'a str,
+        t: i64,
+        p: Number,
+        q: Number,
+        #[serde(rename = "T")]
+        at: i64,
+        m: bool,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct KlineEvent<'a> {
+        s: &'a str,
+        #[serde(borrow)]
+        k: Kline<'a>,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct Kline<'a> {
+        t: i64,
+        i: &'a str,
+        o: Number,
+        c: Number,
+        h: Number,
+        l: Number,
+        v: Number,
+        n: u64,
+        x: bool,
+        q: Number,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct Message<'a, T> {
+        channel: &'a str,
+        r#type: &'a str,
+        /// Every frame here has one row; a fixed array takes no allocation.
+        data: [T; 1],
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct KrakenTicker<'a> {
+        symbol: &'a str,
+        bid: Number,
+        bid_qty: Number,
+        ask: Number,
+        ask_qty: Number,
+        last: Number,
+        volume: Number,
+        low: Number,
+        high: Number,
+        change_pct: Number,
+        timestamp: &'a str,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct KrakenTrade<'a> {
+        symbol: &'a str,
+        side: &'a str,
+        price: Number,
+        qty: Number,
+        trade_id: i64,
+        timestamp: &'a str,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "read and thrown away")]
+    pub struct KrakenOhlc<'a> {
+        symbol: &'a str,
+        open: Number,
+        high: Number,
+        low: Number,
+        close: Number,
+        trades: u64,
+        volume: Number,
+        interval_begin: &'a str,
+        interval: i64,
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) {
+    let value: T = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+    black_box(&value);
+}
+
+type Bare = fn(&str);
+
+fn kinds() -> Vec<(ExchangeId, &'static str, Bare)> {
+    vec![
+        (ExchangeId::Binance, "bookTicker", |text| parse::<bare::Combined<'_, bare::BookTicker<'_>>>(text)),
+        (ExchangeId::Binance, "ticker", |text| parse::<bare::Combined<'_, bare::Ticker<'_>>>(text)),
+        (ExchangeId::Binance, "trade", |text| parse::<bare::Combined<'_, bare::Trade<'_>>>(text)),
+        (ExchangeId::Binance, "kline", |text| parse::<bare::Combined<'_, bare::KlineEvent<'_>>>(text)),
+        (ExchangeId::Kraken, "ticker", |text| parse::<bare::Message<'_, bare::KrakenTicker<'_>>>(text)),
+        (ExchangeId::Kraken, "trade", |text| parse::<bare::Message<'_, bare::KrakenTrade<'_>>>(text)),
+        (ExchangeId::Kraken, "ohlc", |text| parse::<bare::Message<'_, bare::KrakenOhlc<'_>>>(text)),
+    ]
+}
+
+/// A frame in the documented shape; `n` varies its values.
+fn frame(id: ExchangeId, kind: &str, n: usize) -> String {
+    let asset = ASSETS[n % ASSETS.len()];
+    let (low, lower) = (format!("{}.{:02}", 66_000 + n, n % 100), asset.to_lowercase());
+    let (size, id_number, at) =
+        (format!("{}.{:08}", n % 7, (n * 7_919) % 100_000_000), 5_900_000 + n, 1_763_672_340_000_i64);
+    let data = match (id, kind) {
+        (ExchangeId::Binance, "bookTicker") => format!(
+            r#"{{"u":400900217,"s":"{asset}USDT","b":"{low}000000","B":"{size}","a":"{low}100000","A":"{size}"}}"#
+        ),
+        (ExchangeId::Binance, "ticker") => format!(
+            r#"{{"e":"24hrTicker","E":1763672400123,"s":"{asset}USDT","p":"1012.24000000","P":"1.530","w":"66852.78846777","x":"{low}000000","c":"{low}000000","Q":"0.00120000","b":"{low}000000","B":"{size}","a":"{low}100000","A":"{size}","o":"66000.10000000","h":"69500.00000000","l":"65800.00000000","v":"18234.10000000","q":"1219000000.50000000","O":1763586000123,"C":1763672400123,"F":5000001,"L":5900001,"n":900001}}"#
+        ),
+        (ExchangeId::Binance, "trade") => format!(
+            r#"{{"e":"trade","E":1763672400150,"s":"{asset}USDT","t":{id_number},"p":"{low}000000","q":"{size}","T":1763672400149,"m":false,"M":true}}"#
+        ),
+        (ExchangeId::Binance, _) => format!(
+            r#"{{"e":"kline","E":1763672400001,"s":"{asset}USDT","k":{{"t":{at},"T":1763672399999,"s":"{asset}USDT","i":"1m","f":5899590,"L":5900001,"o":"{low}000000","c":"{low}000000","h":"69020.00000000","l":"65990.00000000","v":"{size}","n":412,"x":false,"q":"837654.20000000","V":"6.00000000","Q":"402000.00000000","B":"0"}}}}"#
+        ),
+        (ExchangeId::Kraken, "ticker") => format!(
+            r#"{{"symbol":"{asset}/USD","bid":{low},"bid_qty":{size},"ask":{low},"ask_qty":{size},"last":{low},"volume":1834.10000000,"vwap":66850.1,"low":65800.0,"high":69500.0,"change":1012.2,"change_pct":1.53,"timestamp":"2025-11-20T21:00:00.123456Z"}}"#
+        ),
+        (ExchangeId::Kraken, "trade") => format!(
+            r#"{{"symbol":"{asset}/USD","side":"sell","price":{low},"qty":{size},"ord_type":"market","trade_id":{id_number},"timestamp":"2025-11-20T21:00:00.149999Z"}}"#
+        ),
+        (ExchangeId::Kraken, _) => format!(
+            r#"{{"symbol":"{asset}/USD","open":{low},"high":69020.0,"low":65990.0,"close":{low},"trades":412,"volume":{size},"vwap":67005.1,"interval_begin":"2025-11-20T20:59:00.000000000Z","interval":1,"timestamp":"2025-11-20T21:00:00.000000Z"}}"#
+        ),
+    };
+    match id {
+        ExchangeId::Binance => {
+            let stream = if kind == "kline" { "kline_1m" } else { kind };
+            format!(r#"{{"stream":"{lower}usdt@{stream}","data":{data}}}"#)
+        }
+        ExchangeId::Kraken => format!(r#"{{"channel":"{kind}","type":"update","data":[{data}]}}"#),
+    }
+}
+
+fn subscriptions(id: ExchangeId) -> Vec<Subscription> {
+    let instrument = |asset: &str| {
+        let (native, symbol) = match id {
+            ExchangeId::Binance => (format!("{asset}USDT"), format!("{asset}/USDT")),
+            ExchangeId::Kraken => (format!("{asset}/USD"), format!("{asset}/USD")),
+        };
+        Arc::new(Instrument {
+            exchange: id,
+            symbol: symbol.parse().unwrap_or_else(|_| panic!("{symbol}")),
+            native,
+            stream_native: None,
+            price_step: None,
+            amount_step: None,
+            active: true,
+        })
+    };
+    let of = |asset| Channel::ALL.map(|channel| Subscription { channel, instrument: instrument(asset) });
+    ASSETS.into_iter().flat_map(of).collect()
+}
+
+/// Frames a second of one round.
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn round(mut pass: impl FnMut()) -> f64 {
+    let (start, mut frames) = (Instant::now(), 0_u32);
+    while start.elapsed() < ROUND {
+        pass();
+        frames += u32::try_from(FRAMES).unwrap_or(u32::MAX);
+    }
+    f64::from(frames) / start.elapsed().as_secs_f64()
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+fn main() {
+    let mut table = String::new();
+    let mut worst = f64::INFINITY;
+    for (id, kind, bare) in kinds() {
+        let frames: Vec<String> = (0..FRAMES).map(|n| frame(id, kind, n)).collect();
+        let plan = exchange(id).connections(&subscriptions(id)).remove(0);
+        let (mut session, mut out) = ((plan.session)(plan.subscriptions), Outbox::default());
+        session.on_open(NOW, &mut out);
+        let mut ours = || {
+            for frame in &frames {
+                out.events.clear();
+                session.on_frame(Frame::Text(frame), NOW, &mut out).unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(out.events.len(), 1, "{frame}");
+                black_box(&out.events);
+            }
+        };
+        let ceiling = || frames.iter().for_each(|frame| bare(frame));
+        ours();
+        ceiling();
+        // Alternating, so that a drift of the machine meets both alike.
+        let rates: Vec<_> = (0..ROUNDS).map(|_| (round(&mut ours), round(ceiling))).collect();
+        let ratio = median(rates.iter().map(|(ours, ceiling)| ours / ceiling).collect());
+        let (ours, ceiling): (Vec<_>, Vec<_>) = rates.into_iter().unzip();
+        let (ours, ceiling) = (median(ours), median(ceiling));
+        worst = worst.min(ratio);
+        let bytes = frames.iter().map(String::len).sum::<usize>() / FRAMES;
+        let name = format!("{id} {kind}");
+        let _ = writeln!(
+            table,
+            "{name:<20} {bytes:>4} B {ours:>12.0} /s {:>6.0} ns {ceiling:>12.0} /s {:>6.0} ns {ratio:>7.2}",
+            1e9 / ours,
+            1e9 / ceiling
+        );
+    }
+    println!("frames a second on one core: ours, a bare typed parse of the same frames, ratio (goal 0.60)");
+    print!("{table}");
+    println!("worst ratio {worst:.2}: {}", if worst >= 0.6 { "goal met" } else { "goal missed" });
+}

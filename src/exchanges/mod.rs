@@ -9,6 +9,8 @@ mod codec;
 pub mod kraken;
 mod markets;
 mod pending;
+#[cfg(test)]
+mod testing;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,1 +1,230 @@
+//! What holds for every exchange, on payloads written for this project.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
+use std::sync::Arc;
+
+use candlewick::exchanges::{
+    CandlePage, Exchange, FeedSession, Frame, Outbox, Reply, RestCall, Subscription, exchange,
+};
+use candlewick::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TimeRange, Timestamp, wire};
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_500);
+
+const BINANCE_FRAMES: &str = include_str!("../fixtures/binance/frames.jsonl");
+const KRAKEN_FRAMES: &str = include_str!("../fixtures/kraken/frames.jsonl");
+
+/// Bodies of the listing, a ticker and candles.
+fn bodies(id: ExchangeId) -> [&'static str; 3] {
+    match id {
+        ExchangeId::Binance => [
+            include_str!("../fixtures/binance/exchange_info.json"),
+            include_str!("../fixtures/binance/ticker.json"),
+            include_str!("../fixtures/binance/klines.json"),
+        ],
+        ExchangeId::Kraken => [
+            include_str!("../fixtures/kraken/asset_pairs.json"),
+            include_str!("../fixtures/kraken/ticker.json"),
+            include_str!("../fixtures/kraken/ohlc.json"),
+        ],
+    }
+}
+
+fn frames(id: ExchangeId) -> Vec<&'static str> {
+    let all = match id {
+        ExchangeId::Binance => BINANCE_FRAMES,
+        ExchangeId::Kraken => KRAKEN_FRAMES,
+    };
+    all.lines().collect()
+}
+
+fn all() -> impl Iterator<Item = &'static dyn Exchange> {
+    ExchangeId::ALL.into_iter().map(exchange)
+}
+
+/// The listing of the fixtures.
+fn listing(exchange: &dyn Exchange) -> Vec<Arc<Instrument>> {
+    let [body, ..] = bodies(exchange.id());
+    parse(&exchange.instruments(), body).into_iter().map(Arc::new).collect()
+}
+
+fn parse<T>(call: &RestCall<T>, body: &str) -> T {
+    (call.parse)(&Reply { status: 200, body: body.as_bytes() }, NOW).unwrap()
+}
+
+/// A session that listens to everything of the listing.
+fn listening(exchange: &dyn Exchange) -> Box<dyn FeedSession> {
+    let of = |instrument: &Arc<Instrument>| {
+        Channel::ALL.map(|channel| Subscription { channel, instrument: Arc::clone(instrument) })
+    };
+    let subscriptions: Vec<_> = listing(exchange).iter().flat_map(of).collect();
+    let mut plans = exchange.connections(&subscriptions);
+    assert_eq!(plans.len(), 1);
+    let plan = plans.remove(0);
+    let mut session = (plan.session)(plan.subscriptions);
+    session.on_open(NOW, &mut Outbox::default());
+    session
+}
+
+fn events(session: &mut dyn FeedSession, frames: &[&str]) -> Vec<String> {
+    let mut out = Outbox::default();
+    for frame in frames {
+        assert_eq!(session.on_frame(Frame::Text(frame), NOW, &mut out), Ok(()), "{frame}");
+    }
+    let json = |event| String::from_utf8(wire::event_data(event, false)).unwrap();
+    out.events.iter().map(json).collect()
+}
+
+#[test]
+fn the_frames_of_the_fixtures_mean_what_they_say() {
+    let expected = |id: ExchangeId| match id {
+        ExchangeId::Binance => vec![
+            r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.3,"bid_size":0.5,"ask":67012.31,"ask_size":0.25,"open":66000.1,"high":67500,"low":65800,"base_volume":18234.1,"quote_volume":1219000000.5,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
+            r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.33,"bid_size":1.2,"ask":67012.34,"ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":18234.1,"quote_volume":1219000000.5,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
+            r#"{"exchange":"binance","symbol":"BTC/USDT","id":"5900002","price":67012.34,"amount":0.015,"side":"buy","timestamp":1763672400149,"simulated":false}"#,
+            r#"{"exchange":"binance","symbol":"ETH/BTC","id":"771","price":0.0312,"amount":2.5,"side":"sell","timestamp":1763672400158,"simulated":false}"#,
+            r#"{"exchange":"binance","symbol":"BTC/USDT","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.34,"volume":12.5,"quote_volume":837654.2,"trades":412,"closed":true,"revision":0,"simulated":false}"#,
+        ],
+        ExchangeId::Kraken => vec![
+            r#"{"exchange":"kraken","symbol":"BTC/USD","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"ask_size":0.8,"open":null,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":null,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
+            r#"{"exchange":"kraken","symbol":"BTC/USD","id":"81234567","price":67012.3,"amount":0.0015,"side":"sell","timestamp":1763672400149,"simulated":false}"#,
+            r#"{"exchange":"kraken","symbol":"BTC/USD","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.3,"volume":12.5,"quote_volume":null,"trades":412,"closed":true,"revision":0,"simulated":false}"#,
+            r#"{"exchange":"kraken","symbol":"BTC/USD","interval":"1m","timestamp":1763672400000,"open":67012.3,"high":67012.3,"low":67012.3,"close":67012.3,"volume":0.0015,"quote_volume":null,"trades":1,"closed":false,"revision":0,"simulated":false}"#,
+        ],
+    };
+    for exchange in all() {
+        let frames = frames(exchange.id());
+        assert_eq!(events(exchange.decoder().as_mut(), &frames), expected(exchange.id()), "without a listing");
+        assert_eq!(events(listening(exchange).as_mut(), &frames), expected(exchange.id()), "with one");
+    }
+}
+
+#[test]
+fn the_listing_is_guessed_from_its_own_ids() {
+    for exchange in all() {
+        for instrument in listing(exchange) {
+            assert_eq!(exchange.guess_symbol(&instrument.native), Some(instrument.symbol.clone()));
+            assert_eq!(exchange.guess_symbol(instrument.stream_name()), Some(instrument.symbol.clone()));
+        }
+    }
+}
+
+#[test]
+fn candles_of_the_fixtures_are_ascending_and_closed_but_for_the_newest() {
+    for exchange in all() {
+        let [.., body] = bodies(exchange.id());
+        let call = candles(exchange, Interval::M1);
+        let page = parse(&call, body);
+        let seen: Vec<_> = page.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
+        assert_eq!(seen, [(1_763_672_220, true), (1_763_672_280, true), (1_763_672_340, false)]);
+    }
+}
+
+#[test]
+fn profiles_are_consistent() {
+    for exchange in all() {
+        let profile = exchange.profile();
+        assert!(profile.rest_origins.iter().all(|origin| origin.starts_with("https://") && !origin.ends_with('/')));
+        assert!(profile.ws_origins.iter().all(|origin| origin.starts_with("wss://") && !origin.ends_with('/')));
+        assert!(profile.intervals.is_sorted() && profile.intervals.contains(&Interval::M1));
+        assert!(profile.probe_path.starts_with('/'));
+        for call in exchange.ticker(&listing(exchange)[0]) {
+            assert!(profile.scopes.iter().any(|scope| scope.name == call.scope && call.weight <= scope.limit));
+        }
+        for interval in Interval::ALL {
+            let offered = candles_of(exchange, interval).is_some();
+            assert_eq!(offered, profile.intervals.contains(&interval), "{interval}");
+        }
+    }
+}
+
+fn candles_of(exchange: &dyn Exchange, interval: Interval) -> Option<RestCall<Vec<candlewick::model::Candle>>> {
+    let instrument = Arc::clone(&listing(exchange)[0]);
+    let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_millis(1_763_672_400_000));
+    exchange.candles(&CandlePage { instrument, interval, range })
+}
+
+fn candles(exchange: &dyn Exchange, interval: Interval) -> RestCall<Vec<candlewick::model::Candle>> {
+    candles_of(exchange, interval).unwrap()
+}
+
+/// A fixture with some of it cut, replaced or repeated.
+fn mutated(all: Vec<&'static str>) -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "\\PC{0,6}",
+        "[-0-9eE.]{1,30}",
+        proptest::sample::select(vec![
+            "null",
+            "\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            "\\u0000",
+            "-1",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "99999999999999999999999",
+            "\"NaN\"",
+            "1e999",
+            "0",
+            "é",
+            ",",
+            ":",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let edit = (any::<prop::sample::Index>(), 0..12_usize, piece);
+    (proptest::sample::select(all), proptest::collection::vec(edit, 1..4)).prop_map(|(text, edits)| {
+        let mut chars: Vec<char> = text.chars().collect();
+        for (at, cut, piece) in edits {
+            let at = at.index(chars.len() + 1);
+            let end = (at + cut).min(chars.len());
+            chars.splice(at..end, piece.chars());
+        }
+        chars.into_iter().collect()
+    })
+}
+
+fn any_exchange() -> impl Strategy<Value = ExchangeId> {
+    proptest::sample::select(ExchangeId::ALL.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn broken_frames_never_panic((id, frame) in any_exchange().prop_flat_map(|id| (Just(id), mutated(frames(id))))) {
+        for mut session in [exchange(id).decoder(), listening(exchange(id))] {
+            let mut out = Outbox::default();
+            let _ = session.on_frame(Frame::Text(&frame), NOW, &mut out);
+            let _ = session.on_frame(Frame::Binary(frame.as_bytes()), NOW, &mut out);
+            for event in &out.events {
+                let _ = wire::event_data(event, false);
+            }
+            let _ = session.on_timer(NOW, &mut out);
+        }
+    }
+
+    #[test]
+    fn broken_replies_never_panic(
+        (id, body) in any_exchange().prop_flat_map(|id| (Just(id), mutated(bodies(id).to_vec()))),
+        status in proptest::sample::select(vec![200_u16, 400, 404, 500]),
+        interval in proptest::sample::select(Interval::ALL.to_vec()),
+    ) {
+        let (exchange, reply) = (exchange(id), Reply { status, body: body.as_bytes() });
+        let _ = (exchange.instruments().parse)(&reply, NOW);
+        for call in exchange.ticker(&listing(exchange)[0]) {
+            let _ = (call.parse)(&reply, NOW);
+        }
+        if let Some(call) = candles_of(exchange, interval) {
+            let _ = (call.parse)(&reply, NOW);
+        }
+    }
+
+    #[test]
+    fn guessing_never_panics(id in any_exchange(), native in "\\PC{0,40}") {
+        let _: Option<Symbol> = exchange(id).guess_symbol(&native);
+    }
+}

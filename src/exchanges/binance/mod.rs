@@ -5,6 +5,8 @@
 mod rest;
 mod session;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::num::NonZeroU32;

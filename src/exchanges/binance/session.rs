@@ -142,7 +142,7 @@ impl Session {
             // A notice may come under a name of its own.
             if kind == Kind::Other
                 && let Ok(Envelope { e: Some(event), .. }) = serde_json::from_str(data.get())
-                && event == "serverShutdown"
+                && *event == *"serverShutdown"
             {
                 kind = Kind::Shutdown;
             }
@@ -153,7 +153,7 @@ impl Session {
         }
         let id = frame.id.and_then(|id| id.get().trim_matches('"').parse().ok());
         let error = frame.error.map(|error| (error.code, error.msg));
-        let error = error.or(frame.code.zip(frame.msg));
+        let error = error.or(frame.code.zip(frame.msg.map(|text| text.0)));
         match (id, error) {
             (Some(id), None) => self.confirmed(id, out),
             (Some(id), Some((Int(code), reason))) => {

@@ -5,9 +5,9 @@ use crate::model::Symbol;
 
 /// Assets that spot markets are quoted in, longest first. `AEUR` is not among them: `ADAEUR` is `ADA/EUR`.
 const QUOTES: &[&str] = &[
-    "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDP", "USD1", "EURI", "BIDR", "IDRT", "BKRW", "BVND", "DOGE", "BTC",
-    "ETH", "BNB", "EUR", "GBP", "TRY", "BRL", "JPY", "AUD", "RUB", "UAH", "NGN", "ZAR", "PLN", "RON", "ARS", "MXN",
-    "COP", "CZK", "IDR", "DAI", "VAI", "PAX", "XRP", "TRX", "DOT", "SOL", "UST", "USD",
+    "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDP", "USDS", "USD1", "GYEN", "EURI", "BIDR", "IDRT", "BKRW", "BVND",
+    "DOGE", "BTC", "ETH", "BNB", "EUR", "GBP", "TRY", "BRL", "JPY", "AUD", "RUB", "UAH", "NGN", "ZAR", "PLN", "RON",
+    "ARS", "MXN", "COP", "CZK", "IDR", "DAI", "VAI", "PAX", "XRP", "TRX", "DOT", "SOL", "UST", "USD",
 ];
 
 /// Splits an id by the known quotes. Those of derivatives, such as `BTCUSD_PERP`, are no spot market's.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::Int;
+use super::super::codec::{Int, Text};
 use crate::model::Number;
 
 /// A frame of a combined stream around its payload.
@@ -26,17 +26,17 @@ pub(super) struct Combined<T> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
-    pub stream: Option<Cow<'a, str>>,
+    pub stream: Option<Text<'a>>,
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub e: Option<Cow<'a, str>>,
+    pub e: Option<Text<'a>>,
     pub u: Option<IgnoredAny>,
     #[serde(borrow)]
     pub id: Option<&'a RawValue>,
     pub code: Option<Int>,
     #[serde(borrow)]
-    pub msg: Option<Cow<'a, str>>,
+    pub msg: Option<Text<'a>>,
     #[serde(borrow)]
     pub error: Option<ErrorBody<'a>>,
 }

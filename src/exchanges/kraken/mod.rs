@@ -5,6 +5,8 @@
 mod rest;
 mod session;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::num::NonZeroU32;
@@ -34,8 +36,8 @@ static PROFILE: Profile = Profile {
     // minutes, neither of which is on our grid.
     intervals: &[Interval::M1, Interval::M5, Interval::M15, Interval::M30, Interval::H1, Interval::H4, Interval::D1],
     page_rows: rest::ROWS,
-    // The forming candle is one of the rows.
-    reach_rows: Some(rest::ROWS - 1),
+    // The forming candle is one of the rows, and minutes may pass between question and answer.
+    reach_rows: Some(rest::ROWS - 5),
     // A heartbeat comes each second without other traffic:
     // <https://docs.kraken.com/api/docs/websocket-v2/heartbeat>
     idle_timeout: Duration::from_secs(30),

@@ -53,7 +53,8 @@ fn request(method: &str, channel: Channel, symbols: &[&str], id: u64) -> String 
         // The default follows trades only, and so misses most changes of the book.
         Channel::Ticker => params["event_trigger"] = "bbo".into(),
         // Trades of a snapshot are old and must not enter a candle.
-        Channel::Trades => params["snapshot"] = false.into(),
+        Channel::Trades if method == "subscribe" => params["snapshot"] = false.into(),
+        Channel::Trades => {}
         Channel::Candles => params["interval"] = 1.into(),
     }
     json!({"method": method, "params": params, "req_id": id}).to_string()
@@ -278,7 +279,7 @@ fn newest<'a>(rows: impl Iterator<Item = &'a Ohlc<'a>>) -> HashMap<&'a str, &'a 
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse_rfc3339(text).map_err(|error| format!("{text:?}: {error}"))
+    codec::time(text).map_err(|error| format!("{text:?}: {error}"))
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {

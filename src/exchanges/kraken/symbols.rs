@@ -3,10 +3,10 @@
 use super::super::codec;
 use crate::model::Symbol;
 
-/// Assets that spot markets are quoted in, longest first.
+/// Assets that spot markets are quoted in, longest first. `TUSD` is not among them: `XBTUSD` is `BTC/USD`.
 const QUOTES: &[&str] = &[
-    "PYUSD", "RLUSD", "USDT", "USDC", "USDG", "USDQ", "USDR", "EURC", "EURR", "TUSD", "USD", "EUR", "GBP", "CAD",
-    "AUD", "CHF", "JPY", "AED", "XBT", "BTC", "ETH", "DOT", "SOL", "DAI",
+    "RLUSD", "USDT", "USDC", "USDG", "USDQ", "USDR", "EURC", "EURR", "USD", "EUR", "GBP", "CAD", "AUD", "CHF", "JPY",
+    "AED", "XBT", "BTC", "ETH", "DOT", "SOL", "DAI",
 ];
 
 /// Currencies that Kraken's oldest ids mark with a `Z`, and coins that it marks with an `X`.
@@ -62,7 +62,9 @@ mod tests {
             ("XTZUSD", "XTZ/USD"),
             ("ADAXBT", "ADA/BTC"),
             ("USDTZUSD", "USDT/USD"),
-            ("ETHPYUSD", "ETH/PYUSD"),
+            ("XBTUSD", "BTC/USD"),
+            ("DOTUSD", "DOT/USD"),
+            ("XRPRLUSD", "XRP/RLUSD"),
         ] {
             assert_eq!(guess(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected), "{native}");
         }

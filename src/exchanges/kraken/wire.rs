@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::codec::Int;
+use super::super::codec::{Int, Text};
 use crate::model::Number;
 
 /// The members by which any frame is told apart.
@@ -22,15 +22,15 @@ use crate::model::Number;
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
-    pub channel: Option<Cow<'a, str>>,
+    pub channel: Option<Text<'a>>,
     #[serde(borrow)]
-    pub method: Option<Cow<'a, str>>,
+    pub method: Option<Text<'a>>,
     pub req_id: Option<Int>,
     pub success: Option<bool>,
     #[serde(borrow)]
-    pub error: Option<Cow<'a, str>>,
+    pub error: Option<Text<'a>>,
     #[serde(borrow)]
-    pub symbol: Option<Cow<'a, str>>,
+    pub symbol: Option<Text<'a>>,
     #[serde(borrow)]
     pub result: Option<Confirmed<'a>>,
 }
@@ -39,9 +39,9 @@ pub(super) struct Envelope<'a> {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Confirmed<'a> {
     #[serde(borrow)]
-    pub channel: Option<Cow<'a, str>>,
+    pub channel: Option<Text<'a>>,
     #[serde(borrow)]
-    pub symbol: Option<Cow<'a, str>>,
+    pub symbol: Option<Text<'a>>,
 }
 
 /// Data of a channel: `{"channel":"ticker","type":"update","data":[…]}`.
@@ -110,7 +110,7 @@ pub(super) struct Ticker<'a> {
     /// In per cent.
     pub change_pct: Option<Number>,
     #[serde(borrow)]
-    pub timestamp: Option<Cow<'a, str>>,
+    pub timestamp: Option<Text<'a>>,
 }
 
 /// One trade; `side` is the taker's.
@@ -184,12 +184,12 @@ pub(super) struct AssetPair<'a> {
     pub altname: Cow<'a, str>,
     /// Missing where the WebSocket does not carry the market.
     #[serde(borrow)]
-    pub wsname: Option<Cow<'a, str>>,
+    pub wsname: Option<Text<'a>>,
     pub pair_decimals: Option<Int>,
     pub lot_decimals: Option<Int>,
     pub tick_size: Option<Number>,
     #[serde(borrow)]
-    pub status: Option<Cow<'a, str>>,
+    pub status: Option<Text<'a>>,
 }
 
 /// Best ask and bid as `[price, whole lots, lots]`, the last trade as `[price, lots]`, and figures as

@@ -1,0 +1,326 @@
+//! The rules of Binance's dialect, one test each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused};
+use super::super::{CandlePage, Exchange, Notice, Recovery, ReplyErrorKind, Subscription};
+use super::Binance;
+use crate::model::{Channel, ExchangeId, Interval, MarketEvent, TimeRange, Timestamp};
+
+fn market(symbol: &str) -> Vec<Subscription> {
+    let native = symbol.replace('/', "");
+    every_channel(instrument(ExchangeId::Binance, symbol, &native, None))
+}
+
+fn btc() -> Vec<Subscription> {
+    market("BTC/USDT")
+}
+
+#[test]
+fn all_streams_of_a_market_are_asked_for_and_confirmed() {
+    let (mut session, sent) = Driven::open(&Binance, &btc());
+    let streams = ["btcusdt@ticker", "btcusdt@bookTicker", "btcusdt@trade", "btcusdt@kline_1m"];
+    assert_eq!(sent, [json!({"method": "SUBSCRIBE", "params": streams, "id": 1})]);
+    let out = session.frame(r#"{"result":null,"id":1}"#);
+    let topics = ["ticker:binance:BTC/USDT", "trades:binance:BTC/USDT", "candles:binance:BTC/USDT:1m"];
+    assert_eq!(confirmed(&out), topics);
+    assert!(session.frame(r#"{"result":null,"id":1}"#).notices.is_empty(), "once is enough");
+    assert!(session.frame(r#"{"result":null,"id":"mine"}"#).notices.is_empty());
+}
+
+#[test]
+fn a_refused_request_is_asked_again_one_by_one() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    let out = session.frame(r#"{"error":{"code":2,"msg":"Invalid request"},"id":1}"#);
+    assert!(out.notices.is_empty());
+    assert_eq!(out.frames.len(), 3);
+    let out = session.frame(r#"{"code":2,"msg":"Invalid request: no such stream","id":2}"#);
+    assert_eq!(refused(&out), ["ticker:binance:BTC/USDT"]);
+    let Some(Notice::Refused { reason, .. }) = out.notices.first() else { panic!("refused") };
+    assert_eq!(reason, "Invalid request: no such stream (code 2)");
+    let out = session.frame(r#"{"result":null,"id":3}"#);
+    assert_eq!(confirmed(&out), ["trades:binance:BTC/USDT"]);
+    let book = r#"{"u":1,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}"#;
+    assert!(session.events(book).is_empty(), "refused, so no longer listened to");
+}
+
+#[test]
+fn an_answer_has_a_deadline() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    assert_eq!(session.timer(NOW + Duration::from_secs(10)).1, Ok(()));
+    let error = session.timer(NOW + Duration::from_secs(11)).1.unwrap_err();
+    assert!(matches!(error.recovery(), Recovery::Reconnect { .. }));
+    assert!(error.message.contains("3 subscriptions: ticker:binance:BTC/USDT"), "{}", error.message);
+    session.frame(r#"{"result":null,"id":1}"#);
+    assert_eq!(session.timer(NOW + Duration::from_hours(1)).1, Ok(()));
+}
+
+#[test]
+fn messages_are_bounded_and_the_last_has_its_time_too() {
+    let all: Vec<Subscription> = (0..300).flat_map(|n| market(&format!("A{n}/USDT"))).collect();
+    let (mut session, sent) = Driven::open(&Binance, &all[..600]);
+    assert!(sent.iter().all(|frame| frame["params"].as_array().unwrap().len() <= 100));
+    assert_eq!(sent.iter().map(|frame| frame["params"].as_array().unwrap().len()).sum::<usize>(), 800);
+    let last = sent.len() as u64;
+    for id in 1..last {
+        session.frame(&format!(r#"{{"result":null,"id":{id}}}"#));
+    }
+    // Two messages a second leave.
+    let sent_at = NOW + Duration::from_millis(500 * last);
+    assert_eq!(session.timer(sent_at + Duration::from_secs(9)).1, Ok(()));
+    assert!(session.timer(sent_at + Duration::from_secs(10)).1.is_err());
+}
+
+#[test]
+fn connections_are_split_at_1024_streams() {
+    let all: Vec<Subscription> = (0..600).flat_map(|n| market(&format!("A{n}/USDT"))).collect();
+    let plans = Binance.connections(&all);
+    let streams = |subscriptions: &[Subscription]| {
+        let of = |one: &Subscription| if one.channel == Channel::Ticker { 2 } else { 1 };
+        subscriptions.iter().map(of).sum::<usize>()
+    };
+    let used: Vec<_> = plans.iter().map(|plan| (streams(&plan.subscriptions), plan.spare)).collect();
+    assert_eq!(used, [(1024, 0), (1024, 0), (352, 336)]);
+    assert_eq!(plans.iter().flat_map(|plan| plan.subscriptions.clone()).collect::<Vec<_>>(), all);
+    assert!(Binance.connections(&[]).is_empty());
+}
+
+#[test]
+fn subscriptions_change_on_the_open_connection() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    session.frame(r#"{"result":null,"id":1}"#);
+    let sent = session.change(&market("ETH/USDT")[1..2], &btc()[..1]);
+    assert_eq!(
+        sent,
+        [
+            json!({"method": "UNSUBSCRIBE", "params": ["btcusdt@ticker", "btcusdt@bookTicker"], "id": 2}),
+            json!({"method": "SUBSCRIBE", "params": ["ethusdt@trade"], "id": 3}),
+        ]
+    );
+    assert!(session.frame(r#"{"result":null,"id":2}"#).notices.is_empty());
+    assert_eq!(confirmed(&session.frame(r#"{"result":null,"id":3}"#)), ["trades:binance:ETH/USDT"]);
+    assert!(session.events(r#"{"u":1,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}"#).is_empty());
+    assert!(session.change(&market("ETH/USDT")[1..2], &market("ETH/USDT")[..1]).is_empty(), "as it is already");
+}
+
+const TICKER: &str = r#"{"stream":"btcusdt@ticker","data":{"e":"24hrTicker","E":1763672400123,"s":"BTCUSDT","p":"1010",
+ "P":"1.530","w":"66900.1","x":"66000.0","c":"67012.34000000","Q":"0.1","b":"67000.00","B":"9","a":"67020.00","A":"8",
+ "o":"66000.10","h":"67500.00","l":"65800.00","v":"18234.10","q":"1219000000.50","O":1,"C":2,"F":1,"L":2,"n":2}}"#;
+const BOOK: &str = r#"{"stream":"btcusdt@bookTicker","data":{"u":400900217,"s":"BTCUSDT","b":"67012.33000000",
+ "B":"1.20000000","a":"67012.34000000","A":"0.80000000"}}"#;
+
+#[test]
+fn statistics_and_book_make_one_ticker() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    let first = session.events(TICKER);
+    assert!(first[0].contains(r#""last":67012.34,"bid":67000,"bid_size":9,"ask":67020,"ask_size":8,"open":66000.1"#));
+    let whole = [r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.33,"bid_size":1.2,"#
+        .to_owned()
+        + r#""ask":67012.34,"ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":18234.1,"#
+        + r#""quote_volume":1219000000.5,"change_percent":1.53,"timestamp":1763672400123,"#
+        + r#""received_at":1763672400000,"source":"stream","simulated":false}"#];
+    assert_eq!(session.events(BOOK), whole);
+    assert_eq!(session.events(TICKER), whole, "the faster stream rules the book");
+    let empty = BOOK.replace("67012.33000000", "0.00000000");
+    assert!(session.events(&empty)[0].contains(r#""bid":null,"bid_size":null,"ask":67012.34"#), "no price is zero");
+}
+
+#[test]
+fn a_ticker_tells_what_is_known_so_far() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    assert!(session.events(BOOK)[0].contains(r#""last":null,"bid":67012.33"#));
+}
+
+#[test]
+fn the_side_of_a_trade_is_the_takers() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    let frame = |event: &str, id: &str, maker: bool| {
+        format!(
+            r#"{{"stream":"btcusdt@{event}","data":{{"e":"{event}","E":1763672400200,"s":"BTCUSDT","{id}":4711,"p":"67012.3400",
+            "q":"0.00100000","f":1,"l":2,"T":1763672400199,"m":{maker},"M":true}}}}"#
+        )
+    };
+    let expected = |side: &str| {
+        [r#"{"exchange":"binance","symbol":"BTC/USDT","id":"4711","price":67012.34,"amount":0.001,"side":""#.to_owned()
+            + side
+            + r#"","timestamp":1763672400199,"simulated":false}"#]
+    };
+    assert_eq!(session.events(&frame("trade", "t", true)), expected("sell"));
+    assert_eq!(session.events(&frame("trade", "t", false)), expected("buy"));
+    assert_eq!(session.events(&frame("aggTrade", "a", true)), expected("sell"));
+}
+
+fn kline(interval: &str, open_time: i64, low: &str, closed: bool) -> String {
+    format!(
+        r#"{{"stream":"btcusdt@kline_{interval}","data":{{"e":"kline","E":1763672401000,"s":"BTCUSDT","k":{{"t":{open_time},
+        "T":1,"s":"BTCUSDT","i":"{interval}","f":100,"L":200,"o":"67000.10","c":"67012.34","h":"67020.00","l":"{low}",
+        "v":"12.50","n":412,"x":{closed},"q":"837654.20","V":"5","Q":"3","B":"0"}}}}}}"#
+    )
+}
+
+#[test]
+fn a_candle_says_itself_whether_it_is_closed() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    for closed in [false, true] {
+        let events = session.events(&kline("1m", 1_763_672_340_000, "66990", closed));
+        let expected = format!(
+            r#"{{"exchange":"binance","symbol":"BTC/USDT","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.34,"volume":12.5,"quote_volume":837654.2,"trades":412,"closed":{closed},"revision":0,"simulated":false}}"#
+        );
+        assert_eq!(events, [expected]);
+    }
+}
+
+#[test]
+fn impossible_candles_are_errors_and_other_intervals_nothing() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    for frame in [kline("1m", 1_763_672_340_001, "66990", true), kline("1m", 1_763_672_340_000, "67010", true)] {
+        let (out, result) = session.receive(&frame);
+        assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame));
+    }
+    assert!(session.events(&kline("1s", 1_763_672_340_000, "66990", true)).is_empty());
+    assert!(session.events(&kline("1d@+08:00", 1_763_672_340_000, "66990", true)).is_empty());
+}
+
+#[test]
+fn bare_payloads_and_other_orders_are_read_too() {
+    let mut session = Driven::decoder(&Binance);
+    let bare = &BOOK[r#"{"stream":"btcusdt@bookTicker","data":"#.len()..BOOK.len() - 1];
+    let turned = format!(r#"{{"data":{bare},"stream":"btcusdt@bookTicker"}}"#);
+    let spaced = BOOK.replacen("{\"stream\":", "{ \"stream\": ", 1);
+    let expected = session.events(BOOK);
+    assert_eq!(expected.len(), 1);
+    assert!([bare, &turned, &spaced].iter().all(|frame| session.events(frame) == expected));
+}
+
+#[test]
+fn a_notice_of_shutdown_asks_for_the_next_connection() {
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    for frame in [
+        r#"{"e":"serverShutdown","E":1770123456789}"#,
+        r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#,
+        r#"{"stream":"btcusdt","data":{"e":"serverShutdown","E":1770123456789}}"#,
+    ] {
+        assert_eq!(session.frame(frame).notices, [Notice::Rotate], "{frame}");
+    }
+}
+
+#[test]
+fn what_means_nothing_to_us_gives_nothing() {
+    let mut session = Driven::decoder(&Binance);
+    for frame in [
+        r#"{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1","2"]],"a":[]}}"#,
+        r#"{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1","2"]],"a":[]}"#,
+        r#"{"lastUpdateId":160,"bids":[["0.0024","10"]],"asks":[]}"#,
+        r#"{"stream":"!ticker@arr","data":[{"e":"24hrTicker"}]}"#,
+        r#"[{"e":"24hrTicker"}]"#,
+        r#"{"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"1","T":1}"#,
+        r#"{"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1","T":1,"E":1}"#,
+        r#"{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}}"#,
+        r#"{"e":"aggTrade","E":1,"s":"BTCUSDT","a":1,"p":"1","q":"1","f":1,"l":1,"T":1,"m":true}"#,
+        r#"{"u":1,"s":"BTCUSD_PERP","b":"1","B":"1","a":"2","A":"1"}"#,
+        r#"{"result":null,"id":1}"#,
+        r#"{"result":["btcusdt@trade"],"id":3}"#,
+        r#"{"code":3,"msg":"Invalid JSON"}"#,
+    ] {
+        assert!(session.events(frame).is_empty(), "{frame}");
+    }
+    for frame in ["", "{", "nonsense", r#"{"stream":"btcusdt@trade","data":{"s":"BTCUSDT"}}"#, "[1"] {
+        let (out, result) = session.receive(frame);
+        assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame), "{frame}");
+    }
+    let (mut session, _) = Driven::open(&Binance, &btc());
+    assert!(
+        session.receive(r#"{"code":3,"msg":"Invalid JSON"}"#).1.is_err(),
+        "a refusal that names no request is told"
+    );
+    assert!(session.events(r#"{"u":1,"s":"ETHUSDT","b":"1","B":"1","a":"2","A":"1"}"#).is_empty(), "not listened to");
+}
+
+fn page(interval: Interval, start: i64, end: i64) -> CandlePage {
+    CandlePage {
+        instrument: Arc::clone(&btc()[0].instrument),
+        interval,
+        range: TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end)),
+    }
+}
+
+#[test]
+fn a_page_is_asked_for_half_open() {
+    let call = Binance.candles(&page(Interval::H1, 1_763_672_400_000, 1_763_683_200_000)).unwrap();
+    assert_eq!((&*call.path, call.scope, call.weight), ("/api/v3/klines", "rest", 2));
+    let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let expected = "symbol=BTCUSDT&interval=1h&startTime=1763672400000&endTime=1763683199999&limit=1000";
+    assert_eq!(query.join("&"), expected);
+    assert!(Binance.candles(&page(Interval::D3, 0, 1)).is_none(), "their 3d grid is not ours");
+    let row = |at: i64| format!(r#"[{at},"1","3","1","2","5",{at},"10","7","1","1","0"]"#);
+    let body = format!("[{},{}]", row(1_763_679_600_000), row(1_763_683_200_000));
+    let candles = parse(&call, &body).unwrap();
+    assert_eq!(candles.len(), 1, "the end is not part of it");
+    assert_eq!((candles[0].closed, candles[0].trades), (true, Some(7)), "a later row closes it");
+}
+
+#[test]
+fn a_listing_tolerates_what_it_does_not_know() {
+    let body = include_str!("../../../tests/fixtures/binance/exchange_info.json");
+    let listed = parse(&Binance.instruments(), body).unwrap();
+    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.active, one.price_step.is_some())).collect();
+    assert_eq!(seen, [("BTC/USDT", true, true), ("ETH/BTC", true, true), ("OLD/BNB", false, false)]);
+    assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
+    assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00001");
+    assert_eq!((listed[0].native.as_str(), listed[0].stream_name()), ("BTCUSDT", "BTCUSDT"));
+}
+
+#[test]
+fn errors_are_told_apart() {
+    let call = &Binance.ticker(&btc()[0].instrument)[0];
+    assert_eq!((&*call.path, call.query[0].1.as_str(), call.weight), ("/api/v3/ticker/24hr", "BTCUSDT", 2));
+    let kind = |body: &str| parse_status(call, 400, body).unwrap_err().kind;
+    assert_eq!(kind(r#"{"code":-1121,"msg":"Invalid symbol."}"#), ReplyErrorKind::UnknownSymbol);
+    let illegal = r#"{"code":-1100,"msg":"Illegal characters found in parameter 'symbol'; legal range is '^[A-Z]$'."}"#;
+    assert_eq!(kind(illegal), ReplyErrorKind::UnknownSymbol);
+    assert_eq!(
+        kind(r#"{"code":-1100,"msg":"Illegal characters found in parameter 'limit'."}"#),
+        ReplyErrorKind::Refused
+    );
+    assert_eq!(kind(r#"{"code":-1120,"msg":"Invalid interval."}"#), ReplyErrorKind::Refused);
+    assert_eq!(kind(r#"{"code":-1008,"msg":"Server is currently overloaded."}"#), ReplyErrorKind::Unavailable);
+    assert_eq!(kind("<html>"), ReplyErrorKind::Refused);
+    assert_eq!(parse(call, r#"{"symbol":"BTCUSDT"}"#).unwrap_err().kind, ReplyErrorKind::Malformed);
+    let banned =
+        r#"{"code":-1003,"msg":"Way too much request weight used; IP banned until 1763672460000. Please use…"}"#;
+    let error = parse(call, banned).unwrap_err();
+    assert_eq!((error.kind, error.retry_after), (ReplyErrorKind::RateLimited, Some(Duration::from_mins(1))));
+    assert_eq!(parse(call, r#"{"code":-1003,"msg":"Too many requests."}"#).unwrap_err().retry_after, None);
+}
+
+#[test]
+fn a_rest_ticker_leaves_out_what_is_not_there() {
+    let call = &Binance.ticker(&btc()[0].instrument)[0];
+    let body = include_str!("../../../tests/fixtures/binance/ticker.json");
+    let patch = parse(call, body).unwrap();
+    assert_eq!(patch.last.unwrap().to_string(), "67012.34");
+    assert_eq!(patch.timestamp, Some(Timestamp::from_millis(1_763_672_400_123)));
+    assert_eq!(patch.change_percent.unwrap().to_string(), "1.53");
+    let empty = body.replace("67012.33", "0.00");
+    assert_eq!(parse(call, &empty).unwrap().bid_size, None);
+}
+
+#[test]
+fn every_interval_of_the_profile_is_a_call() {
+    for &interval in Binance.profile().intervals {
+        let (start, end) = (0, 1_763_672_400_000);
+        assert!(Binance.candles(&page(interval, start, end)).is_some());
+    }
+    assert!(matches!(Binance.profile().scopes, [scope] if scope.used_header == Some("x-mbx-used-weight-1m")));
+}
+
+#[test]
+fn a_candle_event_of_the_decoder_names_its_interval() {
+    let mut session = Driven::decoder(&Binance);
+    let out = session.frame(&kline("1h", 1_763_672_400_000, "66990", false));
+    let [MarketEvent::Candle(update)] = out.events.as_slice() else { panic!("one candle") };
+    assert_eq!(update.series.interval, Interval::H1);
+}

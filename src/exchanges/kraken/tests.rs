@@ -1,0 +1,358 @@
+//! The rules of Kraken's dialect, one test each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused};
+use super::super::{CandlePage, Exchange, Notice, Recovery, ReplyErrorKind, RestCall, Subscription};
+use super::Kraken;
+use crate::model::{Candle, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
+
+fn market(symbol: &str) -> Vec<Subscription> {
+    let native = symbol.replace('/', "").replace("BTC", "XBT");
+    every_channel(instrument(ExchangeId::Kraken, symbol, &native, Some(symbol)))
+}
+
+fn btc() -> Vec<Subscription> {
+    market("BTC/USD")
+}
+
+fn ack(id: u64, channel: &str, symbol: &str) -> String {
+    format!(
+        r#"{{"method":"subscribe","req_id":{id},"result":{{"channel":"{channel}","snapshot":true,"symbol":"{symbol}"}},
+        "success":true,"time_in":"2025-11-20T21:00:00.000001Z","time_out":"2025-11-20T21:00:00.000002Z"}}"#
+    )
+}
+
+#[test]
+fn each_channel_is_asked_for_and_each_symbol_confirmed_on_its_own() {
+    let (mut session, sent) = Driven::open(&Kraken, &[btc(), market("ETH/EUR")].concat());
+    let symbols = ["BTC/USD", "ETH/EUR"];
+    let expected = [
+        json!({"channel": "ticker", "symbol": symbols, "event_trigger": "bbo"}),
+        json!({"channel": "trade", "symbol": symbols, "snapshot": false}),
+        json!({"channel": "ohlc", "symbol": symbols, "interval": 1}),
+    ];
+    for (at, (sent, params)) in sent.iter().zip(expected).enumerate() {
+        assert_eq!(*sent, json!({"method": "subscribe", "params": params, "req_id": at + 1}));
+    }
+    assert_eq!(confirmed(&session.frame(&ack(2, "trade", "ETH/EUR"))), ["trades:kraken:ETH/EUR"]);
+    assert_eq!(confirmed(&session.frame(&ack(1, "ticker", "BTC/USD"))), ["ticker:kraken:BTC/USD"]);
+    assert!(session.frame(&ack(1, "ticker", "BTC/USD")).notices.is_empty(), "once is enough");
+    let without_id = ack(3, "ohlc", "BTC/USD").replace(r#""req_id":3,"#, "");
+    assert_eq!(confirmed(&session.frame(&without_id)), ["candles:kraken:BTC/USD:1m"]);
+}
+
+fn refusal(id: u64, symbol: &str) -> String {
+    format!(
+        r#"{{"error":"Currency pair not supported {symbol}","method":"subscribe","req_id":{id},"success":false,
+        "symbol":"{symbol}","time_in":"2025-11-20T21:00:00.000001Z","time_out":"2025-11-20T21:00:00.000002Z"}}"#
+    )
+}
+
+#[test]
+fn each_symbol_is_refused_on_its_own() {
+    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("NO/USD")].concat());
+    let out = session.frame(&refusal(2, "NO/USD"));
+    assert_eq!(refused(&out), ["trades:kraken:NO/USD"], "the channel is that of the request");
+    let Some(Notice::Refused { reason, .. }) = out.notices.first() else { panic!("refused") };
+    assert_eq!(reason, "Currency pair not supported NO/USD");
+    assert_eq!(confirmed(&session.frame(&ack(2, "trade", "BTC/USD"))), ["trades:kraken:BTC/USD"]);
+}
+
+#[test]
+fn a_request_refused_as_a_whole_is_asked_again_one_by_one() {
+    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("NO/USD")].concat());
+    let out = session.frame(r#"{"error":"Malformed request","method":"subscribe","req_id":1,"success":false}"#);
+    assert_eq!((out.frames.len(), out.notices.len()), (2, 0));
+    let out = session.frame(r#"{"error":"Malformed request","method":"subscribe","req_id":5,"success":false}"#);
+    assert_eq!(refused(&out), ["ticker:kraken:NO/USD"]);
+}
+
+#[test]
+fn too_many_messages_mean_a_pause() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    let error = session.receive(r#"{"error":"Exceeded msg rate","method":"subscribe","success":false}"#).1.unwrap_err();
+    assert!(matches!(error.recovery(), Recovery::Reconnect { after } if after > Duration::ZERO));
+    let error = session.receive(r#"{"error":"Malformed request","method":"error"}"#).1.unwrap_err();
+    assert_eq!(error.recovery(), Recovery::SkipFrame);
+}
+
+#[test]
+fn an_answer_has_a_deadline_and_pings_are_sent() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    assert_eq!(session.timer(NOW + Duration::from_secs(10)), (vec![], Ok(())));
+    session.frame(&ack(1, "ticker", "BTC/USD"));
+    session.frame(&ack(2, "trade", "BTC/USD"));
+    let error = session.timer(NOW + Duration::from_secs(11)).1.unwrap_err();
+    assert!(matches!(error.recovery(), Recovery::Reconnect { .. }));
+    assert!(error.message.contains("candles:kraken:BTC/USD:1m"), "{}", error.message);
+    session.frame(&ack(3, "ohlc", "BTC/USD"));
+    let (sent, result) = session.timer(NOW + Duration::from_secs(30));
+    assert_eq!((sent, result), (vec![json!({"method": "ping", "req_id": 4})], Ok(())));
+    assert_eq!(session.timer(NOW + Duration::from_secs(31)).0, [] as [serde_json::Value; 0]);
+}
+
+#[test]
+fn messages_and_connections_are_bounded() {
+    let all: Vec<Subscription> = (0..250).flat_map(|n| market(&format!("A{n}/USD"))).collect();
+    let plans = Kraken.connections(&all);
+    let sizes: Vec<_> = plans.iter().map(|plan| (plan.subscriptions.len(), plan.spare)).collect();
+    assert_eq!(sizes, [(600, 0), (150, 450)]);
+    let (_, sent) = Driven::open(&Kraken, &all);
+    assert_eq!(sent.len(), 12);
+    assert!(sent.iter().all(|frame| frame["params"]["symbol"].as_array().unwrap().len() == 50));
+}
+
+#[test]
+fn subscriptions_change_on_the_open_connection() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    let sent = session.change(&market("ETH/EUR")[..1], &btc()[1..]);
+    let trade = json!({"channel": "trade", "symbol": ["BTC/USD"]});
+    assert_eq!(sent[0], json!({"method": "unsubscribe", "params": trade, "req_id": 4}));
+    assert_eq!((&sent[1]["method"], &sent[1]["params"]["channel"]), (&json!("unsubscribe"), &json!("ohlc")));
+    assert_eq!((&sent[2]["method"], &sent[2]["params"]["symbol"]), (&json!("subscribe"), &json!(["ETH/EUR"])));
+    assert!(session.events(&ohlc("update", &[("BTC/USD", "2025-11-20T20:59:00Z")])).is_empty());
+    assert!(session.frame(r#"{"method":"unsubscribe","req_id":4,"success":true}"#).notices.is_empty());
+}
+
+const TICKER: &str = r#"{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","bid":67012.3,"bid_qty":1.20000000,
+ "ask":67012.4,"ask_qty":0.8,"last":67012.3,"volume":1834.10000000,"vwap":66850.1,"low":65800.0,"high":67500.0,
+ "change":1012.2,"change_pct":1.53,"timestamp":"2025-11-20T21:00:00.123456Z"}]}"#;
+
+#[test]
+fn a_ticker_keeps_its_digits_and_invents_nothing() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    let expected = r#"{"exchange":"kraken","symbol":"BTC/USD","last":67012.3,"bid":67012.3,"bid_size":1.2,"#.to_owned()
+        + r#""ask":67012.4,"ask_size":0.8,"open":null,"high":67500,"low":65800,"base_volume":1834.1,"#
+        + r#""quote_volume":null,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400000,"#
+        + r#""source":"stream","simulated":false}"#;
+    assert_eq!(session.events(TICKER), [expected]);
+}
+
+#[test]
+fn nothing_known_is_written_as_1970_with_zeros() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    let empty = r#"{"channel":"ticker","type":"snapshot","data":[{"symbol":"BTC/USD","bid":0.0,"bid_qty":0.0,"ask":0,
+     "ask_qty":0,"last":1e-7,"volume":0.0,"low":0.0,"high":0.0,"timestamp":"1970-01-01T00:00:00.000000Z"}]}"#;
+    let seen = &session.events(empty)[0];
+    let expected = r#""last":0.0000001,"bid":null,"bid_size":null,"ask":null,"ask_size":null,"open":null,"high":null"#;
+    assert!(seen.contains(expected), "{seen}");
+    assert!(seen.contains(r#""base_volume":0,"quote_volume":null,"change_percent":null,"timestamp":null"#), "{seen}");
+}
+
+fn trades(kind: &str) -> String {
+    let trade = |id: u32, side: &str| {
+        format!(
+            r#"{{"symbol":"BTC/USD","side":"{side}","price":67012.3,"qty":0.00150000,"ord_type":"limit","trade_id":{id},
+            "timestamp":"2025-11-20T21:00:00.199999Z"}}"#
+        )
+    };
+    format!(r#"{{"channel":"trade","type":"{kind}","data":[{},{}]}}"#, trade(7, "buy"), trade(8, "sell"))
+}
+
+#[test]
+fn trades_are_of_the_takers_side_and_a_snapshot_is_old() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    let expected = [(7, "buy"), (8, "sell")].map(|(id, side)| {
+        format!(
+            r#"{{"exchange":"kraken","symbol":"BTC/USD","id":"{id}","price":67012.3,"amount":0.0015,"side":"{side}","timestamp":1763672400199,"simulated":false}}"#
+        )
+    });
+    assert_eq!(session.events(&trades("update")), expected);
+    assert!(session.events(&trades("snapshot")).is_empty());
+    assert_eq!(Driven::decoder(&Kraken).events(&trades("snapshot")), expected, "decoded, they are what they are");
+}
+
+#[test]
+fn good_rows_are_told_beside_a_bad_one() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    let (out, result) = session.receive(&trades("update").replacen("buy", "both", 1));
+    assert_eq!((out.events.len(), result.unwrap_err().recovery()), (1, Recovery::SkipFrame));
+}
+
+fn ohlc(kind: &str, rows: &[(&str, &str)]) -> String {
+    let row = |(symbol, open): &(&str, &str)| {
+        format!(
+            r#"{{"symbol":"{symbol}","open":67000.1,"high":67020.0,"low":66990.0,"close":67012.3,"trades":412,"volume":12.5,
+            "vwap":67005.1,"interval_begin":"{open}","interval":1,"timestamp":"2025-11-20T21:00:00.000000Z"}}"#
+        )
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    format!(r#"{{"channel":"ohlc","type":"{kind}","timestamp":"2025-11-20T21:00:00Z","data":[{}]}}"#, rows.join(","))
+}
+
+#[test]
+fn a_candle_is_closed_by_a_later_one_or_by_the_clock() {
+    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("ETH/EUR")].concat());
+    let rows = [
+        ("BTC/USD", "2025-11-20T20:59:00.000000000Z"),
+        ("ETH/EUR", "2025-11-20T20:59:00.000000000Z"),
+        ("BTC/USD", "2025-11-20T21:00:00.000000000Z"),
+    ];
+    let closed =
+        |events: Vec<String>| events.iter().map(|event| event.contains(r#""closed":true"#)).collect::<Vec<_>>();
+    session.now = NOW + Duration::from_secs(1);
+    assert_eq!(closed(session.events(&ohlc("snapshot", &rows))), [true, false, false]);
+    session.now = NOW + Duration::from_secs(2);
+    assert_eq!(closed(session.events(&ohlc("update", &rows[1..2]))), [true]);
+    let event = &session.events(&ohlc("update", &rows[2..]))[0];
+    let expected = r#"{"exchange":"kraken","symbol":"BTC/USD","interval":"1m","timestamp":1763672400000,"open":67000.1,"high":67020,"low":66990,"close":67012.3,"volume":12.5,"quote_volume":null,"trades":412,"closed":false,"revision":0,"simulated":false}"#;
+    assert_eq!(event, expected);
+}
+
+#[test]
+fn impossible_candles_are_errors_and_other_grids_nothing() {
+    let (mut session, _) = Driven::open(&Kraken, &btc());
+    for frame in [
+        ohlc("update", &[("BTC/USD", "2025-11-20T20:59:01Z")]),
+        ohlc("update", &[("BTC/USD", "yesterday")]),
+        ohlc("update", &[("BTC/USD", "2025-11-20T20:59:00Z")]).replace("66990.0", "67010.0"),
+    ] {
+        let (out, result) = session.receive(&frame);
+        assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame));
+    }
+    let weekly =
+        ohlc("update", &[("BTC/USD", "2025-11-20T00:00:00Z")]).replace(r#""interval":1,"#, r#""interval":10080,"#);
+    assert!(session.events(&weekly).is_empty());
+}
+
+#[test]
+fn what_means_nothing_to_us_gives_nothing() {
+    let mut session = Driven::decoder(&Kraken);
+    for frame in [
+        r#"{"channel":"heartbeat"}"#,
+        r#"{"channel":"status","type":"update","data":[{"api_version":"v2","connection_id":1,"system":"online","version":"2.0.0"}]}"#,
+        r#"{"method":"pong","req_id":1,"success":true,"time_in":"2025-11-20T21:00:00Z","time_out":"2025-11-20T21:00:00Z"}"#,
+        r#"{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":1}]}"#,
+        r#"[340,{"a":["1","1","1"]},"ticker","XBT/USD"]"#,
+        r#"{"event":"systemStatus","status":"online"}"#,
+        r#"{"channel":"ticker","type":"update","data":[]}"#,
+        &refusal(1, "XBT/USD"),
+        &ack(1, "ticker", "BTC/USD"),
+    ] {
+        assert!(session.events(frame).is_empty(), "{frame}");
+    }
+    for frame in
+        ["", "{", "nonsense", r#"{"channel":"trade","type":"update","data":[{}]}"#, r#"{"channel":"book","data":["#]
+    {
+        let (out, result) = session.receive(frame);
+        assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame), "{frame}");
+    }
+    let turned =
+        TICKER.replacen(r#"{"channel":"ticker","type":"update","#, r#"{"type":"update","channel":"ticker","#, 1);
+    assert_eq!(session.events(&turned), session.events(TICKER));
+}
+
+fn candles(interval: Interval, start: i64, end: i64) -> RestCall<Vec<Candle>> {
+    let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
+    let instrument = Arc::clone(&btc()[0].instrument);
+    Kraken.candles(&CandlePage { instrument, interval, range }).unwrap()
+}
+
+fn rows(times: impl Iterator<Item = i64>) -> String {
+    let row = |at: i64| format!(r#"[{at},"67000.1","67020.0","66990.0","67012.3","67005.1","12.50000000",412]"#);
+    let rows: Vec<_> = times.map(row).collect();
+    format!(r#"{{"error":[],"result":{{"XXBTZUSD":[{}],"last":1763672340}}}}"#, rows.join(","))
+}
+
+#[test]
+fn a_page_of_candles_begins_after_since_and_ends_with_the_range() {
+    let call = candles(Interval::H1, 1_763_665_200, 1_763_672_400);
+    let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!((&*call.path, &*query.join("&")), ("/0/public/OHLC", "pair=XBTUSD&interval=60&since=1763665199"));
+    let body = rows([1_763_661_600, 1_763_665_200, 1_763_668_800, 1_763_672_400].into_iter());
+    let page = parse(&call, &body).unwrap();
+    let seen: Vec<_> = page.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
+    assert_eq!(seen, [(1_763_665_200, true), (1_763_668_800, true)], "seconds, and only what was asked for");
+    assert_eq!(
+        (page[0].volume.to_string(), page[0].quote_volume, page[0].trades),
+        ("12.5".to_owned(), None, Some(412))
+    );
+    assert_eq!(candles(Interval::M1, 0, 60).query[2].1, "0");
+}
+
+#[test]
+fn rows_that_are_gone_are_not_taken_for_empty() {
+    let newest = 1_763_672_400;
+    let full = || rows((0..720).map(|n| newest - (719 - n) * 60));
+    let reach = newest - 719 * 60;
+    assert_eq!(parse(&candles(Interval::M1, reach, newest), &full()).unwrap().len(), 719);
+    let error = parse(&candles(Interval::M1, reach - 60, newest), &full()).unwrap_err();
+    assert_eq!(error.kind, ReplyErrorKind::Refused);
+    assert!(error.message.contains("720"), "{}", error.message);
+}
+
+#[test]
+fn only_intervals_of_our_grid_are_offered() {
+    let offered = |interval| {
+        let range = TimeRange::new(Timestamp::EPOCH, NOW);
+        Kraken.candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range }).is_some()
+    };
+    let all: Vec<_> = Interval::ALL.into_iter().filter(|interval| offered(*interval)).collect();
+    assert_eq!(all, Kraken.profile().intervals);
+    assert!(!offered(Interval::W1), "its weeks open on Thursday");
+}
+
+fn ticker_call() -> RestCall<TickerPatch> {
+    Kraken.ticker(&btc()[0].instrument).remove(0)
+}
+
+#[test]
+fn a_rest_ticker_takes_the_last_24_hours_and_no_open() {
+    let body = include_str!("../../../tests/fixtures/kraken/ticker.json");
+    let patch = parse(&ticker_call(), body).unwrap();
+    let text = |value: Option<rust_decimal::Decimal>| value.map(|value| value.to_string()).unwrap_or_default();
+    assert_eq!([text(patch.bid), text(patch.bid_size)], ["67012.3", "1.2"]);
+    assert_eq!([text(patch.high), text(patch.low), text(patch.base_volume)], ["67500", "65800", "1834.1"]);
+    assert_eq!((patch.open, patch.change_percent, patch.quote_volume, patch.timestamp), (None, None, None, None));
+    let renamed = body.replace("XXBTZUSD", "BTC/USD");
+    assert_eq!(parse(&ticker_call(), &renamed).unwrap(), patch, "the one market, whatever its name");
+}
+
+#[test]
+fn errors_come_with_http_200() {
+    let kind = |error: &str| parse(&ticker_call(), &format!(r#"{{"error":["{error}"]}}"#)).unwrap_err().kind;
+    for (error, expected) in [
+        ("EQuery:Unknown asset pair", ReplyErrorKind::UnknownSymbol),
+        ("EAPI:Rate limit exceeded", ReplyErrorKind::RateLimited),
+        ("EGeneral:Too many requests", ReplyErrorKind::RateLimited),
+        ("EGeneral:Temporary lockout", ReplyErrorKind::RateLimited),
+        ("EService:Unavailable", ReplyErrorKind::Unavailable),
+        ("EService:Busy", ReplyErrorKind::Unavailable),
+        ("EGeneral:Internal error", ReplyErrorKind::Unavailable),
+        ("EGeneral:Invalid arguments", ReplyErrorKind::Refused),
+        ("nonsense", ReplyErrorKind::Refused),
+    ] {
+        assert_eq!(kind(error), expected, "{error}");
+    }
+    let throttled = parse(&ticker_call(), r#"{"error":["EService:Throttled: 1763672460"]}"#).unwrap_err();
+    assert_eq!((throttled.kind, throttled.retry_after), (ReplyErrorKind::RateLimited, Some(Duration::from_mins(1))));
+    assert_eq!(parse(&ticker_call(), r#"{"error":[],"result":{}}"#).unwrap_err().kind, ReplyErrorKind::Malformed);
+    assert_eq!(parse(&ticker_call(), "{}").unwrap_err().kind, ReplyErrorKind::Malformed);
+    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Refused);
+    let body = include_str!("../../../tests/fixtures/kraken/ticker.json");
+    let warned = body.replacen(r#""error":[]"#, r#""error":["WGeneral:Danger"]"#, 1);
+    assert!(parse(&ticker_call(), &warned).is_ok(), "a warning is no error");
+}
+
+#[test]
+fn a_listing_speaks_our_symbols() {
+    let body = include_str!("../../../tests/fixtures/kraken/asset_pairs.json");
+    let listed = parse(&Kraken.instruments(), body).unwrap();
+    let seen: Vec<_> =
+        listed.iter().map(|one| (one.symbol.as_str(), &*one.native, one.stream_name(), one.active)).collect();
+    assert_eq!(
+        seen,
+        [
+            ("ETH/USDT", "ETHUSDT", "ETH/USDT", false),
+            ("DOGE/EUR", "XDGEUR", "DOGE/EUR", true),
+            ("BTC/USD", "XBTUSD", "BTC/USD", true),
+        ]
+    );
+    let steps = |at: usize| [listed[at].price_step, listed[at].amount_step].map(|step| step.unwrap().to_string());
+    assert_eq!(steps(2), ["0.1", "0.00000001"]);
+    assert_eq!(steps(1), ["0.0000001", "0.00000001"], "without a step, by its decimals");
+}
