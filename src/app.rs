@@ -36,7 +36,9 @@ const SEED: u64 = 1;
 /// Why the service does not start, in a sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: {error}; free the port, or choose another with CANDLEWICK__SERVER__LISTEN=HOST:PORT")]
+    #[error(
+        "cannot listen on {address}: {error}; free the port, or choose another with CANDLEWICK__SERVER__LISTEN=HOST:PORT"
+    )]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -181,7 +183,9 @@ async fn announce_readiness(market: Arc<Market>, clock: Clock, life: Lifecycle) 
         let states = market.exchanges().await;
         let waiting: Vec<_> = states
             .iter()
-            .filter(|state| matches!(state.state, FeedState::Connecting) || (state.simulated && state.listed_at.is_none()))
+            .filter(|state| {
+                matches!(state.state, FeedState::Connecting) || (state.simulated && state.listed_at.is_none())
+            })
             .map(|state| state.exchange.as_str())
             .collect();
         if waiting.is_empty() || clock.now() >= deadline {

@@ -15,7 +15,7 @@ mod stream;
 mod yaml;
 
 pub use middleware::Front;
-pub use openapi::{openapi_document, openapi_yaml};
+pub use openapi::{openapi_document, openapi_json, openapi_yaml};
 pub use server::serve;
 
 use std::sync::Arc;

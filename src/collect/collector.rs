@@ -143,11 +143,7 @@ async fn collect(duties: &Duties, lease: &Lease) -> Result<(), CollectError> {
 }
 
 /// Reads the listing, however long the exchange needs to answer.
-async fn read_listing(
-    duties: &Duties,
-    rest: &RestClient,
-    teller: &mut state::Teller,
-) -> Result<Listed, CollectError> {
+async fn read_listing(duties: &Duties, rest: &RestClient, teller: &mut state::Teller) -> Result<Listed, CollectError> {
     let clock = &duties.shared.clock;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {

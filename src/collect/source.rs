@@ -104,8 +104,7 @@ pub async fn supervise(assignment: Assignment, shared: Shared, stop: Cancellatio
 
 /// Asks whether an exchange is there.
 async fn reach(exchange: &'static dyn Exchange, live: &Source, clock: &Clock) -> Result<(), String> {
-    let rest =
-        RestClient::new(exchange, &live.rest_origins, clock.clone()).map_err(|error| error.to_string())?;
+    let rest = RestClient::new(exchange, &live.rest_origins, clock.clone()).map_err(|error| error.to_string())?;
     match clock.timeout(REACH_WITHIN, rest.probe()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
