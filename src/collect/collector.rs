@@ -22,7 +22,7 @@ use crate::cache::{CacheError, Lease};
 use crate::exchanges::{Exchange, Subscription};
 use crate::model::{
     CandleUpdate, Channel, CoveredRange, Gap, Instrument, Interval, Knowledge, MarketEvent, Series, Symbol, TimeRange,
-    Timestamp, Topic,
+    Timestamp, Topic, Trade,
 };
 use crate::store::{SeriesWrite, StoreError};
 use crate::telemetry::collect::{GapSeen, SymbolNotListed};
@@ -33,6 +33,12 @@ const LEASE: Duration = Duration::from_secs(10);
 
 /// How often the loop looks at the clock: closings, demand, states.
 const TICK: Duration = Duration::from_millis(500);
+
+/// A trade that comes so long after the end of its minute is late.
+const LATE_TRADE: Duration = Duration::from_secs(1);
+
+/// A subscription that the exchange refused is tried again after so long.
+const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
 
 /// What a collector is to do.
 pub struct Duties {
@@ -128,6 +134,7 @@ async fn collect(duties: &Duties, lease: &Lease) -> Result<(), CollectError> {
         connections,
         markets: HashMap::new(),
         outcomes: Vec::new(),
+        refused: Vec::new(),
     };
     collector.start(symbols).await?;
     let result = tokio::select! {
@@ -178,6 +185,8 @@ struct Collector<'a> {
     connections: Connections,
     markets: HashMap<Symbol, Collected>,
     outcomes: Vec<Outcome>,
+    /// What the exchange refused, and when it is asked for again.
+    refused: Vec<(Timestamp, Subscription)>,
 }
 
 impl Collector<'_> {
@@ -267,8 +276,10 @@ impl Collector<'_> {
                 }
                 self.tell().await;
             }
-            // The runner told of it; without its stream the market is served by REST.
-            FeedItem::Refused { .. } => {}
+            // The runner told of it; meanwhile the market's candles come by REST.
+            FeedItem::Refused { subscription, .. } => {
+                self.refused.push((self.now() + REFUSAL_HOLDS, subscription));
+            }
             FeedItem::GaveUp { reason, .. } => self.teller.trouble(reason, &self.rest).await,
         }
         Ok(())
@@ -279,7 +290,10 @@ impl Collector<'_> {
             // Half a ticker, such as a book without the statistics that follow within a second, is not told yet.
             MarketEvent::Ticker(ticker) if ticker.values.last.is_none() => Ok(()),
             MarketEvent::Ticker(ticker) => self.publisher.ticker(ticker).await.map(drop),
-            MarketEvent::Trade(trade) => self.publisher.trade(trade).await,
+            MarketEvent::Trade(trade) => {
+                self.look_for_late_trade(&trade);
+                self.publisher.trade(trade).await
+            }
             MarketEvent::Candle(CandleUpdate { series, candle }) => {
                 let now = self.now();
                 let Some(market) = self.markets.get_mut(&series.symbol) else { return Ok(()) };
@@ -287,6 +301,17 @@ impl Collector<'_> {
                 self.settle(&series.symbol).await
             }
             MarketEvent::Gap(gap) => self.gap(gap).await,
+        }
+    }
+
+    /// A trade that is told so long after the end of its minute may be missing in the minute's closed candle.
+    fn look_for_late_trade(&self, trade: &Trade) {
+        let minute = Interval::M1.span(Interval::M1.floor(trade.timestamp));
+        if self.now() < minute.end() + LATE_TRADE {
+            return;
+        }
+        if let Some(market) = self.markets.get(&trade.symbol) {
+            self.holes.want_again(minute_series(&market.instrument), &market.instrument, minute);
         }
     }
 
@@ -359,6 +384,11 @@ impl Collector<'_> {
                     self.settle(symbol).await?;
                 }
             }
+        }
+        let ripe = self.refused.extract_if(.., |(at, _)| *at <= now).map(|(_, subscription)| subscription);
+        let again: Vec<_> = ripe.filter(|one| self.markets.contains_key(&one.instrument.symbol)).collect();
+        if !again.is_empty() {
+            self.connections.add(again);
         }
         self.follow_demand().await?;
         self.tell().await;

@@ -19,6 +19,9 @@ use crate::upstream::{RestClient, UpstreamError};
 /// A page of which nothing was learnt is asked for again after so long: the exchange may show closed candles late.
 const LATE_ROWS: Duration = Duration::from_secs(5);
 
+/// A closed candle that changes is fetched so long after its end.
+const CHANGES_SETTLE: Duration = Duration::from_secs(5);
+
 /// Why a range is not known yet.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
@@ -109,6 +112,28 @@ impl Filler {
                 self.fetch(&parts, instrument, self.closed_part(base, hole)).await?;
             }
             self.derive(series, base, hole).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches a range that is known, because the exchange has changed it since.
+    ///
+    /// # Errors
+    /// [`FillError`].
+    pub async fn fetch_again(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+    ) -> Result<(), FillError> {
+        // What the stream said of it goes into the store first.
+        self.clock.sleep_until(range.end() + CHANGES_SETTLE).await;
+        let _turn = self.busy.enter(series).await;
+        let mut from = range.start();
+        while from < range.end() {
+            let next = page_end(series.interval, from, self.exchange.profile().page_rows).min(range.end());
+            self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
+            from = next;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use super::fill::Filler;
+use super::fill::{FillError, Filler};
 use crate::clock::Clock;
 use crate::model::{
     CandleUpdate, Coverage, CoveredRange, Instrument, Interval, Knowledge, MarketEvent, Series, TimeRange,
@@ -38,6 +38,8 @@ struct State {
 struct Want {
     instrument: Arc<Instrument>,
     ranges: Coverage,
+    /// Known times that the exchange has changed.
+    again: Coverage,
     /// Whether subscribers wait for these candles.
     announce: bool,
     backoff: Backoff,
@@ -46,27 +48,32 @@ struct Want {
 impl Holes {
     /// Asks for `range` of a 1m series. With `announce`, the candles are told to subscribers when they are there.
     pub fn want(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange, announce: bool) {
+        self.add(series, instrument, |want| {
+            want.ranges.add(part(range));
+            want.announce |= announce;
+        });
+    }
+
+    /// Asks for `range` of a 1m series even if it is known: the exchange has changed it.
+    pub fn want_again(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
+        self.add(series, instrument, |want| want.again.add(part(range)));
+    }
+
+    fn add(&self, series: Series, instrument: &Arc<Instrument>, add: impl FnOnce(&mut Want)) {
         let mut state = self.state.lock();
         let State { turns, wanted } = &mut *state;
-        let want = wanted.entry(series.clone()).or_insert_with(|| {
+        add(wanted.entry(series.clone()).or_insert_with(|| {
             turns.push_back(series);
             Want {
                 instrument: Arc::clone(instrument),
                 ranges: Coverage::default(),
+                again: Coverage::default(),
                 announce: false,
                 backoff: Backoff::new(Duration::from_secs(1), MAX_PAUSE),
             }
-        });
-        // The ledger's algebra joins ranges; which state they have does not matter here.
-        want.ranges.add(CoveredRange { range, state: Knowledge::Unavailable });
-        want.announce |= announce;
+        }));
         drop(state);
         self.woken.notify_one();
-    }
-
-    /// How many series wait for repair.
-    pub fn len(&self) -> usize {
-        self.state.lock().wanted.len()
     }
 
     async fn next(&self) -> (Series, Want) {
@@ -93,9 +100,10 @@ impl Holes {
         let State { turns, wanted } = &mut *state;
         let want = wanted.entry(series.clone()).or_insert_with(|| {
             turns.push_back(series);
-            Want { ranges: Coverage::default(), announce: false, ..failed }
+            Want { ranges: Coverage::default(), again: Coverage::default(), announce: false, ..failed }
         });
         failed.ranges.ranges().iter().for_each(|range| want.ranges.add(*range));
+        failed.again.ranges().iter().for_each(|range| want.again.add(*range));
         want.announce |= failed.announce;
         drop(state);
         self.woken.notify_one();
@@ -107,16 +115,9 @@ pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender
     let clock: Clock = filler.clock.clone();
     loop {
         let (series, mut want) = holes.next().await;
-        let ranges = want.ranges.ranges().to_vec();
-        let mut failure = None;
-        for known in &ranges {
-            if let Err(error) = filler.fill(&series, &want.instrument, known.range).await {
-                failure = Some(error);
-                break;
-            }
-        }
+        let failure = close(&filler, &series, &want).await.err();
         if want.announce {
-            for known in &ranges {
+            for known in want.ranges.ranges() {
                 tell(&*filler.store, &series, known.range, &announce).await;
             }
         }
@@ -132,6 +133,21 @@ pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender
         clock.sleep(pause).await;
         holes.put_back(series, want);
     }
+}
+
+/// Which state a wanted range has does not matter: the ledger's algebra is used to join them.
+fn part(range: TimeRange) -> CoveredRange {
+    CoveredRange { range, state: Knowledge::Unavailable }
+}
+
+async fn close(filler: &Filler, series: &Series, want: &Want) -> Result<(), FillError> {
+    for known in want.ranges.ranges() {
+        filler.fill(series, &want.instrument, known.range).await?;
+    }
+    for known in want.again.ranges() {
+        filler.fetch_again(series, &want.instrument, known.range).await?;
+    }
+    Ok(())
 }
 
 /// Tells subscribers the stored candles of a range that the stream could not vouch for.
@@ -178,7 +194,6 @@ mod tests {
         holes.want(btc.clone(), &instrument, minutes(0, 1), false);
         holes.want(eth.clone(), &other, minutes(0, 1), false);
         holes.want(btc.clone(), &instrument, minutes(1, 2), true);
-        assert_eq!(holes.len(), 2);
         let (first, want) = holes.next().await;
         assert_eq!((first, want.announce), (btc.clone(), true));
         assert_eq!(want.ranges.ranges().iter().map(|known| known.range).collect::<Vec<_>>(), [minutes(0, 2)]);

@@ -124,7 +124,10 @@ impl Drain {
             self.waiting.fetch_sub(size, Ordering::Relaxed);
             let Some(revised) = revised else { return };
             CandlesWritten { exchange: self.exchange, candles: size - batch.len(), revised: revised.len() }.emit();
-            done.into_iter().for_each(|done| drop(done.send(())));
+            for done in done {
+                // Whoever waited may have given up.
+                let _ = done.send(());
+            }
             let claims = batch.into_iter().map(|write| (write.series, write.claims)).collect();
             // At the end nobody listens any more; the candles are in the store all the same.
             let _ = self.written.send(Written { claims, revised }).await;

@@ -111,6 +111,14 @@ impl Config {
         Self::from_figment(figment(file.as_deref()))
     }
 
+    /// Reads the defaults and over them `toml`; no file and no environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and what would be right.
+    pub fn from_toml(toml: &str) -> Result<Self, ConfigError> {
+        Self::from_figment(Figment::from(Toml::string(DEFAULT)).merge(Toml::string(toml)))
+    }
+
     fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
         let raw: Raw = figment.extract().map_err(|error| ConfigError(explain(&error)))?;
         raw.check().map_err(ConfigError)
@@ -183,7 +191,7 @@ mod tests {
     use super::*;
 
     fn with(toml: &str) -> Result<Config, ConfigError> {
-        Config::from_figment(Figment::from(Toml::string(DEFAULT)).merge(Toml::string(toml)))
+        Config::from_toml(toml)
     }
 
     #[test]

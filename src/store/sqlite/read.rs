@@ -12,11 +12,17 @@ use crate::store::{StoreError, Take};
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
-const FIRST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
+pub(super) const FIRST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
     WHERE series_id = ? AND open_time >= ? AND open_time < ? ORDER BY open_time LIMIT ?";
 
-const LAST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
+pub(super) const LAST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
     WHERE series_id = ? AND open_time >= ? AND open_time < ? ORDER BY open_time DESC LIMIT ?";
+
+/// Ranges are disjoint, so only the last one that begins by the asked start can reach over it.
+pub(super) const RANGES: &str = "SELECT start_time, end_time, state FROM coverage \
+    WHERE series_id = ?1 AND start_time <= ?3 AND start_time >= \
+        coalesce((SELECT max(start_time) FROM coverage WHERE series_id = ?1 AND start_time <= ?2), ?2) \
+    ORDER BY start_time";
 
 pub(super) async fn candles(
     store: &SqliteStore,
@@ -57,18 +63,8 @@ pub(super) async fn ranges(
     start: Timestamp,
     end: Timestamp,
 ) -> Result<Vec<CoveredRange>, StoreError> {
-    // Ranges are disjoint, so only the last one that begins by `start` can reach over it.
-    let rows = query(
-        "SELECT start_time, end_time, state FROM coverage WHERE series_id = ?1 AND start_time <= ?3 AND start_time >= \
-            coalesce((SELECT max(start_time) FROM coverage WHERE series_id = ?1 AND start_time <= ?2), ?2) \
-         ORDER BY start_time",
-    )
-    .bind(id)
-    .bind(start.millis())
-    .bind(end.millis())
-    .fetch_all(executor)
-    .await
-    .map_err(failed)?;
+    let rows =
+        query(RANGES).bind(id).bind(start.millis()).bind(end.millis()).fetch_all(executor).await.map_err(failed)?;
     rows.iter().map(covered_range).collect()
 }
 

@@ -26,6 +26,9 @@ static UPSERT: LazyLock<MultiRow> = LazyLock::new(|| {
 
 pub(super) async fn write(store: &SqliteStore, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError> {
     refuse_open_candles(batch)?;
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut writer = store.writer.acquire().await.map_err(failed)?;
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let mut ids = Vec::with_capacity(batch.len());

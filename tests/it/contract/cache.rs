@@ -6,20 +6,19 @@ mod bus;
 mod requests;
 mod shared;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use candlewick::cache::{Cache, memory};
 use candlewick::clock::Clock;
 use candlewick::model::Timestamp;
+use futures_util::future::BoxFuture;
 
 /// An empty cache, and how time passes for it.
 struct Backend {
     cache: Cache,
     clock: Clock,
     /// Lets time pass by the clock and by the backend's own, if it has one.
-    pass: fn(Clock, Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+    pass: fn(Clock, Duration) -> BoxFuture<'static, ()>,
 }
 
 impl Backend {

@@ -38,15 +38,15 @@ impl Backend {
 pub async fn an_answer_reaches_who_asked(backend: Backend) {
     let mut desk = backend.serve().await;
     let asker = backend.asks(question(BINANCE, 1));
-    let asked = backend.next(&mut desk).await;
-    assert_eq!(asked.question, question(BINANCE, 1));
+    let job = backend.next(&mut desk).await;
+    assert_eq!(job.question, question(BINANCE, 1));
     assert!(!asker.is_finished());
-    (asked.answer)(Ok(Answer::Stored));
+    (job.answer)(Ok(Answer::Stored));
     assert_eq!(asker.await.unwrap(), Ok(Answer::Stored));
     // The same question again is a new one.
     let asker = backend.asks(question(BINANCE, 1));
-    let asked = backend.next(&mut desk).await;
-    (asked.answer)(Err(RequestError::UnknownSymbol));
+    let job = backend.next(&mut desk).await;
+    (job.answer)(Err(RequestError::UnknownSymbol));
     assert_eq!(asker.await.unwrap(), Err(RequestError::UnknownSymbol));
 }
 
@@ -73,14 +73,14 @@ pub async fn identical_questions_are_asked_once(backend: Backend) {
 pub async fn who_waits_too_long_learns_that_it_is_pending(backend: Backend) {
     let mut desk = backend.serve().await;
     let asker = backend.asks(question(BINANCE, 1));
-    let asked = backend.next(&mut desk).await;
+    let job = backend.next(&mut desk).await;
     backend.pass(BUDGET).await;
     assert_eq!(asker.await.unwrap(), Err(RequestError::Pending));
     // The collector goes on: who asks again waits for the same answer.
     let again = backend.asks(question(BINANCE, 1));
     backend.pass(BUDGET / 2).await;
     assert!(!again.is_finished());
-    (asked.answer)(Ok(Answer::Stored));
+    (job.answer)(Ok(Answer::Stored));
     assert_eq!(again.await.unwrap(), Ok(Answer::Stored));
 }
 
@@ -95,7 +95,7 @@ pub async fn nobody_serves(backend: Backend) {
 pub async fn a_collector_that_goes_leaves_nobody_waiting(backend: Backend) {
     let mut desk = backend.serve().await;
     let taken = backend.asks(question(BINANCE, 1));
-    let asked = backend.next(&mut desk).await;
+    let job = backend.next(&mut desk).await;
     let queued = backend.asks(question(BINANCE, 2));
     backend.pass(BUDGET / 2).await;
     drop(desk);
@@ -103,7 +103,7 @@ pub async fn a_collector_that_goes_leaves_nobody_waiting(backend: Backend) {
     assert_eq!(queued.await.unwrap(), Err(RequestError::Offline));
     assert_eq!(backend.asks(question(BINANCE, 1)).await.unwrap(), Err(RequestError::Offline));
     // Too late, and harmless.
-    (asked.answer)(Ok(Answer::Stored));
+    (job.answer)(Ok(Answer::Stored));
 }
 
 pub async fn a_question_that_is_dropped_has_failed(backend: Backend) {
@@ -118,30 +118,35 @@ pub async fn an_asker_that_leaves_does_not_stop_the_collector(backend: Backend) 
     let mut desk = backend.serve().await;
     let left = backend.asks(question(BINANCE, 1));
     let stays = backend.asks(question(BINANCE, 1));
-    let asked = backend.next(&mut desk).await;
+    let job = backend.next(&mut desk).await;
     left.abort();
     assert!(left.await.unwrap_err().is_cancelled());
-    (asked.answer)(Ok(Answer::Stored));
+    (job.answer)(Ok(Answer::Stored));
     assert_eq!(stays.await.unwrap(), Ok(Answer::Stored));
     // Even when nobody is left, the question stands until it is answered.
     let alone = backend.asks(question(BINANCE, 2));
-    let asked = backend.next(&mut desk).await;
+    let job = backend.next(&mut desk).await;
     alone.abort();
     assert!(alone.await.unwrap_err().is_cancelled());
     let joined = backend.asks(question(BINANCE, 2));
     backend.pass(BUDGET / 4).await;
-    (asked.answer)(Ok(Answer::Stored));
+    (job.answer)(Ok(Answer::Stored));
     assert_eq!(joined.await.unwrap(), Ok(Answer::Stored));
 }
 
 pub async fn a_new_collector_takes_over(backend: Backend) {
-    let old = backend.serve().await;
+    let mut old = backend.serve().await;
+    let asker = backend.asks(question(BINANCE, 1));
+    let stale = backend.next(&mut old).await;
     let mut new = backend.serve().await;
     // The old one's leaving does not end the new one's service.
     drop(old);
+    assert_eq!(asker.await.unwrap(), Err(RequestError::Offline));
     let asker = backend.asks(question(BINANCE, 1));
-    let asked = backend.next(&mut new).await;
-    (asked.answer)(Ok(Answer::Stored));
+    let job = backend.next(&mut new).await;
+    // Nor does the old one's giving up answer what the new one was asked.
+    drop(stale);
+    (job.answer)(Ok(Answer::Stored));
     assert_eq!(asker.await.unwrap(), Ok(Answer::Stored));
 }
 
@@ -153,8 +158,8 @@ pub async fn errors_are_answers(backend: Backend) {
         RequestError::Failed("the exchange is in maintenance".to_owned()),
     ] {
         let asker = backend.asks(question(BINANCE, 1));
-        let asked = backend.next(&mut desk).await;
-        (asked.answer)(Err(error.clone()));
+        let job = backend.next(&mut desk).await;
+        (job.answer)(Err(error.clone()));
         assert_eq!(asker.await.unwrap(), Err(error));
     }
 }

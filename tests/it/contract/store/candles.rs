@@ -1,0 +1,183 @@
+//! Rows and revisions.
+
+use candlewick::model::{
+    Candle, Coverage, CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp,
+};
+use candlewick::store::{Listing, SeriesWrite, StoreError, Take};
+use rust_decimal::Decimal;
+
+use super::{Backend, EVER, all, candle, candles, claim, fetched, minutes, rows, series};
+
+pub async fn an_empty_store_knows_nothing(backend: Backend) {
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    store.ping().await.unwrap();
+    assert_eq!(all(&store, &btc).await, []);
+    assert_eq!(store.coverage(&btc, minutes(EVER)).await.unwrap(), Coverage::default());
+    assert_eq!(store.instruments(ExchangeId::Kraken).await.unwrap(), Listing::default());
+    assert_eq!(store.write(&[]).await.unwrap(), []);
+}
+
+pub async fn what_is_written_is_read(backend: Backend) {
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    let bare = Candle { quote_volume: None, trades: None, volume: Decimal::ZERO, ..candle(1) };
+    let (largest, smallest) = (Decimal::MAX, Decimal::new(1, 28));
+    let extreme =
+        Candle { open: smallest, high: largest, low: smallest, close: largest, trades: Some(1 << 60), ..candle(2) };
+    let written = vec![candle(0), bare, extreme];
+    let part = SeriesWrite {
+        candles: written.clone(),
+        claims: vec![claim((0, 3), Knowledge::Observed)],
+        ..fetched(&btc, (0, 0))
+    };
+    assert_eq!(store.write(&[part]).await.unwrap(), []);
+    assert_eq!(all(&store, &btc).await, written);
+    let known = store.coverage(&btc, minutes(EVER)).await.unwrap();
+    assert_eq!(known.ranges(), [claim((0, 3), Knowledge::Observed)]);
+}
+
+pub async fn the_same_rows_again_change_nothing(backend: Backend) {
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    let batch = [fetched(&btc, (0, 100))];
+    for _ in 0..3 {
+        assert_eq!(store.write(&batch).await.unwrap(), []);
+    }
+    // The same number written with other digits is the same number.
+    let mut zeros = candle(5);
+    zeros.open.rescale(9);
+    zeros.quote_volume = zeros.quote_volume.map(|volume| {
+        let mut longer = volume;
+        longer.rescale(volume.scale() + 3);
+        longer
+    });
+    assert_ne!(zeros.open.to_string(), candle(5).open.to_string());
+    assert_eq!(store.write(&rows(&btc, vec![zeros])).await.unwrap(), []);
+    assert_eq!(all(&store, &btc).await, candles((0, 100)));
+}
+
+pub async fn a_changed_row_is_replaced_and_its_revision_raised(backend: Backend) {
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    store.write(&[fetched(&btc, (0, 5))]).await.unwrap();
+    let more = Decimal::new(1, 1);
+    let changes: [fn(&mut Candle, Decimal); 9] = [
+        |candle, more| candle.open += more,
+        |candle, more| candle.high += more,
+        |candle, more| candle.low -= more,
+        |candle, more| candle.close += more,
+        |candle, more| candle.volume += more,
+        |candle, _| candle.quote_volume = None,
+        |candle, more| candle.quote_volume = Some(more),
+        |candle, _| candle.trades = None,
+        |candle, _| candle.trades = Some(7),
+    ];
+    let mut now = candle(2);
+    for (revision, change) in (1..).zip(changes) {
+        change(&mut now, more);
+        // What a caller thinks of the revision does not count.
+        let given = vec![candle(1), Candle { revision: 77, ..now }, candle(3)];
+        let now = Candle { revision, ..now };
+        assert_eq!(store.write(&rows(&btc, given)).await.unwrap(), [(btc.clone(), now)]);
+        assert_eq!(all(&store, &btc).await, [candle(0), candle(1), now, candle(3), candle(4)]);
+    }
+}
+
+pub async fn nothing_of_a_refused_batch_is_written(backend: Backend) {
+    let store = (backend.open)().await;
+    let (btc, eth) = (series("BTC/USDT"), series("ETH/USDT"));
+    let mut open = fetched(&eth, (0, 3));
+    open.candles[2].closed = false;
+    let refused = store.write(&[fetched(&btc, (0, 3)), open]).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+    for series in [btc, eth] {
+        assert_eq!(all(&store, &series).await, []);
+        assert_eq!(store.coverage(&series, minutes(EVER)).await.unwrap(), Coverage::default());
+    }
+}
+
+pub async fn the_first_or_the_last_rows_come_ascending(backend: Backend) {
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    store.write(&[fetched(&btc, (0, 10))]).await.unwrap();
+    let asked = minutes((2, 8));
+    for (take, expected) in [
+        (Take::First(0), (2, 2)),
+        (Take::First(1), (2, 3)),
+        (Take::First(4), (2, 6)),
+        (Take::First(6), (2, 8)),
+        (Take::First(u32::MAX), (2, 8)),
+        (Take::Last(0), (8, 8)),
+        (Take::Last(1), (7, 8)),
+        (Take::Last(4), (4, 8)),
+        (Take::Last(u32::MAX), (2, 8)),
+    ] {
+        assert_eq!(store.candles(&btc, asked, take).await.unwrap(), candles(expected), "{take:?}");
+    }
+}
+
+pub async fn ranges_are_half_open(backend: Backend) {
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    store.write(&[fetched(&btc, (2, 8))]).await.unwrap();
+    for (asked, expected) in [
+        ((2, 3), (2, 3)),
+        ((0, 2), (2, 2)),
+        ((0, 3), (2, 3)),
+        ((7, 20), (7, 8)),
+        ((8, 20), (8, 8)),
+        ((5, 5), (5, 5)),
+        ((3, 6), (3, 6)),
+    ] {
+        let read = store.candles(&btc, minutes(asked), Take::Last(100)).await.unwrap();
+        assert_eq!(read, candles(expected), "{asked:?}");
+        let known = store.coverage(&btc, minutes(asked)).await.unwrap();
+        let claims = if expected.0 < expected.1 { vec![claim(expected, Knowledge::Fetched)] } else { Vec::new() };
+        assert_eq!(known.ranges(), claims, "{asked:?}");
+    }
+    let edge = |millis| Timestamp::from_millis(millis);
+    let just_after = TimeRange::new(edge(120_001), edge(180_000));
+    assert_eq!(store.candles(&btc, just_after, Take::First(9)).await.unwrap(), []);
+    let known = store.coverage(&btc, just_after).await.unwrap();
+    assert_eq!(known.ranges(), [CoveredRange { range: just_after, state: Knowledge::Fetched }]);
+}
+
+pub async fn series_do_not_mix(backend: Backend) {
+    let store = (backend.open)().await;
+    let mut batch = Vec::new();
+    for exchange in ExchangeId::ALL {
+        for symbol in ["BTC/USDT", "ETH/USDT", "BTC/USD", "币安/USDT"] {
+            // `1m` and `1M` differ only by case.
+            for interval in [Interval::M1, Interval::Mo1] {
+                let series = Series { exchange, symbol: symbol.parse().unwrap(), interval };
+                let mut part = fetched(&series, (0, 1));
+                part.candles[0].trades = Some(batch.len() as u64);
+                batch.push(part);
+            }
+        }
+    }
+    store.write(&batch).await.unwrap();
+    for part in &batch {
+        assert_eq!(all(&store, &part.series).await, part.candles, "{}", part.series);
+        assert_eq!(store.coverage(&part.series, minutes(EVER)).await.unwrap().ranges(), part.claims);
+    }
+}
+
+pub async fn any_number_of_rows_is_written(backend: Backend) {
+    let store = (backend.open)().await;
+    let mut start = 0;
+    let mut expected = Vec::new();
+    let btc = series("BTC/USDT");
+    for count in [1, 2, 15, 16, 17, 63, 64, 65, 127, 1_000, 2_501] {
+        store.write(&[fetched(&btc, (start, start + count))]).await.unwrap();
+        expected.extend(candles((start, start + count)));
+        start += count;
+    }
+    assert_eq!(all(&store, &btc).await, expected);
+    let many: Vec<SeriesWrite> = (0..300).map(|n| fetched(&series(&format!("C{n}/USDT")), (n, n + 3))).collect();
+    store.write(&many).await.unwrap();
+    for part in &many {
+        assert_eq!(all(&store, &part.series).await, part.candles, "{}", part.series);
+    }
+}

@@ -1,0 +1,96 @@
+//! Each fault in turn: afterwards the candles are whole and equal the exchange's own.
+
+use std::time::Duration;
+
+use candlewick::model::{ExchangeId, TimeRange};
+use candlewick::simulator::FaultKind;
+
+use crate::support::{Service, World, minutes_after, rows, truth_rows, until};
+
+const MARKETS: [(ExchangeId, &str); 2] = [(ExchangeId::Binance, "BTC/USDT"), (ExchangeId::Kraken, "BTC/USD")];
+
+/// Runs a minute, then the fault on both exchanges for `lasts`, then two minutes, and compares all of it.
+async fn survives(fault: FaultKind, lasts: Duration) -> (World, Service, TimeRange) {
+    let world = World::new().await;
+    let service = Service::live(&world).await;
+    let begin = minutes_after(world.clock.now(), 1);
+    world.clock.sleep_until(begin.end() + Duration::from_secs(20)).await;
+    for (exchange, _) in MARKETS {
+        world.fault(exchange, fault, lasts);
+    }
+    world.pass(lasts + Duration::from_secs(100)).await;
+    until("both exchanges are live again", async || {
+        let states = service.ok("/v1/exchanges").await.to_string();
+        states.matches("\"state\":\"live\"").count() >= 4
+    })
+    .await;
+    let after = minutes_after(world.clock.now(), 1);
+    world.clock.sleep_until(after.end() + Duration::from_secs(3)).await;
+    let range = TimeRange::new(begin.start(), after.end());
+    for (exchange, symbol) in MARKETS {
+        service.assert_whole(&world, exchange, symbol, range).await;
+    }
+    (world, service, range)
+}
+
+macro_rules! survives {
+    ($($name:ident: $fault:ident for $secs:literal s;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                survives(FaultKind::$fault, Duration::from_secs($secs)).await;
+            }
+        )*
+    };
+}
+
+survives! {
+    dropped_sockets: Drop for 0 s;
+    an_exchange_that_goes_dark: Dark for 90 s;
+    a_stream_that_falls_silent: Silent for 150 s;
+    malformed_frames: Malformed for 60 s;
+    slow_answers: Slow for 60 s;
+    too_many_requests: Http429 for 60 s;
+    a_ban: Http418 for 60 s;
+    errors_of_the_server: Http500 for 60 s;
+    candles_left_out_of_the_stream: SkipCandle for 100 s;
+    everything_twice: Duplicate for 60 s;
+    an_announced_end: ShutdownNotice for 30 s;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_subscription_is_served_by_rest() {
+    let world = World::new().await;
+    for (exchange, _) in MARKETS {
+        world.fault(exchange, FaultKind::Refuse, Duration::from_secs(60));
+    }
+    let service = Service::live(&world).await;
+    let range = minutes_after(world.clock.now(), 3);
+    world.clock.sleep_until(range.end() + Duration::from_secs(3)).await;
+    for (exchange, symbol) in MARKETS {
+        service.assert_whole(&world, exchange, symbol, range).await;
+        let ticker = service.ok(&format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
+        assert!(ticker["last"].is_number(), "{ticker}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_trade_is_a_revision() {
+    let world = World::new().await;
+    let service = Service::live(&world).await;
+    let range = minutes_after(world.clock.now(), 3);
+    world.clock.sleep_until(range.start()).await;
+    for (exchange, _) in MARKETS {
+        world.fault(exchange, FaultKind::LateTrade, range.duration());
+    }
+    world.clock.sleep_until(range.end()).await;
+    for (exchange, symbol) in MARKETS {
+        let truth = || truth_rows(&world.truth(exchange, symbol, range));
+        until(&format!("{exchange}'s late trades are in its candles"), async || {
+            rows(&service.minutes(exchange, symbol, range).await.1) == truth()
+        })
+        .await;
+        let (_, candles) = service.minutes(exchange, symbol, range).await;
+        assert!(candles.as_array().unwrap().iter().any(|candle| candle["revision"] == 1), "{candles}");
+    }
+}
