@@ -1,3 +1,6 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use super::*;
 
 #[tokio::test]
@@ -32,8 +35,7 @@ async fn every_refusal_is_a_problem_with_its_code() {
         ("/v1/instruments?limit=5001", 400, "invalid_parameter"),
         ("/v1/instruments?cursor=x", 400, "invalid_parameter"),
         ("/v1/coverage?symbol=BTC/USDT&interval=x", 400, "invalid_parameter"),
-        ("/ticker/%2e%2e", 404, "not_found"),
-        ("/ticker/a%2fb%2fc", 404, "unknown_symbol"),
+        ("/ticker/a%2fb%2fc?exchange=binance", 404, "unknown_symbol"),
         ("/ticker/%00", 400, "invalid_parameter"),
         ("/ticker/", 404, "not_found"),
         ("/v1/nothing", 404, "not_found"),
@@ -47,6 +49,20 @@ async fn every_refusal_is_a_problem_with_its_code() {
     for (path, status, code) in cases {
         let refusal = problem(house.get(path).await, status, code).await;
         assert_eq!(refusal.get("errors").is_some(), code == "invalid_parameter", "{path}: {refusal}");
+    }
+    // Past a client that would tidy the path up.
+    for (path, status) in
+        [("/ticker/%2e%2e?exchange=binance", 404), ("/../v1/ticker", 404), ("/ticker/%ff", 400), ("//", 404)]
+    {
+        let mut raw = TcpStream::connect(house.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        raw.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        raw.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains("\"code\":\""),
+            "{path}: {answer}"
+        );
     }
     house.close().await;
 }

@@ -27,28 +27,49 @@ async fn next(socket: &mut Socket) -> Value {
 #[tokio::test]
 async fn a_socket_gives_the_ticker_at_once_and_at_every_change() {
     let house = House::open().await;
-    for path in [
+    let mut last = 67_000;
+    for (seq, path) in (2..).zip([
         "/ws/subscribe/BTC-USDT",
         "/ws/subscribe/BTC%2FUSDT?exchange=binance",
         "/ws/realtime?symbol=BTC/USDT&exchange=binance",
-    ] {
+    ]) {
         let mut socket = house.connect(path).await;
-        house.put_ticker(10, 100).await;
-        let mut ticker = next(&mut socket).await;
-        if ticker["last"] != 100 {
-            ticker = next(&mut socket).await;
-        }
-        assert_eq!((&ticker["symbol"], &ticker["last"]), (&"BTC/USDT".into(), &100.into()));
+        let ticker = next(&mut socket).await;
+        assert_eq!((&ticker["symbol"], &ticker["last"]), (&"BTC/USDT".into(), &last.into()));
         assert!(ticker.get("age_ms").is_none() && ticker.get("stale").is_none());
-        house.put_ticker(11, 101).await;
-        assert_eq!(next(&mut socket).await["last"], 101);
+        last += 1;
+        house.put_ticker(seq, last).await;
+        assert_eq!(next(&mut socket).await["last"], last);
         socket.send(Message::Ping("x".into())).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::Pong("x".into()));
         socket.close(None).await.unwrap();
-        assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))));
+        let answer = socket.next().await;
+        assert!(matches!(answer, Some(Ok(Message::Close(_)))), "{answer:?}");
     }
     let wanted = house.cache.demand.wanted(ExchangeId::Binance).await.unwrap();
     assert_eq!(wanted, [btc()], "whoever listens wants the market");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_socket_never_goes_back_in_time() {
+    let house = House::open().await;
+    house.put_ticker(7, 700).await;
+    let mut socket = house.connect("/ws/subscribe/BTC-USDT").await;
+    assert_eq!(next(&mut socket).await["last"], 700);
+    let topic = Topic::Ticker { exchange: ExchangeId::Binance, symbol: btc() };
+    let event = |epoch: &str, seq: u64| {
+        let data = Bytes::from(format!("{{\"last\":\"{epoch}{seq}\"}}"));
+        BusEvent { epoch: epoch.into(), seq, kind: BusEventKind::Data(data) }
+    };
+    for late in [event("e", 6), event("e", 7)] {
+        house.cache.bus.publish(&topic, late).await.unwrap();
+        house.clock.sleep(Duration::from_millis(20)).await;
+    }
+    house.cache.bus.publish(&topic, event("e", 8)).await.unwrap();
+    assert_eq!(next(&mut socket).await["last"], "e8");
+    house.cache.bus.publish(&topic, event("f", 1)).await.unwrap();
+    assert_eq!(next(&mut socket).await["last"], "f1", "another collector counts anew");
     house.close().await;
 }
 

@@ -252,7 +252,8 @@ pub async fn states_come_in_registry_order(backend: Backend) {
     for state in [&kraken, &state(BINANCE, FeedState::Connecting), &binance] {
         states.put(state.clone()).await.unwrap();
     }
-    assert_eq!(states.all().await.unwrap(), [binance.clone(), kraken]);
+    let (kraken, binance) = (Arc::new(kraken), Arc::new(binance));
+    assert_eq!(states.all().await.unwrap(), [Arc::clone(&binance), kraken]);
     assert_eq!(states.get(BINANCE).await.unwrap(), Some(binance));
 }
 
