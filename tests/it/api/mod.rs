@@ -1,5 +1,7 @@
 //! The doors over real sockets, before a market whose store and cache are filled by hand and that nobody collects.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod refusals;
 mod rest;
 mod serving;
@@ -109,7 +111,7 @@ impl House {
         let data = Bytes::from(wire::event_data(&MarketEvent::Ticker(ticker.clone()), false));
         let json = data.slice(..data.len() - 1);
         let kept = KeptTicker { ticker, simulated: false, position: Position { token: 1, seq }, json };
-        self.cache.tickers.put(kept, Duration::from_secs(60)).await.unwrap();
+        self.cache.tickers.put(kept, Duration::from_mins(1)).await.unwrap();
         let event = BusEvent { epoch: "e".into(), seq, kind: BusEventKind::Data(data) };
         self.cache.bus.publish(&Topic::Ticker { exchange, symbol: btc() }, event).await.unwrap();
     }

@@ -252,8 +252,7 @@ pub async fn states_come_in_registry_order(backend: Backend) {
     for state in [&kraken, &state(BINANCE, FeedState::Connecting), &binance] {
         states.put(state.clone()).await.unwrap();
     }
-    let (kraken, binance) = (Arc::new(kraken), Arc::new(binance));
-    assert_eq!(states.all().await.unwrap(), [Arc::clone(&binance), kraken]);
+    assert_eq!(states.all().await.unwrap(), [binance.clone(), kraken]);
     assert_eq!(states.get(BINANCE).await.unwrap(), Some(binance));
 }
 
