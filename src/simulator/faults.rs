@@ -2,8 +2,7 @@
 //!
 //! A script is JSON lines: `{"exchange":"binance","after_ms":1500,"fault":"drop","for_ms":0}`. Times are the clock's.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -112,6 +111,8 @@ pub fn parse_script(text: &str) -> Result<Vec<Fault>, BadScript> {
 
 #[derive(Debug)]
 struct Scheduled {
+    /// Rises with each that is added.
+    number: u64,
     exchange: ExchangeId,
     kind: FaultKind,
     from: Timestamp,
@@ -122,32 +123,45 @@ struct Scheduled {
 
 /// Everything that is scripted, with its times.
 #[derive(Debug, Default)]
-pub struct Schedule(RwLock<Vec<Arc<Scheduled>>>);
+pub struct Schedule {
+    faults: RwLock<Vec<Scheduled>>,
+    next: AtomicU64,
+}
+
+/// What a connection has seen of the schedule: faults are new to it that begin later, or were added later.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    at: Timestamp,
+    number: u64,
+}
 
 impl Schedule {
     /// Adds a fault relative to `now`; says when it begins and ends where it lasts.
     pub fn add(&self, fault: Fault, now: Timestamp) -> Option<TimeRange> {
         let from = now + Duration::from_millis(fault.after_ms);
-        let until = match (fault.for_ms, fault.fault) {
-            // Until the close of the minute, and that included.
+        let instant = Duration::from_millis(1);
+        let (from, until) = match (fault.for_ms, fault.fault) {
+            // From after this moment to the close of the minute, and that included.
             (0, FaultKind::SkipCandle | FaultKind::LateTrade) => {
-                Some(Interval::M1.next(from) + Duration::from_millis(1))
+                (from + instant, Some(Interval::M1.next(from) + instant))
             }
-            (0, _) => None,
-            (lasting, _) => Some(from + Duration::from_millis(lasting)),
+            (0, _) => (from, None),
+            (lasting, _) => (from, Some(from + Duration::from_millis(lasting))),
         };
-        let scheduled = Scheduled { exchange: fault.exchange, kind: fault.fault, from, until, struck: false.into() };
-        let mut all = self.0.write();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let scheduled =
+            Scheduled { number, exchange: fault.exchange, kind: fault.fault, from, until, struck: false.into() };
+        let mut all = self.faults.write();
         all.retain(|old| old.until.is_none_or(|until| until + Duration::from_mins(10) > now));
         if all.len() >= MAX_FAULTS {
             all.remove(0);
         }
-        all.push(Arc::new(scheduled));
+        all.push(scheduled);
         until.map(|until| TimeRange::new(from, until))
     }
 
     fn any(&self, exchange: ExchangeId, kind: FaultKind, mut holds: impl FnMut(&Scheduled) -> bool) -> bool {
-        self.0.read().iter().any(|fault| fault.exchange == exchange && fault.kind == kind && holds(fault))
+        self.faults.read().iter().any(|fault| fault.exchange == exchange && fault.kind == kind && holds(fault))
     }
 
     /// Whether it lasts at `now`.
@@ -163,14 +177,25 @@ impl Schedule {
         })
     }
 
-    /// Whether one began in `(after, until]`.
-    pub fn began(&self, exchange: ExchangeId, kind: FaultKind, after: Timestamp, until: Timestamp) -> bool {
-        self.any(exchange, kind, |fault| after < fault.from && fault.from <= until)
+    /// Everything that has begun by `at` and is scheduled so far.
+    pub fn seen(&self, at: Timestamp) -> Seen {
+        Seen { at, number: self.next.load(Ordering::Relaxed) }
     }
 
-    /// Whether one that happens once began in `(after, until]`.
-    pub fn began_once(&self, exchange: ExchangeId, kind: FaultKind, after: Timestamp, until: Timestamp) -> bool {
-        self.any(exchange, kind, |fault| fault.until.is_none() && after < fault.from && fault.from <= until)
+    /// Whether one that `seen` did not hold has begun by `until`.
+    pub fn began(&self, exchange: ExchangeId, kind: FaultKind, seen: Seen, until: Timestamp) -> bool {
+        self.any(exchange, kind, |fault| fault.is_new(seen, until))
+    }
+
+    /// The same, of those that strike once.
+    pub fn began_once(&self, exchange: ExchangeId, kind: FaultKind, seen: Seen, until: Timestamp) -> bool {
+        self.any(exchange, kind, |fault| fault.until.is_none() && fault.is_new(seen, until))
+    }
+}
+
+impl Scheduled {
+    fn is_new(&self, seen: Seen, until: Timestamp) -> bool {
+        self.from <= until && (seen.at < self.from || seen.number <= self.number)
     }
 }
 
@@ -230,9 +255,13 @@ mod tests {
         schedule.add(fault(FaultKind::Dark, 10, 5), ms(100));
         let lasting: Vec<bool> = [109, 110, 114, 115].map(|at| schedule.lasts(BINANCE, FaultKind::Dark, ms(at))).into();
         assert_eq!(lasting, [false, true, true, false]);
-        assert!(schedule.began(BINANCE, FaultKind::Dark, ms(109), ms(110)));
-        assert!(!schedule.began(BINANCE, FaultKind::Dark, ms(110), ms(200)));
-        let skipped = schedule.add(fault(FaultKind::SkipCandle, 0, 0), ms(61_000)).unwrap();
-        assert!(skipped.contains(ms(120_000)) && !skipped.contains(ms(120_001)));
+        assert!(schedule.began(BINANCE, FaultKind::Dark, schedule.seen(ms(109)), ms(110)));
+        assert!(!schedule.began(BINANCE, FaultKind::Dark, schedule.seen(ms(110)), ms(200)));
+        let seen = schedule.seen(ms(110));
+        schedule.add(fault(FaultKind::Drop, 0, 0), ms(110));
+        assert!(schedule.began_once(BINANCE, FaultKind::Drop, seen, ms(111)), "added in the same moment");
+        let skipped = schedule.add(fault(FaultKind::SkipCandle, 0, 0), ms(60_000)).unwrap();
+        let closes = [60_000, 120_000, 180_000].map(|close| skipped.contains(ms(close)));
+        assert_eq!(closes, [false, true, false], "one candle, even when it begins between two");
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{ExchangeId, Timestamp};
 
 use super::Shared;
-use super::faults::FaultKind;
+use super::faults::{FaultKind, Seen};
 use super::stats::count;
 
 /// Streams speak at moments this far apart, in milliseconds: what they say does not depend on when a task runs.
@@ -48,6 +48,18 @@ pub enum Frame {
     Ticker(String),
     Trade(String),
     Candle(String),
+}
+
+impl Frame {
+    /// The order within a moment: a candle closes after its trades.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Reply(_) => 0,
+            Self::Trade(_) => 1,
+            Self::Ticker(_) => 2,
+            Self::Candle(_) => 3,
+        }
+    }
 }
 
 /// Whether a connection goes on, or how it ends.
@@ -96,6 +108,8 @@ struct Session<'a> {
     opened: i64,
     /// The last moment that was told.
     told: i64,
+    /// The faults that have befallen it by then, or never will.
+    seen: Seen,
     /// Never speaks again.
     mute_since: Option<i64>,
     /// When it is cut after a notice.
@@ -116,6 +130,7 @@ impl<'a> Session<'a> {
             dialect,
             opened: now,
             told: now,
+            seen: shared.faults.seen(Timestamp::from_millis(now)),
             mute_since: None,
             ends_at: None,
             pinged: now,
@@ -164,10 +179,13 @@ impl<'a> Session<'a> {
                 for message in messages.drain(..).chain([Message::Close(Some(frame))]) {
                     sink.feed(message).await?;
                 }
-                sink.flush().await
+                sink.flush().await?;
+                // Closing with something unread would reset the connection, and the client might not see the frame.
+                while incoming.next().await.is_some_and(|message| message.is_ok()) {}
+                Ok::<_, tokio_tungstenite::tungstenite::Error>(())
             };
             // The connection ends either way.
-            let _ = clock.timeout(Duration::from_secs(5), farewell).await;
+            let _ = clock.timeout(Duration::from_secs(1), farewell).await;
         }
     }
 
@@ -193,6 +211,7 @@ impl<'a> Session<'a> {
             self.trouble(at, messages)?;
             self.told = at;
             self.dialect.instant(at, &mut frames);
+            frames.sort_by_key(Frame::rank);
             self.keep_alive(at, messages)?;
             self.shape(&mut frames, messages, at);
         }
@@ -200,21 +219,22 @@ impl<'a> Session<'a> {
 
     /// The faults that end a connection, or announce its end.
     fn trouble(&mut self, at: i64, messages: &mut Vec<Message>) -> Flow {
-        let (after, until) = (Timestamp::from_millis(self.told), Timestamp::from_millis(at));
+        let until = Timestamp::from_millis(at);
         let (faults, exchange) = (&self.shared.faults, self.habits.exchange);
-        if [FaultKind::Drop, FaultKind::Dark].into_iter().any(|kind| faults.began(exchange, kind, after, until))
+        let seen = std::mem::replace(&mut self.seen, faults.seen(until));
+        if [FaultKind::Drop, FaultKind::Dark].into_iter().any(|kind| faults.began(exchange, kind, seen, until))
             || self.befalls(FaultKind::Dark, at)
         {
             return ControlFlow::Break(End::Cut);
         }
-        if faults.began_once(exchange, FaultKind::Silent, after, until) {
+        if faults.began_once(exchange, FaultKind::Silent, seen, until) {
             self.mute_since.get_or_insert(at);
         }
         if self.mute_since.is_some_and(|since| at - since > PATIENCE) {
             return ControlFlow::Break(End::Cut);
         }
         let old = self.habits.max_age.is_some_and(|age| at - self.opened > age - 60_000);
-        if self.ends_at.is_none() && (old || faults.began(exchange, FaultKind::ShutdownNotice, after, until)) {
+        if self.ends_at.is_none() && (old || faults.began(exchange, FaultKind::ShutdownNotice, seen, until)) {
             self.ends_at = Some(if old { self.opened + self.habits.max_age.unwrap_or(0) } else { at + NOTICE });
             let mut frames = Vec::new();
             self.dialect.farewell(at, &mut frames);
@@ -293,5 +313,36 @@ impl<'a> Session<'a> {
             }
             messages.push(Message::text(text));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::simulator::{Simulator, SimulatorConfig, binance};
+
+    const DAY: i64 = 86_400_000;
+
+    #[test]
+    fn binance_ends_a_connection_after_a_day_with_a_notice_before() {
+        let clock = Clock::manual(Timestamp::from_millis(1_763_672_430_000));
+        let shared = Simulator::new(SimulatorConfig::default(), clock).0;
+        let mut session = Session::new(&shared, Box::new(binance::Feed::new(Arc::clone(&shared), true, "")));
+        let notice = |messages: &[Message]| {
+            let texts = messages.iter().filter_map(|message| message.to_text().ok());
+            texts.filter(|text| text.contains("serverShutdown")).count()
+        };
+        let (opened, mut messages) = (session.opened, Vec::new());
+        session.told = opened + DAY - 62_000;
+        assert_eq!(session.advance(opened + DAY - 60_000, &mut messages), ControlFlow::Continue(()));
+        assert_eq!(notice(&messages), 0);
+        session.unanswered = None;
+        assert_eq!(session.advance(opened + DAY - 59_000, &mut messages), ControlFlow::Continue(()));
+        assert_eq!(notice(&messages), 1);
+        session.told = opened + DAY - 1_000;
+        assert_eq!(session.advance(opened + DAY - 250, &mut messages), ControlFlow::Continue(()));
+        assert_eq!(session.advance(opened + DAY, &mut messages), ControlFlow::Break(End::Close(1001, "")));
+        assert_eq!(notice(&messages), 1, "once is enough");
     }
 }

@@ -119,6 +119,11 @@ pub fn price_at(listing: &Listing, minute: i64) -> i64 {
 
 /// All trades of a minute in their order; `late` adds the one that is known only after the minute's end.
 pub fn trades(listing: &Listing, minute: i64, late: bool) -> Vec<Trade> {
+    trades_from(listing, minute, (price_at(listing, minute), price_at(listing, minute + 1)), late)
+}
+
+/// The same, between the prices at the minute's start and end.
+pub fn trades_from(listing: &Listing, minute: i64, (from, to): (i64, i64), late: bool) -> Vec<Trade> {
     if minute < LISTED_MINUTE {
         return Vec::new();
     }
@@ -126,7 +131,6 @@ pub fn trades(listing: &Listing, minute: i64, late: bool) -> Vec<Trade> {
     // A market opens with a trade.
     let quiet = dice.below(100) < listing.quiet && minute != LISTED_MINUTE;
     let count = if quiet { 0 } else { 1 + dice.below(listing.busy) };
-    let (from, to) = (price_at(listing, minute), price_at(listing, minute + 1));
     let start = minute * MINUTE;
     let mut trades: Vec<Trade> = (0..count)
         .map(|place| {

@@ -252,8 +252,8 @@ pub async fn states_come_in_registry_order(backend: Backend) {
     for state in [&kraken, &state(BINANCE, FeedState::Connecting), &binance] {
         states.put(state.clone()).await.unwrap();
     }
-    assert_eq!(states.all().await.unwrap(), [binance.clone(), kraken]);
-    assert_eq!(states.get(BINANCE).await.unwrap(), Some(binance));
+    assert_eq!(states.all().await.unwrap(), [binance.clone().into(), kraken.into()]);
+    assert_eq!(states.get(BINANCE).await.unwrap(), Some(binance.into()));
 }
 
 impl Backend {
