@@ -1,8 +1,8 @@
 //! The doors: REST, and live streams.
 //!
-//! A door is an [`operation::Operation`]: its path, its parameters, how it answers and refuses, and its handler, in one
+//! A door is an `Operation`: its path, its parameters, how it answers and refuses, and its handler, in one
 //! table entry. The router, the check of parameters, the metrics and the OpenAPI document all read that entry, so they
-//! cannot tell different stories. [`middleware::Front`] stands before all doors; [`serve`] stands before the front.
+//! cannot tell different stories. [`Front`] stands before all doors; [`serve`] stands before the front.
 
 mod middleware;
 mod openapi;
@@ -15,7 +15,7 @@ mod stream;
 mod yaml;
 
 pub use middleware::Front;
-pub use openapi::{openapi_document, openapi_yaml};
+pub use openapi::{openapi_document, openapi_json, openapi_yaml};
 pub use server::serve;
 
 use std::sync::Arc;

@@ -51,14 +51,19 @@ pub(super) struct Pages {
 impl Pages {
     fn new() -> Self {
         let document = openapi_document();
-        let json = format!("{document:#}\n");
         // The page shows the document from inside of a script, which no `<` in a text may end.
         let shown = document.to_string().replace('<', "\\u003c");
         let service = OpenApiService::new((), "", "");
         let html = service.swagger_ui_html().replacen(&service.spec(), &shown, 1);
         let html = html.replacen("<title>Swagger UI</title>", "<title>candlewick</title>", 1);
-        Self { json, yaml: openapi_yaml(), html }
+        Self { json: openapi_json(), yaml: openapi_yaml(), html }
     }
+}
+
+/// The document as JSON, indented, as it is committed.
+#[must_use]
+pub fn openapi_json() -> String {
+    format!("{:#}\n", openapi_document())
 }
 
 /// The document as YAML.
@@ -76,12 +81,13 @@ pub fn openapi_document() -> Value {
     for (operation, tag) in rest::OPERATIONS.iter().filter_map(|operation| Some((operation, operation.tag?))) {
         paths.insert(operation.path.to_owned(), json!({ "get": describe(operation, tag, &mut registry) }));
     }
-    let mut schemas = registry.schemas.iter().map(|(name, schema)| {
+    let schemas = registry.schemas.iter().map(|(name, schema)| {
         let mut schema = serde_json::to_value(schema).unwrap_or_default();
         modernize(&mut schema, name != "Problem");
         (name.clone(), schema)
     });
-    let schemas: Map<String, Value> = schemas.by_ref().collect();
+    let mut schemas: Map<String, Value> = schemas.collect();
+    schemas["Problem"]["properties"]["code"]["enum"] = json!(Code::ALL.map(Code::as_str));
     json!({
         "openapi": "3.1.0",
         "info": {

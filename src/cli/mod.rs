@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod decode;
+mod openapi;
 mod serve;
 mod simulate;
 
@@ -25,6 +26,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Show what exchange payloads mean, without network or store
     Decode(decode::Args),
+    /// Print the OpenAPI document of the HTTP interface
+    Openapi(openapi::Args),
 }
 
 /// Runs the command line of this process.
@@ -34,6 +37,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Decode(args)) => decode::run(args),
+        Some(Command::Openapi(args)) => openapi::run(&args),
         Some(Command::Serve(args)) => serve::run(args),
         None => serve::run(cli.serve),
     };

@@ -35,7 +35,8 @@ fn same_members(body: &Value, schema: &Value, at: &str) {
     match (body, schema) {
         (Value::Object(ours), Value::Object(theirs)) => {
             let (mut mine, mut yours): (Vec<_>, Vec<_>) = (ours.keys().collect(), theirs.keys().collect());
-            (mine.sort(), yours.sort());
+            mine.sort();
+            yours.sort();
             assert_eq!(mine, yours, "{at}");
             ours.iter().for_each(|(name, value)| same_members(value, &theirs[name], &format!("{at}.{name}")));
         }
@@ -151,7 +152,7 @@ fn a_page_says_in_headers_what_its_body_cannot() {
         .uri_str("/v1/history?symbol=BTC/USDT&start=0&cursor=f1&limit=1")
         .header("if-none-match", "\"other\"")
         .finish();
-    let now = OPEN + Duration::from_secs(3_600);
+    let now = OPEN + Duration::from_hours(1);
     let fields = CandleFields { start: Some("0"), end: Some("1763672400000"), ..Default::default() };
     let query = CandleQuery::new(fields, now).unwrap();
     let mut page = HistoryPage { next_cursor: Some("f2".to_owned()), ..page() };
@@ -210,7 +211,7 @@ fn an_exchange_is_what_its_schema_says() {
         budgets: vec![BudgetState {
             scope: "rest",
             limit: 6_000,
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             used: 42,
             open_at: None,
         }],

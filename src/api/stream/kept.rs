@@ -73,7 +73,7 @@ async fn open(call: Call<'_>) -> Result<Response, Problem> {
         // Subscribed first and asked then, so that nothing falls between the two.
         let topic = Topic::Ticker { exchange: listed.exchange, symbol: listed.instrument.symbol.clone() };
         let updates = hub.subscribe(&topic).await;
-        let mut session = Session { market, listed, clock, socket, updates, silent: 0 };
+        let mut session = Session { market, listed, clock, socket, updates, silent: 0, first: None, epoch: None };
         // An error means that the client is gone: nobody is left to be told.
         if session.begin().await.is_ok() {
             let _ = session.run(draining, notice).await;
@@ -94,6 +94,10 @@ struct Session {
     updates: Subscription,
     /// Ticks without a sign of life from the client.
     silent: u32,
+    /// The number of the ticker that was sent at first, until a newer one came.
+    first: Option<u64>,
+    /// The epoch of the events that are compared with it.
+    epoch: Option<Arc<str>>,
 }
 
 impl Session {
@@ -105,12 +109,8 @@ impl Session {
         let mut whole = BytesMut::with_capacity(answer.kept.json.len() + 1);
         whole.put_slice(&answer.kept.json);
         whole.put_u8(b'}');
-        self.send(whole.freeze()).await?;
-        // What waits already and is not newer than the answer would go back in time.
-        match self.updates.ready() {
-            Some(update) if update.seq > answer.kept.position.seq => self.forward(update).await,
-            _ => Ok(()),
-        }
+        self.first = Some(answer.kept.position.seq);
+        self.send(whole.freeze()).await
     }
 
     /// Sends updates until the client leaves, is lost, or the process drains.
@@ -141,7 +141,8 @@ impl Session {
                         // Pings are answered below us, and what else a client says here has no meaning.
                         Some(Ok(frame)) if !frame.is_close() => self.flush().await?,
                         Some(Err(Error::Capacity(_))) => return self.close(CloseCode::Size, "too long").await,
-                        _ => return self.close(CloseCode::Normal, "").await,
+                        Some(Ok(_)) => return self.see_off().await,
+                        _ => return Err(Lost),
                     }
                 }
                 update = self.updates.next() => match update {
@@ -155,6 +156,7 @@ impl Session {
     /// Says again that the market is wanted, and looks after the client.
     async fn tick(&mut self) -> Result<(), Lost> {
         self.market.want(&self.listed).await;
+        self.first = None;
         self.silent += 1;
         match self.silent {
             LOST_AFTER.. => Err(Lost),
@@ -165,10 +167,20 @@ impl Session {
 
     /// Sends an update's JSON. A ticker's gap is told by the next ticker.
     async fn forward(&mut self, update: BusEvent) -> Result<(), Lost> {
-        match update.kind {
-            BusEventKind::Data(bytes) => self.send(bytes).await,
-            BusEventKind::Gap(_) => Ok(()),
+        match &update.kind {
+            BusEventKind::Data(bytes) if self.is_news(&update) => self.send(bytes.clone()).await,
+            _ => Ok(()),
         }
+    }
+
+    /// Whether an update goes on from the ticker that was sent at first, which may have overtaken it.
+    fn is_news(&mut self, update: &BusEvent) -> bool {
+        let same_numbers = *self.epoch.get_or_insert_with(|| Arc::clone(&update.epoch)) == update.epoch;
+        let overtaken = same_numbers && self.first.is_some_and(|first| update.seq <= first);
+        if !overtaken {
+            self.first = None;
+        }
+        !overtaken
     }
 
     /// Sends a JSON text.
@@ -188,11 +200,13 @@ impl Session {
     /// Says goodbye and waits a moment for the answer.
     async fn close(&mut self, code: CloseCode, reason: &'static str) -> Result<(), Lost> {
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-        let goodbye = async {
-            if self.socket.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.next().await {}
-            }
-        };
-        self.clock.timeout(CLOSE_TIME, goodbye).await.map_err(|_| Lost)
+        self.message(Message::Close(Some(frame))).await?;
+        self.see_off().await
+    }
+
+    /// Reads until the connection is closed, which also sends the answer to a close.
+    async fn see_off(&mut self) -> Result<(), Lost> {
+        let end = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        self.clock.timeout(CLOSE_TIME, end).await.map_err(|_| Lost)
     }
 }

@@ -1,4 +1,4 @@
-//! The doors that stay open: WebSockets.
+//! The doors that stay open: live streams over WebSocket.
 
 mod kept;
 mod upgrade;

@@ -1,0 +1,20 @@
+//! `candlewick openapi`
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::api;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print YAML instead of JSON
+    #[arg(long)]
+    yaml: bool,
+}
+
+/// Prints the OpenAPI document that a running service has at `/openapi.json`.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let text = if args.yaml { api::openapi_yaml() } else { api::openapi_json() };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
