@@ -33,6 +33,8 @@ pub fn profile(scopes: &'static [Scope]) -> Profile {
         ban_pause: Duration::from_mins(2),
         channels: &[Channel::Trades],
         intervals: &[],
+        flags_closed: true,
+        wide_pages: false,
         page_rows: 1,
         reach_rows: None,
         idle_timeout: Duration::from_mins(1),
