@@ -108,7 +108,7 @@ impl Config {
             Some(path) => Some(path),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
         };
-        Self::from_figment(figment(file.as_deref()))
+        Self::from_figment(&figment(file.as_deref()))
     }
 
     /// Reads the defaults and over them `toml`; no file and no environment.
@@ -116,10 +116,10 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and what would be right.
     pub fn from_toml(toml: &str) -> Result<Self, ConfigError> {
-        Self::from_figment(Figment::from(Toml::string(DEFAULT)).merge(Toml::string(toml)))
+        Self::from_figment(&Figment::from(Toml::string(DEFAULT)).merge(Toml::string(toml)))
     }
 
-    fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
+    fn from_figment(figment: &Figment) -> Result<Self, ConfigError> {
         let raw: Raw = figment.extract().map_err(|error| ConfigError(explain(&error)))?;
         raw.check().map_err(ConfigError)
     }
@@ -143,19 +143,13 @@ fn figment(file: Option<&Path>) -> Figment {
 
 /// One line that names the key and where it stands.
 fn explain(error: &figment::Error) -> String {
-    let mut text = String::new();
-    if !error.path.is_empty() {
-        text.push_str(&format!("`{}`: ", error.path.join(".")));
-    }
-    text.push_str(&error.kind.to_string());
-    if let Some(metadata) = &error.metadata {
-        match &metadata.source {
-            Some(figment::Source::File(path)) => text.push_str(&format!(" (in {})", path.display())),
-            _ if metadata.name.contains("environment") => text.push_str(" (in the environment)"),
-            _ => {}
-        }
-    }
-    text
+    let key = if error.path.is_empty() { String::new() } else { format!("`{}`: ", error.path.join(".")) };
+    let place = match error.metadata.as_ref().map(|metadata| (&metadata.source, &metadata.name)) {
+        Some((Some(figment::Source::File(path)), _)) => format!(" (in {})", path.display()),
+        Some((_, name)) if name.contains("environment") => " (in the environment)".to_owned(),
+        _ => String::new(),
+    };
+    format!("{key}{}{place}", error.kind)
 }
 
 impl Raw {
