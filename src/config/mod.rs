@@ -183,6 +183,7 @@ impl Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Symbol;
 
     fn with(toml: &str) -> Result<Config, ConfigError> {
         Config::from_toml(toml)
@@ -260,7 +261,7 @@ mod tests {
         let kraken = &config.exchanges[&ExchangeId::Kraken];
         assert_eq!(kraken.rest_url, ["http://127.0.0.1:1"]);
         assert_eq!(kraken.ws_url, ["ws://a.example", "wss://b.example:9443"]);
-        assert_eq!(kraken.symbols.iter().map(|symbol| symbol.as_str()).collect::<Vec<_>>(), ["BTC/USD", "ETH/EUR"]);
+        assert_eq!(kraken.symbols.iter().map(Symbol::as_str).collect::<Vec<_>>(), ["BTC/USD", "ETH/EUR"]);
     }
 
     #[test]
