@@ -1,3 +1,5 @@
+//! From start to end: readiness, and a shutdown that nobody can hold up.
+
 use async_trait::async_trait;
 use candlewick::model::Coverage;
 use candlewick::store::{Listing, StoreError, Take};
