@@ -108,7 +108,7 @@ impl Config {
             Some(path) => Some(path),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
         };
-        Self::from_figment(&figment(file.as_deref()))
+        Self::from_figment(&figment(file.as_deref())?)
     }
 
     /// Reads the defaults and over them `toml`; no file and no environment.
@@ -125,7 +125,7 @@ impl Config {
     }
 }
 
-fn figment(file: Option<&Path>) -> Figment {
+fn figment(file: Option<&Path>) -> Result<Figment, ConfigError> {
     let mut figment = Figment::from(Toml::string(DEFAULT));
     if let Some(path) = file {
         figment = figment.merge(Toml::file_exact(path));
@@ -136,9 +136,11 @@ fn figment(file: Option<&Path>) -> Figment {
         }
     }
     if let Ok(port) = std::env::var("PORT") {
+        let port: u16 =
+            port.parse().map_err(|_| ConfigError(format!("PORT is a number from 0 to 65535, not `{port}`")))?;
         figment = figment.merge(Serialized::global("server.listen", format!("0.0.0.0:{port}")));
     }
-    figment.merge(Env::prefixed("CANDLEWICK__").split("__"))
+    Ok(figment.merge(Env::prefixed("CANDLEWICK__").split("__")))
 }
 
 /// One line that names the key and where it stands.
@@ -149,7 +151,12 @@ fn explain(error: &figment::Error) -> String {
         Some((_, name)) if name.contains("environment") => " (in the environment)".to_owned(),
         _ => String::new(),
     };
-    format!("{key}{}{place}", error.kind)
+    match &error.kind {
+        figment::error::Kind::UnknownField(name, known) => {
+            format!("{key}there is no key `{name}`; there are {}{place}", known.join(", "))
+        }
+        kind => format!("{key}{kind}{place}"),
+    }
 }
 
 impl Raw {
@@ -162,7 +169,7 @@ impl Raw {
         let embedded = matches!(store.parsed, StoreUrl::Sqlite(_)) && matches!(cache.parsed, CacheUrl::Memory);
         if self.role != Role::All && embedded {
             return Err(format!(
-                "`role = \"{}\"` shares its data with other processes: set [store] url to postgres://… and [cache] url to redis://…, or use `role = \"all\"`",
+                "`role = \"{}\"` shares its data with other processes, which an embedded store and cache cannot: use `role = \"all\"`",
                 self.role.as_str()
             ));
         }
@@ -241,7 +248,7 @@ mod tests {
             ("[exchanges.binance]\nsymbols = [\"BTCUSDT\"]", "BTCUSDT"),
             ("[exchanges.binance]\nrest_url = \"ftp://x\"", "ftp://x"),
             ("[exchanges.binance]\nws_url = \"wss://x.example/path\"", "no path"),
-            ("role = \"api\"", "postgres"),
+            ("role = \"api\"", "use `role = \"all\"`"),
             ("role = \"king\"", "role"),
         ] {
             let error = with(toml).unwrap_err().to_string();
