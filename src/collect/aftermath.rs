@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::derive::{concerned, derive};
+use super::derive::{Purpose, concerned, derive};
 use super::writer::{Writer, Written};
 use crate::clock::Clock;
 use crate::model::{Candle, CandleUpdate, Interval, MarketEvent, Series, TimeRange};
 use crate::store::{CandleStore, StoreError};
 
 /// Derived candles that closed longer ago are history; nobody waits for them on a stream.
-const NEWS: Duration = Duration::from_secs(120);
+const NEWS: Duration = Duration::from_mins(2);
 
 /// Derives from each batch that was written, until the writer ends. Events go to `announce`.
 pub async fn follow(
@@ -40,23 +40,23 @@ impl Aftermath<'_> {
     async fn run(&self, batch: Written) -> Result<(), StoreError> {
         for (series, candle) in batch.revised {
             if series.interval == Interval::M1 {
-                self.derive_from(&series, Interval::M1.span(candle.timestamp), true).await?;
+                self.derive_from(&series, Interval::M1.span(candle.timestamp), Purpose::Again).await?;
             }
             self.tell(series, candle).await;
         }
         for (series, claims) in batch.claims {
             if series.interval == Interval::M1 {
                 for claim in claims {
-                    self.derive_from(&series, claim.range, false).await?;
+                    self.derive_from(&series, claim.range, Purpose::New).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn derive_from(&self, minutes: &Series, changed: TimeRange, again: bool) -> Result<(), StoreError> {
+    async fn derive_from(&self, minutes: &Series, changed: TimeRange, purpose: Purpose) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let live = !again && changed == Interval::M1.span(changed.start());
+        let live = purpose == Purpose::New && changed == Interval::M1.span(changed.start());
         for interval in Interval::ALL.into_iter().filter(|interval| *interval != Interval::M1) {
             // A minute of the live stream completes a longer candle only if it is its last.
             if live && !interval.is_open_time(changed.end()) {
@@ -67,8 +67,8 @@ impl Aftermath<'_> {
                 continue;
             }
             let series = Series { interval, ..minutes.clone() };
-            for write in derive(self.store, &series, Interval::M1, range, again).await? {
-                for candle in write.candles.iter().filter(|_| !again) {
+            for write in derive(self.store, &series, Interval::M1, range, purpose).await? {
+                for candle in write.candles.iter().filter(|_| purpose == Purpose::New) {
                     if interval.next(candle.timestamp) + NEWS > now {
                         self.tell(series.clone(), *candle).await;
                     }

@@ -6,7 +6,7 @@ use crate::model::{Candle, Coverage, CoveredRange, Interval, Knowledge, TimeRang
 
 /// A row that is not there is believed to be missing for good when its time is over for so long; sooner only if the page
 /// has a later row, since exchanges may show a closed candle late.
-const SETTLED_AFTER: Duration = Duration::from_secs(60);
+const SETTLED_AFTER: Duration = Duration::from_mins(1);
 
 /// What a page proves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +64,7 @@ pub fn read_page(interval: Interval, range: TimeRange, rows: &[Candle], full: bo
 
 #[cfg(test)]
 mod tests {
+    use super::Knowledge::{Empty, Fetched};
     use super::*;
 
     fn at(minute: i64) -> Timestamp {
@@ -108,20 +109,17 @@ mod tests {
     fn what_lies_between_rows_is_empty() {
         let (candles, claims) = read((0, 6), &[row(5), row(1), row(2)], 600);
         assert_eq!(candles, [1, 2, 5]);
-        use Knowledge::{Empty, Fetched};
         assert_eq!(claims, [(0, 1, Empty), (1, 3, Fetched), (3, 5, Empty), (5, 6, Fetched)]);
     }
 
     #[test]
     fn the_forming_row_is_not_kept_but_vouches_for_what_lies_before_it() {
-        use Knowledge::{Empty, Fetched};
         assert_eq!(read((0, 3), &[row(0), row(2)], 130), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
         assert_eq!(read((0, 2), &[row(0), row(2)], 130), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
     }
 
     #[test]
     fn silence_about_the_newest_minutes_proves_nothing_yet() {
-        use Knowledge::{Empty, Fetched};
         assert_eq!(read((0, 2), &[row(0)], 125), (vec![0], vec![(0, 1, Fetched)]));
         assert_eq!(read((0, 2), &[row(0)], 180), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
         assert_eq!(read((0, 2), &[], 1_000), (vec![], vec![(0, 2, Empty)]));
@@ -129,7 +127,6 @@ mod tests {
 
     #[test]
     fn behind_the_last_row_of_a_full_page_nothing_is_known() {
-        use Knowledge::{Empty, Fetched};
         let rows = [row(4), row(5), row(6), row(7)];
         assert_eq!(read((0, 100), &rows, 60_000), (vec![4, 5, 6, 7], vec![(0, 4, Empty), (4, 8, Fetched)]));
     }
@@ -137,11 +134,8 @@ mod tests {
     #[test]
     fn a_bad_row_leaves_its_time_unknown() {
         let bad = Candle { high: 0.into(), ..row(1) };
-        assert_eq!(
-            read((0, 3), &[row(0), bad, row(2)], 600).1,
-            [(0, 1, Knowledge::Fetched), (2, 3, Knowledge::Fetched)]
-        );
+        assert_eq!(read((0, 3), &[row(0), bad, row(2)], 600).1, [(0, 1, Fetched), (2, 3, Fetched)]);
         let off_grid = Candle { timestamp: Timestamp::from_secs(61), ..row(1) };
-        assert_eq!(read((0, 2), &[row(0), off_grid], 600).1, [(0, 1, Knowledge::Fetched)]);
+        assert_eq!(read((0, 2), &[row(0), off_grid], 600).1, [(0, 1, Fetched)]);
     }
 }

@@ -1,16 +1,19 @@
 //! When a 1m candle of a stream is closed, and what the stream can vouch for. Pure.
 //!
 //! A candle is closed by the exchange's flag; where the exchange has none, when the next candle opens or 2 s after its
-//! end. A minute is *observed* only if the stream was whole from its open to its close: what was interrupted is never
-//! spliced, but reported missing, to be fetched by REST.
+//! end. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
+//! flag its candles, if its trades add up to its volume: what was interrupted or left out is never spliced, but
+//! reported missing, to be fetched by REST.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use rust_decimal::Decimal;
+
 use crate::model::{CLOSING_GRACE, Candle, Interval, TimeRange, Timestamp};
 
 /// How far a candle may open in the future before it is taken for nonsense.
-const MAX_AHEAD: Duration = Duration::from_secs(60);
+const MAX_AHEAD: Duration = Duration::from_mins(1);
 
 /// How many closed candles are remembered, to tell a correction from a repetition.
 const REMEMBERED: usize = 8;
@@ -40,6 +43,8 @@ pub struct Closing {
     next: Timestamp,
     /// Candles of minutes that are not settled.
     pending: BTreeMap<Timestamp, Candle>,
+    /// What was traded in minutes that are not settled, where nothing else says that a candle is whole.
+    traded: BTreeMap<Timestamp, Decimal>,
     /// The last candles that were closed as observed.
     closed: VecDeque<Candle>,
 }
@@ -53,6 +58,7 @@ impl Closing {
             live_since: None,
             next: Interval::M1.floor(now),
             pending: BTreeMap::new(),
+            traded: BTreeMap::new(),
             closed: VecDeque::with_capacity(REMEMBERED),
         }
     }
@@ -66,6 +72,15 @@ impl Closing {
     pub fn lost(&mut self) {
         self.live_since = None;
         self.pending.clear();
+        self.traded.clear();
+    }
+
+    /// A trade came; each only once.
+    pub fn trade(&mut self, at: Timestamp, amount: Decimal, now: Timestamp) {
+        let minute = Interval::M1.floor(at);
+        if !self.flagged && (self.next..=now + MAX_AHEAD).contains(&minute) {
+            *self.traded.entry(minute).or_default() += amount;
+        }
     }
 
     /// A candle came.
@@ -102,9 +117,11 @@ impl Closing {
         while self.next < end {
             let minute = Interval::M1.span(self.next);
             self.next = minute.end();
-            let observed = self.live_since.is_some_and(|since| since <= minute.start());
-            let candle =
-                self.pending.remove(&minute.start()).filter(|candle| candle.closed || (observed && !self.flagged));
+            let traded = self.traded.remove(&minute.start()).unwrap_or_default();
+            let candle = self.pending.remove(&minute.start());
+            let adds_up = candle.is_some_and(|candle| self.flagged || candle.volume == traded);
+            let observed = adds_up && self.live_since.is_some_and(|since| since <= minute.start());
+            let candle = candle.filter(|candle| candle.closed || (observed && !self.flagged));
             if let Some(mut candle) = candle {
                 candle.closed = true;
                 out.push(Outcome::Closed { candle, observed });
@@ -140,7 +157,6 @@ impl Closing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rust_decimal::Decimal;
 
     const START: i64 = 1_763_672_400;
 
@@ -179,7 +195,10 @@ mod tests {
             closing.confirmed(at(0));
             Self { closing, out: Vec::new() }
         }
+        /// A candle, after the trades that make it.
         fn candle(&mut self, candle: Candle, secs: i64) -> Vec<Outcome> {
+            let before = self.closing.traded.get(&candle.timestamp).copied().unwrap_or_default();
+            self.closing.trade(candle.timestamp, candle.volume - before, at(secs));
             self.closing.candle(candle, at(secs), &mut self.out);
             std::mem::take(&mut self.out)
         }
@@ -216,6 +235,14 @@ mod tests {
         assert_eq!(stream.candle(candle(1, 1, false), 61), [Outcome::Updated(candle(1, 1, false)), closed(0)]);
         assert_eq!(stream.clock(121), []);
         assert_eq!(stream.clock(122), [closed(1)]);
+    }
+
+    #[test]
+    fn a_candle_that_misses_trades_is_not_observed() {
+        let mut stream = Stream::new(false);
+        stream.candle(candle(0, 5, false), 10);
+        stream.closing.trade(at(40), 1.into(), at(40));
+        assert_eq!(stream.clock(62), [minutes(0, 1)]);
     }
 
     #[test]

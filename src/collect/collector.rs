@@ -38,7 +38,7 @@ const TICK: Duration = Duration::from_millis(500);
 const LATE_TRADE: Duration = Duration::from_secs(1);
 
 /// A subscription that the exchange refused is tried again after so long.
-const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
+const REFUSAL_HOLDS: Duration = Duration::from_mins(5);
 
 /// What a collector is to do.
 pub struct Duties {
@@ -290,10 +290,11 @@ impl Collector<'_> {
             // Half a ticker, such as a book without the statistics that follow within a second, is not told yet.
             MarketEvent::Ticker(ticker) if ticker.values.last.is_none() => Ok(()),
             MarketEvent::Ticker(ticker) => self.publisher.ticker(ticker).await.map(drop),
-            MarketEvent::Trade(trade) => {
-                self.look_for_late_trade(&trade);
+            MarketEvent::Trade(trade) if self.publisher.is_new(&trade) => {
+                self.note_trade(&trade);
                 self.publisher.trade(trade).await
             }
+            MarketEvent::Trade(_) => Ok(()),
             MarketEvent::Candle(CandleUpdate { series, candle }) => {
                 let now = self.now();
                 let Some(market) = self.markets.get_mut(&series.symbol) else { return Ok(()) };
@@ -304,13 +305,13 @@ impl Collector<'_> {
         }
     }
 
-    /// A trade that is told so long after the end of its minute may be missing in the minute's closed candle.
-    fn look_for_late_trade(&self, trade: &Trade) {
+    /// Trades vouch for candles; one that is told late may be missing in the closed candle of its minute.
+    fn note_trade(&mut self, trade: &Trade) {
+        let now = self.now();
+        let Some(market) = self.markets.get_mut(&trade.symbol) else { return };
+        market.closing.trade(trade.timestamp, trade.amount, now);
         let minute = Interval::M1.span(Interval::M1.floor(trade.timestamp));
-        if self.now() < minute.end() + LATE_TRADE {
-            return;
-        }
-        if let Some(market) = self.markets.get(&trade.symbol) {
+        if now >= minute.end() + LATE_TRADE {
             self.holes.want_again(minute_series(&market.instrument), &market.instrument, minute);
         }
     }

@@ -6,8 +6,18 @@ use crate::store::{CandleStore, SeriesWrite, StoreError, Take};
 /// How many shorter candles are read at a time.
 const ROWS: u32 = 20_000;
 
-/// Makes what can be made of `series` in `range` out of its `base` interval: candles of times that the ledger does not
-/// know yet, or, with `again`, those that were derived before too. Gives nothing where there is nothing to say.
+/// What a derivation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Times that the ledger does not know yet, where all inputs are there.
+    New,
+    /// Times that were derived before, too: an input has changed.
+    Again,
+    /// As `New`, and what lacks an input for good is unavailable: there is no other way to it.
+    LastResort,
+}
+
+/// Makes what can be made of `series` in `range` out of its `base` interval. Gives nothing where there is nothing to say.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -16,12 +26,12 @@ pub async fn derive(
     series: &Series,
     base: Interval,
     range: TimeRange,
-    again: bool,
+    purpose: Purpose,
 ) -> Result<Vec<SeriesWrite>, StoreError> {
     let parts = Series { interval: base, ..series.clone() };
     let known = store.coverage(series, range).await?;
     let inputs = store.coverage(&parts, range).await?;
-    let mut buckets = derivable(series.interval, range, &known, &inputs, again).into_iter().peekable();
+    let mut buckets = derivable(series.interval, range, &known, &inputs, purpose).into_iter().peekable();
     let mut writes = Vec::new();
     while let Some(first) = buckets.peek().copied() {
         // As many neighbours as one read of the inputs holds, but always one.
@@ -54,12 +64,20 @@ pub async fn derive(
 }
 
 /// The candles of `range` whose inputs are all known, and which are themselves not.
-fn derivable(interval: Interval, range: TimeRange, known: &Coverage, inputs: &Coverage, again: bool) -> Vec<TimeRange> {
+fn derivable(
+    interval: Interval,
+    range: TimeRange,
+    known: &Coverage,
+    inputs: &Coverage,
+    purpose: Purpose,
+) -> Vec<TimeRange> {
     let wanted = |bucket: &TimeRange| {
-        let states = known.within(*bucket);
-        inputs.unknown(*bucket).is_empty()
-            && (!known.unknown(*bucket).is_empty()
-                || (again && states.ranges().iter().all(|known| known.state <= Knowledge::Derived)))
+        let ready = match purpose {
+            Purpose::New | Purpose::Again => inputs.completes(*bucket),
+            Purpose::LastResort => inputs.unknown(*bucket).is_empty(),
+        };
+        let only_derived = || known.within(*bucket).ranges().iter().all(|known| known.state <= Knowledge::Derived);
+        ready && (!known.unknown(*bucket).is_empty() || (purpose == Purpose::Again && only_derived()))
     };
     // Only where inputs are known at all is there anything to look at.
     let Some((first, last)) = inputs.ranges().first().zip(inputs.ranges().last()) else { return Vec::new() };

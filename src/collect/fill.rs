@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::claims::{Page, read_page};
-use super::derive::derive;
+use super::derive::{Purpose, derive};
 use super::writer::{NotTaken, Writer};
 use crate::clock::Clock;
 use crate::exchanges::{CandlePage, Exchange, ReplyErrorKind};
@@ -95,7 +95,7 @@ impl Filler {
             return Ok(());
         }
         if interval != Interval::M1 {
-            self.derive(series, Interval::M1, range).await?;
+            self.derive(series, Interval::M1, range, Purpose::New).await?;
         }
         if self.exchange.profile().intervals.contains(&interval) {
             return self.fetch(series, instrument, range).await;
@@ -111,7 +111,7 @@ impl Filler {
                 let _turn = self.busy.enter(&parts).await;
                 self.fetch(&parts, instrument, self.closed_part(base, hole)).await?;
             }
-            self.derive(series, base, hole).await?;
+            self.derive(series, base, hole, Purpose::LastResort).await?;
         }
         Ok(())
     }
@@ -144,8 +144,14 @@ impl Filler {
         interval.shrink(TimeRange::new(interval.floor(range.start()), interval.ceil(range.end()).min(end)))
     }
 
-    async fn derive(&self, series: &Series, base: Interval, range: TimeRange) -> Result<(), FillError> {
-        for write in derive(&*self.store, series, base, range, false).await? {
+    async fn derive(
+        &self,
+        series: &Series,
+        base: Interval,
+        range: TimeRange,
+        purpose: Purpose,
+    ) -> Result<(), FillError> {
+        for write in derive(&*self.store, series, base, range, purpose).await? {
             self.writer.write(write).await?;
         }
         Ok(())

@@ -110,15 +110,20 @@ impl Publisher {
         Ok(kept)
     }
 
-    /// Publishes a trade, unless it was published already.
+    /// Whether a trade was not seen before: two connections that overlap tell it twice.
+    pub fn is_new(&mut self, trade: &Trade) -> bool {
+        let id = self.hasher.hash_one(&trade.id);
+        if let Some(recent) = self.trades.get_mut(&trade.symbol) {
+            return recent.insert(id);
+        }
+        self.trades.entry(trade.symbol.clone()).or_default().insert(id)
+    }
+
+    /// Publishes a trade.
     ///
     /// # Errors
     /// [`CacheError`].
     pub async fn trade(&mut self, trade: Trade) -> Result<(), CacheError> {
-        let id = self.hasher.hash_one(&trade.id);
-        if !self.trades.entry(trade.symbol.clone()).or_default().insert(id) {
-            return Ok(());
-        }
         let topic = Topic::Trades { exchange: self.exchange, symbol: trade.symbol.clone() };
         let seq = self.number(&topic).await?;
         let data = wire::event_data(&MarketEvent::Trade(trade), self.simulated);

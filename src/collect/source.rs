@@ -19,7 +19,7 @@ use crate::upstream::{Backoff, RestClient};
 const REACH_WITHIN: Duration = Duration::from_secs(2);
 
 /// The longest pause between two tries to reach a simulated exchange.
-const PROBE_PAUSE: Duration = Duration::from_secs(60);
+const PROBE_PAUSE: Duration = Duration::from_mins(1);
 
 /// Where data come from and where they go.
 #[derive(Clone)]

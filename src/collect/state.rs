@@ -8,7 +8,7 @@ use crate::model::{ConnectionState, ExchangeState, FeedState, Interval, Symbol, 
 use crate::upstream::RestClient;
 
 /// A feed that could not be brought back for so long is down.
-const DOWN_AFTER: Duration = Duration::from_secs(60);
+const DOWN_AFTER: Duration = Duration::from_mins(1);
 
 /// Tells the state of an exchange.
 pub struct Teller {

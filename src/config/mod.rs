@@ -112,7 +112,7 @@ impl Config {
             Some(path) => Some(path),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
         };
-        Self::from_figment(figment(file.as_deref()))
+        Self::from_figment(&figment(file.as_deref()))
     }
 
     /// Reads the defaults and over them `toml`; no file and no environment.
@@ -120,10 +120,10 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and what would be right.
     pub fn from_toml(toml: &str) -> Result<Self, ConfigError> {
-        Self::from_figment(Figment::from(Toml::string(DEFAULT)).merge(Toml::string(toml)))
+        Self::from_figment(&Figment::from(Toml::string(DEFAULT)).merge(Toml::string(toml)))
     }
 
-    fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
+    fn from_figment(figment: &Figment) -> Result<Self, ConfigError> {
         let raw: Raw = figment.extract().map_err(|error| ConfigError(explain(&error)))?;
         raw.check().map_err(ConfigError)
     }
@@ -199,6 +199,7 @@ impl Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Symbol;
 
     fn with(toml: &str) -> Result<Config, ConfigError> {
         Config::from_toml(toml)
@@ -277,7 +278,7 @@ mod tests {
         let kraken = &config.exchanges[&ExchangeId::Kraken];
         assert_eq!(kraken.rest_url, ["http://127.0.0.1:1"]);
         assert_eq!(kraken.ws_url, ["ws://a.example", "wss://b.example:9443"]);
-        assert_eq!(kraken.symbols.iter().map(|symbol| symbol.as_str()).collect::<Vec<_>>(), ["BTC/USD", "ETH/EUR"]);
+        assert_eq!(kraken.symbols.iter().map(Symbol::as_str).collect::<Vec<_>>(), ["BTC/USD", "ETH/EUR"]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Format {
 }
 
 /// A checked question about candles.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CandleQuery {
     pub interval: Interval,
     /// Open times asked for. Without bounds of its own: from the epoch to a little after now.
@@ -127,7 +127,7 @@ impl CandleQuery {
             Direction::Forward => TimeRange::new(at, self.range.end()),
             Direction::Backward => TimeRange::new(self.range.start(), at),
         };
-        Some(Self { range, ..self.clone() })
+        Some(Self { range, ..*self })
     }
 
     /// The cursor of the page after the one that ended (forward) or began (backward) at `at`.

@@ -31,6 +31,7 @@ pub struct Stores {
 
 impl Stores {
     /// The store of an exchange's candles.
+    #[must_use]
     pub fn of(&self, simulated: bool) -> &Arc<dyn CandleStore> {
         self.simulated.as_ref().filter(|_| simulated).unwrap_or(&self.kept)
     }
@@ -140,7 +141,7 @@ impl Market {
         if let Some(kept) = &kept {
             let streams = collected && kept.ticker.source == Source::Stream;
             if (streams && flows) || self.age(kept) <= TICKER_KEPT {
-                return Ok(self.answer(kept.clone(), false));
+                return Ok(self.answer(kept.clone(), streams && !flows));
             }
         }
         let question = Question::Ticker { exchange, symbol: symbol.clone() };
@@ -151,7 +152,7 @@ impl Market {
                 Ok(self.answer(kept.ok_or_else(|| unavailable("no ticker"))?, true))
             }
             Ok(Answer::Stored) => Err(unavailable("the collector gave no ticker")),
-            Err(error) => Err(self.refused(error, listed)),
+            Err(error) => Err(self.refused(&error, listed)),
         }
     }
 
@@ -163,10 +164,10 @@ impl Market {
         TickerAnswer { age: self.age(&kept), kept, stale }
     }
 
-    fn refused(&self, error: RequestError, listed: &Listed) -> MarketError {
+    fn refused(&self, error: &RequestError, listed: &Listed) -> MarketError {
         match error {
             RequestError::RateLimited(until) => {
-                MarketError::UpstreamRateLimited { until, retry_after: until.since(self.clock.now()) }
+                MarketError::UpstreamRateLimited { until: *until, retry_after: until.since(self.clock.now()) }
             }
             RequestError::UnknownSymbol => {
                 MarketError::UnknownSymbol(format!("{} does not list {}", listed.exchange, listed.instrument.symbol))

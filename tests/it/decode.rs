@@ -1,7 +1,5 @@
 //! `candlewick decode`, as a user runs it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
-
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

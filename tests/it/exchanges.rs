@@ -1,7 +1,5 @@
 //! What holds for every exchange, on payloads written for this project.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
-
 use std::sync::Arc;
 
 use candlewick::exchanges::{

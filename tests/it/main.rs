@@ -1,5 +1,7 @@
 //! One integration binary: real sockets, real stores, the simulators with faults.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod api;
 mod architecture;
 mod contract;

@@ -1,8 +1,6 @@
 //! Conformance with real payloads that others recorded. They are not part of the repository: the folder is
 //! `../shared/recordings` beside it, or what `CANDLEWICK_RECORDINGS` names.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,7 +1,5 @@
 //! The doors over real sockets, before a market whose store and cache are filled by hand and that nobody collects.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod refusals;
 mod rest;
 mod serving;

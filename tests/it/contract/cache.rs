@@ -1,7 +1,5 @@
 //! What every backend of [`Cache`] must do. A backend is a function that makes an empty one, and one line below.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod bus;
 mod requests;
 mod shared;

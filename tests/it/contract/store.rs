@@ -1,7 +1,5 @@
 //! What every [`CandleStore`] must do. A backend is a function that opens it, and one line for each suite below.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod candles;
 mod ledger;
 mod listing;

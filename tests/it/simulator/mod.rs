@@ -1,5 +1,4 @@
 //! The simulated exchanges as a client sees them: over real sockets, mostly on a clock that the test moves.
-#![expect(clippy::unwrap_used, reason = "what helps a test may end it")]
 
 mod agreement;
 mod dialects;

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// How long a condition may take on the machine's own clock.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A minute of the market in a second of the test.
 pub const SPEED: f64 = 60.0;
@@ -71,7 +71,6 @@ impl Drop for World {
 /// A service under test.
 pub struct Service {
     pub base: String,
-    pub address: SocketAddr,
     pub life: Lifecycle,
     pub http: reqwest::Client,
     pub folder: tempfile::TempDir,
@@ -101,7 +100,7 @@ impl Service {
         let address = app.address;
         let running = tokio::spawn(app.run());
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let service = Self { base: format!("http://{address}"), address, life, http, folder, running };
+        let service = Self { base: format!("http://{address}"), life, http, folder, running };
         until("the service is ready", async || service.life.phase() == Phase::Ready).await;
         service
     }

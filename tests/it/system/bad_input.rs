@@ -29,7 +29,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Strin
 /// What must be refused with a problem and its code.
 fn mistakes() -> Vec<(&'static str, String, String)> {
     let long = "A".repeat(10_000);
-    let flood: String = (0..100).map(|n| format!("&x{n}=1")).collect();
+    let flood = (0..100).map(|n| format!("&x{n}=1")).collect::<Vec<_>>().concat();
     let paths = [
         "/v1/ticker?symbol=NO/SUCH",
         "/ticker/NO-SUCH",
@@ -75,7 +75,7 @@ async fn bad_input_is_refused_and_no_news() {
 
     for (method, path, body) in mistakes() {
         let answer = ask(address, method, &path, &body).await;
-        let what = format!("{method} {:.80} -> {:.800}", path, answer);
+        let what = format!("{method} {path:.80} -> {answer:.800}");
         let (head, problem) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {what}"));
         let head = head.to_ascii_lowercase();
         assert!(head.starts_with("http/1.1 4"), "{what}");

@@ -52,6 +52,11 @@ struct Candle {
     closed: bool,
 }
 
+#[derive(Deserialize)]
+struct KrakenReply {
+    result: BTreeMap<String, Box<RawValue>>,
+}
+
 /// The simulated exchanges as their clients see them.
 struct Exchanges {
     process: Process,
@@ -86,12 +91,8 @@ impl Exchanges {
             let path = format!("/api/v3/klines?symbol={native}&interval=1m&startTime={start}&limit=1000");
             (self.get(&path).await, 1, [5, 8])
         } else {
-            #[derive(Deserialize)]
-            struct Reply {
-                result: BTreeMap<String, Box<RawValue>>,
-            }
             let text = self.get(&format!("/0/public/OHLC?pair={native}&interval=1")).await;
-            let reply: Reply = serde_json::from_str(&text).unwrap();
+            let reply: KrakenReply = serde_json::from_str(&text).unwrap();
             let (_, rows) = reply.result.into_iter().find(|(key, _)| key != "last").unwrap();
             (rows.get().to_owned(), 1_000, [6, 7])
         };
@@ -155,7 +156,7 @@ impl<'a> Life<'a> {
         }
         let mut socket = None;
         until("the market can be listened to", async || {
-            socket = connect_async(format!("ws://{}/ws/subscribe/BTC-USDT", self.address)).await.ok();
+            socket = Box::pin(connect_async(format!("ws://{}/ws/subscribe/BTC-USDT", self.address))).await.ok();
             socket.is_some()
         })
         .await;

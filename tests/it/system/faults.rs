@@ -62,7 +62,7 @@ survives! {
 async fn a_refused_subscription_is_served_by_rest() {
     let world = World::new().await;
     for (exchange, _) in MARKETS {
-        world.fault(exchange, FaultKind::Refuse, Duration::from_secs(60));
+        world.fault(exchange, FaultKind::Refuse, Duration::from_mins(1));
     }
     let service = Service::live(&world).await;
     let range = minutes_after(world.clock.now(), 3);
