@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::logs;
 use crate::upstream::install_crypto;
@@ -26,7 +26,12 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config)?;
-    logs::init(&config.log).map_err(anyhow::Error::msg)?;
+    let format = match config.log.format {
+        LogFormat::Auto => logs::Format::Auto,
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    };
+    logs::init(format, &config.log.level).map_err(anyhow::Error::msg)?;
     install_crypto();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::Deserialize;
 
@@ -103,7 +104,10 @@ impl Config {
     pub fn load(file: Option<PathBuf>) -> Result<Self, ConfigError> {
         let file = match file {
             Some(path) if !path.is_file() => {
-                return Err(ConfigError(format!("the configuration file {} cannot be read", path.display())));
+                return Err(ConfigError(format!(
+                    "the configuration file {} is not there; --config and CANDLEWICK_CONFIG name one that is",
+                    path.display()
+                )));
             }
             Some(path) => Some(path),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
@@ -143,20 +147,27 @@ fn figment(file: Option<&Path>) -> Result<Figment, ConfigError> {
     Ok(figment.merge(Env::prefixed("CANDLEWICK__").split("__")))
 }
 
-/// One line that names the key and where it stands.
+/// One line that names the key, what would be right and where it stands.
 fn explain(error: &figment::Error) -> String {
-    let key = if error.path.is_empty() { String::new() } else { format!("`{}`: ", error.path.join(".")) };
+    let what = match &error.kind {
+        Kind::UnknownField(_, known) => format!("there is no such key here; known are {}", known.join(", ")),
+        Kind::UnknownVariant(found, known) => format!("`{found}` is not one of {}", known.join(", ")),
+        other => in_one_line(&other.to_string()),
+    };
     let place = match error.metadata.as_ref().map(|metadata| (&metadata.source, &metadata.name)) {
         Some((Some(figment::Source::File(path)), _)) => format!(" (in {})", path.display()),
         Some((_, name)) if name.contains("environment") => " (in the environment)".to_owned(),
         _ => String::new(),
     };
-    match &error.kind {
-        figment::error::Kind::UnknownField(name, known) => {
-            format!("{key}there is no key `{name}`; there are {}{place}", known.join(", "))
-        }
-        kind => format!("{key}{kind}{place}"),
-    }
+    let path = if error.path.is_empty() { String::new() } else { format!("`{}`: ", error.path.join(".")) };
+    format!("{path}{what}{place}")
+}
+
+/// A text without the picture of the place that TOML's errors draw.
+fn in_one_line(text: &str) -> String {
+    let drawn = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    let told: Vec<&str> = text.lines().filter(|line| !drawn(line)).map(str::trim).collect();
+    told.join("; ")
 }
 
 impl Raw {
@@ -249,10 +260,11 @@ mod tests {
             ("[exchanges.binance]\nrest_url = \"ftp://x\"", "ftp://x"),
             ("[exchanges.binance]\nws_url = \"wss://x.example/path\"", "no path"),
             ("role = \"api\"", "use `role = \"all\"`"),
-            ("role = \"king\"", "role"),
+            ("role = \"king\"", "`king` is not one of all, api, collector"),
+            ("role = [", "line 1, column 9"),
         ] {
             let error = with(toml).unwrap_err().to_string();
-            assert!(error.contains(named), "{toml} -> {error}");
+            assert!(error.contains(named) && !error.contains('\n'), "{toml} -> {error}");
         }
     }
 

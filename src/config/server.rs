@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// Where and how much to serve.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     /// Address and port.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// The most connections at a time.
     pub max_connections: usize,
@@ -23,4 +25,11 @@ impl ServerConfig {
         }
         Ok(self)
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!("`{text}` is no address and port; write IP:PORT, such as 127.0.0.1:8000"))
+    })
 }

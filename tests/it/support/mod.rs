@@ -1,5 +1,7 @@
 //! What the tests of the whole share: a service in this process, against a simulator on loopback, on one clock.
 
+pub mod process;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -1,0 +1,98 @@
+//! One market behind every door: the same bytes from the same seed, and streams that agree with history.
+
+use super::*;
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_bytes() {
+    let [one, same, other] = [1, 1, 2].map(|seed| world_on(Clock::manual(START), seed));
+    let (one, same, other) = (one.await, same.await, other.await);
+    for path in [
+        "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000",
+        "/api/v3/klines?symbol=ETHBTC&interval=1d&limit=3",
+        "/api/v3/ticker/24hr?symbol=ADAUSDT",
+        "/api/v3/ticker/bookTicker",
+        "/0/public/OHLC?pair=XBTUSD",
+        "/0/public/Ticker?pair=XBTUSDT,SOLUSD",
+    ] {
+        let bytes = one.text(path).await;
+        assert_eq!(bytes, same.text(path).await, "{path}");
+        assert_ne!(bytes, other.text(path).await, "{path}");
+    }
+    let streams = ["btcusdt@trade", "btcusdt@kline_1m", "btcusdt@ticker", "btcusdt@bookTicker"];
+    let mut frames = Vec::new();
+    for world in [&one, &same] {
+        frames.push(world.binance(&streams).await.until(closes).await);
+    }
+    assert!(frames[0].len() > 100);
+    assert_eq!(frames[0], frames[1]);
+}
+
+#[tokio::test]
+async fn binances_streams_agree_with_its_history() {
+    let world = world().await;
+    let mut socket = world.binance(&["ethusdt@trade", "ethusdt@aggTrade", "ethusdt@kline_1m", "ethusdt@ticker"]).await;
+    socket.until(closes).await;
+    let heard = socket.until(closes).await;
+    let candle = &heard.last().unwrap()["data"]["k"];
+    let open = candle["t"].as_i64().unwrap();
+    let truth = world.truth(BINANCE, "ETH/USDT", open);
+    let told = ["o", "h", "l", "c", "v"].map(|name| decimal(&candle[name]));
+    assert_eq!((told, candle["n"].as_u64()), essence(&truth));
+    assert_eq!(decimal(&candle["q"]), truth.quote_volume.unwrap());
+
+    for (kind, id) in [("trade", "t"), ("aggTrade", "a")] {
+        let trades: Vec<&Value> = heard.iter().map(|frame| &frame["data"]).filter(|data| data["e"] == kind).collect();
+        assert_eq!(trades.len() as u64, truth.trades.unwrap());
+        assert_eq!(trades.iter().map(|trade| decimal(&trade["q"])).sum::<Decimal>(), truth.volume);
+        assert!(trades.is_sorted_by_key(|trade| trade[id].as_i64()));
+    }
+    let path = format!("/api/v3/klines?symbol=ETHUSDT&interval=1m&startTime={open}&endTime={open}");
+    let row = &world.json(&path).await[0];
+    assert_eq!([1, 2, 3, 4, 5].map(|place| decimal(&row[place])), told);
+
+    let ticker = heard.iter().rev().find(|frame| frame["data"]["e"] == "24hrTicker").unwrap();
+    let (at, start) = (ticker["data"]["E"].as_i64().unwrap(), ticker["data"]["O"].as_i64().unwrap());
+    assert_eq!(start, at / MINUTE * MINUTE - 1_440 * MINUTE);
+    let high = ticker["data"]["h"].clone();
+    let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(at / MINUTE * MINUTE));
+    let day = world.simulator.market().candles(BINANCE, &"ETH/USDT".parse().unwrap(), Interval::M1, range);
+    assert!(decimal(&high) >= aggregate(range.start(), &day).unwrap().high);
+}
+
+#[tokio::test]
+async fn krakens_stream_agrees_with_its_history() {
+    let world = world().await;
+    let mut socket = world.kraken("ohlc").await;
+    let begins = |frame: &Value, time: &str| {
+        frame["data"][0]["interval_begin"].as_str().is_some_and(|begin| begin.contains(time))
+    };
+    socket.until(|frame| begins(frame, "21:01:00")).await;
+    let heard = socket.until(|frame| begins(frame, "21:02:00")).await;
+    let last = heard.iter().rev().find(|frame| begins(frame, "21:01:00")).unwrap();
+    let candle = &last["data"][0];
+    let truth = world.truth(KRAKEN, "BTC/USD", START.millis() / MINUTE * MINUTE + MINUTE);
+    let told = ["open", "high", "low", "close", "volume"].map(|name| decimal(&candle[name]));
+    assert_eq!((told, candle["trades"].as_u64()), essence(&truth));
+    let history = world.json("/0/public/OHLC?pair=XBTUSD").await;
+    let rows = history["result"]["XXBTZUSD"].as_array().unwrap();
+    let row = rows.iter().find(|row| row[0] == truth.timestamp.millis() / 1_000).unwrap();
+    assert_eq!([1, 2, 3, 4, 6].map(|place| decimal(&row[place])), told);
+}
+
+#[tokio::test]
+async fn a_time_lapse_streams_a_minute_each_tenth_of_a_second() {
+    let world = world_on(Clock::scaled(600.0), 1).await;
+    let (mut stream, _) = connect_async(format!("ws://{}/ws/btcusdt@kline_1m", world.address)).await.unwrap();
+    let mut closed: Vec<i64> = Vec::new();
+    while closed.len() < 3 {
+        if let Message::Text(text) = stream.next().await.unwrap().unwrap() {
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            if frame["k"]["x"] == true {
+                let open = frame["k"]["t"].as_i64().unwrap();
+                assert_eq!(decimal(&frame["k"]["v"]), world.truth(BINANCE, "BTC/USDT", open).volume);
+                closed.push(open);
+            }
+        }
+    }
+    assert!(closed.windows(2).all(|pair| pair[1] == pair[0] + MINUTE), "none is left out: {closed:?}");
+}

@@ -1,0 +1,229 @@
+//! kill -9 in mid-stream, again and again: the program on one side, the simulated exchanges in a process of their own on
+//! the other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use candlewick::clock::Clock;
+use candlewick::model::{Interval, Number, TimeRange, Timestamp};
+use futures_util::StreamExt;
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::process::Process;
+use crate::support::{SPEED, until};
+
+/// Exchange, symbol, and the exchange's own name: all that is collected by default.
+const MARKETS: [(&str, &str, &str); 6] = [
+    ("binance", "BTC/USDT", "BTCUSDT"),
+    ("binance", "ETH/USDT", "ETHUSDT"),
+    ("binance", "SOL/USDT", "SOLUSDT"),
+    ("kraken", "BTC/USD", "XBTUSD"),
+    ("kraken", "ETH/USD", "ETHUSD"),
+    ("kraken", "SOL/USD", "SOLUSD"),
+];
+
+/// When each life ends: so many closed candles after it began, and then so many tickers later.
+const MOMENTS: [(i64, usize); 10] =
+    [(0, 0), (0, 1), (0, 40), (1, 0), (1, 7), (0, 90), (2, 0), (2, 25), (0, 3), (1, 60)];
+
+/// Time, then open, high, low, close, volume, and how many trades.
+type Row = (i64, [Decimal; 5], Decimal);
+
+#[derive(Deserialize)]
+struct Page {
+    complete: bool,
+    candles: Vec<Candle>,
+}
+
+#[derive(Deserialize)]
+struct Candle {
+    timestamp: i64,
+    open: Number,
+    high: Number,
+    low: Number,
+    close: Number,
+    volume: Number,
+    trades: Number,
+    closed: bool,
+}
+
+#[derive(Deserialize)]
+struct KrakenReply {
+    result: BTreeMap<String, Box<RawValue>>,
+}
+
+/// The simulated exchanges as their clients see them.
+struct Exchanges {
+    process: Process,
+    origin: String,
+    http: reqwest::Client,
+}
+
+impl Exchanges {
+    async fn open(folder: &Path) -> Self {
+        candlewick::upstream::install_crypto();
+        let process =
+            Process::spawn(folder, &["simulate", "--listen", "127.0.0.1:0", "--clock-speed", &SPEED.to_string()], &[]);
+        let mut origin = None;
+        until("the simulator listens", async || {
+            let lines = process.lines();
+            origin = lines.iter().find_map(|line| line.split_once("on http://")).map(|(_, origin)| origin.to_owned());
+            origin.is_some()
+        })
+        .await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { process, origin: origin.unwrap(), http }
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.http.get(format!("http://{}{path}", self.origin)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// What the exchange itself says of a market's minutes.
+    async fn candles(&self, exchange: &str, native: &str, range: TimeRange) -> Vec<Row> {
+        let (start, end) = (range.start().millis(), range.end().millis());
+        let (rows, unit, [volume, trades]) = if exchange == "binance" {
+            let path = format!("/api/v3/klines?symbol={native}&interval=1m&startTime={start}&limit=1000");
+            (self.get(&path).await, 1, [5, 8])
+        } else {
+            let text = self.get(&format!("/0/public/OHLC?pair={native}&interval=1")).await;
+            let reply: KrakenReply = serde_json::from_str(&text).unwrap();
+            let (_, rows) = reply.result.into_iter().find(|(key, _)| key != "last").unwrap();
+            (rows.get().to_owned(), 1_000, [6, 7])
+        };
+        let rows: Vec<Vec<Number>> = serde_json::from_str(&rows).unwrap();
+        rows.iter()
+            .map(|row| {
+                let time = i64::try_from(row[0].0).unwrap() * unit;
+                (time, [1, 2, 3, 4, volume].map(|at| row[at].0), row[trades].0)
+            })
+            .filter(|(time, ..)| (start..end).contains(time))
+            .collect()
+    }
+}
+
+/// One life of the program.
+struct Life<'a> {
+    process: Process,
+    address: SocketAddr,
+    http: &'a reqwest::Client,
+}
+
+impl<'a> Life<'a> {
+    async fn begin(folder: &Path, exchanges: &'a Exchanges) -> Self {
+        let (rest, ws) = (format!("http://{}", exchanges.origin), format!("ws://{}", exchanges.origin));
+        let environment = [
+            ("CANDLEWICK__DATA", "live"),
+            ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0"),
+            ("CANDLEWICK__EXCHANGES__BINANCE__REST_URL", &rest),
+            ("CANDLEWICK__EXCHANGES__BINANCE__WS_URL", &ws),
+            ("CANDLEWICK__EXCHANGES__KRAKEN__REST_URL", &rest),
+            ("CANDLEWICK__EXCHANGES__KRAKEN__WS_URL", &ws),
+        ];
+        let mut process = Process::spawn(folder, &["--clock-speed", &SPEED.to_string()], &environment);
+        let address = process.address().await;
+        Self { process, address, http: &exchanges.http }
+    }
+
+    async fn get(&self, path: &str) -> Option<String> {
+        let reply = self.http.get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        (reply.status() == 200).then_some(reply.text().await.unwrap())
+    }
+
+    async fn page(&self, exchange: &str, symbol: &str, select: &str) -> Option<Page> {
+        let text = self.get(&format!("/v1/history?exchange={exchange}&symbol={symbol}&{select}")).await?;
+        Some(serde_json::from_str(&text).unwrap())
+    }
+
+    /// Waits until a market has a closed candle that opened at or after `open`.
+    async fn closed(&self, exchange: &str, symbol: &str, open: Timestamp) {
+        until(&format!("{exchange}'s {symbol} of {open} has closed"), async || {
+            let newest = self.page(exchange, symbol, "limit=5").await;
+            newest.is_some_and(|page| page.candles.iter().any(|c| c.closed && c.timestamp >= open.millis()))
+        })
+        .await;
+    }
+
+    /// Waits for so many tickers on a socket.
+    async fn tickers(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut socket = None;
+        until("the market can be listened to", async || {
+            socket = Box::pin(connect_async(format!("ws://{}/ws/subscribe/BTC-USDT", self.address))).await.ok();
+            socket.is_some()
+        })
+        .await;
+        let (mut socket, _) = socket.unwrap();
+        let mut heard = 0;
+        while heard < count {
+            heard += usize::from(matches!(socket.next().await.unwrap().unwrap(), Message::Text(_)));
+        }
+    }
+
+    /// The minutes of a range, once the service says that they are complete.
+    async fn whole(&self, exchange: &str, symbol: &str, range: TimeRange) -> Vec<Row> {
+        let select = format!("start={}&end={}&limit=5000", range.start().millis(), range.end().millis());
+        let mut page = None;
+        until(&format!("{exchange}'s {symbol} is complete"), async || {
+            page = self.page(exchange, symbol, &select).await.filter(|page| page.complete);
+            page.is_some()
+        })
+        .await;
+        let row = |candle: Candle| {
+            assert!(candle.closed);
+            let Candle { open, high, low, close, volume, trades, .. } = candle;
+            (candle.timestamp, [open, high, low, close, volume].map(|number| number.0), trades.0)
+        };
+        page.unwrap().candles.into_iter().map(row).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_leave_no_hole_and_no_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::scaled(SPEED);
+    let mut exchanges = Exchanges::open(folder.path()).await;
+    let start = Interval::M1.back(clock.now(), 30);
+    for (candles, tickers) in MOMENTS {
+        let began = Interval::M1.floor(clock.now());
+        let mut life = Life::begin(folder.path(), &exchanges).await;
+        if candles > 0 {
+            life.closed("binance", "BTC/USDT", Timestamp::from_millis(began.millis() + candles * 60_000)).await;
+        }
+        life.tickers(tickers).await;
+        life.process.kill();
+    }
+
+    let mut life = Life::begin(folder.path(), &exchanges).await;
+    let range = TimeRange::new(start, Interval::M1.next(Interval::M1.next(clock.now())));
+    life.closed("binance", "BTC/USDT", Interval::M1.back(range.end(), 1)).await;
+    let mut kept = Vec::new();
+    for (exchange, symbol, native) in MARKETS {
+        // A minute without a trade has no candle: the exchange itself says which those are.
+        let told = life.whole(exchange, symbol, range).await;
+        assert!(told.is_sorted_by(|one, next| one.0 < next.0), "{exchange} {symbol}: {told:?}");
+        assert_eq!(told, exchanges.candles(exchange, native, range).await, "{exchange} {symbol}");
+        kept.push(told);
+    }
+    assert!(kept[0].iter().map(|row| row.0).eq(Interval::M1.opens(range).map(Timestamp::millis)), "{:?}", kept[0]);
+    let coverage = format!("/v1/coverage?exchange=binance&symbol=BTC/USDT&start={}", start.millis());
+    let coverage = life.get(&coverage).await.unwrap();
+    assert!(coverage.contains("observed") && coverage.contains("fetched"), "nothing was cut: {coverage}");
+
+    // It was not only told but kept: a last life without the exchanges tells the same.
+    life.process.signal("TERM");
+    assert_eq!(life.process.ended().await, Some(0), "{:#?}", life.process.lines());
+    drop(life);
+    exchanges.process.kill();
+    let life = Life::begin(folder.path(), &exchanges).await;
+    for ((exchange, symbol, _), kept) in MARKETS.into_iter().zip(kept) {
+        assert_eq!(life.whole(exchange, symbol, range).await, kept, "{exchange} {symbol}");
+    }
+}
