@@ -14,6 +14,9 @@ use crate::store::{CandleStore, StoreError};
 /// Derived candles that closed longer ago are history; nobody waits for them on a stream.
 const NEWS: Duration = Duration::from_mins(2);
 
+/// What is told of a longer time is that nothing was traded, or that nobody knows: nothing can be made of that.
+const LONG: Duration = Duration::from_hours(7 * 24);
+
 /// Derives from each batch that was written, until the writer ends. Events go to `announce`.
 pub async fn follow(
     mut written: mpsc::Receiver<Written>,
@@ -46,7 +49,7 @@ impl Aftermath<'_> {
         }
         for (series, claims) in batch.claims {
             if series.interval == Interval::M1 {
-                for claim in claims {
+                for claim in claims.iter().filter(|claim| claim.range.duration() <= LONG) {
                     self.derive_from(&series, claim.range, Purpose::New).await?;
                 }
             }

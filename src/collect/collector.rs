@@ -58,6 +58,8 @@ pub enum CollectError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error("a connection ended for good: {0}")]
+    GaveUp(String),
     #[error("another collector took over")]
     LeaseLost,
 }
@@ -258,7 +260,7 @@ impl Collector<'_> {
         }
     }
 
-    async fn feed(&mut self, item: FeedItem) -> Result<(), CacheError> {
+    async fn feed(&mut self, item: FeedItem) -> Result<(), CollectError> {
         match item {
             FeedItem::Events(events) => {
                 for event in events {
@@ -280,7 +282,7 @@ impl Collector<'_> {
             FeedItem::Refused { subscription, .. } => {
                 self.refused.push((self.now() + REFUSAL_HOLDS, subscription));
             }
-            FeedItem::GaveUp { reason, .. } => self.teller.trouble(reason, &self.rest).await,
+            FeedItem::GaveUp { reason, .. } => return Err(CollectError::GaveUp(reason)),
         }
         Ok(())
     }
@@ -340,27 +342,22 @@ impl Collector<'_> {
         let series = minute_series(&market.instrument);
         let instrument = Arc::clone(&market.instrument);
         for outcome in std::mem::take(&mut self.outcomes) {
-            let (candle, known) = match outcome {
-                Outcome::Updated(candle) => (candle, None),
-                Outcome::Closed { candle, observed } => (candle, Some(observed)),
-                Outcome::Missing(range) => {
-                    self.holes.want(series.clone(), &instrument, range, true);
-                    continue;
+            match outcome {
+                Outcome::Updated(candle) => {
+                    self.publisher.candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }
-                Outcome::Corrected(candle) => {
-                    // Told with its revision, when the store has it.
+                Outcome::Closed { candle, observed: true } => {
                     self.write(&series, &instrument, candle);
-                    continue;
+                    self.publisher.candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }
-            };
-            match known {
-                Some(true) => self.write(&series, &instrument, candle),
-                Some(false) => {
+                Outcome::Closed { candle, observed: false } => {
                     self.holes.want(series.clone(), &instrument, Interval::M1.span(candle.timestamp), true);
+                    self.publisher.unproven_candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }
-                None => {}
+                // Told with its revision, when the store has it.
+                Outcome::Corrected(candle) => self.write(&series, &instrument, candle),
+                Outcome::Missing(range) => self.holes.want(series.clone(), &instrument, range, true),
             }
-            self.publisher.candle(CandleUpdate { series: series.clone(), candle }).await?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::writer::{NotTaken, Writer};
 use crate::clock::Clock;
 use crate::exchanges::{CandlePage, Exchange, ReplyErrorKind};
 use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
-use crate::store::{CandleStore, SeriesWrite, StoreError};
+use crate::store::{CandleStore, SeriesWrite, StoreError, Take};
 use crate::telemetry::collect::RangeFilled;
 use crate::upstream::{RestClient, UpstreamError};
 
@@ -31,8 +31,8 @@ pub enum FillError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Full(#[from] NotTaken),
-    /// The exchange does not show its newest candles yet.
-    #[error("the exchange does not show these candles yet")]
+    /// The newest candles of the range are not closed for long enough, or the exchange does not show them yet.
+    #[error("the newest candles are not there yet")]
     Late,
 }
 
@@ -89,11 +89,25 @@ impl Filler {
     /// [`FillError`].
     pub async fn fill(&self, series: &Series, instrument: &Arc<Instrument>, range: TimeRange) -> Result<(), FillError> {
         let _turn = self.busy.enter(series).await;
-        let interval = series.interval;
-        let range = self.closed_part(interval, range);
-        if range.is_empty() || self.store.coverage(series, range).await?.unknown(range).is_empty() {
-            return Ok(());
+        let closed = self.closed_part(series.interval, range);
+        if !closed.is_empty() && !self.store.coverage(series, closed).await?.unknown(closed).is_empty() {
+            self.fill_closed(series, instrument, closed).await?;
         }
+        // What closes only now was asked for, too.
+        if closed.end() < series.interval.floor(range.end().min(self.clock.now())) {
+            Err(FillError::Late)
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn fill_closed(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+    ) -> Result<(), FillError> {
+        let interval = series.interval;
         if interval != Interval::M1 {
             self.derive(series, Interval::M1, range, Purpose::New).await?;
         }
@@ -186,7 +200,8 @@ impl Filler {
         if late { Err(FillError::Late) } else { Ok(()) }
     }
 
-    /// Finds out whether nothing was traded before `until` at all: then all of that time is known to be empty.
+    /// After a page up to `until` was empty: finds out whether that is because the listing came later. Then all of the
+    /// time before it is known to be empty at once.
     async fn find_listing(
         &self,
         series: &Series,
@@ -195,7 +210,10 @@ impl Filler {
     ) -> Result<(), FillError> {
         let interval = series.interval;
         let before = TimeRange::new(interval.ceil(Timestamp::EPOCH), until);
-        if self.store.coverage(series, before).await?.unknown(before).is_empty() {
+        let around = TimeRange::new(before.start(), interval.next(until));
+        if self.store.coverage(series, around).await?.unknown(around).is_empty()
+            || !self.store.candles(series, before, Take::First(1)).await?.is_empty()
+        {
             return Ok(());
         }
         let ever = TimeRange::new(before.start(), interval.floor(self.clock.now() - CLOSING_GRACE));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::cache::{BusEvent, BusEventKind, Cache, CacheError, KeptTicker, Position};
 use crate::clock::Clock;
 use crate::model::{
-    CandleUpdate, ExchangeId, GapReason, MarketEvent, Series, Source, Symbol, Ticker, TimeRange, Topic, Trade, wire,
+    Candle, CandleUpdate, ExchangeId, GapReason, MarketEvent, Series, Source, Symbol, Ticker, Topic, Trade, wire,
 };
 
 /// A ticker from REST never replaces one of a live stream that is younger.
@@ -28,6 +28,8 @@ pub struct Publisher {
     simulated: bool,
     numbers: HashMap<Topic, u64>,
     trades: HashMap<Symbol, RecentTrades>,
+    /// The last closed candle of a series that subscribers have and the store does not.
+    unproven: HashMap<Series, Candle>,
     hasher: RandomState,
 }
 
@@ -65,6 +67,7 @@ impl Publisher {
             simulated,
             numbers: HashMap::new(),
             trades: HashMap::new(),
+            unproven: HashMap::new(),
             hasher: RandomState::new(),
         }
     }
@@ -135,11 +138,19 @@ impl Publisher {
     /// # Errors
     /// [`CacheError`].
     pub async fn candle(&mut self, update: CandleUpdate) -> Result<(), CacheError> {
-        let topic = Topic::Candles(update.series.clone());
-        let seq = self.number(&topic).await?;
-        self.cache.candles.put(&update.series, update.candle, Position { token: self.token, seq }).await?;
-        let data = wire::event_data(&MarketEvent::Candle(update), self.simulated);
-        self.send(&topic, seq, BusEventKind::Data(data.into())).await
+        let seq = self.number(&Topic::Candles(update.series.clone())).await?;
+        self.keep(&update, seq).await?;
+        self.send_candle(update, seq).await
+    }
+
+    /// Publishes a closed candle that the stream cannot vouch for: those who ask wait until it is fetched.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn unproven_candle(&mut self, update: CandleUpdate) -> Result<(), CacheError> {
+        let seq = self.number(&Topic::Candles(update.series.clone())).await?;
+        self.unproven.insert(update.series.clone(), update.candle);
+        self.send_candle(update, seq).await
     }
 
     /// Publishes a closed candle that came another way than the stream, unless subscribers have it like this already.
@@ -147,13 +158,26 @@ impl Publisher {
     /// # Errors
     /// [`CacheError`].
     pub async fn closed_candle(&mut self, update: CandleUpdate) -> Result<(), CacheError> {
-        let Series { interval, .. } = update.series;
-        let span = interval.span(update.candle.timestamp);
-        let known = self.cache.candles.get(&update.series, TimeRange::new(span.start(), span.end())).await?;
-        if known.first().is_some_and(|known| known.closed && known == &update.candle) {
+        if self.unproven.get(&update.series) == Some(&update.candle) {
+            self.unproven.remove(&update.series);
+            return Ok(());
+        }
+        let span = update.series.interval.span(update.candle.timestamp);
+        let known = self.cache.candles.get(&update.series, span).await?;
+        if known.first() == Some(&update.candle) {
             return Ok(());
         }
         self.candle(update).await
+    }
+
+    async fn keep(&self, update: &CandleUpdate, seq: u64) -> Result<(), CacheError> {
+        self.cache.candles.put(&update.series, update.candle, Position { token: self.token, seq }).await
+    }
+
+    async fn send_candle(&self, update: CandleUpdate, seq: u64) -> Result<(), CacheError> {
+        let topic = Topic::Candles(update.series.clone());
+        let data = wire::event_data(&MarketEvent::Candle(update), self.simulated);
+        self.send(&topic, seq, BusEventKind::Data(data.into())).await
     }
 
     /// Tells the listeners of a topic that events were missed.

@@ -16,9 +16,6 @@ use crate::upstream::Backoff;
 /// The most candles of one transaction.
 const BATCH: usize = 5_000;
 
-/// How many writes may wait, whatever their size.
-const WRITES: usize = 10_000;
-
 /// After the process was asked to end, the store has so long to take what waits.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
 
@@ -61,7 +58,7 @@ impl Writer {
         written: mpsc::Sender<Written>,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (queue, jobs) = mpsc::channel(WRITES);
+        let (queue, jobs) = mpsc::channel(most);
         let waiting = Arc::new(AtomicUsize::new(0));
         let drain = Drain { exchange, store, clock, written, stop, waiting: Arc::clone(&waiting) };
         (Self { queue, waiting, most, exchange }, drain.run(jobs))

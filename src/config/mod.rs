@@ -112,7 +112,7 @@ impl Config {
             Some(path) => Some(path),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.is_file()),
         };
-        Self::from_figment(&figment(file.as_deref()))
+        Self::from_figment(&figment(file.as_deref())?)
     }
 
     /// Reads the defaults and over them `toml`; no file and no environment.
@@ -129,7 +129,7 @@ impl Config {
     }
 }
 
-fn figment(file: Option<&Path>) -> Figment {
+fn figment(file: Option<&Path>) -> Result<Figment, ConfigError> {
     let mut figment = Figment::from(Toml::string(DEFAULT));
     if let Some(path) = file {
         figment = figment.merge(Toml::file_exact(path));
@@ -140,15 +140,17 @@ fn figment(file: Option<&Path>) -> Figment {
         }
     }
     if let Ok(port) = std::env::var("PORT") {
+        let port: u16 =
+            port.parse().map_err(|_| ConfigError(format!("PORT is a number from 0 to 65535, not `{port}`")))?;
         figment = figment.merge(Serialized::global("server.listen", format!("0.0.0.0:{port}")));
     }
-    figment.merge(Env::prefixed("CANDLEWICK__").split("__"))
+    Ok(figment.merge(Env::prefixed("CANDLEWICK__").split("__")))
 }
 
 /// One line that names the key, what would be right and where it stands.
 fn explain(error: &figment::Error) -> String {
     let what = match &error.kind {
-        Kind::UnknownField(_, known) => format!("there is no such key here; known are {}", known.join(", ")),
+        Kind::UnknownField(name, known) => format!("there is no key `{name}`; there are {}", known.join(", ")),
         Kind::UnknownVariant(found, known) => format!("`{found}` is not one of {}", known.join(", ")),
         other => in_one_line(&other.to_string()),
     };
@@ -178,7 +180,7 @@ impl Raw {
         let embedded = matches!(store.parsed, StoreUrl::Sqlite(_)) && matches!(cache.parsed, CacheUrl::Memory);
         if self.role != Role::All && embedded {
             return Err(format!(
-                "`role = \"{}\"` shares its data with other processes: set [store] url to postgres://… and [cache] url to redis://…, or use `role = \"all\"`",
+                "`role = \"{}\"` shares its data with other processes, which an embedded store and cache cannot: use `role = \"all\"`",
                 self.role.as_str()
             ));
         }
@@ -257,7 +259,7 @@ mod tests {
             ("[exchanges.binance]\nsymbols = [\"BTCUSDT\"]", "BTCUSDT"),
             ("[exchanges.binance]\nrest_url = \"ftp://x\"", "ftp://x"),
             ("[exchanges.binance]\nws_url = \"wss://x.example/path\"", "no path"),
-            ("role = \"api\"", "postgres"),
+            ("role = \"api\"", "use `role = \"all\"`"),
             ("role = \"king\"", "`king` is not one of all, api, collector"),
             ("role = [", "line 1, column 9"),
         ] {

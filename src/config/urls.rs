@@ -51,7 +51,11 @@ impl StoreConfig {
                 self.parsed = StoreUrl::Sqlite(self.url.clone());
                 Ok(self)
             }
-            _ => Err(format!("`store.url` is written sqlite://PATH, not {}", without_secret(&self.url))),
+            _ => Err(format!(
+                "`store.url` is written sqlite://PATH, not {}; where the host sets DATABASE_URL to another store, \
+                 CANDLEWICK__STORE__URL comes before it",
+                without_secret(&self.url)
+            )),
         }
     }
 }
@@ -62,7 +66,10 @@ impl CacheConfig {
             self.parsed = CacheUrl::Memory;
             return Ok(self);
         }
-        Err(format!("`cache.url` is written memory://, not {}", without_secret(&self.url)))
+        Err(format!(
+            "`cache.url` is written memory://, not {}; where the host sets REDIS_URL, CANDLEWICK__CACHE__URL comes before it",
+            without_secret(&self.url)
+        ))
     }
 }
 

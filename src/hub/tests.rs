@@ -1,3 +1,5 @@
+//! One hub over a bus that a test can break.
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;

@@ -13,7 +13,7 @@ use crate::cache::{Question, RequestError};
 use crate::model::{
     CLOSING_GRACE, Candle, Coverage, CoveredRange, Interval, Knowledge, Series, TimeRange, Timestamp, aggregate,
 };
-use crate::store::Take;
+use crate::store::{StoredPage, Take};
 
 /// How often one answer asks a collector; each time for more than it knew before.
 const MAX_ASKS: usize = 8;
@@ -28,7 +28,7 @@ struct View {
     candles: Vec<Candle>,
     /// The time that the page speaks of.
     page: TimeRange,
-    /// What the ledger says of the asked range.
+    /// What the ledger says of the page.
     coverage: Coverage,
     /// The closed part of the page.
     closed: TimeRange,
@@ -89,15 +89,13 @@ impl Market {
         let store = self.stores.of(listed.simulated);
         let now = self.clock.now();
         let range = TimeRange::new(interval.ceil(query.range.start()), interval.ceil(query.range.end()));
-        // Asked before the rows, so that it never claims what they do not show.
-        let mut coverage = store.coverage(series, range).await?;
         let limit = query.limit as usize;
         let take = match query.direction {
             Direction::Forward => Take::First(query.limit + 1),
             Direction::Backward => Take::Last(query.limit + 1),
         };
-        let stored = store.candles(series, range, take).await?;
-        let mut rows: BTreeMap<Timestamp, Candle> = stored.into_iter().map(|row| (row.timestamp, row)).collect();
+        let StoredPage { candles, mut coverage } = store.page(series, range, take).await?;
+        let mut rows: BTreeMap<Timestamp, Candle> = candles.into_iter().map(|row| (row.timestamp, row)).collect();
         for live in self.live(listed, series, range, now).await? {
             if live.closed {
                 coverage.add(CoveredRange { range: interval.span(live.timestamp), state: Knowledge::Observed });
@@ -155,9 +153,9 @@ impl Market {
         let Some(current) = fresh.last().filter(|last| !last.closed) else { return Ok(None) };
         let past = TimeRange::new(open, Interval::M1.floor(now).min(current.timestamp));
         let store = self.stores.of(listed.simulated);
-        let mut coverage = store.coverage(&minutes, past).await?;
-        let stored = store.candles(&minutes, past, Take::Last(HISTORY_LIMIT_MAX)).await?;
-        let mut rows: BTreeMap<Timestamp, Candle> = stored.into_iter().map(|row| (row.timestamp, row)).collect();
+        // A day has fewer minutes than that.
+        let StoredPage { candles, mut coverage } = store.page(&minutes, past, Take::Last(HISTORY_LIMIT_MAX)).await?;
+        let mut rows: BTreeMap<Timestamp, Candle> = candles.into_iter().map(|row| (row.timestamp, row)).collect();
         for candle in fresh {
             if candle.closed {
                 coverage.add(CoveredRange { range: Interval::M1.span(candle.timestamp), state: Knowledge::Observed });

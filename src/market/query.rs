@@ -70,11 +70,15 @@ impl CandleQuery {
         let mut refuse = |parameter, detail: String| wrong.push(InvalidParameter { parameter, detail });
 
         let interval = fields.interval.map_or(Ok(Interval::M1), str::parse).unwrap_or_else(|error| {
-            refuse("interval", error.to_string());
+            refuse("interval", format!("`interval` is none that there is: {error}"));
             Interval::M1
         });
         let mut time = |parameter, text: Option<&str>| {
-            text.and_then(|text| Timestamp::parse(text).map_err(|error| refuse(parameter, error.to_string())).ok())
+            text.and_then(|text| {
+                Timestamp::parse(text)
+                    .map_err(|error| refuse(parameter, format!("`{parameter}` is not a time: {error}")))
+                    .ok()
+            })
         };
         let start = time("start", fields.start);
         let end = time("end", fields.end);

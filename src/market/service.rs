@@ -1,3 +1,5 @@
+//! The market itself: finds what is asked for, and answers all but history, which has a file of its own.
+
 use std::sync::Arc;
 use std::time::Duration;
 

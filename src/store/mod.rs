@@ -27,6 +27,13 @@ pub trait CandleStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn candles(&self, series: &Series, range: TimeRange, take: Take) -> Result<Vec<Candle>, StoreError>;
 
+    /// Candles as [`CandleStore::candles`] gives them, and what the ledger says of the same time, both at one moment: of
+    /// all of `range`, or, where `take` cut it, of the part on this side of the outermost candle's open time.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn page(&self, series: &Series, range: TimeRange, take: Take) -> Result<StoredPage, StoreError>;
+
     /// What the ledger says about `range`, cut to it.
     ///
     /// # Errors
@@ -75,6 +82,13 @@ pub struct SeriesWrite {
 pub enum Take {
     First(u32),
     Last(u32),
+}
+
+/// Candles and what is known of their time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredPage {
+    pub candles: Vec<Candle>,
+    pub coverage: Coverage,
 }
 
 /// What an exchange lists.

@@ -20,7 +20,7 @@ use parking_lot::RwLock;
 use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, SqlitePool};
 
-use super::{CandleStore, Listing, SeriesWrite, StoreError, Take};
+use super::{CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
 use crate::model::{Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
 
 /// Candles, ledger and listings in SQLite.
@@ -59,6 +59,10 @@ impl CandleStore for SqliteStore {
 
     async fn candles(&self, series: &Series, range: TimeRange, take: Take) -> Result<Vec<Candle>, StoreError> {
         read::candles(self, series, range, take).await
+    }
+
+    async fn page(&self, series: &Series, range: TimeRange, take: Take) -> Result<StoredPage, StoreError> {
+        read::page(self, series, range, take).await
     }
 
     async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {

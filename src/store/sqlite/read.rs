@@ -8,7 +8,7 @@ use sqlx::{Row, query};
 
 use super::{SqliteStore, corrupt, failed};
 use crate::model::{Candle, Coverage, CoveredRange, Series, TimeRange, Timestamp, parse_decimal};
-use crate::store::{StoreError, Take};
+use crate::store::{StoreError, StoredPage, Take};
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -31,6 +31,36 @@ pub(super) async fn candles(
     take: Take,
 ) -> Result<Vec<Candle>, StoreError> {
     let Some(id) = known_id(store, series).await? else { return Ok(Vec::new()) };
+    rows(&store.readers, (series, id), range, take).await
+}
+
+/// Both questions see the same moment: a transaction reads one snapshot of the write-ahead log.
+pub(super) async fn page(
+    store: &SqliteStore,
+    series: &Series,
+    range: TimeRange,
+    take: Take,
+) -> Result<StoredPage, StoreError> {
+    let Some(id) = known_id(store, series).await? else { return Ok(StoredPage::default()) };
+    let mut moment = store.readers.begin().await.map_err(failed)?;
+    let candles = rows(&mut *moment, (series, id), range, take).await?;
+    let full = |limit: u32| candles.len() >= limit as usize;
+    let known = match (take, candles.first(), candles.last()) {
+        (Take::First(limit), _, Some(last)) if full(limit) => TimeRange::new(range.start(), last.timestamp),
+        (Take::Last(limit), Some(first), _) if full(limit) => TimeRange::new(first.timestamp, range.end()),
+        _ => range,
+    };
+    let coverage: Coverage = ranges(&mut *moment, id, known.start(), known.end()).await?.into_iter().collect();
+    moment.commit().await.map_err(failed)?;
+    Ok(StoredPage { candles, coverage: coverage.within(known) })
+}
+
+async fn rows(
+    executor: impl SqliteExecutor<'_>,
+    (series, id): (&Series, i64),
+    range: TimeRange,
+    take: Take,
+) -> Result<Vec<Candle>, StoreError> {
     let (statement, limit) = match take {
         Take::First(limit) => (FIRST, limit),
         Take::Last(limit) => (LAST, limit),
@@ -40,7 +70,7 @@ pub(super) async fn candles(
         .bind(range.start().millis())
         .bind(range.end().millis())
         .bind(limit)
-        .fetch_all(&store.readers)
+        .fetch_all(executor)
         .await
         .map_err(failed)?;
     let candle = |row| candle(row).map_err(|what| corrupt(format_args!("{series}: {what}")));

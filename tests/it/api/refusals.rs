@@ -1,3 +1,5 @@
+//! Whatever is wrong with a request: a problem with its code, and nothing worse.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -1,3 +1,5 @@
+//! What the doors answer.
+
 use super::*;
 
 #[tokio::test]

@@ -72,6 +72,7 @@ macro_rules! keeps_candles {
                 a_listing_is_replaced_as_a_whole;
             together:
                 readers_see_only_whole_batches
+                a_page_is_of_one_moment
                 writers_at_the_same_time_lose_nothing
                 a_closed_store_says_so;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candlewick::model::{Candle, ExchangeId, Instrument, Knowledge, TimeRange};
-use candlewick::store::StoreError;
+use candlewick::store::{StoreError, StoredPage, Take};
 
 use super::{Backend, EVER, all, candles, claim, fetched, minute, minutes, series};
 
@@ -42,6 +42,36 @@ pub async fn readers_see_only_whole_batches(backend: Backend) {
     for reader in readers {
         reader.await.unwrap();
     }
+}
+
+pub async fn a_page_is_of_one_moment(backend: Backend) {
+    const MINUTES: i64 = 400;
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    let writer = {
+        let (store, btc) = (Arc::clone(&store), btc.clone());
+        tokio::spawn(async move {
+            for n in 0..MINUTES {
+                store.write(&[fetched(&btc, (n, n + 1))]).await.unwrap();
+            }
+        })
+    };
+    let mut seen = 0;
+    while seen < MINUTES {
+        let page = store.page(&btc, minutes(EVER), Take::First(1_000)).await.unwrap();
+        seen = i64::try_from(page.candles.len()).unwrap();
+        let told: Vec<_> = (seen > 0).then(|| claim((0, seen), Knowledge::Fetched)).into_iter().collect();
+        assert_eq!(page.coverage.ranges(), told, "the ledger and the rows tell the same");
+    }
+    writer.await.unwrap();
+    // A page that was cut knows its own time.
+    for (take, rows, known) in [(Take::First(3), (0, 3), (0, 2)), (Take::Last(3), (397, 400), (397, 400))] {
+        let page = store.page(&btc, minutes(EVER), take).await.unwrap();
+        assert_eq!(page.candles, candles(rows));
+        assert_eq!(page.coverage.ranges(), [claim(known, Knowledge::Fetched)]);
+    }
+    let nothing = store.page(&series("NO/SUCH"), minutes(EVER), Take::Last(3)).await.unwrap();
+    assert_eq!(nothing, StoredPage::default());
 }
 
 pub async fn writers_at_the_same_time_lose_nothing(backend: Backend) {
