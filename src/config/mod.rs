@@ -150,7 +150,7 @@ fn figment(file: Option<&Path>) -> Result<Figment, ConfigError> {
 /// One line that names the key, what would be right and where it stands.
 fn explain(error: &figment::Error) -> String {
     let what = match &error.kind {
-        Kind::UnknownField(_, known) => format!("there is no such key here; known are {}", known.join(", ")),
+        Kind::UnknownField(name, known) => format!("there is no key `{name}`; there are {}", known.join(", ")),
         Kind::UnknownVariant(found, known) => format!("`{found}` is not one of {}", known.join(", ")),
         other => in_one_line(&other.to_string()),
     };

@@ -76,6 +76,8 @@ fn pool(size: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(size)
         .acquire_timeout(PATIENCE)
+        // Who waits in vain gets an error; who waits a while is no news.
+        .acquire_slow_threshold(PATIENCE)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)

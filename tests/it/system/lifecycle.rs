@@ -68,7 +68,7 @@ fn a_bad_configuration_is_said() {
         ("CANDLEWICK__COLOUR", "1", &["`colour`", "environment"][..]),
         ("CANDLEWICK__SERVER__LISSEN", "x", &["`server.lissen`", "environment"]),
         ("CANDLEWICK__EXCHANGES__BINANCE__REST_URL", "ftp://x", &["`exchanges.binance.rest_url`", "ftp://x"]),
-        ("PORT", "http", &["`server.listen`", "http"]),
+        ("PORT", "http", &["PORT", "`http`"]),
         ("DATABASE_URL", "mysql://me:hunter2@host/db", &["`store.url`", "mysql://…@host/db"]),
         ("REDIS_URL", "memcached://host", &["`cache.url`", "memcached"]),
         ("CANDLEWICK_CONFIG", "missing.toml", &["missing.toml"]),
