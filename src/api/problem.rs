@@ -3,8 +3,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use poem::Response;
 use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, Enum};
+
+use super::rest::ProblemSchema;
 
 use crate::market::{InvalidParameter, MarketError};
 use crate::model::wire;
@@ -12,8 +18,12 @@ use crate::model::wire;
 /// The media type of a refusal.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The methods that every path takes.
+pub const ALLOW: &str = "GET, HEAD, OPTIONS";
+
 /// Why a request was refused. A code has one status; both are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
 pub enum Code {
     InvalidParameter,
     UnknownExchange,
@@ -127,8 +137,6 @@ pub struct Problem {
     pub errors: Vec<Refused>,
     /// When it makes sense to try again; always set with status 503.
     pub retry_after: Option<Duration>,
-    /// For `method_not_allowed`: the methods that are.
-    pub allow: Option<&'static str>,
 }
 
 impl Problem {
@@ -137,7 +145,7 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let unavailable = code.status() == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = unavailable.then_some(Duration::from_secs(1));
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, allow: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after }
     }
 
     /// Parameters that were refused; at least one.
@@ -179,10 +187,10 @@ impl Problem {
         out.push(b'}');
         out
     }
+}
 
-    /// The whole answer.
-    #[must_use]
-    pub fn response(&self) -> Response {
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
         let mut response = Response::builder().status(self.code.status()).body(self.json());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -191,15 +199,89 @@ impl Problem {
             let seconds = after.as_millis().div_ceil(1_000).clamp(1, 86_400);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.code == Code::UpgradeRequired {
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        match self.code {
+            Code::MethodNotAllowed => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(ALLOW));
+            }
+            Code::UpgradeRequired => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            }
+            _ => {}
         }
         response
     }
+}
+
+/// A problem is a payload with a media type of its own.
+impl Payload for Problem {
+    const CONTENT_TYPE: &'static str = PROBLEM_JSON;
+
+    fn schema_ref() -> MetaSchemaRef {
+        ProblemSchema::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemSchema::register(registry);
+    }
+}
+
+/// How an operation may refuse.
+#[derive(Debug, ApiResponse)]
+pub enum Refusal {
+    /// `invalid_parameter`: `errors` says which parameters are not valid, and why.
+    #[oai(status = 400)]
+    Invalid(Problem),
+    /// `unknown_exchange`, `unknown_symbol` or `unsupported_interval`: what was asked for is not to be had here.
+    #[oai(status = 404)]
+    Unknown(Problem),
+    /// `internal`: the log says more.
+    #[oai(status = 500)]
+    Internal(Problem),
+    /// `upstream_unavailable`, `upstream_rate_limited`, `store_unavailable` or `not_ready`: to be tried again.
+    #[oai(status = 503, header(name = "Retry-After", ty = "u32", description = "When to try again, in seconds."))]
+    Unavailable(Problem),
+}
+
+impl<T> From<T> for Refusal
+where
+    Problem: From<T>,
+{
+    fn from(cause: T) -> Self {
+        let problem = Problem::from(cause);
+        match problem.code.status() {
+            StatusCode::BAD_REQUEST => Self::Invalid(problem),
+            StatusCode::NOT_FOUND => Self::Unknown(problem),
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(problem),
+            _ => Self::Internal(problem),
+        }
+    }
+}
+
+impl From<Problem> for poem::Error {
+    fn from(problem: Problem) -> Self {
+        Self::from_response(problem.into_response())
+    }
+}
+
+/// The answer for an error: the problem that it carries, or one in place of the framework's own words.
+pub fn refuse(error: poem::Error) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let problem = match error.status() {
+        StatusCode::NOT_FOUND => {
+            Problem::new(Code::NotFound, "there is nothing at this path; `/docs` shows what there is")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, format!("this path takes {ALLOW}")),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the request is too large"),
+        status if status.is_client_error() => Problem::new(Code::InvalidParameter, error.to_string()),
+        status => {
+            tracing::error!(%status, %error, "a request failed outside of its handler");
+            Problem::new(Code::Internal, "the request could not be answered; the log says more")
+        }
+    };
+    problem.into_response()
 }
 
 impl From<InvalidParameter> for Refused {
@@ -233,6 +315,8 @@ impl From<MarketError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use poem_openapi::types::ToJSON;
+
     use super::*;
 
     #[test]
@@ -247,13 +331,20 @@ mod tests {
     }
 
     #[test]
+    fn a_code_has_one_name() {
+        for code in Code::ALL {
+            assert_eq!(code.to_json(), Some(code.as_str().into()));
+        }
+    }
+
+    #[test]
     fn whoever_may_try_again_is_told_when() {
         for code in Code::ALL {
-            let response = Problem::new(code, "x").response();
+            let response = Problem::new(code, "x").into_response();
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), code.status().as_u16() == 503, "{code:?}");
         }
         let detail = "busy".to_owned();
         let limited = MarketError::UpstreamUnavailable { detail, retry_after: Duration::from_millis(1_200) };
-        assert_eq!(Problem::from(limited).response().header("retry-after"), Some("2"));
+        assert_eq!(Problem::from(limited).into_response().header("retry-after"), Some("2"));
     }
 }

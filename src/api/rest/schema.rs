@@ -10,6 +10,7 @@ use poem_openapi::Object;
 use serde::Serialize;
 
 use crate::api::About;
+use crate::api::problem::Code;
 use crate::market;
 use crate::model::{ExchangeState, Timestamp};
 
@@ -71,7 +72,7 @@ pub struct TickerError {
     /// As it was asked for.
     symbol: String,
     /// The code that the problem of `/v1/ticker` would have.
-    code: String,
+    code: Code,
 }
 
 /// A page of candles.
@@ -293,7 +294,7 @@ pub struct Problem {
     /// What happened, and what to do about it.
     detail: String,
     /// Stable, for programs.
-    code: String,
+    code: Code,
     /// The parameters that are not valid, where it is about parameters.
     errors: Option<Vec<ParameterError>>,
 }
