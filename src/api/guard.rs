@@ -12,8 +12,9 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 use poem_openapi::registry::{MetaApi, MetaOperation, MetaOperationParam, MetaSchemaRef, Registry};
 use poem_openapi::{ApiResponse, OpenApi};
 
-use super::problem::{ALLOW, Code, Problem, Refusal, refuse};
+use super::problem::{ALLOW, Code, Problem};
 use super::query::{Parameters, router_name};
+use super::refusal::{Refusal, refuse};
 use crate::clock::Clock;
 use crate::telemetry::http::{HandlerPanicked, OperationMetrics};
 

@@ -9,7 +9,8 @@ use poem::{Endpoint, Request, Response, Route};
 use tracing::Instrument;
 
 use super::ApiConfig;
-use super::problem::{Code, Problem, refuse};
+use super::problem::{Code, Problem};
+use super::refusal::refuse;
 use crate::clock::Clock;
 use crate::telemetry::http::OperationMetrics;
 

@@ -9,6 +9,7 @@ mod middleware;
 mod openapi;
 mod problem;
 mod query;
+mod refusal;
 mod rest;
 mod server;
 mod stream;

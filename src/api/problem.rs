@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
+use poem_openapi::Enum;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
-use poem_openapi::{ApiResponse, Enum};
+use serde::Serialize;
 
 use super::rest::ProblemSchema;
 
 use crate::market::{InvalidParameter, MarketError};
-use crate::model::wire;
 
 /// The media type of a refusal.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -22,8 +22,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// Why a request was refused. A code has one status; both are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Code {
     InvalidParameter,
     UnknownExchange,
@@ -58,62 +59,48 @@ impl Code {
         Self::NotReady,
     ];
 
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    const fn about(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::InvalidParameter => "invalid_parameter",
-            Self::UnknownExchange => "unknown_exchange",
-            Self::UnknownSymbol => "unknown_symbol",
-            Self::UnsupportedInterval => "unsupported_interval",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::TooLarge => "too_large",
-            Self::UpgradeRequired => "upgrade_required",
-            Self::UpstreamUnavailable => "upstream_unavailable",
-            Self::UpstreamRateLimited => "upstream_rate_limited",
-            Self::StoreUnavailable => "store_unavailable",
-            Self::NotReady => "not_ready",
-            Self::Internal => "internal",
-        }
-    }
-
-    /// What it means, in a few words that do not change from one refusal to the next.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::InvalidParameter => "A parameter is not valid",
-            Self::UnknownExchange => "There is no such exchange here",
-            Self::UnknownSymbol => "Nobody lists this symbol",
-            Self::UnsupportedInterval => "This interval cannot be had",
-            Self::NotFound => "There is nothing at this path",
-            Self::MethodNotAllowed => "This method is not offered here",
-            Self::TooLarge => "The request is too large",
-            Self::UpgradeRequired => "This path is a WebSocket",
-            Self::UpstreamUnavailable => "The exchange does not answer",
-            Self::UpstreamRateLimited => "The exchange's rate limit is used up",
-            Self::StoreUnavailable => "The candle store does not answer",
-            Self::NotReady => "Not ready to answer this",
-            Self::Internal => "Something went wrong here",
+            Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "A parameter is not valid"),
+            Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "There is no such exchange here"),
+            Self::UnknownSymbol => (StatusCode::NOT_FOUND, "unknown_symbol", "Nobody lists this symbol"),
+            Self::UnsupportedInterval => (StatusCode::NOT_FOUND, "unsupported_interval", "This interval cannot be had"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing at this path"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not offered here")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large"),
+            Self::UpgradeRequired => (StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path is a WebSocket"),
+            Self::UpstreamUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "The exchange does not answer")
+            }
+            Self::UpstreamRateLimited => {
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_rate_limited", "The exchange's rate limit is used up")
+            }
+            Self::StoreUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "The candle store does not answer")
+            }
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready to answer this"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
         }
     }
 
     /// The HTTP status.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownExchange | Self::UnknownSymbol | Self::UnsupportedInterval | Self::NotFound => {
-                StatusCode::NOT_FOUND
-            }
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::UpstreamUnavailable | Self::UpstreamRateLimited | Self::StoreUnavailable | Self::NotReady => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.about().0
+    }
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.about().1
+    }
+
+    /// What it means, in a few words that do not change from one refusal to the next.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.about().2
     }
 }
 
@@ -160,32 +147,12 @@ impl Problem {
     }
 
     /// The body.
+    ///
+    /// # Panics
+    /// Never: its keys are texts.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(b"{\"type\":\"urn:candlewick:problem:");
-        out.extend_from_slice(self.code.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"title\":");
-        wire::string(&mut out, self.code.title());
-        out.extend_from_slice(b",\"status\":");
-        wire::integer(&mut out, self.code.status().as_u16());
-        out.extend_from_slice(b",\"detail\":");
-        wire::string(&mut out, &self.detail);
-        out.extend_from_slice(b",\"code\":");
-        wire::string(&mut out, self.code.as_str());
-        for (index, error) in self.errors.iter().enumerate() {
-            out.extend_from_slice(if index == 0 { b",\"errors\":[" } else { b"," });
-            out.extend_from_slice(b"{\"parameter\":");
-            wire::string(&mut out, &error.parameter);
-            out.extend_from_slice(b",\"detail\":");
-            wire::string(&mut out, &error.detail);
-            out.push(b'}');
-        }
-        if !self.errors.is_empty() {
-            out.push(b']');
-        }
-        out.push(b'}');
-        out
+        serde_json::to_vec(&ProblemSchema::new(self)).expect("keys are texts")
     }
 }
 
@@ -224,64 +191,6 @@ impl Payload for Problem {
     fn register(registry: &mut Registry) {
         ProblemSchema::register(registry);
     }
-}
-
-/// How an operation may refuse.
-#[derive(Debug, ApiResponse)]
-pub enum Refusal {
-    /// `invalid_parameter`: `errors` says which parameters are not valid, and why.
-    #[oai(status = 400)]
-    Invalid(Problem),
-    /// `unknown_exchange`, `unknown_symbol` or `unsupported_interval`: what was asked for is not to be had here.
-    #[oai(status = 404)]
-    Unknown(Problem),
-    /// `internal`: the log says more.
-    #[oai(status = 500)]
-    Internal(Problem),
-    /// `upstream_unavailable`, `upstream_rate_limited`, `store_unavailable` or `not_ready`: to be tried again.
-    #[oai(status = 503, header(name = "Retry-After", ty = "u32", description = "When to try again, in seconds."))]
-    Unavailable(Problem),
-}
-
-impl<T> From<T> for Refusal
-where
-    Problem: From<T>,
-{
-    fn from(cause: T) -> Self {
-        let problem = Problem::from(cause);
-        match problem.code.status() {
-            StatusCode::BAD_REQUEST => Self::Invalid(problem),
-            StatusCode::NOT_FOUND => Self::Unknown(problem),
-            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(problem),
-            _ => Self::Internal(problem),
-        }
-    }
-}
-
-impl From<Problem> for poem::Error {
-    fn from(problem: Problem) -> Self {
-        Self::from_response(problem.into_response())
-    }
-}
-
-/// The answer for an error: the problem that it carries, or one in place of the framework's own words.
-pub fn refuse(error: poem::Error) -> Response {
-    if error.is_from_response() {
-        return error.into_response();
-    }
-    let problem = match error.status() {
-        StatusCode::NOT_FOUND => {
-            Problem::new(Code::NotFound, "there is nothing at this path; `/docs` shows what there is")
-        }
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, format!("this path takes {ALLOW}")),
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the request is too large"),
-        status if status.is_client_error() => Problem::new(Code::InvalidParameter, error.to_string()),
-        status => {
-            tracing::error!(%status, %error, "a request failed outside of its handler");
-            Problem::new(Code::Internal, "the request could not be answered; the log says more")
-        }
-    };
-    problem.into_response()
 }
 
 impl From<InvalidParameter> for Refused {
@@ -334,6 +243,7 @@ mod tests {
     fn a_code_has_one_name() {
         for code in Code::ALL {
             assert_eq!(code.to_json(), Some(code.as_str().into()));
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
     }
 

@@ -16,7 +16,7 @@ use super::parameters::{Cursor, End, Exchange, Format as FormatName, Interval, L
 use super::payload::{RawJson, entity_tag, names};
 use super::schema;
 use crate::api::Doors;
-use crate::api::problem::Refusal;
+use crate::api::refusal::Refusal;
 use crate::market::{CandleFields, CandleQuery, Format, HistoryPage, Listed};
 use crate::model::Timestamp;
 

@@ -12,7 +12,8 @@ use super::parameters::{
 use super::payload::RawJson;
 use super::schema;
 use crate::api::Doors;
-use crate::api::problem::{Code, Problem, Refusal, Refused};
+use crate::api::problem::{Code, Problem, Refused};
+use crate::api::refusal::Refusal;
 use crate::market::{CandleFields, CandleQuery, CoverageAnswer, InstrumentPage, InstrumentQuery};
 use crate::model::wire;
 

@@ -11,7 +11,8 @@ use super::parameters::{Exchange, PathSymbol, Symbol, Symbols};
 use super::payload::RawJson;
 use super::schema;
 use crate::api::Doors;
-use crate::api::problem::{Code, Problem, Refusal, Refused};
+use crate::api::problem::{Code, Problem, Refused};
+use crate::api::refusal::Refusal;
 use crate::market::{Market, TickerAnswer};
 use crate::model::wire;
 
