@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ use crate::model::FeedState;
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{CandleStore, StoreError};
+use crate::telemetry::metrics;
 
 /// The service is ready when every exchange is, or after so long, when it says which are not.
 const READY_WITHIN: Duration = Duration::from_secs(4);
@@ -29,6 +31,9 @@ const READY_LOOK: Duration = Duration::from_millis(20);
 
 /// From the request to end until the process ends at the latest, flushed or not.
 const END_WITHIN: Duration = Duration::from_secs(9);
+
+/// How often what histograms gathered is put together.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// The seed of the built-in simulator: everyone's first look is the same.
 const SEED: u64 = 1;
@@ -94,7 +99,9 @@ impl App {
             role: config.role.as_str(),
             store: store_kind,
             cache: cache_kind,
+            metrics: metrics::install(),
         };
+        life.spawn(keep_metrics(about.metrics.clone(), clock.clone(), life.stopping().clone()));
         let bounds = ApiConfig {
             max_body_bytes: config.server.max_body_bytes as u64,
             max_connections: config.server.max_connections,
@@ -172,6 +179,13 @@ fn assignments(config: &Config, stores: &Stores, simulator: Option<&SocketAddr>)
             Assignment { exchange, symbols: settings.symbols.clone(), mode: config.data, live, simulated }
         })
         .collect()
+}
+
+/// Keeps the metrics small where nobody reads them.
+async fn keep_metrics(metrics: PrometheusHandle, clock: Clock, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(clock.sleep(METRICS_UPKEEP)).await.is_some() {
+        metrics.run_upkeep();
+    }
 }
 
 /// Says that the service is ready when all exchanges are, or when the time for that is over.

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderName, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, Request, Response, Route};
 use tracing::Instrument;
 
 use super::ApiConfig;
 use super::problem::{Code, Problem};
+use super::refusal::refuse;
 use crate::clock::Clock;
 use crate::telemetry::http::OperationMetrics;
 
@@ -47,15 +48,18 @@ impl Endpoint for Front {
 
 impl Front {
     async fn answer(&self, mut request: Request) -> Response {
-        let refusal = match self.check_size(&mut request).await {
-            Err(refusal) => refusal,
-            Ok(()) => match self.route.call(request).await {
-                Ok(response) => return response,
-                Err(error) => framework_problem(&error),
-            },
+        let answered = match self.check_size(&mut request).await {
+            Ok(()) => {
+                keep_pluses(&mut request);
+                self.route.call(request).await
+            }
+            Err(refusal) => Err(refusal.into()),
         };
-        self.unmatched.answered(refusal.code.status().as_u16(), Duration::ZERO);
-        refusal.response()
+        answered.unwrap_or_else(|error| {
+            let refusal = refuse(error);
+            self.unmatched.answered(refusal.status().as_u16(), Duration::ZERO);
+            refusal
+        })
     }
 
     /// Refuses what is too long. No door takes a body, so one that fits is read and forgotten.
@@ -92,19 +96,18 @@ impl Front {
     }
 }
 
-/// A refusal by the framework: there is no such path, mostly.
-fn framework_problem(error: &poem::Error) -> Problem {
-    match error.status() {
-        StatusCode::NOT_FOUND => {
-            Problem::new(Code::NotFound, "there is nothing at this path; `/docs` shows what there is")
-        }
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, "this path does not take the method"),
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the request is too large"),
-        status if status.is_client_error() => Problem::new(Code::InvalidParameter, error.to_string()),
-        status => {
-            tracing::error!(%status, %error, "a request failed outside of its handler");
-            Problem::new(Code::Internal, "the request could not be answered; the log says more")
-        }
+/// Lets a plus be a plus: none of our values has a space, but times have offsets. The framework reads it as in a form.
+fn keep_pluses(request: &mut Request) {
+    if !request.uri().query().is_some_and(|query| query.contains('+')) {
+        return;
+    }
+    let mut parts = request.uri().clone().into_parts();
+    let url = parts
+        .path_and_query
+        .map(|url| format!("{}?{}", url.path(), url.query().unwrap_or_default().replace('+', "%2B")));
+    parts.path_and_query = url.and_then(|url| url.parse().ok());
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }
 

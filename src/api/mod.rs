@@ -1,18 +1,18 @@
 //! The doors: REST, and live streams.
 //!
-//! A door is an `Operation`: its path, its parameters, how it answers and refuses, and its handler, in one
-//! table entry. The router, the check of parameters, the metrics and the OpenAPI document all read that entry, so they
-//! cannot tell different stories. [`Front`] stands before all doors; [`serve`] stands before the front.
+//! Operations are handlers of poem-openapi, in `rest`; the document is made from them. Before each stands its guard,
+//! which reads the same descriptions; sockets are plain routes behind the same guard. [`Front`] stands before all;
+//! [`serve`] stands before the front.
 
+mod guard;
 mod middleware;
 mod openapi;
-mod operation;
 mod problem;
 mod query;
+mod refusal;
 mod rest;
 mod server;
 mod stream;
-mod yaml;
 
 pub use middleware::Front;
 pub use openapi::{openapi_document, openapi_json, openapi_yaml};
@@ -21,9 +21,10 @@ pub use server::serve;
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::Route;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
+use self::guard::Guarded;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
@@ -70,6 +71,8 @@ pub struct About {
     pub store: &'static str,
     /// The kind of the cache: `memory`.
     pub cache: &'static str,
+    /// Its metrics, as `/metrics` shows them: what [`crate::telemetry::metrics::install`] gave.
+    pub metrics: PrometheusHandle,
 }
 
 /// What every door can reach.
@@ -96,10 +99,7 @@ pub fn build(
 ) -> Front {
     let sockets = Arc::new(Semaphore::new(config.max_sockets));
     let doors = Arc::new(Doors { market, hub, life, clock: clock.clone(), about, config, sockets });
-    let mut route = Route::new();
-    for operation in rest::OPERATIONS.iter().chain(stream::OPERATIONS) {
-        let path = operation.path.replace('{', ":").replace('}', "");
-        route = route.at(path, operation::Door::new(operation, Arc::clone(&doors)));
-    }
+    let rest = openapi::service(Guarded { api: rest::api(&doors), clock: clock.clone() });
+    let route = stream::routes(&doors).nest_no_strip("/", rest);
     Front { route, clock, config, unmatched: OperationMetrics::new("unmatched") }
 }

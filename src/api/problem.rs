@@ -3,17 +3,28 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use poem::Response;
 use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::Enum;
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
+use serde::Serialize;
+
+use super::rest::ProblemSchema;
 
 use crate::market::{InvalidParameter, MarketError};
-use crate::model::wire;
 
 /// The media type of a refusal.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The methods that every path takes.
+pub const ALLOW: &str = "GET, HEAD, OPTIONS";
+
 /// Why a request was refused. A code has one status; both are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Code {
     InvalidParameter,
     UnknownExchange,
@@ -48,62 +59,48 @@ impl Code {
         Self::NotReady,
     ];
 
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    const fn about(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::InvalidParameter => "invalid_parameter",
-            Self::UnknownExchange => "unknown_exchange",
-            Self::UnknownSymbol => "unknown_symbol",
-            Self::UnsupportedInterval => "unsupported_interval",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::TooLarge => "too_large",
-            Self::UpgradeRequired => "upgrade_required",
-            Self::UpstreamUnavailable => "upstream_unavailable",
-            Self::UpstreamRateLimited => "upstream_rate_limited",
-            Self::StoreUnavailable => "store_unavailable",
-            Self::NotReady => "not_ready",
-            Self::Internal => "internal",
-        }
-    }
-
-    /// What it means, in a few words that do not change from one refusal to the next.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::InvalidParameter => "A parameter is not valid",
-            Self::UnknownExchange => "There is no such exchange here",
-            Self::UnknownSymbol => "Nobody lists this symbol",
-            Self::UnsupportedInterval => "This interval cannot be had",
-            Self::NotFound => "There is nothing at this path",
-            Self::MethodNotAllowed => "This method is not offered here",
-            Self::TooLarge => "The request is too large",
-            Self::UpgradeRequired => "This path is a WebSocket",
-            Self::UpstreamUnavailable => "The exchange does not answer",
-            Self::UpstreamRateLimited => "The exchange's rate limit is used up",
-            Self::StoreUnavailable => "The candle store does not answer",
-            Self::NotReady => "Not ready to answer this",
-            Self::Internal => "Something went wrong here",
+            Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "A parameter is not valid"),
+            Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "There is no such exchange here"),
+            Self::UnknownSymbol => (StatusCode::NOT_FOUND, "unknown_symbol", "Nobody lists this symbol"),
+            Self::UnsupportedInterval => (StatusCode::NOT_FOUND, "unsupported_interval", "This interval cannot be had"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing at this path"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not offered here")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large"),
+            Self::UpgradeRequired => (StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path is a WebSocket"),
+            Self::UpstreamUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "The exchange does not answer")
+            }
+            Self::UpstreamRateLimited => {
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_rate_limited", "The exchange's rate limit is used up")
+            }
+            Self::StoreUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "The candle store does not answer")
+            }
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready to answer this"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
         }
     }
 
     /// The HTTP status.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownExchange | Self::UnknownSymbol | Self::UnsupportedInterval | Self::NotFound => {
-                StatusCode::NOT_FOUND
-            }
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::UpstreamUnavailable | Self::UpstreamRateLimited | Self::StoreUnavailable | Self::NotReady => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.about().0
+    }
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.about().1
+    }
+
+    /// What it means, in a few words that do not change from one refusal to the next.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.about().2
     }
 }
 
@@ -127,8 +124,6 @@ pub struct Problem {
     pub errors: Vec<Refused>,
     /// When it makes sense to try again; always set with status 503.
     pub retry_after: Option<Duration>,
-    /// For `method_not_allowed`: the methods that are.
-    pub allow: Option<&'static str>,
 }
 
 impl Problem {
@@ -137,7 +132,7 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let unavailable = code.status() == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = unavailable.then_some(Duration::from_secs(1));
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, allow: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after }
     }
 
     /// Parameters that were refused; at least one.
@@ -152,37 +147,17 @@ impl Problem {
     }
 
     /// The body.
+    ///
+    /// # Panics
+    /// Never: its keys are texts.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(b"{\"type\":\"urn:candlewick:problem:");
-        out.extend_from_slice(self.code.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"title\":");
-        wire::string(&mut out, self.code.title());
-        out.extend_from_slice(b",\"status\":");
-        wire::integer(&mut out, self.code.status().as_u16());
-        out.extend_from_slice(b",\"detail\":");
-        wire::string(&mut out, &self.detail);
-        out.extend_from_slice(b",\"code\":");
-        wire::string(&mut out, self.code.as_str());
-        for (index, error) in self.errors.iter().enumerate() {
-            out.extend_from_slice(if index == 0 { b",\"errors\":[" } else { b"," });
-            out.extend_from_slice(b"{\"parameter\":");
-            wire::string(&mut out, &error.parameter);
-            out.extend_from_slice(b",\"detail\":");
-            wire::string(&mut out, &error.detail);
-            out.push(b'}');
-        }
-        if !self.errors.is_empty() {
-            out.push(b']');
-        }
-        out.push(b'}');
-        out
+        serde_json::to_vec(&ProblemSchema::new(self)).expect("keys are texts")
     }
+}
 
-    /// The whole answer.
-    #[must_use]
-    pub fn response(&self) -> Response {
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
         let mut response = Response::builder().status(self.code.status()).body(self.json());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -191,14 +166,30 @@ impl Problem {
             let seconds = after.as_millis().div_ceil(1_000).clamp(1, 86_400);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.code == Code::UpgradeRequired {
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        match self.code {
+            Code::MethodNotAllowed => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(ALLOW));
+            }
+            Code::UpgradeRequired => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            }
+            _ => {}
         }
         response
+    }
+}
+
+/// A problem is a payload with a media type of its own.
+impl Payload for Problem {
+    const CONTENT_TYPE: &'static str = PROBLEM_JSON;
+
+    fn schema_ref() -> MetaSchemaRef {
+        ProblemSchema::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemSchema::register(registry);
     }
 }
 
@@ -233,6 +224,8 @@ impl From<MarketError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use poem_openapi::types::ToJSON;
+
     use super::*;
 
     #[test]
@@ -247,13 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn a_code_has_one_name() {
+        for code in Code::ALL {
+            assert_eq!(code.to_json(), Some(code.as_str().into()));
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+
+    #[test]
     fn whoever_may_try_again_is_told_when() {
         for code in Code::ALL {
-            let response = Problem::new(code, "x").response();
+            let response = Problem::new(code, "x").into_response();
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), code.status().as_u16() == 503, "{code:?}");
         }
         let detail = "busy".to_owned();
         let limited = MarketError::UpstreamUnavailable { detail, retry_after: Duration::from_millis(1_200) };
-        assert_eq!(Problem::from(limited).response().header("retry-after"), Some("2"));
+        assert_eq!(Problem::from(limited).into_response().header("retry-after"), Some("2"));
     }
 }

@@ -6,5 +6,6 @@
 pub mod collect;
 pub mod http;
 pub mod logs;
+pub mod metrics;
 pub mod store;
 pub mod upstream;

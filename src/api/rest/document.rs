@@ -1,47 +1,47 @@
 //! `GET /openapi.json`, `GET /openapi.yaml` and `GET /docs`.
 
-use bytes::Bytes;
+use poem_openapi::payload::{Html, PlainText};
+use poem_openapi::{ApiResponse, OpenApi};
+use serde_json::Value;
 
-use super::payload::{self, bytes, json};
-use crate::api::openapi;
-use crate::api::operation::{Content, Operation, Tag};
-use crate::api::problem::Code;
+use super::Tag;
+use super::payload::RawJson;
+use crate::api::openapi::PAGES;
 
-pub const JSON: Operation = Operation {
-    id: "openapiJson",
-    path: "/openapi.json",
-    tag: Some(Tag::Service),
-    summary: "This document",
-    description: "OpenAPI 3.1.",
-    parameters: &[],
-    contents: &[Content { media: payload::JSON, schema: None, example: "{\"openapi\":\"3.1.0\"}" }],
-    headers: &[],
-    conditional: false,
-    problems: &[Code::InvalidParameter],
-    handler: |_| Box::pin(std::future::ready(Ok(json(Bytes::from_static(openapi::PAGES.json.as_bytes()))))),
-};
+/// The document, in its forms.
+pub struct DocumentApi;
 
-pub const YAML: Operation = Operation {
-    id: "openapiYaml",
-    path: "/openapi.yaml",
-    summary: "This document as YAML",
-    contents: &[Content { media: YAML_MEDIA, schema: None, example: "openapi: 3.1.0" }],
-    handler: |_| {
-        Box::pin(std::future::ready(Ok(bytes(YAML_MEDIA, Bytes::from_static(openapi::PAGES.yaml.as_bytes())))))
-    },
-    ..JSON
-};
+#[derive(ApiResponse)]
+enum Yaml {
+    /// RFC 9512.
+    #[oai(status = 200, content_type = "application/yaml")]
+    Text(PlainText<&'static str>),
+}
 
-pub const DOCS: Operation = Operation {
-    id: "docs",
-    path: "/docs",
-    summary: "This document as a page to try it out",
-    description: "Swagger UI. Everything it needs is in the page.",
-    contents: &[Content { media: "text/html", schema: None, example: "<html>…</html>" }],
-    handler: |_| Box::pin(std::future::ready(Ok(bytes(HTML, Bytes::from_static(openapi::PAGES.html.as_bytes()))))),
-    ..JSON
-};
+#[OpenApi(tag = "Tag::Service")]
+#[expect(clippy::unused_async, reason = "operations are asynchronous")]
+impl DocumentApi {
+    /// This document
+    ///
+    /// OpenAPI 3.1.
+    #[oai(path = "/openapi.json", method = "get", operation_id = "openapiJson")]
+    async fn json(&self) -> RawJson<Value> {
+        RawJson::new(PAGES.json.as_bytes())
+    }
 
-/// RFC 9512.
-const YAML_MEDIA: &str = "application/yaml";
-const HTML: &str = "text/html; charset=utf-8";
+    /// This document as YAML
+    ///
+    /// OpenAPI 3.1.
+    #[oai(path = "/openapi.yaml", method = "get", operation_id = "openapiYaml")]
+    async fn yaml(&self) -> Yaml {
+        Yaml::Text(PlainText(&PAGES.yaml))
+    }
+
+    /// This document as a page to try it out
+    ///
+    /// Swagger UI. Everything it needs is in the page.
+    #[oai(path = "/docs", method = "get", operation_id = "docs")]
+    async fn docs(&self) -> Html<&'static str> {
+        Html(&PAGES.html)
+    }
+}

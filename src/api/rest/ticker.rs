@@ -1,13 +1,18 @@
 //! `GET /v1/ticker`, `GET /v1/tickers` and the kept paths of a ticker.
 
-use futures_util::{StreamExt, stream};
-use poem::Response;
+use std::sync::Arc;
 
-use super::payload::{JSON, json};
+use futures_util::{StreamExt, stream};
+use poem_openapi::OpenApi;
+use poem_openapi::param::{Path, Query};
+
+use super::Tag;
+use super::parameters::{Exchange, PathSymbol, Symbol, Symbols};
+use super::payload::RawJson;
 use super::schema;
-use super::{EXCHANGE, PATH_SYMBOL, SYMBOL};
-use crate::api::operation::{self, Call, Content, Kind, Operation, Parameter, Tag};
+use crate::api::Doors;
 use crate::api::problem::{Code, Problem, Refused};
+use crate::api::refusal::Refusal;
 use crate::market::{Market, TickerAnswer};
 use crate::model::wire;
 
@@ -20,76 +25,75 @@ const AT_A_TIME: usize = 16;
 /// What stands behind the kept JSON of a ticker: `,"age_ms":12345,"stale":false}`.
 const AGE_BYTES: usize = 48;
 
-pub const TICKER: Operation = Operation {
-    id: "getTicker",
-    path: "/v1/ticker",
-    tag: Some(Tag::Market),
-    summary: "The latest ticker of a market",
-    description: "From memory where the market is collected. Any other listed market is asked from its exchange, and \
-                  the answer kept for 2 s.",
-    parameters: &[EXCHANGE, SYMBOL],
-    contents: &[Content {
-        media: JSON,
-        schema: Some(operation::schema::<schema::Ticker>),
-        example: include_str!("examples/ticker.json"),
-    }],
-    headers: &[],
-    conditional: false,
-    problems: &[
-        Code::InvalidParameter,
-        Code::UnknownExchange,
-        Code::UnknownSymbol,
-        Code::UpstreamUnavailable,
-        Code::UpstreamRateLimited,
-        Code::NotReady,
-    ],
-    handler: |call| Box::pin(ticker(call)),
-};
+/// The latest tickers.
+pub struct TickerApi(pub Arc<Doors>);
 
-pub const TICKERS: Operation = Operation {
-    id: "getTickers",
-    path: "/v1/tickers",
-    summary: "The latest tickers of several markets",
-    description: "At most 100. What has no answer stands in `errors` with its code; the others are answered.",
-    parameters: &[
-        EXCHANGE,
-        Parameter::query("symbols", Kind::List, "The markets, with commas between them.", "BTC/USDT,ETH/USDT")
-            .required(),
-    ],
-    contents: &[Content {
-        media: JSON,
-        schema: Some(operation::schema::<schema::Tickers>),
-        example: include_str!("examples/tickers.json"),
-    }],
-    problems: &[Code::InvalidParameter, Code::UnknownExchange, Code::NotReady],
-    handler: |call| Box::pin(tickers(call)),
-    ..TICKER
-};
+#[OpenApi]
+impl TickerApi {
+    /// The latest ticker of a market
+    ///
+    /// From memory where the market is collected. Any other listed market is asked from its exchange, and the answer
+    /// kept for 2 s.
+    #[oai(path = "/v1/ticker", method = "get", operation_id = "getTicker", tag = "Tag::Market")]
+    async fn ticker(
+        &self,
+        exchange: Query<Option<Exchange>>,
+        symbol: Query<Symbol>,
+    ) -> Result<RawJson<schema::Ticker>, Refusal> {
+        self.latest(exchange.as_deref(), &symbol).await
+    }
 
-pub const KEPT_TICKER: Operation = Operation {
-    id: "keptTicker",
-    path: "/ticker/{symbol}",
-    tag: Some(Tag::Kept),
-    description: "An alias of `/v1/ticker`.",
-    parameters: &[PATH_SYMBOL, EXCHANGE],
-    ..TICKER
-};
+    /// The latest tickers of several markets
+    ///
+    /// At most 100. What has no answer stands in `errors` with its code; the others are answered.
+    #[oai(path = "/v1/tickers", method = "get", operation_id = "getTickers", tag = "Tag::Market")]
+    async fn tickers(
+        &self,
+        exchange: Query<Option<Exchange>>,
+        symbols: Query<Symbols>,
+    ) -> Result<RawJson<schema::Tickers>, Refusal> {
+        let (market, exchange) = (&self.0.market, exchange.as_deref());
+        if let Some(name) = exchange {
+            market.exchange_id(name)?;
+        }
+        let asked: Vec<_> = split(&symbols)?.into_iter().map(|symbol| one(market, exchange, symbol)).collect();
+        let answers: Vec<_> = stream::iter(asked).buffered(AT_A_TIME).collect().await;
+        Ok(RawJson::new(write_tickers(&answers)))
+    }
 
-pub const KEPT_MARKET_TICKER: Operation = Operation {
-    id: "keptMarketTicker",
-    path: "/market/ticker",
-    tag: Some(Tag::Kept),
-    description: "An alias of `/v1/ticker`.",
-    ..TICKER
-};
+    /// The latest ticker of a market
+    ///
+    /// An alias of `/v1/ticker`.
+    #[oai(path = "/ticker/:symbol", method = "get", operation_id = "keptTicker", tag = "Tag::Kept")]
+    async fn kept_ticker(
+        &self,
+        symbol: Path<PathSymbol>,
+        exchange: Query<Option<Exchange>>,
+    ) -> Result<RawJson<schema::Ticker>, Refusal> {
+        self.latest(exchange.as_deref(), &symbol).await
+    }
 
-async fn ticker(call: Call<'_>) -> Result<Response, Problem> {
-    let market = &call.doors.market;
-    let listed = market.find(call.values.get("exchange"), call.values.required("symbol")).await?;
-    let answer = market.ticker(&listed).await?;
-    let mut body = Vec::with_capacity(answer.kept.json.len() + AGE_BYTES);
-    write_ticker(&mut body, &answer);
-    Ok(json(body))
+    /// The latest ticker of a market
+    ///
+    /// An alias of `/v1/ticker`.
+    #[oai(path = "/market/ticker", method = "get", operation_id = "keptMarketTicker", tag = "Tag::Kept")]
+    async fn kept_market_ticker(
+        &self,
+        exchange: Query<Option<Exchange>>,
+        symbol: Query<Symbol>,
+    ) -> Result<RawJson<schema::Ticker>, Refusal> {
+        self.ticker(exchange, symbol).await
+    }
+}
+
+impl TickerApi {
+    async fn latest(&self, exchange: Option<&str>, symbol: &str) -> Result<RawJson<schema::Ticker>, Refusal> {
+        let listed = self.0.market.find(exchange, symbol).await?;
+        let answer = self.0.market.ticker(&listed).await?;
+        let mut body = Vec::with_capacity(answer.kept.json.len() + AGE_BYTES);
+        write_ticker(&mut body, &answer);
+        Ok(RawJson::new(body))
+    }
 }
 
 pub(super) fn write_ticker(out: &mut Vec<u8>, answer: &TickerAnswer) {
@@ -97,18 +101,6 @@ pub(super) fn write_ticker(out: &mut Vec<u8>, answer: &TickerAnswer) {
     out.extend_from_slice(b",\"age_ms\":");
     wire::integer(out, u64::try_from(answer.age.as_millis()).unwrap_or(u64::MAX));
     out.extend_from_slice(if answer.stale { b",\"stale\":true}" } else { b",\"stale\":false}" });
-}
-
-async fn tickers(call: Call<'_>) -> Result<Response, Problem> {
-    let market = &call.doors.market;
-    let exchange = call.values.get("exchange");
-    if let Some(name) = exchange {
-        market.exchange_id(name)?;
-    }
-    let symbols = split(call.values.required("symbols"))?;
-    let asked: Vec<_> = symbols.into_iter().map(|symbol| one(market, exchange, symbol)).collect();
-    let answers: Vec<_> = stream::iter(asked).buffered(AT_A_TIME).collect().await;
-    Ok(json(write_tickers(&answers)))
 }
 
 async fn one<'a>(market: &Market, exchange: Option<&str>, symbol: &'a str) -> (&'a str, Result<TickerAnswer, Code>) {

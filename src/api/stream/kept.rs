@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use poem::Response;
+use poem::web::{Data, Path, Query};
+use poem::{Request, Response, handler};
+use serde::Deserialize;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
@@ -13,9 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::upgrade::{Handshake, Socket};
 use crate::api::Doors;
-use crate::api::operation::{Call, Operation};
 use crate::api::problem::{Code, Problem};
-use crate::api::rest::{EXCHANGE, PATH_SYMBOL, SYMBOL};
 use crate::cache::{BusEvent, BusEventKind};
 use crate::clock::Clock;
 use crate::hub::Subscription;
@@ -38,33 +38,44 @@ const SEND_TIME: Duration = Duration::from_secs(10);
 /// How long a client may take to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-pub const SUBSCRIBE: Operation = Operation {
-    id: "wsSubscribe",
-    path: "/ws/subscribe/{symbol}",
-    tag: None,
-    summary: "The ticker of a market, live",
-    description: "",
-    parameters: &[PATH_SYMBOL, EXCHANGE],
-    contents: &[],
-    headers: &[],
-    conditional: false,
-    problems: &[],
-    handler: |call| Box::pin(open(call)),
-};
+/// What a socket's URL says beside its path.
+#[derive(Deserialize)]
+pub struct Asked {
+    exchange: Option<String>,
+    symbol: Option<String>,
+}
 
-pub const REALTIME: Operation =
-    Operation { id: "wsRealtime", path: "/ws/realtime", parameters: &[EXCHANGE, SYMBOL], ..SUBSCRIBE };
+/// `WS /ws/subscribe/{symbol}`
+#[handler]
+pub async fn subscribe(
+    request: &Request,
+    Data(doors): Data<&Arc<Doors>>,
+    Path(symbol): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    open(request, doors, asked.exchange.as_deref(), &symbol).await
+}
 
-async fn open(call: Call<'_>) -> Result<Response, Problem> {
-    let Doors { market, hub, life, clock, config, sockets, .. } = call.doors;
-    let handshake = Handshake::read(call.request)?;
-    let listed = market.find(call.values.get("exchange"), call.values.required("symbol")).await?;
+/// `WS /ws/realtime`
+#[handler]
+pub async fn realtime(
+    request: &Request,
+    Data(doors): Data<&Arc<Doors>>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    open(request, doors, asked.exchange.as_deref(), &asked.symbol.unwrap_or_default()).await
+}
+
+async fn open(request: &Request, doors: &Doors, exchange: Option<&str>, symbol: &str) -> Result<Response, Problem> {
+    let Doors { market, hub, life, clock, config, sockets, .. } = doors;
+    let handshake = Handshake::read(request)?;
+    let listed = market.find(exchange, symbol).await?;
     if life.draining().is_cancelled() {
         return Err(Problem::new(Code::NotReady, "shutting down: connect elsewhere"));
     }
     let seat = Arc::clone(sockets).try_acquire_owned();
     let seat = seat.map_err(|_| Problem::new(Code::NotReady, "too many sockets are open here: try again later"))?;
-    let (response, socket) = handshake.accept(call.request)?;
+    let (response, socket) = handshake.accept(request)?;
     let (market, hub, clock) = (Arc::clone(market), Arc::clone(hub), clock.clone());
     let (draining, notice) = (life.draining().clone(), config.notice);
     life.spawn(async move {

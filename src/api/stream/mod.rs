@@ -3,7 +3,45 @@
 mod kept;
 mod upgrade;
 
-use super::operation::Operation;
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt, Route, get};
+use poem_openapi::registry::{MetaOperationParam, MetaParamIn};
+use poem_openapi::types::Type;
+
+use super::Doors;
+use super::guard::Guard;
+use super::rest::{Exchange, PathSymbol, Symbol};
 
 /// All of them. OpenAPI has no words for a socket, so the document tells of them in prose.
-pub const OPERATIONS: &[Operation] = &[kept::SUBSCRIBE, kept::REALTIME];
+pub fn routes(doors: &Arc<Doors>) -> Route {
+    let exchange = || parameter::<Exchange>("exchange", MetaParamIn::Query, false);
+    let subscribe = [parameter::<PathSymbol>("symbol", MetaParamIn::Path, true), exchange()];
+    let realtime = [exchange(), parameter::<Symbol>("symbol", MetaParamIn::Query, true)];
+    Route::new()
+        .at("/ws/subscribe/:param0", socket(doors, "wsSubscribe", &subscribe, kept::subscribe))
+        .at("/ws/realtime", socket(doors, "wsRealtime", &realtime, kept::realtime))
+}
+
+fn socket(
+    doors: &Arc<Doors>,
+    operation: &'static str,
+    takes: &[MetaOperationParam],
+    handler: impl Endpoint + 'static,
+) -> impl Endpoint + 'static {
+    let guard = Arc::new(Guard::new(operation, takes, handler.data(Arc::clone(doors)), doors.clock.clone()));
+    get(Arc::clone(&guard)).head(Arc::clone(&guard)).options(guard)
+}
+
+fn parameter<T: Type>(name: &str, in_type: MetaParamIn, required: bool) -> MetaOperationParam {
+    MetaOperationParam {
+        name: name.to_owned(),
+        schema: T::schema_ref(),
+        in_type,
+        description: None,
+        required,
+        deprecated: false,
+        explode: true,
+        style: None,
+    }
+}

@@ -22,6 +22,7 @@ use candlewick::model::{
 };
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite};
+use candlewick::telemetry::metrics;
 use reqwest::{Method, Response};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -52,7 +53,8 @@ impl House {
         let life = Lifecycle::default();
         let stores = Stores { kept: Arc::clone(&store), simulated: None };
         let market = Arc::new(Market::new(ExchangeId::ALL.to_vec(), stores, cache.clone(), clock.clone()));
-        let about = About { version: "1.2.3", role: "all", store: "sqlite", cache: "memory" };
+        let about =
+            About { version: "1.2.3", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
         let hub = Hub::new(&cache, clock.clone());
         let front = api::build(market, hub, life.clone(), clock.clone(), about, config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

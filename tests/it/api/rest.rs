@@ -121,6 +121,31 @@ async fn the_service_says_how_it_is_doing() {
 }
 
 #[tokio::test]
+async fn the_service_counts_what_it_does() {
+    let house = House::open().await;
+    house.json("/v1/ticker?symbol=BTC/USDT").await;
+    problem(house.get("/v1/exchanges/nope").await, 404, "unknown_exchange").await;
+    let metrics = house.get("/metrics").await;
+    assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = metrics.text().await.unwrap();
+    for (operation, status) in [("getTicker", "2xx"), ("getExchange", "4xx")] {
+        let series = format!("candlewick_http_request_seconds_count{{operation=\"{operation}\",status=\"{status}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&series));
+        assert!(count.is_some_and(|count| count.parse::<u64>().unwrap() >= 1), "{series}: {text}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_plus_in_a_time_is_an_offset() {
+    let house = House::open().await;
+    let range = "start=1970-01-01T01:01:00+01:00&end=1970-01-01T00:02:00Z";
+    let ledger = house.json(&format!("/v1/coverage?symbol=BTC/USDT&{range}")).await;
+    assert_eq!(ledger["complete"], false);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn the_document_is_served_in_all_its_forms() {
     let house = House::open().await;
     assert_eq!(house.json("/openapi.json").await, api::openapi_document());

@@ -1,16 +1,9 @@
-//! The shapes of all bodies, for the document. Those that are asked for rarely are encoded from here, too; the others
-//! have encoders of their own, and a test compares both ways that they do not drift apart.
-//!
-//! Every member is always there; one that may be `null` is an `Option`. Only a problem leaves members out.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! The bodies of market data and reference.
 
 use poem_openapi::Object;
 use serde::Serialize;
 
-use crate::api::About;
-use crate::market;
+use crate::api::problem::Code;
 use crate::model::{ExchangeState, Timestamp};
 
 /// The latest state of a market. Figures are over the last 24 hours; what the exchange does not give is null.
@@ -71,7 +64,7 @@ pub struct TickerError {
     /// As it was asked for.
     symbol: String,
     /// The code that the problem of `/v1/ticker` would have.
-    code: String,
+    code: Code,
 }
 
 /// A page of candles.
@@ -245,68 +238,6 @@ pub struct CoveredRange {
     state: String,
 }
 
-/// The process runs.
-#[derive(Debug, Object)]
-pub struct Live {
-    /// `ok`.
-    status: String,
-}
-
-/// Requests can be sent.
-#[derive(Debug, Object, Serialize)]
-pub struct Ready {
-    /// `ready`.
-    pub status: String,
-    /// What does not work as it should: `store`, `cache` or an exchange.
-    pub degraded: Vec<String>,
-}
-
-/// How the whole is doing.
-#[derive(Debug, Object, Serialize)]
-pub struct Health {
-    /// `starting`, `ok`, `degraded` or `draining`.
-    status: String,
-    version: String,
-    /// `all`, `api` or `collector`.
-    role: String,
-    /// Since the start, in seconds.
-    uptime_s: u64,
-    /// What does not work as it should: `store`, `cache` or an exchange.
-    degraded: Vec<String>,
-    /// The kind of the candle store.
-    store: String,
-    /// The kind of the cache.
-    cache: String,
-    /// The state of each enabled exchange.
-    exchanges: BTreeMap<String, String>,
-}
-
-/// A refusal (RFC 9457).
-#[derive(Debug, Object)]
-pub struct Problem {
-    /// `urn:candlewick:problem:` and the code.
-    r#type: String,
-    /// What the code means.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What happened, and what to do about it.
-    detail: String,
-    /// Stable, for programs.
-    code: String,
-    /// The parameters that are not valid, where it is about parameters.
-    errors: Option<Vec<ParameterError>>,
-}
-
-/// A parameter that is not valid.
-#[derive(Debug, Object)]
-pub struct ParameterError {
-    /// Its name as it was given.
-    parameter: String,
-    /// What is wrong, or what would be right.
-    detail: String,
-}
-
 impl Exchange {
     pub fn new(state: &ExchangeState, now: Timestamp) -> Self {
         let connections = state.connections.iter().map(|connection| Connection {
@@ -335,22 +266,6 @@ impl Exchange {
             connections: connections.collect(),
             budgets: budgets.collect(),
             detail: state.detail.clone(),
-        }
-    }
-}
-
-impl Health {
-    pub fn new(status: &str, about: &About, health: market::Health) -> Self {
-        let name = |state: &Arc<ExchangeState>| (state.exchange.as_str().to_owned(), state.state.as_str().to_owned());
-        Self {
-            status: status.to_owned(),
-            version: about.version.to_owned(),
-            role: about.role.to_owned(),
-            uptime_s: health.uptime.as_secs(),
-            exchanges: health.exchanges.iter().map(name).collect(),
-            degraded: health.degraded,
-            store: about.store.to_owned(),
-            cache: about.cache.to_owned(),
         }
     }
 }
