@@ -128,7 +128,10 @@ pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender
         }
         let now = clock.now();
         let pause = want.backoff.next(&clock).max(error.retry_at(now).map_or(Duration::ZERO, |at| at.since(now)));
-        FillFailed { series: &series, exchange: series.exchange, error: &error, pause }.emit();
+        // What closes only now is no failure.
+        if !matches!(error, FillError::Late) {
+            FillFailed { series: &series, exchange: series.exchange, error: &error, pause }.emit();
+        }
         // Only this worker waits; the others go on with other series.
         clock.sleep(pause).await;
         holes.put_back(series, want);
