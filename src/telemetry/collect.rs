@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use crate::model::{ExchangeId, TimeRange, Timestamp};
+use crate::model::{ExchangeId, TimeRange};
 
 /// Candles are in the store.
 pub struct CandlesWritten {
@@ -179,17 +179,5 @@ impl CollectorEnded<'_> {
         let exchange = self.exchange.as_str();
         counter!("candlewick_collector_restarts_total", "exchange" => exchange).increment(1);
         tracing::error!(exchange, why = %self.why, restart_in = ?self.pause, "collector ended");
-    }
-}
-
-/// The exchange holds all calls back until then.
-pub struct HeldBack {
-    pub exchange: ExchangeId,
-    pub until: Timestamp,
-}
-
-impl HeldBack {
-    pub fn emit(&self) {
-        tracing::debug!(exchange = self.exchange.as_str(), until = %self.until, "repair waits for the exchange's limit");
     }
 }

@@ -7,5 +7,4 @@ pub mod collect;
 pub mod http;
 pub mod logs;
 pub mod metrics;
-pub mod store;
 pub mod upstream;
