@@ -90,7 +90,9 @@ async fn a_late_trade_is_a_revision() {
             rows(&service.minutes(exchange, symbol, range).await.1) == truth()
         })
         .await;
-        let (_, candles) = service.minutes(exchange, symbol, range).await;
-        assert!(candles.as_array().unwrap().iter().any(|candle| candle["revision"] == 1), "{candles}");
     }
+    // Binance closes its candles before the late trade. Kraken's may still be open then: what was never stored without
+    // the trade has no revision.
+    let (_, candles) = service.minutes(ExchangeId::Binance, "BTC/USDT", range).await;
+    assert!(candles.as_array().unwrap().iter().any(|candle| candle["revision"] == 1), "{candles}");
 }
