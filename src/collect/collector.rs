@@ -94,6 +94,7 @@ async fn collect(duties: &Duties, lease: &Lease) -> Result<(), CollectError> {
     teller.tell(None, &[], &rest).await;
     let listed = tokio::select! {
         listed = read_listing(duties, &rest, &mut teller) => Arc::new(listed?),
+        error = hold(duties, lease) => return Err(error),
         () = stop.cancelled() => return Ok(()),
     };
     teller.listed(listed.read_at);
@@ -149,6 +150,19 @@ async fn collect(duties: &Duties, lease: &Lease) -> Result<(), CollectError> {
     drop(collector);
     let _ = writing.await;
     result
+}
+
+/// Holds the lease while the loop that renews it does not run yet. Ends only when it is lost.
+async fn hold(duties: &Duties, lease: &Lease) -> CollectError {
+    let Shared { cache, clock, .. } = &duties.shared;
+    loop {
+        clock.sleep(LEASE / 5).await;
+        match cache.leases.renew(lease, LEASE).await {
+            Ok(true) => {}
+            Ok(false) => return CollectError::LeaseLost,
+            Err(error) => return error.into(),
+        }
+    }
 }
 
 /// Reads the listing, however long the exchange needs to answer.
