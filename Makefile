@@ -1,10 +1,11 @@
-.PHONY: run test check bench fmt openapi
+.PHONY: run test check bench fuzz fmt openapi
 
 run: ## collect and serve; simulated where there is no network
 	cargo run --release
 
-test: ## everything, in one go
-	cargo test --all-targets
+test: ## everything, in one go; tests of the databases need a server, see CONTRIBUTING.md
+	@tests/servers
+	cargo test --lib --bins --tests
 	cargo test --doc
 
 check: ## what must hold before each commit
@@ -22,3 +23,10 @@ bench: ## our figures beside their ceilings
 
 fmt:
 	cargo fmt
+
+fuzz: ## a million broken inputs for each target: see fuzz/README.md
+	@for target in on_frame parse; do mkdir -p fuzz/corpus/$$target; done
+	@cat tests/fixtures/*/frames.jsonl | split --lines=1 - fuzz/corpus/on_frame/line-
+	@for file in tests/fixtures/*/frames.jsonl; do cp $$file fuzz/corpus/on_frame/$$(basename $$(dirname $$file)); done
+	@for file in tests/fixtures/*/*.json; do cp $$file fuzz/corpus/parse/$$(echo $$file | tr / -); done
+	for target in on_frame parse; do cargo +nightly fuzz run $$target -- -runs=1000000 -malloc_limit_mb=64 -rss_limit_mb=1024 || exit 1; done

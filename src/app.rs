@@ -9,16 +9,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, About, ApiConfig};
-use crate::cache;
+use crate::cache::{self, Cache, CacheError, RedisConfig};
 use crate::clock::Clock;
 use crate::collect::{self, Assignment, Shared, Source};
-use crate::config::{CacheUrl, Config, DataMode, StoreUrl};
+use crate::config::{CacheUrl, Config, DataMode, Role, StoreUrl};
 use crate::exchanges;
 use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
 use crate::market::{Market, Stores};
 use crate::model::FeedState;
 use crate::simulator::{Simulator, SimulatorConfig};
+use crate::store::postgres::{Options, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{CandleStore, StoreError};
 use crate::telemetry::metrics;
@@ -47,6 +48,8 @@ pub enum StartError {
     Listen { address: SocketAddr, error: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     #[error("the built-in simulator cannot listen on loopback: {0}; try data = \"live\"")]
     Simulator(std::io::Error),
 }
@@ -71,14 +74,8 @@ impl App {
         let listener =
             TcpListener::bind(wanted).await.map_err(|error| StartError::Listen { address: wanted, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address: wanted, error })?;
-        let (kept, store_kind): (Arc<dyn CandleStore>, _) = match &config.store.parsed {
-            StoreUrl::Sqlite(url) => (Arc::new(SqliteStore::open(url).await?), "sqlite"),
-            StoreUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
-        };
-        let (cache, cache_kind) = match &config.cache.parsed {
-            CacheUrl::Memory => (cache::memory(clock.clone()), "memory"),
-            CacheUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
-        };
+        let (kept, store_kind) = open_store(&config).await?;
+        let (cache, cache_kind) = open_cache(&config, &clock).await?;
 
         let simulator_stop = CancellationToken::new();
         let simulation = match config.data {
@@ -111,6 +108,14 @@ impl App {
         let server = life.spawn(api::serve(listener, doors, life.clone(), clock.clone()));
 
         let shared = Shared { cache: cache.clone(), clock: clock.clone(), limits: config.collect.clone() };
+        if config.role == Role::Api {
+            life.spawn(announce_readiness(market, clock, life.clone()));
+            return Ok(Self { address, life, server, stores, simulator_stop });
+        }
+        if config.store.retention_days > 0 {
+            let days = config.store.retention_days;
+            life.spawn(collect::retain(Arc::clone(&stores.kept), days, clock.clone(), life.stopping().clone()));
+        }
         for assignment in assignments(&config, &stores, simulation.as_ref().map(|(origin, _)| origin)) {
             let task = collect::supervise(assignment, shared.clone(), life.stopping().clone());
             life.spawn_essential("collector", task);
@@ -138,6 +143,38 @@ impl App {
         tracing::error!(after = ?END_WITHIN, "not everything ended in time");
         false
     }
+}
+
+/// Opens the store that the configuration names, and makes its tables. Its kind is for people.
+///
+/// # Errors
+/// [`StoreError`] says what to do.
+pub async fn open_store(config: &Config) -> Result<(Arc<dyn CandleStore>, &'static str), StoreError> {
+    let store = &config.store;
+    Ok(match &store.parsed {
+        StoreUrl::Sqlite(url) => (Arc::new(SqliteStore::open(url).await?), "sqlite"),
+        StoreUrl::Postgres(url) => {
+            let by_role = if config.role == Role::Collector { 4 } else { 16 };
+            let options = Options {
+                connections: store.connections.unwrap_or(by_role),
+                statement_timeout: Duration::from_millis(store.statement_timeout_ms.into()),
+            };
+            (Arc::new(PostgresStore::open(url, &options).await?), "postgres")
+        }
+        StoreUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
+    })
+}
+
+async fn open_cache(config: &Config, clock: &Clock) -> Result<(Cache, &'static str), CacheError> {
+    Ok(match &config.cache.parsed {
+        CacheUrl::Memory => (cache::memory(clock.clone()), "memory"),
+        CacheUrl::Redis(url) => {
+            let (prefix, egress) = (config.cache.prefix.clone(), config.cache.egress.clone());
+            let redis = RedisConfig { url: url.clone(), prefix, egress };
+            (cache::redis(&redis, clock.clone()).await?, "redis")
+        }
+        CacheUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
+    })
 }
 
 /// Starts the built-in simulator on a free port of loopback and returns it.

@@ -101,6 +101,25 @@ impl Clock {
         }
     }
 
+    /// How long `duration` of this clock takes outside of this process: what a server counts for us runs on the
+    /// machine's own time, also in a time-lapse.
+    #[must_use]
+    pub fn outside(&self, duration: Duration) -> Duration {
+        match &self.0.kind {
+            Kind::Running { speed, .. } => duration.div_f64(*speed),
+            Kind::Manual(_) => duration,
+        }
+    }
+
+    /// The other way round: how long `duration` outside is by this clock.
+    #[must_use]
+    pub fn inside(&self, duration: Duration) -> Duration {
+        match &self.0.kind {
+            Kind::Running { speed, .. } => duration.mul_f64(*speed),
+            Kind::Manual(_) => duration,
+        }
+    }
+
     /// Waits for `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0.kind {

@@ -4,6 +4,7 @@
 //! all of it is rebuilt from the exchanges and the store.
 
 mod memory;
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use crate::model::{Candle, ExchangeId, ExchangeState, GapReason, Series, Symbol, Ticker, TimeRange, Timestamp, Topic};
 
 pub use memory::memory;
+pub use redis::{RedisConfig, redis};
 
 /// The backends of one process, each behind its seam.
 #[derive(Clone)]
@@ -25,6 +27,7 @@ pub struct Cache {
     pub leases: Arc<dyn Leases>,
     pub demand: Arc<dyn Demand>,
     pub requests: Arc<dyn Requests>,
+    pub budgets: Arc<dyn Budgets>,
 }
 
 /// Why a shared state was not read or written.
@@ -154,6 +157,51 @@ pub trait Demand: Send + Sync + 'static {
 
     /// The wanted markets of an exchange.
     async fn wanted(&self, exchange: ExchangeId) -> Result<Vec<Symbol>, CacheError>;
+}
+
+/// The most markets of an exchange that may be wanted at a time.
+pub const MOST_WANTED: usize = 1_000;
+
+/// What all who share an address on the internet use of the exchanges' limits. Each process meters itself; this tells it
+/// of the others.
+#[async_trait]
+pub trait Budgets: Send + Sync + 'static {
+    /// Spends some of a limit if there is room.
+    async fn spend(&self, spend: Spend<'_>) -> Result<Spent, CacheError>;
+
+    /// The exchange said to stay away for so long.
+    async fn ban(&self, exchange: ExchangeId, scope: &str, pause: Duration) -> Result<(), CacheError>;
+}
+
+/// What is to be spent of a limit, and what the asking process knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Spend<'a> {
+    pub exchange: ExchangeId,
+    pub scope: &'a str,
+    pub weight: u32,
+    /// The most that may be spent in a window.
+    pub most: u32,
+    pub window: Duration,
+    /// What it used itself in this window, or was told by the exchange that is used.
+    pub used: u32,
+    /// How long the exchange holds it back.
+    pub banned: Duration,
+}
+
+/// Whether it was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    Now,
+    /// There may be room in so long.
+    Later(Duration),
+    /// The exchange holds all of us back for so long.
+    Banned(Duration),
+}
+
+/// The epoch of a collector's numbers: its lease's token, and something that no other run has.
+#[must_use]
+pub fn epoch(token: u64, chance: u64) -> Arc<str> {
+    format!("{token:x}.{:04x}", chance & 0xffff).into()
 }
 
 /// Asks the collector of an exchange for what only it can do. Identical questions share one answer.

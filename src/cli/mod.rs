@@ -1,7 +1,10 @@
 //! The command line: one file a subcommand.
 
 mod decode;
+mod health;
+mod migrate;
 mod openapi;
+mod record;
 mod serve;
 mod simulate;
 
@@ -24,8 +27,14 @@ enum Command {
     Serve(serve::Args),
     /// Serve simulated exchanges: their native dialects on one port, seeded prices, scripted faults
     Simulate(simulate::Args),
+    /// Record an exchange's raw traffic as JSON lines, in files of a bounded size
+    Record(record::Args),
     /// Show what exchange payloads mean, without network or store
     Decode(decode::Args),
+    /// Make the store's tables, or bring them to this version
+    Migrate(migrate::Args),
+    /// Ask the service on this machine whether it is ready
+    Health(health::Args),
     /// Print the OpenAPI document of the HTTP interface
     Openapi(openapi::Args),
 }
@@ -36,7 +45,10 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Simulate(args)) => simulate::run(args),
+        Some(Command::Record(args)) => record::run(args),
         Some(Command::Decode(args)) => decode::run(args),
+        Some(Command::Migrate(args)) => migrate::run(args),
+        Some(Command::Health(args)) => health::run(args),
         Some(Command::Openapi(args)) => openapi::run(&args),
         Some(Command::Serve(args)) => serve::run(args),
         None => serve::run(cli.serve),
@@ -53,4 +65,26 @@ fn clock_speed(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|speed| (1.0..=3_600.0).contains(speed))
         .ok_or_else(|| "a number from 1 to 3600".to_owned())
+}
+
+/// Ready when the process is asked to end; listens from now on.
+#[cfg(unix)]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ready when the process is asked to end.
+#[cfg(not(unix))]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without a handler Ctrl-C ends the process anyway.
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }

@@ -44,7 +44,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 _ = terminate.recv() => {}
             }
         };
-        let app = App::start(config, Clock::scaled(args.clock_speed), life.clone()).await?;
+        let app = tokio::select! {
+            started = App::start(config, Clock::scaled(args.clock_speed), life.clone()) => started?,
+            // A server that is waited for may take long.
+            () = asked() => return Ok(true),
+        };
         let asked_twice = async {
             asked().await;
             tracing::info!("asked to end: draining; ask again to end at once");

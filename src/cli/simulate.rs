@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::model::ExchangeId;
 use crate::simulator::{Simulator, SimulatorConfig, parse_script};
 
 const FAULTS_HELP: &str = "Faults to play, a JSON line each: \
@@ -57,13 +58,14 @@ async fn serve(args: Args, config: SimulatorConfig) -> anyhow::Result<ExitCode> 
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", args.listen))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let interrupted = interruption()?;
+    let interrupted = super::interruption()?;
     let simulator = Simulator::new(config, Clock::scaled(args.clock_speed));
     eprintln!(
-        "candlewick: simulated Binance and Kraken, seed {}, on http://{address}\n\
-         candlewick: to use them, set in candlewick.toml, for each of binance and kraken:\n\n\
+        "candlewick: simulated {}, seed {}, on http://{address}\n\
+         candlewick: to use them, set in candlewick.toml, for each of them:\n\n\
          [exchanges.binance]\nrest_url = \"http://{address}\"\nws_url = \"ws://{address}\"\n\n\
          candlewick: Ctrl-C ends the simulation",
+        ExchangeId::ALL.map(ExchangeId::name).join(", "),
         args.seed
     );
     let ended = {
@@ -76,26 +78,4 @@ async fn serve(args: Args, config: SimulatorConfig) -> anyhow::Result<ExitCode> 
     let (served, ()) = tokio::join!(simulator.serve(listener, stop), ended);
     served.context("the listener broke")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Ready when the process is asked to end; listens from now on.
-#[cfg(unix)]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Ready when the process is asked to end.
-#[cfg(not(unix))]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        // Without a handler Ctrl-C ends the process anyway.
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::derive::{Purpose, concerned, derive};
 use super::writer::{Writer, Written};
 use crate::clock::Clock;
-use crate::model::{Candle, CandleUpdate, Interval, MarketEvent, Series, TimeRange};
+use crate::model::{Candle, CandleUpdate, Interval, Knowledge, MarketEvent, Series, TimeRange};
 use crate::store::{CandleStore, StoreError};
 
 /// Derived candles that closed longer ago are history; nobody waits for them on a stream.
@@ -43,23 +43,26 @@ impl Aftermath<'_> {
     async fn run(&self, batch: Written) -> Result<(), StoreError> {
         for (series, candle) in batch.revised {
             if series.interval == Interval::M1 {
-                self.derive_from(&series, Interval::M1.span(candle.timestamp), Purpose::Again).await?;
+                self.derive_from(&series, Interval::M1.span(candle.timestamp), Knowledge::Fetched).await?;
             }
             self.tell(series, candle).await;
         }
         for (series, claims) in batch.claims {
             if series.interval == Interval::M1 {
                 for claim in claims.iter().filter(|claim| claim.range.duration() <= LONG) {
-                    self.derive_from(&series, claim.range, Purpose::New).await?;
+                    self.derive_from(&series, claim.range, claim.state).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn derive_from(&self, minutes: &Series, changed: TimeRange, purpose: Purpose) -> Result<(), StoreError> {
+    /// Derives what follows from minutes that became known in a way.
+    async fn derive_from(&self, minutes: &Series, changed: TimeRange, how: Knowledge) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let live = purpose == Purpose::New && changed == Interval::M1.span(changed.start());
+        let live = how == Knowledge::Observed && changed == Interval::M1.span(changed.start());
+        // What is fetched may contradict what was known before: a minute that was called empty may have a candle.
+        let purpose = if how == Knowledge::Fetched { Purpose::Again } else { Purpose::New };
         for interval in Interval::ALL.into_iter().filter(|interval| *interval != Interval::M1) {
             // A minute of the live stream completes a longer candle only if it is its last.
             if live && !interval.is_open_time(changed.end()) {
@@ -70,9 +73,12 @@ impl Aftermath<'_> {
                 continue;
             }
             let series = Series { interval, ..minutes.clone() };
+            let known = self.store.coverage(&series, range).await?;
+            let is_new = |candle: &Candle| !known.unknown(interval.span(candle.timestamp)).is_empty();
             for write in derive(self.store, &series, Interval::M1, range, purpose).await? {
-                for candle in write.candles.iter().filter(|_| purpose == Purpose::New) {
-                    if interval.next(candle.timestamp) + NEWS > now {
+                // What changes is told with its revision, when the store has it.
+                for candle in &write.candles {
+                    if is_new(candle) && interval.next(candle.timestamp) + NEWS > now {
                         self.tell(series.clone(), *candle).await;
                     }
                 }

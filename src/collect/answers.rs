@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::fill::{FillError, Filler};
 use super::listing::Listed;
 use crate::cache::{Answer, Asked, KeptTicker, Question, Questions, RequestError};
-use crate::model::{Series, Source, Symbol, Ticker, TickerPatch, TimeRange};
+use crate::model::{Instrument, Series, Source, Symbol, Ticker, TickerPatch, TimeRange};
 use crate::upstream::UpstreamError;
 
 /// How many questions are worked on at a time; more wait.
@@ -22,7 +22,7 @@ pub struct AskedTicker {
 /// Answers questions.
 pub struct Answerer {
     pub filler: Arc<Filler>,
-    pub listed: Arc<Listed>,
+    pub listed: watch::Receiver<Arc<Listed>>,
     /// To the publisher.
     pub tickers: mpsc::Sender<AskedTicker>,
 }
@@ -50,11 +50,15 @@ impl Answerer {
         }
     }
 
+    fn instrument(&self, symbol: &Symbol) -> Result<Arc<Instrument>, RequestError> {
+        self.listed.borrow().get(symbol).map(Arc::clone).ok_or(RequestError::UnknownSymbol)
+    }
+
     async fn ticker(&self, symbol: &Symbol) -> Result<KeptTicker, RequestError> {
-        let instrument = self.listed.get(symbol).ok_or(RequestError::UnknownSymbol)?;
+        let instrument = self.instrument(symbol)?;
         let Filler { exchange, rest, clock, .. } = &*self.filler;
         let mut values = TickerPatch::default();
-        for call in exchange.ticker(instrument) {
+        for call in exchange.ticker(&instrument) {
             values.merge(&rest.call(&call).await.map_err(|error| refused(&error))?);
         }
         let (exchange, received_at) = (exchange.id(), clock.now());
@@ -66,8 +70,8 @@ impl Answerer {
     }
 
     async fn candles(&self, series: &Series, range: TimeRange) -> Result<(), RequestError> {
-        let instrument = self.listed.get(&series.symbol).ok_or(RequestError::UnknownSymbol)?;
-        match self.filler.fill(series, instrument, range).await {
+        let instrument = self.instrument(&series.symbol)?;
+        match self.filler.fill(series, &instrument, range).await {
             // What the exchange does not show yet is not an error: the ledger says that it is unknown.
             Ok(()) | Err(FillError::Late) => Ok(()),
             Err(FillError::Upstream(error)) => Err(refused(&error)),

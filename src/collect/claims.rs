@@ -8,6 +8,9 @@ use crate::model::{Candle, Coverage, CoveredRange, Interval, Knowledge, TimeRang
 /// has a later row, since exchanges may show a closed candle late.
 const SETTLED_AFTER: Duration = Duration::from_mins(1);
 
+/// A row that contradicts itself is asked for again until its time is over for so long; then the exchange cannot give it.
+const CORRECTED_WITHIN: Duration = Duration::from_hours(1);
+
 /// What a page proves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
@@ -40,10 +43,15 @@ pub fn read_page(interval: Interval, range: TimeRange, rows: &[Candle], full: bo
         if !range.contains(row.timestamp) || span.end() > received {
             continue;
         }
+        // Its time is over, and still the exchange does not call it closed.
+        if !row.closed {
+            holes.push(span);
+            continue;
+        }
         seen_until = seen_until.max(span.end());
         match page.candles.last_mut() {
-            Some(last) if last.timestamp == row.timestamp => *last = Candle { closed: true, ..row },
-            _ => page.candles.push(Candle { closed: true, ..row }),
+            Some(last) if last.timestamp == row.timestamp => *last = row,
+            _ => page.candles.push(row),
         }
         coverage.add(CoveredRange { range: span, state: Knowledge::Fetched });
     }
@@ -58,13 +66,16 @@ pub fn read_page(interval: Interval, range: TimeRange, rows: &[Candle], full: bo
             coverage.add(CoveredRange { range: interval.span(piece), state: Knowledge::Empty });
         }
     }
+    for bad in holes.into_iter().filter(|bad| range.contains(bad.start()) && bad.end() + CORRECTED_WITHIN <= received) {
+        coverage.add(CoveredRange { range: bad, state: Knowledge::Unavailable });
+    }
     page.claims = coverage.ranges().to_vec();
     page
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Knowledge::{Empty, Fetched};
+    use super::Knowledge::{Empty, Fetched, Unavailable};
     use super::*;
 
     fn at(minute: i64) -> Timestamp {
@@ -81,7 +92,7 @@ mod tests {
             volume: 1.into(),
             quote_volume: None,
             trades: None,
-            closed: false,
+            closed: true,
             revision: 0,
         }
     }
@@ -132,10 +143,17 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_row_leaves_its_time_unknown() {
+    fn a_row_that_is_not_closed_leaves_its_time_unknown() {
+        let open = Candle { closed: false, ..row(1) };
+        assert_eq!(read((0, 3), &[row(0), open, row(2)], 600), (vec![0, 2], vec![(0, 1, Fetched), (2, 3, Fetched)]));
+    }
+
+    #[test]
+    fn a_bad_row_leaves_its_time_unknown_until_it_is_old() {
         let bad = Candle { high: 0.into(), ..row(1) };
         assert_eq!(read((0, 3), &[row(0), bad, row(2)], 600).1, [(0, 1, Fetched), (2, 3, Fetched)]);
         let off_grid = Candle { timestamp: Timestamp::from_secs(61), ..row(1) };
         assert_eq!(read((0, 2), &[row(0), off_grid], 600).1, [(0, 1, Fetched)]);
+        assert_eq!(read((0, 2), &[row(0), off_grid], 3_720).1, [(0, 1, Fetched), (1, 2, Unavailable)]);
     }
 }

@@ -4,13 +4,17 @@
 //! end. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
 //! flag its candles, if its trades add up to its volume: what was interrupted or left out is never spliced, but
 //! reported missing, to be fetched by REST.
+//!
+//! Where the exchange streams no candles, they are built here from the trades, of whole minutes only; the clock closes
+//! one when something was heard after its end, for silence may be a dead connection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::model::{CLOSING_GRACE, Candle, Interval, TimeRange, Timestamp};
+use crate::exchanges::MinuteCandles;
+use crate::model::{CLOSING_GRACE, Candle, Interval, TimeRange, Timestamp, Trade};
 
 /// How far a candle may open in the future before it is taken for nonsense.
 const MAX_AHEAD: Duration = Duration::from_mins(1);
@@ -28,6 +32,8 @@ pub enum Outcome {
     Closed { candle: Candle, observed: bool },
     /// A candle that was observed before has other values now.
     Corrected(Candle),
+    /// The stream vouches that nobody traded in this minute.
+    Empty(TimeRange),
     /// The stream cannot vouch for this closed time.
     Missing(TimeRange),
 }
@@ -35,8 +41,8 @@ pub enum Outcome {
 /// Follows the 1m candles of one market.
 #[derive(Debug)]
 pub struct Closing {
-    /// Whether the exchange flags closed candles.
-    flagged: bool,
+    /// Where the candles come from.
+    minutes: MinuteCandles,
     /// Since when the stream has been whole.
     live_since: Option<Timestamp>,
     /// The first minute that is not settled.
@@ -52,9 +58,9 @@ pub struct Closing {
 impl Closing {
     /// Follows from the minute of `now` on.
     #[must_use]
-    pub fn new(flagged: bool, now: Timestamp) -> Self {
+    pub fn new(minutes: MinuteCandles, now: Timestamp) -> Self {
         Self {
-            flagged,
+            minutes,
             live_since: None,
             next: Interval::M1.floor(now),
             pending: BTreeMap::new(),
@@ -75,12 +81,26 @@ impl Closing {
         self.traded.clear();
     }
 
-    /// A trade came; each only once.
-    pub fn trade(&mut self, at: Timestamp, amount: Decimal, now: Timestamp) {
-        let minute = Interval::M1.floor(at);
-        if !self.flagged && (self.next..=now + MAX_AHEAD).contains(&minute) {
-            *self.traded.entry(minute).or_default() += amount;
+    /// A trade came; each only once. Says whether the candle of its minute was closed without it.
+    pub fn trade(&mut self, trade: &Trade, now: Timestamp, out: &mut Vec<Outcome>) -> bool {
+        let minute = Interval::M1.floor(trade.timestamp);
+        if self.minutes == MinuteCandles::Flagged || minute > now + MAX_AHEAD {
+            return false;
         }
+        if minute < self.next {
+            return self.minutes == MinuteCandles::FromTrades;
+        }
+        *self.traded.entry(minute).or_default() += trade.amount;
+        if self.minutes == MinuteCandles::FromTrades && self.is_whole(minute) {
+            let candle = extend(self.pending.get(&minute), trade, minute);
+            self.candle(candle, now, out);
+        }
+        false
+    }
+
+    /// Whether the stream has been whole since `minute` opened.
+    fn is_whole(&self, minute: Timestamp) -> bool {
+        self.live_since.is_some_and(|since| since <= minute)
     }
 
     /// A candle came.
@@ -103,14 +123,17 @@ impl Closing {
             return;
         }
         out.push(Outcome::Updated(candle));
-        if !self.flagged {
+        if self.minutes != MinuteCandles::Flagged {
             self.settle_until(candle.timestamp, out);
         }
     }
 
-    /// Time went on.
-    pub fn clock(&mut self, now: Timestamp, out: &mut Vec<Outcome>) {
-        self.settle_until(Interval::M1.floor(now - CLOSING_GRACE), out);
+    /// Time went on; the stream was `heard` last then.
+    pub fn clock(&mut self, now: Timestamp, heard: Option<Timestamp>, out: &mut Vec<Outcome>) {
+        // While the connection lasts, what was not heard yet may still come.
+        let waits = self.minutes == MinuteCandles::FromTrades && self.live_since.is_some();
+        let known = if waits { heard.unwrap_or(self.next).min(now) } else { now };
+        self.settle_until(Interval::M1.floor(known - CLOSING_GRACE), out);
     }
 
     fn settle_until(&mut self, end: Timestamp, out: &mut Vec<Outcome>) {
@@ -119,9 +142,14 @@ impl Closing {
             self.next = minute.end();
             let traded = self.traded.remove(&minute.start()).unwrap_or_default();
             let candle = self.pending.remove(&minute.start());
-            let adds_up = candle.is_some_and(|candle| self.flagged || candle.volume == traded);
-            let observed = adds_up && self.live_since.is_some_and(|since| since <= minute.start());
-            let candle = candle.filter(|candle| candle.closed || (observed && !self.flagged));
+            let flagged = self.minutes == MinuteCandles::Flagged;
+            let adds_up = candle.is_some_and(|candle| flagged || candle.volume == traded);
+            let observed = adds_up && self.is_whole(minute.start());
+            if self.minutes == MinuteCandles::FromTrades && candle.is_none() && self.is_whole(minute.start()) {
+                out.push(Outcome::Empty(minute));
+                continue;
+            }
+            let candle = candle.filter(|candle| candle.closed || (observed && !flagged));
             if let Some(mut candle) = candle {
                 candle.closed = true;
                 out.push(Outcome::Closed { candle, observed });
@@ -154,9 +182,37 @@ impl Closing {
     }
 }
 
+/// The candle of a minute with one more trade.
+fn extend(candle: Option<&Candle>, trade: &Trade, minute: Timestamp) -> Candle {
+    let Trade { price, amount, .. } = *trade;
+    match candle {
+        None => Candle {
+            timestamp: minute,
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            volume: amount,
+            // As its REST interface has it, so that both tell the same.
+            quote_volume: None,
+            trades: None,
+            closed: false,
+            revision: 0,
+        },
+        Some(known) => Candle {
+            high: known.high.max(price),
+            low: known.low.min(price),
+            close: price,
+            volume: (known.volume + amount).normalize(),
+            ..*known
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ExchangeId, Side};
 
     const START: i64 = 1_763_672_400;
 
@@ -184,33 +240,48 @@ mod tests {
         Outcome::Missing(TimeRange::new(at(start * 60), at(end * 60)))
     }
 
+    fn trade(timestamp: Timestamp, price: i64, amount: Decimal) -> Trade {
+        Trade {
+            exchange: ExchangeId::Kraken,
+            symbol: "BTC/USD".parse().unwrap(),
+            id: "1".into(),
+            price: price.into(),
+            amount,
+            side: Side::Buy,
+            timestamp,
+        }
+    }
+
     struct Stream {
         closing: Closing,
         out: Vec<Outcome>,
     }
 
     impl Stream {
-        fn new(flagged: bool) -> Self {
-            let mut closing = Closing::new(flagged, at(0));
+        fn new(minutes: MinuteCandles) -> Self {
+            let mut closing = Closing::new(minutes, at(0));
             closing.confirmed(at(0));
             Self { closing, out: Vec::new() }
         }
         /// A candle, after the trades that make it.
         fn candle(&mut self, candle: Candle, secs: i64) -> Vec<Outcome> {
             let before = self.closing.traded.get(&candle.timestamp).copied().unwrap_or_default();
-            self.closing.trade(candle.timestamp, candle.volume - before, at(secs));
+            self.closing.trade(&trade(candle.timestamp, 100, candle.volume - before), at(secs), &mut self.out);
             self.closing.candle(candle, at(secs), &mut self.out);
             std::mem::take(&mut self.out)
         }
         fn clock(&mut self, secs: i64) -> Vec<Outcome> {
-            self.closing.clock(at(secs), &mut self.out);
+            self.heard(secs, secs)
+        }
+        fn heard(&mut self, secs: i64, heard: i64) -> Vec<Outcome> {
+            self.closing.clock(at(secs), Some(at(heard)), &mut self.out);
             std::mem::take(&mut self.out)
         }
     }
 
     #[test]
     fn the_flag_closes() {
-        let mut stream = Stream::new(true);
+        let mut stream = Stream::new(MinuteCandles::Flagged);
         assert_eq!(stream.candle(candle(0, 1, false), 10), [Outcome::Updated(candle(0, 1, false))]);
         assert_eq!(
             stream.candle(candle(0, 2, true), 60),
@@ -221,7 +292,7 @@ mod tests {
 
     #[test]
     fn where_there_is_a_flag_nothing_else_closes() {
-        let mut stream = Stream::new(true);
+        let mut stream = Stream::new(MinuteCandles::Flagged);
         stream.candle(candle(0, 1, false), 10);
         assert_eq!(stream.candle(candle(1, 1, false), 61), [Outcome::Updated(candle(1, 1, false))]);
         assert_eq!(stream.clock(62), [minutes(0, 1)]);
@@ -229,7 +300,7 @@ mod tests {
 
     #[test]
     fn without_a_flag_the_next_candle_or_the_clock_closes() {
-        let mut stream = Stream::new(false);
+        let mut stream = Stream::new(MinuteCandles::Unflagged);
         stream.candle(candle(0, 1, false), 10);
         let closed = |minute| Outcome::Closed { candle: candle(minute, 1, true), observed: true };
         assert_eq!(stream.candle(candle(1, 1, false), 61), [Outcome::Updated(candle(1, 1, false)), closed(0)]);
@@ -239,22 +310,22 @@ mod tests {
 
     #[test]
     fn a_candle_that_misses_trades_is_not_observed() {
-        let mut stream = Stream::new(false);
+        let mut stream = Stream::new(MinuteCandles::Unflagged);
         stream.candle(candle(0, 5, false), 10);
-        stream.closing.trade(at(40), 1.into(), at(40));
+        stream.closing.trade(&trade(at(40), 100, 1.into()), at(40), &mut Vec::new());
         assert_eq!(stream.clock(62), [minutes(0, 1)]);
     }
 
     #[test]
     fn a_silent_minute_is_missing_not_empty() {
-        let mut stream = Stream::new(false);
+        let mut stream = Stream::new(MinuteCandles::Unflagged);
         assert_eq!(stream.clock(61), []);
         assert_eq!(stream.clock(182), [minutes(0, 3)]);
     }
 
     #[test]
     fn an_interrupted_minute_is_never_spliced() {
-        let mut stream = Stream::new(false);
+        let mut stream = Stream::new(MinuteCandles::Unflagged);
         stream.candle(candle(0, 5, false), 10);
         stream.closing.lost();
         stream.closing.confirmed(at(30));
@@ -262,7 +333,7 @@ mod tests {
         assert_eq!(stream.candle(candle(1, 1, false), 61)[1..], [minutes(0, 1)]);
         assert!(matches!(stream.clock(122)[..], [Outcome::Closed { observed: true, .. }]));
         // Where the exchange itself closes it, subscribers have it, and the ledger waits all the same.
-        let mut stream = Stream::new(true);
+        let mut stream = Stream::new(MinuteCandles::Flagged);
         stream.closing.lost();
         stream.closing.confirmed(at(30));
         assert_eq!(
@@ -273,7 +344,7 @@ mod tests {
 
     #[test]
     fn repetitions_and_overtaken_states_say_nothing() {
-        let mut stream = Stream::new(true);
+        let mut stream = Stream::new(MinuteCandles::Flagged);
         stream.candle(candle(0, 5, false), 10);
         assert_eq!(stream.candle(candle(0, 5, false), 11), []);
         assert_eq!(stream.candle(candle(0, 4, false), 12), []);
@@ -284,9 +355,59 @@ mod tests {
         assert_eq!(stream.candle(candle(900, 5, true), 61), [], "nor one of tomorrow");
     }
 
+    impl Stream {
+        /// A trade where there are no candles; with whether it came too late.
+        fn trade(&mut self, secs: i64, price: i64, heard: i64) -> (Vec<Outcome>, bool) {
+            let late = self.closing.trade(&trade(at(secs), price, 1.into()), at(heard), &mut self.out);
+            (std::mem::take(&mut self.out), late)
+        }
+    }
+
+    fn built(minute: i64, [open, high, low, close, volume]: [i64; 5], closed: bool) -> Candle {
+        let [open, high, low, close, volume] = [open, high, low, close, volume].map(Decimal::from);
+        Candle { open, high, low, close, volume, ..candle(minute, 1, closed) }
+    }
+
+    #[test]
+    fn candles_are_built_from_trades() {
+        let mut stream = Stream::new(MinuteCandles::FromTrades);
+        stream.trade(1, 100, 1);
+        stream.trade(2, 90, 2);
+        let (told, late) = stream.trade(3, 95, 3);
+        assert_eq!((told, late), (vec![Outcome::Updated(built(0, [100, 100, 90, 95, 3], false))], false));
+        let closed = Outcome::Closed { candle: built(0, [100, 100, 90, 95, 3], true), observed: true };
+        // The next minute's first trade closes it; a trade that comes for it after that is late.
+        let (told, _) = stream.trade(60, 96, 60);
+        assert_eq!(told, [Outcome::Updated(built(1, [96, 96, 96, 96, 1], false)), closed]);
+        assert_eq!(stream.trade(59, 97, 61), (vec![], true));
+    }
+
+    #[test]
+    fn a_minute_is_empty_only_if_something_was_heard_after_it() {
+        let mut stream = Stream::new(MinuteCandles::FromTrades);
+        let minute = |minute: i64| Outcome::Empty(Interval::M1.span(at(minute * 60)));
+        assert_eq!(stream.heard(63, 55), [], "the connection may be dead");
+        assert_eq!(stream.heard(63, 62), [minute(0)]);
+        stream.trade(185, 100, 185);
+        assert_eq!(stream.heard(183, 183), [], "those before were settled by the trade");
+        stream.closing.lost();
+        assert_eq!(stream.heard(302, 190), [minutes(3, 5)], "what broke off is fetched");
+    }
+
+    #[test]
+    fn no_candle_is_built_of_a_part_of_a_minute() {
+        let mut stream = Stream::new(MinuteCandles::FromTrades);
+        stream.trade(1, 100, 1);
+        stream.closing.lost();
+        stream.closing.confirmed(at(30));
+        assert_eq!(stream.trade(40, 100, 40), (vec![], false));
+        let (told, _) = stream.trade(60, 101, 60);
+        assert_eq!(told, [Outcome::Updated(built(1, [101, 101, 101, 101, 1], false)), minutes(0, 1)]);
+    }
+
     #[test]
     fn a_late_trade_corrects() {
-        let mut stream = Stream::new(true);
+        let mut stream = Stream::new(MinuteCandles::Flagged);
         stream.candle(candle(0, 5, true), 60);
         assert_eq!(stream.candle(candle(0, 6, true), 63), [Outcome::Corrected(candle(0, 6, true))]);
         assert_eq!(stream.candle(candle(0, 6, true), 64), []);

@@ -1,14 +1,16 @@
 //! The WebSocket connections of one exchange: opened as subscriptions need them, closed together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Subscription};
-use crate::model::{ConnectionState, Symbol};
+use crate::model::{BudgetState, Channel, ConnectionState, Symbol, Timestamp};
 use crate::upstream::{ConnectionHandle, Dialer, Feed, FeedItem};
 
 /// How many items may wait for the collector; then the sockets wait.
@@ -16,6 +18,7 @@ const ITEMS: usize = 1_024;
 
 /// All connections of one exchange.
 pub struct Connections {
+    exchange: &'static dyn Exchange,
     feed: Feed,
     open: Vec<Open>,
     tasks: JoinSet<()>,
@@ -35,18 +38,21 @@ impl Connections {
         exchange: &'static dyn Exchange,
         origins: Vec<String>,
         clock: Clock,
+        budgets: Option<Arc<dyn Budgets>>,
         stop: CancellationToken,
     ) -> (Self, mpsc::Receiver<FeedItem>) {
         let (items, told) = mpsc::channel(ITEMS);
-        let feed = Feed { exchange, origins, dialer: Arc::new(Dialer), clock };
-        (Self { feed, open: Vec::new(), tasks: JoinSet::new(), items, stop }, told)
+        let mut feed = Feed::new(exchange, origins, Arc::new(Dialer), clock);
+        if let Some(budgets) = budgets {
+            feed = feed.sharing(budgets);
+        }
+        (Self { exchange, feed, open: Vec::new(), tasks: JoinSet::new(), items, stop }, told)
     }
 
     /// Listens to more, on open connections as long as they have room.
     pub fn add(&mut self, mut subscriptions: Vec<Subscription>) {
         for open in &self.open {
             let fitting: Vec<Subscription> = self
-                .feed
                 .exchange
                 .connections(&subscriptions)
                 .into_iter()
@@ -61,8 +67,8 @@ impl Connections {
         if subscriptions.is_empty() {
             return;
         }
-        for plan in self.feed.exchange.connections(&subscriptions) {
-            let name = format!("{}.{}", self.feed.exchange.id(), self.open.len() + 1);
+        for plan in self.exchange.connections(&subscriptions) {
+            let name = format!("{}.{}", self.exchange.id(), self.open.len() + 1);
             let path = plan.path.clone();
             let (handle, run) = self.feed.open(name, plan, self.items.clone(), self.stop.clone());
             self.tasks.spawn(run);
@@ -82,9 +88,24 @@ impl Connections {
         }
     }
 
-    /// How each connection is.
+    /// How each connection is that carries anything.
     pub fn states(&self) -> Vec<ConnectionState> {
-        self.open.iter().map(|open| open.handle.state()).collect()
+        self.open.iter().map(|open| open.handle.state()).filter(|state| state.topics > 0).collect()
+    }
+
+    /// When something was heard last on the connections that carry the markets' `channel`.
+    pub fn heard(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
+        let of = |open: &Open| {
+            let heard = open.handle.state().last_message;
+            let markets = open.handle.subscriptions().into_iter().filter(move |one| one.channel == channel);
+            markets.filter_map(move |one| Some((one.instrument.symbol.clone(), heard?))).collect::<Vec<_>>()
+        };
+        self.open.iter().flat_map(of).collect()
+    }
+
+    /// How many of the connections that the exchange allows were opened.
+    pub fn budget(&self) -> BudgetState {
+        self.feed.budget()
     }
 
     /// Closes all connections and waits until they are.

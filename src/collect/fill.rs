@@ -46,6 +46,11 @@ impl FillError {
         }
     }
 
+    /// Whether it would befall any other range, too.
+    pub const fn is_general(&self) -> bool {
+        !matches!(self, Self::Late | Self::Upstream(UpstreamError::Reply { .. }))
+    }
+
     /// Whether asking again is pointless.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Upstream(UpstreamError::Reply { error, .. })
@@ -233,7 +238,8 @@ impl Filler {
         instrument: &Arc<Instrument>,
         range: TimeRange,
     ) -> Result<Fetched, FillError> {
-        let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range };
+        let asked_at = self.clock.now();
+        let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Fetched { rows: 0, known: true }) };
         let rows = self.rest.call(&call).await?;
         let full = rows.len() >= self.exchange.profile().page_rows as usize;

@@ -1,7 +1,7 @@
 //! From an exchange's stream to the cache and the store.
 //!
-//! [`supervise`] collects one exchange: it chooses the source (`source`) and keeps a collector running (`collector`),
-//! the loop through which everything passes that the streams say. Candles are judged by `closing`, written by `writer`
+//! [`supervise`] collects one exchange: it chooses the source (`source`) and keeps a collector running (`collector`).
+//! Everything that the streams say passes through its loop (`live`). Candles are judged by `closing`, written by `writer`
 //! and made longer by `aftermath` and `derive`; what is missing is asked for by `repair`, which shares the way of
 //! `fill` with the questions of the doors (`answers`). `publisher` numbers and encodes what subscribers get.
 
@@ -13,11 +13,15 @@ mod collector;
 mod connections;
 mod derive;
 mod fill;
+mod lease;
 mod listing;
+mod live;
 mod publisher;
 mod repair;
+mod retention;
 mod source;
 mod state;
 mod writer;
 
+pub use retention::retain;
 pub use source::{Assignment, Shared, Source, supervise};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cache::{BusEvent, BusEventKind, Cache, CacheError, KeptTicker, Position};
+use crate::cache::{BusEvent, BusEventKind, Cache, CacheError, KeptTicker, Position, epoch};
 use crate::clock::Clock;
 use crate::model::{
     Candle, CandleUpdate, ExchangeId, GapReason, MarketEvent, Series, Source, Symbol, Ticker, Topic, Trade, wire,
@@ -63,13 +63,20 @@ impl Publisher {
             exchange,
             cache,
             token,
-            epoch: format!("{:x}", clock.random_u64() >> 24).into(),
+            epoch: epoch(token, clock.random_u64()),
             simulated,
             numbers: HashMap::new(),
             trades: HashMap::new(),
             unproven: HashMap::new(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// Begins an epoch under another lease.
+    pub fn begin_epoch(&mut self, token: u64, clock: &Clock) {
+        self.token = token;
+        self.epoch = epoch(token, clock.random_u64());
+        self.numbers.clear();
     }
 
     /// The next number of a topic. The first event of a topic in an epoch is preceded by a gap: whoever listened to the

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::fill::{FillError, Filler};
 use crate::clock::Clock;
 use crate::model::{
-    CandleUpdate, Coverage, CoveredRange, Instrument, Interval, Knowledge, MarketEvent, Series, TimeRange,
+    CandleUpdate, Coverage, CoveredRange, Instrument, Interval, Knowledge, MarketEvent, Series, TimeRange, Timestamp,
 };
 use crate::store::{CandleStore, Take};
 use crate::telemetry::collect::FillFailed;
@@ -40,17 +40,24 @@ struct Want {
     ranges: Coverage,
     /// Known times that the exchange has changed.
     again: Coverage,
-    /// Whether subscribers wait for these candles.
-    announce: bool,
+    /// The part of `ranges` whose candles subscribers wait for.
+    announce: Coverage,
     backoff: Backoff,
+    /// After a failure: not before then.
+    not_before: Timestamp,
 }
 
 impl Holes {
-    /// Asks for `range` of a 1m series. With `announce`, the candles are told to subscribers when they are there.
-    pub fn want(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange, announce: bool) {
+    /// Asks for `range` of a 1m series.
+    pub fn want(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
+        self.add(series, instrument, |want| want.ranges.add(part(range)));
+    }
+
+    /// Asks for `range` of a 1m series, whose candles are told to subscribers when they are there.
+    pub fn announce(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
         self.add(series, instrument, |want| {
             want.ranges.add(part(range));
-            want.announce |= announce;
+            want.announce.add(part(range));
         });
     }
 
@@ -59,54 +66,80 @@ impl Holes {
         self.add(series, instrument, |want| want.again.add(part(range)));
     }
 
+    /// Nobody wants to know any more.
+    pub fn forget(&self, series: &Series) {
+        let mut state = self.state.lock();
+        state.wanted.remove(series);
+        state.turns.retain(|other| other != series);
+    }
+
     fn add(&self, series: Series, instrument: &Arc<Instrument>, add: impl FnOnce(&mut Want)) {
+        let want = Want {
+            instrument: Arc::clone(instrument),
+            ranges: Coverage::default(),
+            again: Coverage::default(),
+            announce: Coverage::default(),
+            backoff: Backoff::new(Duration::from_secs(1), MAX_PAUSE),
+            not_before: Timestamp::EPOCH,
+        };
+        self.merge(series, want, add);
+    }
+
+    fn merge(&self, series: Series, new: Want, add: impl FnOnce(&mut Want)) {
         let mut state = self.state.lock();
         let State { turns, wanted } = &mut *state;
         add(wanted.entry(series.clone()).or_insert_with(|| {
             turns.push_back(series);
-            Want {
-                instrument: Arc::clone(instrument),
-                ranges: Coverage::default(),
-                again: Coverage::default(),
-                announce: false,
-                backoff: Backoff::new(Duration::from_secs(1), MAX_PAUSE),
-            }
+            new
         }));
         drop(state);
         self.woken.notify_one();
     }
 
-    async fn next(&self) -> (Series, Want) {
+    /// The next series whose turn it is, in the order of asking.
+    async fn next(&self, clock: &Clock) -> (Series, Want) {
         loop {
             let woken = self.woken.notified();
+            let wait;
             {
-                let mut state = self.state.lock();
-                if let Some(series) = state.turns.pop_front()
-                    && let Some(want) = state.wanted.remove(&series)
-                {
-                    if !state.turns.is_empty() {
+                let (mut state, now) = (self.state.lock(), clock.now());
+                let State { turns, wanted } = &mut *state;
+                let due = |series: &Series| wanted.get(series).map_or(Timestamp::EPOCH, |want| want.not_before);
+                let ripe = turns.iter().position(|series| due(series) <= now);
+                if let Some(series) = ripe.and_then(|index| turns.remove(index)) {
+                    let Some(want) = wanted.remove(&series) else { continue };
+                    if !turns.is_empty() {
                         self.woken.notify_one();
                     }
                     return (series, want);
                 }
+                wait = turns.iter().map(due).min();
             }
-            woken.await;
+            let ripens = async {
+                match wait {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = woken => {}
+                () = ripens => {}
+            }
         }
     }
 
     /// Puts back what could not be done, to be tried again.
     fn put_back(&self, series: Series, failed: Want) {
-        let mut state = self.state.lock();
-        let State { turns, wanted } = &mut *state;
-        let want = wanted.entry(series.clone()).or_insert_with(|| {
-            turns.push_back(series);
-            Want { ranges: Coverage::default(), again: Coverage::default(), announce: false, ..failed }
+        let Want { ranges, again, announce, not_before, .. } = &failed;
+        let (ranges, again, announce, not_before) = (ranges.clone(), again.clone(), announce.clone(), *not_before);
+        let empty =
+            Want { ranges: Coverage::default(), again: Coverage::default(), announce: Coverage::default(), ..failed };
+        self.merge(series, empty, |want| {
+            ranges.ranges().iter().for_each(|range| want.ranges.add(*range));
+            again.ranges().iter().for_each(|range| want.again.add(*range));
+            announce.ranges().iter().for_each(|range| want.announce.add(*range));
+            want.not_before = not_before;
         });
-        failed.ranges.ranges().iter().for_each(|range| want.ranges.add(*range));
-        failed.again.ranges().iter().for_each(|range| want.again.add(*range));
-        want.announce |= failed.announce;
-        drop(state);
-        self.woken.notify_one();
     }
 }
 
@@ -114,26 +147,19 @@ impl Holes {
 pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender<MarketEvent>) {
     let clock: Clock = filler.clock.clone();
     loop {
-        let (series, mut want) = holes.next().await;
-        let failure = close(&filler, &series, &want).await.err();
-        if want.announce {
-            for known in want.ranges.ranges() {
-                tell(&*filler.store, &series, known.range, &announce).await;
-            }
-        }
-        let Some(error) = failure else { continue };
-        if error.is_final() {
-            FillFailed { series: &series, exchange: series.exchange, error: &error, pause: Duration::MAX }.emit();
-            continue;
-        }
-        let now = clock.now();
-        let pause = want.backoff.next(&clock).max(error.retry_at(now).map_or(Duration::ZERO, |at| at.since(now)));
+        let (series, mut want) = holes.next(&clock).await;
+        let Some(error) = close(&filler, &series, &mut want, &announce).await else { continue };
+        let (done, now) = (want.ranges.ranges().is_empty() && want.again.ranges().is_empty(), clock.now());
+        let named = error.retry_at(now).map_or(Duration::ZERO, |at| at.since(now));
+        let pause = if done { Duration::MAX } else { want.backoff.next(&clock).max(named) };
         // What closes only now is no failure.
         if !matches!(error, FillError::Late) {
             FillFailed { series: &series, exchange: series.exchange, error: &error, pause }.emit();
         }
-        // Only this worker waits; the others go on with other series.
-        clock.sleep(pause).await;
+        if done {
+            continue;
+        }
+        want.not_before = now + pause;
         holes.put_back(series, want);
     }
 }
@@ -143,14 +169,51 @@ fn part(range: TimeRange) -> CoveredRange {
     CoveredRange { range, state: Knowledge::Unavailable }
 }
 
-async fn close(filler: &Filler, series: &Series, want: &Want) -> Result<(), FillError> {
-    for known in want.ranges.ranges() {
-        filler.fill(series, &want.instrument, known.range).await?;
+/// Closes the holes of one series, and takes out of `want` what is done or can never be. Returns the first failure.
+async fn close(
+    filler: &Filler,
+    series: &Series,
+    want: &mut Want,
+    announce: &mpsc::Sender<MarketEvent>,
+) -> Option<FillError> {
+    let mut failure: Option<FillError> = None;
+    let (ranges, again) = (std::mem::take(&mut want.ranges), std::mem::take(&mut want.again));
+    for part in ranges.ranges() {
+        // Where the exchange cannot be asked at all, the rest waits; where its answer means nothing, the rest may do.
+        if failure.as_ref().is_some_and(FillError::is_general) {
+            want.ranges.add(*part);
+            continue;
+        }
+        match filler.fill(series, &want.instrument, part.range).await {
+            Ok(()) => {
+                for told in want.announce.within(part.range).ranges() {
+                    tell(&*filler.store, series, told.range, announce).await;
+                }
+            }
+            Err(error) => {
+                if !error.is_final() {
+                    want.ranges.add(*part);
+                }
+                failure = Some(first(failure, error));
+            }
+        }
     }
-    for known in want.again.ranges() {
-        filler.fetch_again(series, &want.instrument, known.range).await?;
+    for part in again.ranges() {
+        if failure.as_ref().is_some_and(FillError::is_general) {
+            want.again.add(*part);
+        } else if let Err(error) = filler.fetch_again(series, &want.instrument, part.range).await {
+            if !error.is_final() {
+                want.again.add(*part);
+            }
+            failure = Some(first(failure, error));
+        }
     }
-    Ok(())
+    failure
+}
+
+/// The failure to tell of: that something closes only now is none.
+fn first(earlier: Option<FillError>, error: FillError) -> FillError {
+    earlier.filter(|earlier| !matches!(earlier, FillError::Late)).unwrap_or(error)
 }
 
 /// Tells subscribers the stored candles of a range that the stream could not vouch for.
@@ -189,23 +252,46 @@ mod tests {
         TimeRange::new(Timestamp::from_secs(60 * start), Timestamp::from_secs(60 * end))
     }
 
+    fn ranges(want: &Want) -> Vec<TimeRange> {
+        want.ranges.ranges().iter().map(|known| known.range).collect()
+    }
+
     #[tokio::test]
     async fn holes_of_a_series_become_one_question() {
-        let holes = Holes::default();
+        let (holes, clock) = (Holes::default(), Clock::manual(Timestamp::EPOCH));
         let (btc, instrument) = series("BTC/USD");
         let (eth, other) = series("ETH/USD");
-        holes.want(btc.clone(), &instrument, minutes(0, 1), false);
-        holes.want(eth.clone(), &other, minutes(0, 1), false);
-        holes.want(btc.clone(), &instrument, minutes(1, 2), true);
-        let (first, want) = holes.next().await;
-        assert_eq!((first, want.announce), (btc.clone(), true));
-        assert_eq!(want.ranges.ranges().iter().map(|known| known.range).collect::<Vec<_>>(), [minutes(0, 2)]);
+        holes.want(btc.clone(), &instrument, minutes(0, 1));
+        holes.want(eth.clone(), &other, minutes(0, 1));
+        holes.announce(btc.clone(), &instrument, minutes(1, 2));
+        let (next, want) = holes.next(&clock).await;
+        assert_eq!((next, ranges(&want)), (btc.clone(), vec![minutes(0, 2)]));
+        assert_eq!(want.announce.ranges().iter().map(|told| told.range).collect::<Vec<_>>(), [minutes(1, 2)]);
         // What fails comes back, joined with what was asked for meanwhile, behind the others.
-        holes.want(btc.clone(), &instrument, minutes(2, 3), false);
+        holes.want(btc.clone(), &instrument, minutes(2, 3));
         holes.put_back(btc.clone(), want);
-        assert_eq!(holes.next().await.0, eth);
-        let (again, want) = holes.next().await;
-        assert_eq!((again, want.announce), (btc, true));
-        assert_eq!(want.ranges.ranges()[0].range, minutes(0, 3));
+        assert_eq!(holes.next(&clock).await.0, eth);
+        let (again, want) = holes.next(&clock).await;
+        assert_eq!((again, ranges(&want)), (btc, vec![minutes(0, 3)]));
+    }
+
+    #[tokio::test]
+    async fn what_failed_waits_and_holds_nobody_up() {
+        let (holes, clock) = (Holes::default(), Clock::manual(Timestamp::EPOCH));
+        let (btc, instrument) = series("BTC/USD");
+        let (eth, other) = series("ETH/USD");
+        holes.want(btc.clone(), &instrument, minutes(0, 1));
+        let (_, mut want) = holes.next(&clock).await;
+        want.not_before = Timestamp::from_secs(30);
+        holes.put_back(btc.clone(), want);
+        holes.want(eth.clone(), &other, minutes(0, 1));
+        assert_eq!(holes.next(&clock).await.0, eth);
+        let mut next = std::pin::pin!(holes.next(&clock));
+        assert!(futures_util::poll!(next.as_mut()).is_pending());
+        clock.advance(Duration::from_secs(30)).await;
+        assert_eq!(next.await.0, btc.clone());
+        holes.want(btc.clone(), &instrument, minutes(0, 1));
+        holes.forget(&btc);
+        assert!(futures_util::poll!(std::pin::pin!(holes.next(&clock))).is_pending());
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::collector::{self, Duties};
+use super::collector::{self, CollectError, Duties};
+use super::state;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::{CollectConfig, DataMode};
@@ -13,10 +14,13 @@ use crate::exchanges::Exchange;
 use crate::model::Symbol;
 use crate::store::CandleStore;
 use crate::telemetry::collect::{CollectorEnded, SourceChosen};
-use crate::upstream::{Backoff, RestClient};
+use crate::upstream::{Backoff, RestClient, UpstreamError};
 
 /// An exchange that is not reached for so long after the start is simulated in the mode `auto`.
 const REACH_WITHIN: Duration = Duration::from_secs(2);
+
+/// A collector that ran for so long is started again at once.
+const RAN_WELL: Duration = Duration::from_mins(5);
 
 /// The longest pause between two tries to reach a simulated exchange.
 const PROBE_PAUSE: Duration = Duration::from_mins(1);
@@ -66,8 +70,9 @@ pub async fn supervise(assignment: Assignment, shared: Shared, stop: Cancellatio
             keep(simulated, stop).await;
         }
         (DataMode::Auto, Some(simulated)) => {
+            let rest = RestClient::new(exchange, &live.rest_origins, shared.clock.clone());
             let missing = tokio::select! {
-                reached = reach(exchange, &live, &shared.clock) => reached.err(),
+                reached = reach(&rest, &shared.clock) => reached.err(),
                 () = stop.cancelled() => return,
             };
             if let Some(why) = missing {
@@ -75,7 +80,7 @@ pub async fn supervise(assignment: Assignment, shared: Shared, stop: Cancellatio
                 let until_reached = stop.child_token();
                 let probing = async {
                     let mut backoff = Backoff::new(Duration::from_secs(5), PROBE_PAUSE);
-                    while reach(exchange, &live, &shared.clock).await.is_err() {
+                    while reach(&rest, &shared.clock).await.is_err() {
                         shared.clock.sleep(backoff.next(&shared.clock).max(Duration::from_secs(1))).await;
                     }
                     until_reached.cancel();
@@ -103,8 +108,8 @@ pub async fn supervise(assignment: Assignment, shared: Shared, stop: Cancellatio
 }
 
 /// Asks whether an exchange is there.
-async fn reach(exchange: &'static dyn Exchange, live: &Source, clock: &Clock) -> Result<(), String> {
-    let rest = RestClient::new(exchange, &live.rest_origins, clock.clone()).map_err(|error| error.to_string())?;
+async fn reach(rest: &Result<Arc<RestClient>, UpstreamError>, clock: &Clock) -> Result<(), String> {
+    let rest = rest.as_ref().map_err(ToString::to_string)?;
     match clock.timeout(REACH_WITHIN, rest.probe()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
@@ -128,6 +133,7 @@ async fn keep_collecting(
             shared: shared.clone(),
             stop: stop.clone(),
         };
+        let started = shared.clock.elapsed();
         // A task of its own, so that a panic ends the collector and not its supervisor.
         let ended = tokio::spawn(collector::run(duties)).await;
         if stop.is_cancelled() {
@@ -135,10 +141,19 @@ async fn keep_collecting(
         }
         let why = match ended {
             Ok(Ok(())) => "it ended unasked".to_owned(),
+            // Another collects now. This one waits for its turn.
+            Ok(Err(CollectError::LeaseLost)) => {
+                CollectorEnded { exchange: exchange.id(), why: &CollectError::LeaseLost, pause: Duration::ZERO }.emit();
+                continue;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };
+        if shared.clock.elapsed().saturating_sub(started) > RAN_WELL {
+            backoff.reset();
+        }
         let pause = backoff.next(&shared.clock);
+        state::interrupted(exchange.id(), &why, &shared).await;
         CollectorEnded { exchange: exchange.id(), why: &why, pause }.emit();
         tokio::select! {
             () = shared.clock.sleep(pause) => {}

@@ -1,14 +1,29 @@
 //! What a collector tells of itself: the state of its exchange, for whoever asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::source::Shared;
 use crate::exchanges::Exchange;
-use crate::model::{ConnectionState, ExchangeState, FeedState, Interval, Symbol, Timestamp};
-use crate::upstream::RestClient;
+use crate::model::{
+    BudgetState, Channel, ConnectionState, EndedSymbol, ExchangeId, ExchangeState, FeedState, Interval, Symbol,
+    Timestamp,
+};
 
 /// A feed that could not be brought back for so long is down.
 const DOWN_AFTER: Duration = Duration::from_mins(1);
+
+/// Tells that an exchange's collector ended and is started again: nothing flows until then.
+pub async fn interrupted(exchange: ExchangeId, why: &str, shared: &Shared) {
+    let states = &shared.cache.states;
+    if let Ok(Some(last)) = states.get(exchange).await {
+        let (since, detail) = (shared.clock.now(), Some(why.to_owned()));
+        let state = FeedState::Reconnecting;
+        let interrupted = ExchangeState { state, since, detail, connections: Vec::new(), ..Arc::unwrap_or_clone(last) };
+        // The next collector tells of itself.
+        let _ = states.put(interrupted).await;
+    }
+}
 
 /// Tells the state of an exchange.
 pub struct Teller {
@@ -17,50 +32,80 @@ pub struct Teller {
 }
 
 impl Teller {
-    pub fn new(exchange: &'static dyn Exchange, simulated: bool, shared: Shared) -> Self {
+    /// Goes on from what the collector before it told, if its data came from the same place.
+    pub fn new(
+        exchange: &'static dyn Exchange,
+        simulated: bool,
+        before: Option<Arc<ExchangeState>>,
+        shared: Shared,
+    ) -> Self {
         let profile = exchange.profile();
         let offered = |interval: &Interval| {
             profile.intervals.contains(interval) || profile.intervals.iter().any(|native| native.divides(*interval))
         };
+        let before = before.filter(|before| before.simulated == simulated);
+        let before =
+            before.map_or_else(|| ExchangeState::unheard(exchange.id(), shared.clock.now()), Arc::unwrap_or_clone);
         let told = ExchangeState {
             simulated,
-            channels: profile.channels.to_vec(),
+            // Candles that no stream gives are built.
+            channels: Channel::ALL.to_vec(),
             intervals: Interval::ALL.into_iter().filter(offered).collect(),
-            ..ExchangeState::unheard(exchange.id(), shared.clock.now())
+            connections: Vec::new(),
+            ..before
         };
         Self { shared, told }
     }
 
-    /// The listing was read.
-    pub fn listed(&mut self, read_at: Timestamp) {
-        self.told.listed_at = Some(read_at);
+    /// The listing was read, and is in the store since `stored_at`; these are missing in it that should be collected.
+    pub fn listed(&mut self, stored_at: Option<Timestamp>, missing: Vec<(Symbol, &str)>) {
+        self.told.listed_at = stored_at.or(self.told.listed_at);
+        let now = self.shared.clock.now();
+        let ended = |(symbol, why): (Symbol, &str)| {
+            let known = self.told.ended.iter().find(|ended| ended.symbol == symbol && ended.detail == why);
+            let since = known.map_or(now, |known| known.since);
+            EndedSymbol { symbol, since, detail: why.to_owned() }
+        };
+        self.told.ended = missing.into_iter().map(ended).collect();
+    }
+
+    /// Whether it was not told yet that this is why a market is not collected.
+    pub fn is_news(&self, symbol: &Symbol, why: &str) -> bool {
+        !self.told.ended.iter().any(|ended| ended.symbol == *symbol && ended.detail == why)
+    }
+
+    /// Tells that a collector begins; what was live is being connected again.
+    pub async fn begin(&mut self, budgets: Vec<BudgetState>) {
+        let state = match self.told.state {
+            FeedState::Connecting | FeedState::Down => self.told.state,
+            _ => FeedState::Reconnecting,
+        };
+        self.put(state, budgets).await;
     }
 
     /// Tells that the exchange cannot be used, and why.
-    pub async fn trouble(&mut self, why: String, rest: &RestClient) {
+    pub async fn trouble(&mut self, why: String, budgets: Vec<BudgetState>) {
         self.told.detail = Some(why);
-        self.put(FeedState::Down, rest).await;
+        self.put(FeedState::Down, budgets).await;
     }
 
     /// Tells how the connections are.
-    pub async fn tell(&mut self, symbols: Option<Vec<Symbol>>, connections: &[ConnectionState], rest: &RestClient) {
-        if let Some(symbols) = symbols {
-            self.told.symbols = symbols;
-        }
-        self.told.connections = connections.to_vec();
+    pub async fn tell(&mut self, symbols: Vec<Symbol>, connections: Vec<ConnectionState>, budgets: Vec<BudgetState>) {
+        self.told.symbols = symbols;
+        self.told.connections = connections;
         let state = judge(&self.told, self.shared.clock.now());
         if state == FeedState::Live {
             self.told.detail = None;
         }
-        self.put(state, rest).await;
+        self.put(state, budgets).await;
     }
 
-    async fn put(&mut self, state: FeedState, rest: &RestClient) {
+    async fn put(&mut self, state: FeedState, budgets: Vec<BudgetState>) {
         if self.told.state != state {
             self.told.state = state;
             self.told.since = self.shared.clock.now();
         }
-        self.told.budgets = rest.budgets();
+        self.told.budgets = budgets;
         // Told again at the next tick.
         let _ = self.shared.cache.states.put(self.told.clone()).await;
     }
@@ -78,7 +123,7 @@ fn judge(told: &ExchangeState, now: Timestamp) -> FeedState {
     }
     let broken_since = (told.state != FeedState::Live).then_some(told.since);
     match told.state {
-        FeedState::Connecting => FeedState::Connecting,
+        FeedState::Connecting if !any(FeedState::Down) && now.since(told.since) < DOWN_AFTER => FeedState::Connecting,
         _ if any(FeedState::Stale) => FeedState::Stale,
         _ if broken_since.is_some_and(|since| now.since(since) >= DOWN_AFTER) => FeedState::Down,
         FeedState::Down => FeedState::Down,
@@ -112,6 +157,7 @@ mod tests {
         use FeedState::{Connecting, Down, Live, Reconnecting, Simulated, Stale};
         for (before, connections, secs, after) in [
             (Connecting, &[Connecting][..], 0, Connecting),
+            (Connecting, &[Connecting], 60, Down),
             (Connecting, &[Live, Live], 0, Live),
             (Live, &[Live, Reconnecting], 0, Reconnecting),
             (Reconnecting, &[Live, Reconnecting], 59, Reconnecting),

@@ -8,6 +8,8 @@ use serde::Deserialize;
 pub struct CollectConfig {
     /// So many latest 1m candles are made whole on start and after an interruption.
     pub history_minutes: u32,
+    /// How old an exchange's listing gets before it is read again, in minutes.
+    pub listing_minutes: u32,
     /// The most candles that wait for the store.
     pub write_queue: usize,
     /// The most markets of one exchange that are collected because someone asked.
@@ -18,6 +20,9 @@ impl CollectConfig {
     pub(super) fn check(self) -> Result<Self, String> {
         if !(1..=100_000).contains(&self.history_minutes) {
             return Err("`collect.history_minutes` is a number from 1 to 100000".to_owned());
+        }
+        if !(1..=1_440).contains(&self.listing_minutes) {
+            return Err("`collect.listing_minutes` is a number from 1 to 1440".to_owned());
         }
         if self.write_queue < 1_000 {
             return Err("`collect.write_queue` must be at least 1000".to_owned());

@@ -136,13 +136,13 @@ fn figment(file: Option<&Path>) -> Result<Figment, ConfigError> {
     }
     for (name, key) in [("DATABASE_URL", "store.url"), ("REDIS_URL", "cache.url")] {
         if let Ok(url) = std::env::var(name) {
-            figment = figment.merge(Serialized::global(key, url));
+            figment = figment.merge(Serialized::default(key, url));
         }
     }
     if let Ok(port) = std::env::var("PORT") {
         let port: u16 =
             port.parse().map_err(|_| ConfigError(format!("PORT is a number from 0 to 65535, not `{port}`")))?;
-        figment = figment.merge(Serialized::global("server.listen", format!("0.0.0.0:{port}")));
+        figment = figment.merge(Serialized::default("server.listen", format!("0.0.0.0:{port}")));
     }
     Ok(figment.merge(Env::prefixed("CANDLEWICK__").split("__")))
 }
@@ -177,11 +177,30 @@ impl Raw {
         let cache = self.cache.check()?;
         let server = self.server.check()?;
         let collect = self.collect.check()?;
-        let embedded = matches!(store.parsed, StoreUrl::Sqlite(_)) && matches!(cache.parsed, CacheUrl::Memory);
-        if self.role != Role::All && embedded {
+        let own_store = matches!(store.parsed, StoreUrl::Sqlite(_));
+        let own_cache = matches!(cache.parsed, CacheUrl::Memory);
+        let embedded = own_store && own_cache;
+        let role = self.role.as_str();
+        if self.role != Role::All && (own_store || own_cache) {
             return Err(format!(
-                "`role = \"{}\"` shares its data with other processes, which an embedded store and cache cannot: use `role = \"all\"`",
-                self.role.as_str()
+                "`role = \"{role}\"` shares its data with other processes: set `store.url` (or DATABASE_URL) to \
+                 postgres://… and `cache.url` (or REDIS_URL) to redis://…, or use `role = \"all\"`"
+            ));
+        }
+        if own_store && !own_cache {
+            return Err("Redis is for several processes, which need a store that they share: set `store.url` (or \
+                        DATABASE_URL) to postgres://…, or `cache.url` to memory://"
+                .to_owned());
+        }
+        if self.role == Role::All && !own_cache && self.data.is_some_and(|data| data != DataMode::Live) {
+            return Err("what is simulated lives in one process, and Redis is for several: set `data = \"live\"`, or \
+                        `cache.url` to memory://"
+                .to_owned());
+        }
+        if self.role != Role::All && self.data.is_some_and(|data| data != DataMode::Live) {
+            return Err(format!(
+                "`role = \"{role}\"` takes `data = \"live\"` only; to try it on simulated exchanges start `candlewick \
+                 simulate` and set `rest_url` and `ws_url` of each exchange to it"
             ));
         }
         let default = if embedded && server.listen.ip().is_loopback() { DataMode::Auto } else { DataMode::Live };
@@ -260,6 +279,13 @@ mod tests {
             ("[exchanges.binance]\nrest_url = \"ftp://x\"", "ftp://x"),
             ("[exchanges.binance]\nws_url = \"wss://x.example/path\"", "no path"),
             ("role = \"api\"", "use `role = \"all\"`"),
+            ("role = \"api\"\n[store]\nurl = \"postgres://x/y\"", "redis://"),
+            (
+                "role = \"collector\"\ndata = \"simulated\"\n[store]\nurl = \"postgres://x/y\"\n[cache]\nurl = \"redis://x\"",
+                "candlewick simulate",
+            ),
+            ("[cache]\nurl = \"redis://x\"", "store that they share"),
+            ("data = \"auto\"\n[store]\nurl = \"postgres://x/y\"\n[cache]\nurl = \"redis://x\"", "memory://"),
             ("role = \"king\"", "`king` is not one of all, api, collector"),
             ("role = [", "line 1, column 9"),
         ] {
@@ -286,7 +312,8 @@ mod tests {
     #[test]
     fn a_disabled_exchange_is_not_there() {
         let config = with("[exchanges.kraken]\nenabled = false").unwrap();
-        assert_eq!(config.exchanges.len(), 1);
-        assert!(with("[exchanges.kraken]\nenabled = false\n[exchanges.binance]\nenabled = false").is_err());
+        assert_eq!(config.exchanges.len(), ExchangeId::ALL.len() - 1);
+        let none = ExchangeId::ALL.map(|id| format!("[exchanges.{id}]\nenabled = false\n")).concat();
+        assert!(with(&none).is_err());
     }
 }

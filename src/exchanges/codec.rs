@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{ReplyError, ReplyErrorKind};
-use crate::model::{BadTime, Candle, CandleError, Interval, Number, Symbol, TimeRange, Timestamp};
+use crate::model::{BadTime, Candle, Interval, Number, Symbol, TimeRange, Timestamp, parse_decimal};
 
 /// A whole number in JSON, bare (`12`) or quoted (`"12"`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,60 @@ impl std::ops::Deref for Text<'_> {
     type Target = str;
     fn deref(&self) -> &str {
         &self.0
+    }
+}
+
+/// A number, or nothing, which is written as an empty text: the price of an empty side of the book, the steps of a
+/// market that is not open yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Blank(pub Option<Number>);
+
+impl<'de> Deserialize<'de> for Blank {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let number = parse_decimal(text).map(Number);
+        number.map(|number| Self(Some(number))).map_err(|_| {
+            let shown: String = raw.chars().take(40).collect();
+            de::Error::custom(format_args!("`{shown}` is no decimal number"))
+        })
+    }
+}
+
+/// The rows of a message. Nearly always one, which takes no allocation.
+#[derive(Debug)]
+pub(super) struct Rows<T> {
+    pub first: Option<T>,
+    pub more: Vec<T>,
+}
+
+impl<T> Rows<T> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Rows<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Rows<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of rows")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Rows<T>, A::Error> {
+                let first = rows.next_element()?;
+                let mut more = Vec::new();
+                while let Some(row) = rows.next_element()? {
+                    more.push(row);
+                }
+                Ok(Rows { first, more })
+            }
+        }
+        deserializer.deserialize_seq(Reader(PhantomData))
     }
 }
 
@@ -135,36 +191,35 @@ pub(super) fn is_over(open: Timestamp, interval: Interval, now: Timestamp) -> bo
 }
 
 /// Brings the rows of a reply into the form of a page: ascending, inside `range`, closed where a later row or the
-/// clock says so. Rows off the grid, such as those after Binance's outage of 2018, are left out.
+/// clock says so. Single rows that are off the grid or contradict themselves, such as those after Binance's outage of
+/// 2018, stay in: whoever keeps candles must know that their time is not empty.
 pub(super) fn page(
     mut rows: Vec<Candle>,
     interval: Interval,
     range: TimeRange,
     received: Timestamp,
 ) -> Result<Vec<Candle>, ReplyError> {
+    let newest = rows.iter().map(|row| row.timestamp).max();
+    for row in &mut rows {
+        row.closed = Some(row.timestamp) < newest || is_over(row.timestamp, interval, received);
+    }
+    flagged_page(rows, interval, range)
+}
+
+/// The same for an exchange that says of each row whether it is closed.
+pub(super) fn flagged_page(
+    mut rows: Vec<Candle>,
+    interval: Interval,
+    range: TimeRange,
+) -> Result<Vec<Candle>, ReplyError> {
     rows.sort_by_key(|row| row.timestamp);
     rows.dedup_by_key(|row| row.timestamp);
-    let newest = rows.last().map(|row| row.timestamp);
-    let asked = rows.len();
-    let mut kept = Vec::with_capacity(asked);
-    for mut row in rows {
-        match row.check(interval) {
-            Err(CandleError::OffGrid(_)) => continue,
-            Err(error) => {
-                let message = format!("the candle of {} is impossible: {error}", row.timestamp);
-                return Err(ReplyError::new(ReplyErrorKind::Malformed, message));
-            }
-            Ok(()) => {}
-        }
-        row.closed = Some(row.timestamp) < newest || is_over(row.timestamp, interval, received);
-        kept.push(row);
-    }
-    if kept.is_empty() && asked > 0 {
-        let message = format!("none of {asked} candles is on the grid of {interval}");
+    if !rows.is_empty() && rows.iter().all(|row| !interval.is_open_time(row.timestamp)) {
+        let message = format!("none of {} candles is on the grid of {interval}", rows.len());
         return Err(ReplyError::new(ReplyErrorKind::Malformed, message));
     }
-    kept.retain(|row| range.contains(row.timestamp));
-    Ok(kept)
+    rows.retain(|row| range.contains(row.timestamp));
+    Ok(rows)
 }
 
 /// Splits an id such as `BTCUSDT` by the first of `quotes` that it ends with; they stand longest first.
@@ -173,6 +228,12 @@ pub(super) fn split_by_quote<'a>(native: &'a str, quotes: &[&'a str]) -> Option<
         let base = native.strip_suffix(quote)?;
         (!base.is_empty()).then_some((base, *quote))
     })
+}
+
+/// Reads an id of two parts: `BTC-USDT`.
+pub(super) fn dashed_symbol(native: &str) -> Option<Symbol> {
+    let (base, quote) = native.split_once('-').filter(|(_, quote)| !quote.contains('-'))?;
+    symbol(base, quote)
 }
 
 /// A symbol of two assets; `None` for names that are no asset's.
@@ -254,13 +315,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_off_the_grid_are_left_out_and_impossible_ones_refused() {
-        let rows = vec![row(60, 1), row(61, 1)];
-        assert_eq!(page(rows, Interval::M1, range(0, 1000), Timestamp::EPOCH).unwrap().len(), 1);
+    fn bad_rows_stay_in_but_not_a_grid_of_another_kind() {
+        let impossible = Candle { high: Decimal::ZERO, ..row(60, 1) };
+        let rows = vec![impossible, row(121, 1), row(180, 1)];
+        assert_eq!(page(rows, Interval::M1, range(0, 1000), Timestamp::EPOCH).unwrap().len(), 3);
         let error = page(vec![row(61, 1)], Interval::M1, range(0, 1000), Timestamp::EPOCH).unwrap_err();
         assert_eq!(error.kind, ReplyErrorKind::Malformed);
-        let impossible = Candle { high: Decimal::ZERO, ..row(60, 1) };
-        assert!(page(vec![impossible], Interval::M1, range(0, 1000), Timestamp::EPOCH).is_err());
         assert_eq!(page(vec![], Interval::M1, range(0, 1000), Timestamp::EPOCH), Ok(vec![]));
     }
 }

@@ -5,9 +5,12 @@
 //! connection as a state machine. The engine in `upstream` does all that touches the network, for every exchange alike.
 
 pub mod binance;
+pub mod bybit;
 mod codec;
+pub mod coinbase;
 pub mod kraken;
 mod markets;
+pub mod okx;
 mod pending;
 #[cfg(test)]
 mod testing;
@@ -48,6 +51,12 @@ pub trait Exchange: Send + Sync + 'static {
     /// Reads the exchange's own id of a spot market without knowing the listing, by its known quotes:
     /// `BTCUSDT` is `BTC/USDT`.
     fn guess_symbol(&self, native: &str) -> Option<Symbol>;
+
+    /// Whether a WebSocket address is one that carries spot markets, for recordings of several.
+    fn is_spot_stream(&self, address: &str) -> bool {
+        let _ = address;
+        true
+    }
 }
 
 /// An exchange's implementation.
@@ -56,6 +65,9 @@ pub fn exchange(id: ExchangeId) -> &'static dyn Exchange {
     match id {
         ExchangeId::Binance => &binance::Binance,
         ExchangeId::Kraken => &kraken::Kraken,
+        ExchangeId::Coinbase => &coinbase::Coinbase,
+        ExchangeId::Okx => &okx::Okx,
+        ExchangeId::Bybit => &bybit::Bybit,
     }
 }
 
@@ -66,16 +78,22 @@ pub struct Profile {
     pub rest_origins: &'static [&'static str],
     /// WebSocket origins, tried in order.
     pub ws_origins: &'static [&'static str],
+    /// Headers that its REST interface wants, beside `User-Agent`; names in lower case.
+    pub rest_headers: &'static [(&'static str, &'static str)],
     /// A cheap path that answers 200 whenever the exchange is there.
     pub probe_path: &'static str,
     /// What the exchange meters, each on its own. The first is the REST interface's.
     pub scopes: &'static [Scope],
+    /// How many WebSocket connections an address may open in so much time.
+    pub connects: Scope,
     /// How long to stay away after a 418 or 429 that names no time.
     pub ban_pause: Duration,
+    /// Words in the body of a 403 that make it a ban for too many requests, and not a region that is closed.
+    pub ban_words: Option<&'static str>,
     /// The channels that its WebSocket gives; `Candles` means candles of one minute.
     pub channels: &'static [Channel],
-    /// Whether its stream says of a candle that it is closed. Where it does, nothing else closes one.
-    pub flags_closed: bool,
+    /// Where its candles of one minute come from while they form.
+    pub minutes: MinuteCandles,
     /// The intervals whose native open times equal ours.
     pub intervals: &'static [Interval],
     /// The most candles that one page gives.
@@ -92,6 +110,27 @@ pub struct Profile {
     pub messages_per_second: NonZeroU32,
     /// The exchange cuts connections of this age.
     pub max_connection_age: Option<Duration>,
+}
+
+impl Profile {
+    /// The time between two messages on one connection. A fifth of the exchange's limit stays free: pongs count there
+    /// too, and two messages that left apart may arrive together.
+    #[must_use]
+    pub fn pace(&self) -> Duration {
+        let limit = self.messages_per_second.get();
+        Duration::from_secs(1) / (limit - limit.div_ceil(5)).max(1)
+    }
+}
+
+/// Where the candles of one minute come from while they form, and what closes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinuteCandles {
+    /// A stream that says of a candle that it is closed. Nothing else closes one.
+    Flagged,
+    /// A stream without such a flag: the next candle or the clock closes one, and its trades must add up to it.
+    Unflagged,
+    /// No stream: they are built from the trades.
+    FromTrades,
 }
 
 /// Something that an exchange meters: so much weight in so much time.
@@ -180,6 +219,8 @@ pub struct CandlePage {
     pub interval: Interval,
     /// Open times asked for; the page fits [`Profile::page_rows`].
     pub range: TimeRange,
+    /// When it is asked for: some exchanges give old candles in another place.
+    pub asked_at: Timestamp,
 }
 
 /// One thing to listen to. Candles are those of one minute; longer ones are derived.

@@ -9,7 +9,7 @@ use crate::model::Timestamp;
 /// Open requests by their id, each with the time until which it must be answered.
 pub(super) struct Pending {
     ack_timeout: Duration,
-    /// Time between two messages at the pace that the exchange allows.
+    /// Time between two messages.
     pace: Duration,
     /// When the last request that was queued is on the wire.
     sent_at: Timestamp,
@@ -26,7 +26,7 @@ impl Pending {
     pub fn new(profile: &Profile) -> Self {
         Self {
             ack_timeout: profile.ack_timeout,
-            pace: Duration::from_secs(1) / profile.messages_per_second.get(),
+            pace: profile.pace(),
             sent_at: Timestamp::EPOCH,
             last_id: 0,
             waiting: BTreeMap::new(),
@@ -47,6 +47,11 @@ impl Pending {
         let deadline = self.sent_at + self.ack_timeout;
         self.waiting.insert(id, Waiting { subscriptions, deadline });
         id
+    }
+
+    /// The oldest request that is not answered, for exchanges that answer in order and without an id.
+    pub fn oldest(&self) -> Option<u64> {
+        self.waiting.keys().next().copied()
     }
 
     /// The whole request was answered: what it asked for and is not yet answered.

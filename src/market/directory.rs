@@ -37,17 +37,21 @@ impl Listing {
 
     /// Up to five symbols that may have been meant.
     pub fn near(&self, text: &str) -> Vec<&str> {
-        let wanted: String = text.to_uppercase().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-        let mut near: Vec<(usize, &str)> = self
-            .all
-            .iter()
-            .map(|instrument| instrument.symbol.as_str())
-            .map(|symbol| (distance(&wanted, &symbol.replace('/', "")), symbol))
-            .filter(|(distance, symbol)| *distance <= 2 || symbol.split('/').next() == wanted.get(..3))
-            .collect();
-        near.sort_unstable();
-        near.into_iter().take(5).map(|(_, symbol)| symbol).collect()
+        near(self.all.iter().map(|instrument| &instrument.symbol), text)
     }
+}
+
+/// Up to five of `symbols` that may have been meant by a text that is none of them.
+#[must_use]
+pub fn near<'a>(symbols: impl Iterator<Item = &'a Symbol>, text: &str) -> Vec<&'a str> {
+    let wanted: String = text.to_uppercase().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+    let mut near: Vec<(usize, &str)> = symbols
+        .map(Symbol::as_str)
+        .map(|symbol| (distance(&wanted, &symbol.replace('/', "")), symbol))
+        .filter(|(distance, symbol)| *distance <= 2 || symbol.split('/').next() == wanted.get(..3))
+        .collect();
+    near.sort_unstable();
+    near.into_iter().take(5).map(|(_, symbol)| symbol).collect()
 }
 
 /// How many letters must change to make one text of the other.
@@ -95,7 +99,16 @@ impl Directory {
         {
             return Ok(Arc::clone(listing));
         }
-        let listing = Arc::new(Listing::new(store.instruments(exchange).await?.instruments));
+        let read = match store.instruments(exchange).await {
+            Ok(read) => read,
+            // The one before serves until the store is back.
+            Err(error) => {
+                let all = self.0.read();
+                let older = all.get(&exchange).filter(|(known, _)| known.simulated == simulated);
+                return older.map(|(_, listing)| Arc::clone(listing)).ok_or(error);
+            }
+        };
+        let listing = Arc::new(Listing::new(read.instruments));
         self.0.write().insert(exchange, (version, Arc::clone(&listing)));
         Ok(listing)
     }

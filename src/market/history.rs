@@ -150,8 +150,10 @@ impl Market {
         let minutes = Series { interval: Interval::M1, ..series.clone() };
         let span = series.interval.span(open);
         let fresh = self.cache.candles.get(&minutes, span).await.unwrap_or_default();
-        let Some(current) = fresh.last().filter(|last| !last.closed) else { return Ok(None) };
-        let past = TimeRange::new(open, Interval::M1.floor(now).min(current.timestamp));
+        // Between two trades of a quiet market there is no open minute; those before are all that there is.
+        let current = fresh.last().filter(|last| !last.closed).map(|current| current.timestamp);
+        let past =
+            TimeRange::new(open, current.map_or_else(|| Interval::M1.floor(now), |at| Interval::M1.floor(now).min(at)));
         let store = self.stores.of(listed.simulated);
         // A day has fewer minutes than that.
         let StoredPage { candles, mut coverage } = store.page(&minutes, past, Take::Last(HISTORY_LIMIT_MAX)).await?;

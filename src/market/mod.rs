@@ -8,6 +8,7 @@ mod history;
 mod query;
 mod service;
 
+pub use directory::near;
 pub use query::{CandleFields, CandleQuery, Direction, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter};
 pub use service::{Market, Stores};
 

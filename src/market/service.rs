@@ -21,6 +21,9 @@ const TICKER_KEPT: Duration = Duration::from_secs(2);
 /// How long a market is wanted after the last time that someone said so.
 const WANT_TTL: Duration = Duration::from_secs(30);
 
+/// The store is in trouble when it does not say a word within so long.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long to wait before asking again when nobody knows better.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -275,7 +278,9 @@ impl Market {
     pub async fn health(&self) -> Health {
         let exchanges = self.exchanges().await;
         let mut degraded = Vec::new();
-        if self.stores.kept.ping().await.is_err() {
+        // Whoever asks how we are does not wait long to hear that something does not answer.
+        let answers = Clock::system().timeout(PING_PATIENCE, self.stores.kept.ping()).await;
+        if !matches!(answers, Ok(Ok(()))) {
             degraded.push("store".to_owned());
         }
         if self.cache.states.all().await.is_err() {

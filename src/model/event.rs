@@ -1,5 +1,7 @@
 //! What happens on a market.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Candle, Channel, ExchangeId, Series, Ticker, TimeRange, Topic, Trade};
 
 /// One thing that happened, as an exchange's stream told it.
@@ -31,7 +33,8 @@ pub struct Gap {
 }
 
 /// Why something was missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// The connection to the exchange broke.
     UpstreamDisconnect,

@@ -11,6 +11,12 @@ pub enum ExchangeId {
     Binance,
     /// Kraken spot.
     Kraken,
+    /// Coinbase Advanced Trade, spot.
+    Coinbase,
+    /// OKX spot.
+    Okx,
+    /// Bybit spot.
+    Bybit,
 }
 
 /// No exchange has this id.
@@ -20,7 +26,7 @@ pub struct UnknownExchange(pub String);
 
 impl ExchangeId {
     /// All exchanges in registry order.
-    pub const ALL: [Self; 2] = [Self::Binance, Self::Kraken];
+    pub const ALL: [Self; 5] = [Self::Binance, Self::Kraken, Self::Coinbase, Self::Okx, Self::Bybit];
 
     /// The id in URLs, configuration and JSON.
     #[must_use]
@@ -28,6 +34,9 @@ impl ExchangeId {
         match self {
             Self::Binance => "binance",
             Self::Kraken => "kraken",
+            Self::Coinbase => "coinbase",
+            Self::Okx => "okx",
+            Self::Bybit => "bybit",
         }
     }
 
@@ -37,6 +46,9 @@ impl ExchangeId {
         match self {
             Self::Binance => "Binance",
             Self::Kraken => "Kraken",
+            Self::Coinbase => "Coinbase",
+            Self::Okx => "OKX",
+            Self::Bybit => "Bybit",
         }
     }
 }

@@ -1,11 +1,14 @@
 //! How exchanges are doing: feeds, connections, budgets.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Channel, ExchangeId, Interval, Symbol, Timestamp};
 
 /// How an exchange is doing, as its collector sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExchangeState {
     pub exchange: ExchangeId,
     pub state: FeedState,
@@ -18,6 +21,8 @@ pub struct ExchangeState {
     pub intervals: Vec<Interval>,
     /// What is collected now, ascending.
     pub symbols: Vec<Symbol>,
+    /// What was to be collected, and is not.
+    pub ended: Vec<EndedSymbol>,
     pub connections: Vec<ConnectionState>,
     pub budgets: Vec<BudgetState>,
     /// When the listing was read last; a new value says that the store has a new one.
@@ -26,8 +31,19 @@ pub struct ExchangeState {
     pub detail: Option<String>,
 }
 
+/// A market that the exchange lists or trades no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedSymbol {
+    pub symbol: Symbol,
+    /// When its collection ended.
+    pub since: Timestamp,
+    /// Why, in a sentence.
+    pub detail: String,
+}
+
 /// The state of an exchange or of a connection to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FeedState {
     /// Not yet live for the first time.
     Connecting,
@@ -59,7 +75,7 @@ impl FeedState {
 }
 
 /// One connection to an exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionState {
     /// `binance.1`
     pub id: String,
@@ -73,9 +89,9 @@ pub struct ConnectionState {
 }
 
 /// One metered budget of an exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetState {
-    pub scope: &'static str,
+    pub scope: Cow<'static, str>,
     pub limit: u32,
     pub window: Duration,
     pub used: u32,
@@ -95,6 +111,7 @@ impl ExchangeState {
             channels: Vec::new(),
             intervals: Vec::new(),
             symbols: Vec::new(),
+            ended: Vec::new(),
             connections: Vec::new(),
             budgets: Vec::new(),
             listed_at: None,

@@ -1,11 +1,13 @@
 //! Tickers: the latest price, the best bid and ask, and the last 24 hours.
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 use super::{ExchangeId, Symbol, Timestamp};
 
 /// Which way a value came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     Stream,
     Rest,

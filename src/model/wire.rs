@@ -7,8 +7,8 @@
 use rust_decimal::Decimal;
 
 use super::{
-    Candle, CandleUpdate, CoveredRange, ExchangeId, Gap, Instrument, MarketEvent, Source, Symbol, Ticker, Timestamp,
-    Trade,
+    Candle, CandleUpdate, Channel, CoveredRange, ExchangeId, Gap, GapReason, Instrument, MarketEvent, Source, Symbol,
+    Ticker, Timestamp, Topic, Trade,
 };
 
 /// Writes an exact decimal as a JSON number, without trailing zeros.
@@ -196,6 +196,44 @@ pub fn event_data(event: &MarketEvent, simulated: bool) -> Vec<u8> {
     }
     out.push(b'}');
     out
+}
+
+/// The frame of an event: its data as they are, with the place that they have in their topic.
+#[must_use]
+pub fn data_frame(topic: &Topic, epoch: &str, seq: u64, data: &[u8]) -> Vec<u8> {
+    let kind = match topic.channel() {
+        Channel::Ticker => "ticker",
+        Channel::Trades => "trade",
+        Channel::Candles => "candle",
+    };
+    let mut out = Vec::with_capacity(data.len() + 160);
+    frame_head(&mut out, kind, topic, epoch, seq);
+    out.extend_from_slice(b",\"data\":");
+    out.extend_from_slice(data);
+    out.push(b'}');
+    out
+}
+
+/// The frame of a gap before the event that follows it.
+#[must_use]
+pub fn gap_frame(topic: &Topic, epoch: &str, seq: u64, reason: GapReason) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
+    frame_head(&mut out, "gap", topic, epoch, seq);
+    out.extend_from_slice(b",\"reason\":\"");
+    out.extend_from_slice(reason.as_str().as_bytes());
+    out.extend_from_slice(b"\"}");
+    out
+}
+
+fn frame_head(out: &mut Vec<u8>, kind: &str, topic: &Topic, epoch: &str, seq: u64) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"topic\":");
+    string(out, &topic.to_string());
+    out.extend_from_slice(b",\"epoch\":");
+    string(out, epoch);
+    out.extend_from_slice(b",\"seq\":");
+    integer(out, seq);
 }
 
 /// The members of a gap.

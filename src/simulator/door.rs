@@ -14,9 +14,10 @@ use crate::model::ExchangeId;
 
 use super::accept::Wires;
 use super::faults::FaultKind;
+use super::limits::seconds;
 use super::socket::{self, Dialect, SLOWNESS};
 use super::stats::count;
-use super::{Shared, binance, kraken};
+use super::{Shared, binance, bybit, coinbase, kraken, okx};
 
 /// What a REST interface answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,10 +77,17 @@ impl Endpoint for Door {
         if let Some(dialect) = self.dialect(&path, &query) {
             return Ok(self.upgrade(&request, peer, dialect));
         }
-        let exchange = if path.starts_with(binance::REST_PREFIX) {
+        // Coinbase's paths begin like Binance's.
+        let exchange = if path.starts_with(coinbase::REST_PREFIX) {
+            ExchangeId::Coinbase
+        } else if path.starts_with(binance::REST_PREFIX) {
             ExchangeId::Binance
         } else if path.starts_with(kraken::REST_PREFIX) {
             ExchangeId::Kraken
+        } else if path.starts_with(okx::REST_PREFIX) {
+            ExchangeId::Okx
+        } else if path.starts_with(bybit::REST_PREFIX) {
+            ExchangeId::Bybit
         } else {
             return Ok(Reply::new(404, "{\"error\":\"no simulated exchange has this path\"}".to_owned()).response());
         };
@@ -96,7 +104,12 @@ impl Door {
         match path {
             "/stream" => Some(Box::new(binance::Feed::new(shared(), true, query.get("streams").unwrap_or("")))),
             "/ws" => Some(Box::new(binance::Feed::new(shared(), false, ""))),
+            "/" => Some(Box::new(coinbase::Feed::new(shared()))),
+            "/v5/public/spot" => Some(Box::new(bybit::Feed::new(shared()))),
             "/v2" => Some(Box::new(kraken::Feed::new(shared()))),
+            "/ws/v5/public" => Some(Box::new(okx::Feed::new(shared(), okx::Door::Public))),
+            "/ws/v5/business" => Some(Box::new(okx::Feed::new(shared(), okx::Door::Business))),
+            _ if path.starts_with("/ws/v5/") => None,
             _ => {
                 let stream = path.strip_prefix("/ws/")?;
                 Some(Box::new(binance::Feed::new(shared(), false, stream)))
@@ -144,6 +157,12 @@ impl Door {
         if self.shared.faults.lasts(exchange, FaultKind::Drop, now) {
             return Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).finish();
         }
+        let allowed = dialect.habits().connects;
+        if let Err(wait) = self.shared.admit(peer.ip(), exchange, "connections", allowed, now.millis()) {
+            let mut reply = Reply::new(429, String::new());
+            reply.headers.push(("retry-after", seconds(wait).to_string()));
+            return reply.response();
+        }
         let key = request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
         let (Some(accept), Ok(upgrade)) = (key, request.take_upgrade()) else {
             return Response::builder().status(StatusCode::BAD_REQUEST).body("expected a WebSocket handshake");
@@ -169,6 +188,9 @@ fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, from
     match exchange {
         ExchangeId::Binance => binance::answer(shared, path, query, from, now),
         ExchangeId::Kraken => kraken::answer(shared, path, query, from, now),
+        ExchangeId::Coinbase => coinbase::answer(shared, path, query, from, now),
+        ExchangeId::Okx => okx::answer(shared, path, query, from, now),
+        ExchangeId::Bybit => bybit::answer(shared, path, query, from, now),
     }
 }
 
@@ -183,6 +205,16 @@ fn failure(exchange: ExchangeId, status: u16) -> Reply {
         }
         (ExchangeId::Kraken, 418 | 429) => "{\"error\":[\"EGeneral:Too many requests\"]}".to_owned(),
         (ExchangeId::Kraken, _) => "{\"error\":[\"EGeneral:Internal error\"]}".to_owned(),
+        (ExchangeId::Coinbase, 418 | 429) => {
+            "{\"error\":\"RESOURCE_EXHAUSTED\",\"message\":\"too many requests; this is a scripted fault\"}".to_owned()
+        }
+        (ExchangeId::Coinbase, _) => "{\"error\":\"INTERNAL\",\"message\":\"internal server error\"}".to_owned(),
+        (ExchangeId::Okx, 418 | 429) => "{\"msg\":\"Too Many Requests\",\"code\":\"50011\"}".to_owned(),
+        (ExchangeId::Okx, _) => "{\"code\":\"50026\",\"data\":[],\"msg\":\"System error. Try again later\"}".to_owned(),
+        (ExchangeId::Bybit, 418 | 429) => {
+            "{\"retCode\":10006,\"retMsg\":\"Too many visits!\",\"result\":{}}".to_owned()
+        }
+        (ExchangeId::Bybit, _) => "{\"retCode\":10016,\"retMsg\":\"Server error.\",\"result\":{}}".to_owned(),
     };
     let mut reply = Reply::new(status, body);
     if status != 500 {

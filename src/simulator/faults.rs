@@ -59,7 +59,8 @@ pub enum FaultKind {
     /// REST answers 500. Once: one request.
     #[serde(rename = "http_500")]
     Http500,
-    /// Streams leave candles out, the closing update too; REST has them. Once: until the minute closes.
+    /// Streams leave candles out, the closing update too; REST has them. Where candles are not streamed, messages with
+    /// trades get lost on the way. Once: until the minute closes.
     #[serde(rename = "skip_candle")]
     SkipCandle,
     /// Each minute that closes gets one more trade 1.5 s after its end: on the trade stream, in REST and in
@@ -72,8 +73,8 @@ pub enum FaultKind {
     /// Subscriptions are refused in the exchange's way. Once: one request to subscribe.
     #[serde(rename = "refuse")]
     Refuse,
-    /// The exchange announces a shutdown on all sockets (Binance `serverShutdown`, Kraken's status `maintenance`) and
-    /// closes them five seconds later. A moment: it does not last.
+    /// The exchange announces a shutdown on all sockets (Binance `serverShutdown`, Kraken's status `maintenance`, OKX's
+    /// notice 64008; Coinbase announces nothing) and closes them five seconds later. A moment: it does not last.
     #[serde(rename = "shutdown_notice")]
     ShutdownNotice,
 }

@@ -1,15 +1,17 @@
 //! What the exchanges meter, and what they do to whom does not keep to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
+use crate::model::ExchangeId;
+
 /// Weight that Binance allows an address in a minute.
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>, `exchangeInfo.rateLimits`
 pub const BINANCE_WEIGHT: u32 = 6_000;
-/// Refusals in one minute after which Binance bans; its own number is not documented.
+/// Refusals after which an exchange bans; no number is documented.
 const TOLERATED: u32 = 10;
 /// Bans "scale in duration for repeat offenders, from 2 minutes to 3 days".
 const BAN_SECONDS: [i64; 5] = [120, 600, 3_600, 86_400, 259_200];
@@ -46,6 +48,25 @@ pub struct Limits {
     binance: Mutex<HashMap<IpAddr, Weight>>,
     /// By address and what Kraken counts apart: when the bucket would be full again, in Unix milliseconds.
     kraken: Mutex<HashMap<(IpAddr, String), i64>>,
+    /// By address, exchange and what it counts.
+    windows: Mutex<HashMap<(IpAddr, ExchangeId, String), Window>>,
+}
+
+/// The last requests of a kind. Times are Unix milliseconds.
+#[derive(Debug, Default)]
+struct Window {
+    passed: VecDeque<i64>,
+    refused: u32,
+    banned_until: i64,
+}
+
+/// A request too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    /// In how many milliseconds one would pass.
+    pub wait: i64,
+    /// Whether it was the one that a ban follows from.
+    pub banned: bool,
 }
 
 impl Limits {
@@ -79,6 +100,47 @@ impl Limits {
         Verdict::Banned { until: state.banned_until, retry_after: ban, new: true }
     }
 
+    /// Takes a request at `now` where an exchange allows `limit` of a kind in any `window` milliseconds.
+    ///
+    /// # Errors
+    /// It is one too many. Who goes on asking is banned.
+    pub fn window(
+        &self,
+        from: IpAddr,
+        exchange: ExchangeId,
+        kind: &str,
+        (limit, window): (usize, i64),
+        now: i64,
+    ) -> Result<(), TooMany> {
+        let mut all = self.windows.lock();
+        forget_some(&mut all);
+        let state = all.entry((from, exchange, kind.chars().take(40).collect())).or_default();
+        if now < state.banned_until {
+            return Err(TooMany { wait: state.banned_until - now, banned: false });
+        }
+        while state.passed.front().is_some_and(|at| at + window <= now) {
+            state.passed.pop_front();
+        }
+        match state.passed.front() {
+            Some(oldest) if state.passed.len() >= limit => {
+                let wait = oldest + window - now;
+                state.refused += 1;
+                if state.refused <= TOLERATED {
+                    return Err(TooMany { wait, banned: false });
+                }
+                *state = Window { banned_until: now + BAN_SECONDS[1] * 1_000, ..Window::default() };
+                Err(TooMany { wait: state.banned_until - now, banned: true })
+            }
+            oldest => {
+                if oldest.is_none() {
+                    state.refused = 0;
+                }
+                state.passed.push_back(now);
+                Ok(())
+            }
+        }
+    }
+
     /// Whether Kraken takes a request at `now`. `scope` is the pair for candles and trades, empty for all else.
     pub fn kraken(&self, from: IpAddr, scope: &str, now: i64) -> bool {
         let mut all = self.kraken.lock();
@@ -100,7 +162,7 @@ fn forget_some<K: Eq + Hash, V>(all: &mut HashMap<K, V>) {
 }
 
 /// Whole seconds, rounded up.
-const fn seconds(millis: i64) -> i64 {
+pub const fn seconds(millis: i64) -> i64 {
     (millis + 999) / 1_000
 }
 
@@ -125,6 +187,18 @@ mod tests {
         limits.binance(HOME, 6_000, 180_000);
         let last = (0..=TOLERATED).map(|_| limits.binance(HOME, 1, 180_001)).last();
         assert_eq!(last, Some(Verdict::Banned { until: 780_001, retry_after: 600, new: true }), "the second is longer");
+    }
+
+    #[test]
+    fn a_window_slides() {
+        let limits = Limits::default();
+        let ask = |now| limits.window(HOME, ExchangeId::Kraken, "connections", (2, 1_000), now);
+        let too_many = |wait, banned| Err(TooMany { wait, banned });
+        assert_eq!([ask(0), ask(400), ask(999)], [Ok(()), Ok(()), too_many(1, false)]);
+        assert_eq!([ask(1_000), ask(1_001)], [Ok(()), too_many(399, false)]);
+        let refused: Vec<_> = (0..TOLERATED).map(|_| ask(1_002)).collect();
+        assert!(refused.contains(&too_many(600_000, true)), "who goes on asking is banned: {refused:?}");
+        assert_eq!([ask(600_000), ask(601_002)], [too_many(1_002, false), Ok(())]);
     }
 
     #[test]

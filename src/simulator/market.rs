@@ -1,7 +1,7 @@
 //! The simulated market: a function of seed, symbol and time. Any history can be asked for, and agrees with what the
 //! streams told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::{Mutex, RwLock};
 use rust_decimal::Decimal;
@@ -17,7 +17,7 @@ const MINUTES_A_DAY: i64 = 1_440;
 /// The most hours whose sums are kept, about 10 MB.
 const KEPT_HOURS: usize = 65_536;
 
-/// The truth behind both exchanges.
+/// The truth behind all exchanges.
 #[derive(Debug)]
 pub struct Market {
     listings: Vec<Listing>,
@@ -25,8 +25,31 @@ pub struct Market {
     late: RwLock<Vec<(ExchangeId, TimeRange)>>,
     /// Sums of whole hours that are over, by listing and hour since the epoch.
     hours: Mutex<HashMap<(usize, i64), Option<Bar>>>,
+    /// Places of listings that are gone.
+    delisted: RwLock<HashSet<usize>>,
     /// By listing: a minute, and the sum of the day before it.
     days: Mutex<HashMap<usize, (i64, Option<Bar>)>>,
+}
+
+/// What an exchange tells of its candles.
+#[derive(Clone, Copy, Debug)]
+struct Tells {
+    /// Whether there is a candle for a time in which nobody traded.
+    flat: bool,
+    quote_volume: bool,
+    /// The number of trades.
+    trades: bool,
+}
+
+impl Tells {
+    const fn of(exchange: ExchangeId) -> Self {
+        match exchange {
+            ExchangeId::Binance => Self { flat: true, quote_volume: true, trades: true },
+            ExchangeId::Kraken => Self { flat: false, quote_volume: false, trades: true },
+            ExchangeId::Coinbase => Self { flat: false, quote_volume: false, trades: false },
+            ExchangeId::Okx | ExchangeId::Bybit => Self { flat: true, quote_volume: true, trades: false },
+        }
+    }
 }
 
 /// The best bid and ask. Prices in ticks, sizes in steps.
@@ -58,6 +81,7 @@ impl Market {
         Self {
             listings: catalog::listings(seed),
             late: RwLock::default(),
+            delisted: RwLock::default(),
             hours: Mutex::default(),
             days: Mutex::default(),
         }
@@ -65,12 +89,29 @@ impl Market {
 
     /// What an exchange lists.
     pub fn listings(&self, exchange: ExchangeId) -> impl Iterator<Item = &Listing> {
-        self.listings.iter().filter(move |listing| listing.exchange == exchange)
+        self.listings.iter().filter(move |listing| listing.exchange == exchange && self.is_listed(listing.index))
     }
 
     /// The listing of that place in the catalog.
     pub(super) fn listing(&self, index: usize) -> Option<&Listing> {
-        self.listings.get(index)
+        self.listings.get(index).filter(|_| self.is_listed(index))
+    }
+
+    fn is_listed(&self, index: usize) -> bool {
+        !self.delisted.read().contains(&index)
+    }
+
+    /// Takes a market off an exchange's listing, or puts it back. What was traded stays true.
+    pub(super) fn set_listed(&self, exchange: ExchangeId, symbol: &Symbol, listed: bool) {
+        let found = self.listings.iter().find(|listing| listing.exchange == exchange && listing.symbol == *symbol);
+        if let Some(listing) = found {
+            let mut delisted = self.delisted.write();
+            if listed {
+                delisted.remove(&listing.index)
+            } else {
+                delisted.insert(listing.index)
+            };
+        }
     }
 
     /// A market by its symbol.
@@ -80,26 +121,27 @@ impl Market {
     }
 
     /// The exchange's own final truth: the candles that open in `range` as they are when all of it has happened and
-    /// every late trade is known. Ascending; Binance has a flat candle where nobody traded, Kraken none. Empty for what
-    /// is not listed, and before the listing.
+    /// every late trade is known. Ascending, with what the exchange tells of a candle. Empty for what was
+    /// never listed, and before the listing.
     #[must_use]
     pub fn candles(&self, exchange: ExchangeId, symbol: &Symbol, interval: Interval, range: TimeRange) -> Vec<Candle> {
-        let Some(listing) = self.find(exchange, symbol) else { return Vec::new() };
+        let of = |listing: &&Listing| listing.exchange == exchange && listing.symbol == *symbol;
+        let Some(listing) = self.listings.iter().find(of) else { return Vec::new() };
         let listed = interval.floor(Timestamp::from_millis(LISTED_MINUTE * MINUTE));
         let range = range.intersection(TimeRange::new(listed, Timestamp::MAX));
         let candle = |open| {
             let span = interval.span(open);
             let bar = self.bar_or_flat(listing, span, i64::MAX)?;
-            let binance = exchange == ExchangeId::Binance;
-            (binance || bar.trades > 0).then(|| Candle {
+            let tells = Tells::of(exchange);
+            (tells.flat || bar.trades > 0).then(|| Candle {
                 timestamp: open,
                 open: listing.price(bar.open).normalize(),
                 high: listing.price(bar.high).normalize(),
                 low: listing.price(bar.low).normalize(),
                 close: listing.price(bar.close).normalize(),
                 volume: listing.amount(bar.volume).normalize(),
-                quote_volume: binance.then(|| listing.turnover(bar.turnover).normalize()),
-                trades: Some(bar.trades.unsigned_abs()),
+                quote_volume: tells.quote_volume.then(|| listing.turnover(bar.turnover).normalize()),
+                trades: tells.trades.then(|| bar.trades.unsigned_abs()),
                 closed: true,
                 revision: 0,
             })
@@ -278,13 +320,13 @@ mod tests {
                 let trades = market.trades(listing, minute, i64::MAX);
                 assert!(trades.is_sorted_by_key(|trade| trade.id) && trades.is_sorted_by_key(|trade| trade.time));
                 let candle = market.candles(listing.exchange, &listing.symbol, Interval::M1, minutes(minute, 1));
-                if trades.is_empty() && listing.exchange == ExchangeId::Kraken {
+                if trades.is_empty() && !Tells::of(listing.exchange).flat {
                     assert_eq!(candle, []);
                     continue;
                 }
                 let candle = candle[0];
                 assert_eq!(candle.check(Interval::M1), Ok(()));
-                assert_eq!(candle.trades, Some(trades.len() as u64));
+                assert_eq!(candle.trades.unwrap_or(trades.len() as u64), trades.len() as u64);
                 assert_eq!(candle.volume, trades.iter().map(|trade| listing.amount(trade.amount)).sum::<Decimal>());
                 let turnover: Decimal =
                     trades.iter().map(|trade| listing.amount(trade.amount) * listing.price(trade.price)).sum();
@@ -317,14 +359,15 @@ mod tests {
         for exchange in ExchangeId::ALL {
             for interval in [Interval::M5, Interval::H1, Interval::H4, Interval::D1] {
                 let span = interval.span(interval.floor(Timestamp::from_millis(NOW)));
-                let minutes = market.candles(exchange, &btc(), Interval::M1, span);
+                let symbol = &market.listings(exchange).next().unwrap().symbol;
+                let minutes = market.candles(exchange, symbol, Interval::M1, span);
                 let mut whole = crate::model::aggregate(span.start(), &minutes).unwrap();
-                let candle = market.candles(exchange, &btc(), interval, span);
+                let candle = market.candles(exchange, symbol, interval, span);
                 // Twice: computed, then from what is kept.
-                assert_eq!(candle, market.candles(exchange, &btc(), interval, span));
-                if exchange == ExchangeId::Kraken {
-                    whole.quote_volume = None;
-                }
+                assert_eq!(candle, market.candles(exchange, symbol, interval, span));
+                let tells = Tells::of(exchange);
+                whole.quote_volume = whole.quote_volume.filter(|_| tells.quote_volume);
+                whole.trades = whole.trades.filter(|_| tells.trades);
                 assert_eq!(candle, [whole], "{exchange} {interval}");
             }
         }

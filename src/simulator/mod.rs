@@ -6,13 +6,16 @@
 
 mod accept;
 mod binance;
+mod bybit;
 mod catalog;
+mod coinbase;
 mod door;
 mod faults;
 mod kraken;
 mod limits;
 mod market;
 mod noise;
+mod okx;
 mod socket;
 mod stats;
 mod tape;
@@ -22,6 +25,7 @@ pub use faults::{BadScript, Fault, FaultKind, parse_script};
 pub use market::Market;
 pub use stats::ExchangeStats;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +35,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::model::ExchangeId;
+use crate::model::{ExchangeId, Symbol};
 
 use accept::{Gate, Wires};
 use door::Door;
-use stats::Counters;
+use limits::TooMany;
+use stats::{Counters, count};
 
 /// What a simulator shall be.
 #[derive(Clone, Debug, Default)]
@@ -61,11 +66,28 @@ struct Shared {
     counters: [Counters; ExchangeId::ALL.len()],
 }
 
-/// Counters of each exchange.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    pub binance: ExchangeStats,
-    pub kraken: ExchangeStats,
+impl Shared {
+    /// Takes a request at `now` where an exchange allows `limit` of a `kind` in any window of so many milliseconds.
+    ///
+    /// # Errors
+    /// It is one too many: in how many milliseconds one would pass. It is counted.
+    fn admit(
+        &self,
+        from: IpAddr,
+        exchange: ExchangeId,
+        kind: &str,
+        allowed: (usize, i64),
+        now: i64,
+    ) -> Result<(), i64> {
+        self.limits.window(from, exchange, kind, allowed, now).map_err(|TooMany { wait, banned }| {
+            let counters = &self.counters[exchange as usize];
+            count(&counters.limit_violations);
+            if banned {
+                count(&counters.bans);
+            }
+            wait
+        })
+    }
 }
 
 impl Simulator {
@@ -114,16 +136,20 @@ impl Simulator {
         }
     }
 
+    /// Takes a market off an exchange's listing, or puts it back: the exchange knows no such symbol until then.
+    pub fn set_listed(&self, exchange: ExchangeId, symbol: &Symbol, listed: bool) {
+        self.0.market.set_listed(exchange, symbol, listed);
+    }
+
     /// The truth that the exchanges tell.
     #[must_use]
     pub fn market(&self) -> &Market {
         &self.0.market
     }
 
-    /// What was asked of the exchanges so far.
+    /// What was asked of an exchange so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
-        let of = |exchange: ExchangeId| self.0.counters[exchange as usize].read();
-        Stats { binance: of(ExchangeId::Binance), kraken: of(ExchangeId::Kraken) }
+    pub fn stats(&self, exchange: ExchangeId) -> ExchangeStats {
+        self.0.counters[exchange as usize].read()
     }
 }

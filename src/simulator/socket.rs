@@ -32,6 +32,8 @@ const MAX_MESSAGE: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
     pub exchange: ExchangeId,
+    /// The most connections of an address in so many milliseconds.
+    pub connects: (usize, i64),
     /// The most messages in a second.
     pub messages_per_second: Option<i64>,
     /// How often it pings, and how long it waits for the pong, in milliseconds.
@@ -83,6 +85,10 @@ pub trait Dialect: Send {
     fn text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow;
     /// Tells what became known in the last [`INSTANT`] before `at`.
     fn instant(&mut self, at: i64, out: &mut Vec<Frame>);
+    /// Whether the connection goes on at a moment, after what was said at it.
+    fn goes_on(&mut self, _at: i64) -> Flow {
+        ControlFlow::Continue(())
+    }
     /// Announces the end.
     fn farewell(&mut self, now: i64, out: &mut Vec<Frame>);
 }
@@ -214,6 +220,7 @@ impl<'a> Session<'a> {
             frames.sort_by_key(Frame::rank);
             self.keep_alive(at, messages)?;
             self.shape(&mut frames, messages, at);
+            self.dialect.goes_on(at)?;
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct ExchangeStats {
     /// REST requests that were received, those that a fault befell included.
     pub rest_requests: u64,
-    /// REST requests over the exchange's limit.
+    /// REST requests and connections over the exchange's limit.
     pub limit_violations: u64,
     /// Bans that followed from them.
     pub bans: u64,

@@ -3,6 +3,9 @@
 //! A backend implements [`CandleStore`] and is accepted by one line that runs the contract suite of
 //! `tests/it/contract/store.rs` on it.
 
+mod ids;
+mod ledger;
+pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -56,6 +59,13 @@ pub trait CandleStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError>;
+
+    /// Deletes some of what is older than `before`: of one series at most `most` candles, and with them what the ledger
+    /// says of their time. To be repeated until it gives `None`: there is nothing older. Gives how many candles went.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError>;
 
     /// Whether the store answers.
     ///
@@ -111,4 +121,26 @@ pub enum StoreError {
     /// It cannot be opened; says what to do.
     #[error("{0}")]
     Open(String),
+}
+
+/// An open candle must not enter: its claim would say that its values are final.
+fn refuse_open_candles(batch: &[SeriesWrite]) -> Result<(), StoreError> {
+    for part in batch {
+        if let Some(open) = part.candles.iter().find(|candle| !candle.closed) {
+            let what = format!("the candle of {} at {} is still open", part.series, open.timestamp);
+            return Err(StoreError::Corrupt(what));
+        }
+    }
+    Ok(())
+}
+
+/// The time that a page of candles knows: all of what was asked for, or, where `take` cut it, the part on this side of
+/// the outermost candle's open time.
+fn known_time(candles: &[Candle], range: TimeRange, take: Take) -> TimeRange {
+    let full = |limit: u32| candles.len() >= limit as usize;
+    match (take, candles.first(), candles.last()) {
+        (Take::First(limit), _, Some(last)) if full(limit) => TimeRange::new(range.start(), last.timestamp),
+        (Take::Last(limit), Some(first), _) if full(limit) => TimeRange::new(first.timestamp, range.end()),
+        _ => range,
+    }
 }

@@ -23,6 +23,31 @@ impl CandlesWritten {
     }
 }
 
+/// Candles that were older than the configuration keeps were deleted.
+pub struct CandlesForgotten {
+    pub candles: u64,
+    pub days: u32,
+}
+
+impl CandlesForgotten {
+    pub fn emit(&self) {
+        counter!("candlewick_candles_deleted_total").increment(self.candles);
+        tracing::info!(candles = self.candles, older_than_days = self.days, "old candles deleted");
+    }
+}
+
+/// Old candles could not be deleted now.
+pub struct ForgetFailed<'a> {
+    pub error: &'a dyn Display,
+    pub again_in: Duration,
+}
+
+impl ForgetFailed<'_> {
+    pub fn emit(&self) {
+        tracing::warn!(error = %self.error, again_in = ?self.again_in, "old candles not deleted yet");
+    }
+}
+
 /// The store did not take a batch; it will be tried again.
 pub struct WriteFailed<'a> {
     pub exchange: ExchangeId,
@@ -132,20 +157,17 @@ impl ListingFailed<'_> {
     }
 }
 
-/// A configured symbol cannot be collected.
-pub struct SymbolNotListed<'a> {
+/// A symbol is not collected, or no longer.
+pub struct SymbolEnded<'a> {
     pub exchange: ExchangeId,
     pub symbol: &'a dyn Display,
+    pub why: &'a str,
 }
 
-impl SymbolNotListed<'_> {
+impl SymbolEnded<'_> {
     pub fn emit(&self) {
-        tracing::warn!(
-            exchange = self.exchange.as_str(),
-            symbol = %self.symbol,
-            "the exchange does not list this symbol: correct it in [exchanges.{}] symbols",
-            self.exchange
-        );
+        let (exchange, why) = (self.exchange.as_str(), self.why);
+        tracing::warn!(exchange, symbol = %self.symbol, why, "symbol not collected until a listing has it");
     }
 }
 
@@ -164,6 +186,20 @@ impl SourceChosen<'_> {
         } else {
             tracing::info!(exchange, why = %self.why, "collecting from the exchange");
         }
+    }
+}
+
+/// This process collects an exchange from now on, and no other does.
+pub struct LeaseTaken {
+    pub exchange: ExchangeId,
+    pub token: u64,
+}
+
+impl LeaseTaken {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_leases_taken_total", "exchange" => exchange).increment(1);
+        tracing::info!(exchange, token = self.token, "this process collects the exchange");
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Metric names are `candlewick_<noun>_<unit>[_total]`. Labels are bounded: exchange, channel, operation; never a symbol.
 
+pub mod cache;
 pub mod collect;
 pub mod http;
 pub mod logs;

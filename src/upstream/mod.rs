@@ -8,12 +8,16 @@
 
 mod backoff;
 mod error;
+mod meter;
 mod rest;
+mod tap;
 mod websocket;
+mod window;
 
 pub use backoff::Backoff;
 pub use error::UpstreamError;
 pub use rest::RestClient;
+pub use tap::{Tap, Traffic, What};
 pub use websocket::{
     ConnectionHandle, Dial, DialError, DialErrorKind, Dialer, Feed, FeedItem, Io, NoRoom, Socket, socket_config,
 };

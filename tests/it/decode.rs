@@ -33,6 +33,7 @@ fn kinds(lines: &[Value]) -> Vec<&str> {
 
 const BINANCE: &str = include_str!("../fixtures/binance/frames.jsonl");
 const KRAKEN: &str = include_str!("../fixtures/kraken/frames.jsonl");
+const OKX: &str = include_str!("../fixtures/okx/frames.jsonl");
 
 #[test]
 fn raw_frames_become_events() {
@@ -52,6 +53,9 @@ fn raw_frames_become_events() {
     );
     let lines = decode(&["--exchange", "kraken"], KRAKEN);
     assert_eq!(kinds(&lines), ["ticker", "trade", "candle", "candle"]);
+    assert_eq!((&lines[2]["closed"], &lines[3]["closed"]), (&json!(true), &json!(false)));
+    let lines = decode(&["--exchange", "okx"], OKX);
+    assert_eq!(kinds(&lines), ["ticker", "trade", "candle", "candle"], "the swap, the book and the pong say nothing");
     assert_eq!((&lines[2]["closed"], &lines[3]["closed"]), (&json!(true), &json!(false)));
 }
 
@@ -107,6 +111,7 @@ fn wrong_arguments_fail() {
         &["--exchange", "binance", "--rest", "book"],
         &["--exchange", "binance", "--rest", "candles", "--interval", "7m"],
         &["--exchange", "kraken", "--rest", "candles", "--interval", "3m"],
+        &["--exchange", "okx", "--rest", "candles", "--interval", "3d"],
         &["--exchange", "binance", "--rest", "candles", "--symbol", "BTCUSDT"],
     ] {
         let output = run(arguments, b"[]");
@@ -132,6 +137,15 @@ fn rest_tickers_are_named_by_the_reply_or_the_argument() {
     assert_eq!(lines[0]["symbol"], "ETH/EUR");
     let lines = decode(&["--exchange", "kraken", "--rest", "ticker"], &body.replace("XXBTZUSD", "WHAT"));
     assert_eq!((&lines[0]["symbol"], &lines[0]["last"]), (&Value::Null, &json!(67012.3)));
+    let body = include_str!("../fixtures/okx/ticker.json");
+    let lines = decode(&["--exchange", "okx", "--rest", "ticker"], body);
+    assert_eq!((&lines[0]["symbol"], &lines[0]["quote_volume"]), (&json!("BTC/USDT"), &json!(122_900_000.5)));
+    let row = body.split_once("\"data\":[").unwrap().1.trim_end().strip_suffix("]}").unwrap();
+    let swap = row.replace("SPOT", "SWAP").replace("BTC-USDT", "BTC-USDT-SWAP");
+    let several = format!(r#"{{"code":"0","data":[{row},{swap},{}]}}"#, row.replace("BTC", "ETH"));
+    let lines = decode(&["--exchange", "okx", "--rest", "ticker"], &several);
+    assert_eq!((&lines[0]["symbol"], &lines[2]["symbol"]), (&json!("BTC/USDT"), &json!("ETH/USDT")));
+    assert!(lines[1]["error"].as_str().unwrap().contains("SWAP"), "{}", lines[1]);
 }
 
 #[test]
@@ -156,6 +170,18 @@ fn rest_candles_and_instruments_are_read() {
         (&lines[2]["symbol"], &lines[2]["native"], &lines[2]["price_step"]),
         (&json!("BTC/USD"), &json!("XBTUSD"), &json!(0.1))
     );
+    let body = include_str!("../fixtures/okx/candles.json");
+    let bare = body.replace(r#""1763672340000","67000.1""#, "1763672340000,67000.1");
+    for body in [body, &bare] {
+        let lines = decode(&["--exchange", "okx", "--rest", "candles", "--symbol", "BTC/USDT"], body);
+        let closed: Vec<_> = lines.iter().map(|line| line["closed"].as_bool().unwrap()).collect();
+        assert_eq!(closed, [true, true, false], "oldest first");
+        assert_eq!((&lines[2]["open"], &lines[2]["trades"]), (&json!(67000.1), &Value::Null));
+    }
+    let lines =
+        decode(&["--exchange", "okx", "--rest", "instruments"], include_str!("../fixtures/okx/instruments.json"));
+    let symbols: Vec<_> = lines.iter().map(|line| &line["symbol"]).collect();
+    assert_eq!(symbols, ["BTC/USDT", "ETH/EUR", "NEW/USDT"], "the swap is no spot market");
 }
 
 #[test]
@@ -167,6 +193,11 @@ fn an_error_body_is_an_error() {
     }
     let lines = decode(&["--exchange", "kraken", "--rest", "ticker"], r#"{"error":["EQuery:Unknown asset pair"]}"#);
     assert_eq!(lines, [json!({"error": "EQuery:Unknown asset pair"})]);
+    let body = r#"{"code":"51001","data":[],"msg":"Instrument ID doesn't exist."}"#;
+    for what in ["ticker", "candles", "instruments"] {
+        let lines = decode(&["--exchange", "okx", "--rest", what], body);
+        assert_eq!(lines, [json!({"error": "Instrument ID doesn't exist. (code 51001)"})], "{what}");
+    }
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn an_exchange_is_what_its_schema_says() {
         channels: Channel::ALL.to_vec(),
         intervals: vec![Interval::M1, Interval::M3],
         symbols: vec!["BTC/USDT".parse().unwrap()],
+        ended: Vec::new(),
         connections: vec![ConnectionState {
             id: "binance.1".to_owned(),
             state: FeedState::Live,
@@ -210,7 +211,7 @@ fn an_exchange_is_what_its_schema_says() {
             reconnects: 0,
         }],
         budgets: vec![BudgetState {
-            scope: "rest",
+            scope: "rest".into(),
             limit: 6_000,
             window: Duration::from_mins(1),
             used: 42,

@@ -15,6 +15,15 @@ type Newest = BTreeMap<Timestamp, (Position, Candle)>;
 pub struct Candles([RwLock<HashMap<Series, Newest>>; ExchangeId::ALL.len()]);
 
 impl Candles {
+    /// All candles of an exchange.
+    pub fn all(&self, exchange: ExchangeId) -> Vec<(Series, Candle, Position)> {
+        let all = self.of(exchange).read();
+        let of = |(series, newest): (&Series, &Newest)| {
+            newest.values().map(|(position, candle)| (series.clone(), *candle, *position)).collect::<Vec<_>>()
+        };
+        all.iter().flat_map(of).collect()
+    }
+
     fn of(&self, exchange: ExchangeId) -> &RwLock<HashMap<Series, Newest>> {
         &self.0[exchange as usize]
     }

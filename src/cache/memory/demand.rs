@@ -6,12 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use crate::cache::{CacheError, Demand};
+use crate::cache::{CacheError, Demand, MOST_WANTED as MOST};
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Symbol};
-
-/// The most markets of an exchange that are collected because someone listens.
-const MOST: usize = 1_000;
 
 /// Until when each market is wanted, by exchange.
 pub struct MemoryDemand {

@@ -1,12 +1,13 @@
 //! The shared state of a single process, in its memory.
 
-mod bus;
-mod candles;
+mod budgets;
+pub(super) mod bus;
+pub(super) mod candles;
 mod demand;
 mod leases;
-mod requests;
-mod states;
-mod tickers;
+pub(super) mod requests;
+pub(super) mod states;
+pub(super) mod tickers;
 
 use std::sync::Arc;
 
@@ -24,5 +25,6 @@ pub fn memory(clock: Clock) -> Cache {
         leases: Arc::new(leases::MemoryLeases::new(clock.clone())),
         demand: Arc::new(demand::MemoryDemand::new(clock.clone())),
         requests: Arc::new(requests::MemoryRequests::new(clock)),
+        budgets: Arc::new(budgets::MemoryBudgets),
     }
 }

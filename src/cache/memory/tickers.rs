@@ -68,6 +68,11 @@ impl LatestTickers for Tickers {
 }
 
 impl Tickers {
+    /// All tickers of an exchange.
+    pub fn all(&self, exchange: ExchangeId) -> Vec<KeptTicker> {
+        self.of(exchange).read().values().map(|slot| slot.lock().clone()).collect()
+    }
+
     fn put_into(&self, slot: &Mutex<KeptTicker>, ticker: KeptTicker, stream_holds: Duration) -> bool {
         let mut kept = slot.lock();
         let newer = self.replaces(&ticker, &kept, stream_holds);

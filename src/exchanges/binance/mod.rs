@@ -12,7 +12,7 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, Profile, RestCall, Scope, Subscription};
+use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
 use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
 
 /// Binance spot.
@@ -33,6 +33,7 @@ static PROFILE: Profile = Profile {
     ],
     // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>; the second serves market data only.
     ws_origins: &["wss://stream.binance.com:9443", "wss://data-stream.binance.vision"],
+    rest_headers: &[],
     probe_path: "/api/v3/ping",
     // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
     scopes: &[Scope {
@@ -42,9 +43,13 @@ static PROFILE: Profile = Profile {
         used_header: Some("x-mbx-used-weight-1m"),
     }],
     // Bans last from two minutes to three days: <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
+    // "300 connections per attempt every 5 minutes per IP":
+    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
+    connects: Scope { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
     ban_pause: Duration::from_mins(2),
+    ban_words: None,
     channels: &Channel::ALL,
-    flags_closed: true,
+    minutes: MinuteCandles::Flagged,
     // `startTime` without rows behind it gives the first rows there are.
     wide_pages: true,
     // Weeks open on Monday. `3d` is left out: it counts from the listing of BTCUSDT, 2017-08-17, and not from the epoch.

@@ -68,8 +68,8 @@ fn messages_are_bounded_and_the_last_has_its_time_too() {
     for id in 1..last {
         session.frame(&format!(r#"{{"result":null,"id":{id}}}"#));
     }
-    // Two messages a second leave.
-    let sent_at = NOW + Duration::from_millis(500 * last);
+    // One message a second leaves; the exchange would take two.
+    let sent_at = NOW + Duration::from_secs(last);
     assert_eq!(session.timer(sent_at + Duration::from_secs(9)).1, Ok(()));
     assert!(session.timer(sent_at + Duration::from_secs(10)).1.is_err());
 }
@@ -244,6 +244,7 @@ fn page(interval: Interval, start: i64, end: i64) -> CandlePage {
         instrument: Arc::clone(&btc()[0].instrument),
         interval,
         range: TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end)),
+        asked_at: NOW,
     }
 }
 

@@ -12,7 +12,7 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, Profile, RestCall, Scope, Subscription};
+use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
 use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
 
 /// Kraken spot.
@@ -22,15 +22,20 @@ pub struct Kraken;
 static PROFILE: Profile = Profile {
     rest_origins: &["https://api.kraken.com"],
     ws_origins: &["wss://ws.kraken.com"],
+    rest_headers: &[],
     probe_path: "/0/public/Time",
     // "A frequency of 1 per second (or less)" by address:
     // <https://support.kraken.com/articles/206548367-what-are-the-api-rate-limits->; kept as an average, so that a
     // few questions at once need not queue.
     scopes: &[Scope { name: rest::SCOPE, limit: 10, window: Duration::from_secs(10), used_header: None }],
+    // "Approximately 150 attempts per rolling 10 minutes", by address; who passes them is banned for 10 minutes:
+    // <https://docs.kraken.com/api/docs/guides/spot-ws-intro>
+    connects: Scope { name: "connections", limit: 150, window: Duration::from_mins(10), used_header: None },
     // The exchange names no time.
     ban_pause: Duration::from_secs(30),
+    ban_words: None,
     channels: &Channel::ALL,
-    flags_closed: false,
+    minutes: MinuteCandles::Unflagged,
     wide_pages: false,
     // <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>: also 10080 (weeks, which open on Thursday) and 21600
     // minutes, neither of which is on our grid.

@@ -20,7 +20,7 @@ use crate::model::{
 const SYMBOLS_PER_MESSAGE: usize = 50;
 
 /// A silent client may be cut after a minute: <https://docs.kraken.com/api/docs/websocket-v2/ping>.
-const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// How long to stay away after too many messages.
 const RATE_PAUSE: Duration = Duration::from_secs(5);

@@ -249,7 +249,7 @@ fn what_means_nothing_to_us_gives_nothing() {
 fn candles(interval: Interval, start: i64, end: i64) -> RestCall<Vec<Candle>> {
     let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
     let instrument = Arc::clone(&btc()[0].instrument);
-    Kraken.candles(&CandlePage { instrument, interval, range }).unwrap()
+    Kraken.candles(&CandlePage { instrument, interval, range, asked_at: NOW }).unwrap()
 }
 
 fn rows(times: impl Iterator<Item = i64>) -> String {
@@ -289,7 +289,9 @@ fn rows_that_are_gone_are_not_taken_for_empty() {
 fn only_intervals_of_our_grid_are_offered() {
     let offered = |interval| {
         let range = TimeRange::new(Timestamp::EPOCH, NOW);
-        Kraken.candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range }).is_some()
+        Kraken
+            .candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range, asked_at: NOW })
+            .is_some()
     };
     let all: Vec<_> = Interval::ALL.into_iter().filter(|interval| offered(*interval)).collect();
     assert_eq!(all, Kraken.profile().intervals);

@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Int, Text};
+use super::super::codec::{Int, Rows, Text};
 use crate::model::Number;
 
 /// The members by which any frame is told apart.
@@ -51,40 +49,6 @@ pub(super) struct Message<'a, T> {
     #[serde(rename = "type", borrow)]
     pub kind: Cow<'a, str>,
     pub data: Rows<T>,
-}
-
-/// The rows of a message. Nearly always one, which takes no allocation.
-#[derive(Debug)]
-pub(super) struct Rows<T> {
-    pub first: Option<T>,
-    pub more: Vec<T>,
-}
-
-impl<T> Rows<T> {
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(&self.more)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Rows<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
-            type Value = Rows<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of rows")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Rows<T>, A::Error> {
-                let first = rows.next_element()?;
-                let mut more = Vec::new();
-                while let Some(row) = rows.next_element()? {
-                    more.push(row);
-                }
-                Ok(Rows { first, more })
-            }
-        }
-        deserializer.deserialize_seq(Reader(PhantomData))
-    }
 }
 
 /// Best bid and ask, and the last 24 hours.

@@ -315,7 +315,7 @@ mod tests {
         let (_, two) = ask("ticker/bookTicker", &[("symbols", "[\"BTCUSDT\",\"ETHBTC\"]")]);
         assert_eq!(two.as_array().unwrap().len(), 2);
         let (_, info) = ask("exchangeInfo", &[]);
-        assert_eq!(info["symbols"].as_array().unwrap().len(), 12);
+        assert_eq!(info["symbols"].as_array().unwrap().len(), 40);
         assert_eq!(info["symbols"][0]["filters"][0]["tickSize"], "0.01000000");
     }
 

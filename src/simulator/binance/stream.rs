@@ -181,6 +181,7 @@ impl Dialect for Feed {
         Habits {
             exchange: ExchangeId::Binance,
             // "WebSocket connections have a limit of 5 incoming messages per second."
+            connects: (300, 300_000),
             messages_per_second: Some(5),
             // "The WebSocket server will send a ping frame every 20 seconds", and waits a minute for the pong.
             ping: Some((20_000, 60_000)),

@@ -206,7 +206,7 @@ mod tests {
             assert_eq!(answer.as_object().unwrap().keys().collect::<Vec<_>>(), [key]);
         }
         let pairs = ask("AssetPairs", &[]).unwrap();
-        assert_eq!(pairs.as_object().unwrap().len(), 12);
+        assert_eq!(pairs.as_object().unwrap().len(), 40);
         assert_eq!((&pairs["XXBTZUSD"]["wsname"], &pairs["XXBTZUSD"]["base"]), (&json!("XBT/USD"), &json!("XXBT")));
         assert_eq!(pairs["XXBTZUSD"]["tick_size"], "0.1");
     }

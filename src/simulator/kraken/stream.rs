@@ -197,7 +197,14 @@ impl Feed {
 
 impl Dialect for Feed {
     fn habits(&self) -> Habits {
-        Habits { exchange: ExchangeId::Kraken, messages_per_second: None, ping: None, max_age: None }
+        Habits {
+            exchange: ExchangeId::Kraken,
+            // <https://docs.kraken.com/api/docs/guides/spot-ws-intro>
+            connects: (150, 600_000),
+            messages_per_second: None,
+            ping: None,
+            max_age: None,
+        }
     }
 
     fn open(&mut self, now: i64, out: &mut Vec<Frame>) {

@@ -3,6 +3,7 @@
 //! SQLite takes one writer at a time, so there is one connection that writes; readers have a small pool and are not
 //! held up by it. What was committed survives the end of the process, however sudden.
 
+mod forget;
 mod listing;
 mod open;
 mod read;
@@ -11,15 +12,14 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
 use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, SqlitePool};
 
+use super::ids::SeriesIds;
 use super::{CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
 use crate::model::{Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
 
@@ -28,8 +28,7 @@ pub struct SqliteStore {
     /// Of one connection.
     writer: SqlitePool,
     readers: SqlitePool,
-    /// The ids of the series seen so far; as many as there are series in the store.
-    ids: RwLock<HashMap<Series, i64>>,
+    ids: SeriesIds,
 }
 
 impl SqliteStore {
@@ -80,6 +79,10 @@ impl CandleStore for SqliteStore {
 
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError> {
         listing::get(self, exchange).await
+    }
+
+    async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {
+        forget::forget(self, before, most).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

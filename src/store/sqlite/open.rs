@@ -1,16 +1,15 @@
 //! Opening a store: its folder, its file, its tables.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr, SqlitePool};
 
 use super::SqliteStore;
 use crate::store::StoreError;
+use crate::store::ids::SeriesIds;
 
 /// How many can read at once.
 const READERS: u32 = 4;
@@ -44,7 +43,7 @@ pub(super) async fn at(url: &str) -> Result<SqliteStore, StoreError> {
     migrate(&writer, &path.display().to_string()).await?;
     let reading = options.read_only(true).thread_name(|n| format!("sqlite-reader-{n}"));
     let readers = pool(READERS).connect_with(reading).await.map_err(explain)?;
-    Ok(SqliteStore { writer, readers, ids: RwLock::new(HashMap::new()) })
+    Ok(SqliteStore { writer, readers, ids: SeriesIds::default() })
 }
 
 pub(super) async fn in_memory() -> Result<SqliteStore, StoreError> {
@@ -54,7 +53,7 @@ pub(super) async fn in_memory() -> Result<SqliteStore, StoreError> {
         .await
         .map_err(|error| StoreError::Open(format!("cannot open a database in memory: {}", reason(&error))))?;
     migrate(&only, "in memory").await?;
-    Ok(SqliteStore { writer: only.clone(), readers: only, ids: RwLock::new(HashMap::new()) })
+    Ok(SqliteStore { writer: only.clone(), readers: only, ids: SeriesIds::default() })
 }
 
 /// The versions that this binary knows.

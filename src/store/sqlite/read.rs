@@ -1,16 +1,12 @@
 //! Reading candles and the ledger. Every question is a range of a primary key.
 
-use std::time::Duration;
-
 use rust_decimal::Decimal;
 use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{Row, query};
 
 use super::{SqliteStore, corrupt, failed};
 use crate::model::{Candle, Coverage, CoveredRange, Series, TimeRange, Timestamp, parse_decimal};
-use crate::store::{StoreError, StoredPage, Take};
-
-pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+use crate::store::{StoreError, StoredPage, Take, known_time};
 
 pub(super) const FIRST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
     WHERE series_id = ? AND open_time >= ? AND open_time < ? ORDER BY open_time LIMIT ?";
@@ -44,12 +40,7 @@ pub(super) async fn page(
     let Some(id) = known_id(store, series).await? else { return Ok(StoredPage::default()) };
     let mut moment = store.readers.begin().await.map_err(failed)?;
     let candles = rows(&mut *moment, (series, id), range, take).await?;
-    let full = |limit: u32| candles.len() >= limit as usize;
-    let known = match (take, candles.first(), candles.last()) {
-        (Take::First(limit), _, Some(last)) if full(limit) => TimeRange::new(range.start(), last.timestamp),
-        (Take::Last(limit), Some(first), _) if full(limit) => TimeRange::new(first.timestamp, range.end()),
-        _ => range,
-    };
+    let known = known_time(&candles, range, take);
     let coverage: Coverage = ranges(&mut *moment, id, known.start(), known.end()).await?.into_iter().collect();
     moment.commit().await.map_err(failed)?;
     Ok(StoredPage { candles, coverage: coverage.within(known) })
@@ -130,11 +121,11 @@ fn candle(row: &SqliteRow) -> Result<Candle, String> {
 
 /// The id of a series, if the store has any of it.
 async fn known_id(store: &SqliteStore, series: &Series) -> Result<Option<i64>, StoreError> {
-    if let Some(id) = remembered(store, series) {
+    if let Some(id) = store.ids.get(series) {
         return Ok(Some(id));
     }
     let id = find_id(&store.readers, series).await?;
-    remember(store, id.map(|id| (series, id)));
+    store.ids.remember(id.map(|id| (series, id)));
     Ok(id)
 }
 
@@ -146,17 +137,4 @@ pub(super) async fn find_id(executor: impl SqliteExecutor<'_>, series: &Series) 
         .fetch_optional(executor)
         .await
         .map_err(failed)
-}
-
-pub(super) fn remembered(store: &SqliteStore, series: &Series) -> Option<i64> {
-    store.ids.read().get(series).copied()
-}
-
-pub(super) fn remember<'a>(store: &SqliteStore, known: impl IntoIterator<Item = (&'a Series, i64)>) {
-    let mut known = known.into_iter().filter(|(series, _)| remembered(store, series).is_none()).peekable();
-    if known.peek().is_none() {
-        return;
-    }
-    let known: Vec<_> = known.map(|(series, id)| (series.clone(), id)).collect();
-    store.ids.write().extend(known);
 }

@@ -6,8 +6,8 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
 use super::{MultiRow, SqliteStore, corrupt, decimal_text, failed, read};
-use crate::model::{Candle, Coverage, CoveredRange, Series, Timestamp};
-use crate::store::{SeriesWrite, StoreError};
+use crate::model::{Candle, CoveredRange, Series};
+use crate::store::{SeriesWrite, StoreError, ledger, refuse_open_candles};
 
 /// Unchanged rows are left alone and not returned; new ones come back with revision 0.
 static UPSERT: LazyLock<MultiRow> = LazyLock::new(|| {
@@ -41,22 +41,12 @@ pub(super) async fn write(store: &SqliteStore, batch: &[SeriesWrite]) -> Result<
     }
     transaction.commit().await.map_err(failed)?;
     // Only now: an id of a transaction that was rolled back would be nobody's.
-    read::remember(store, batch.iter().map(|part| &part.series).zip(ids));
+    store.ids.remember(batch.iter().map(|part| &part.series).zip(ids));
     Ok(changed)
 }
 
-/// An open candle must not enter: its claim would say that its values are final.
-fn refuse_open_candles(batch: &[SeriesWrite]) -> Result<(), StoreError> {
-    for part in batch {
-        if let Some(open) = part.candles.iter().find(|candle| !candle.closed) {
-            return Err(corrupt(format_args!("the candle of {} at {} is still open", part.series, open.timestamp)));
-        }
-    }
-    Ok(())
-}
-
 async fn series_id(store: &SqliteStore, tx: &mut SqliteConnection, series: &Series) -> Result<i64, StoreError> {
-    if let Some(id) = read::remembered(store, series) {
+    if let Some(id) = store.ids.get(series) {
         return Ok(id);
     }
     let names = [series.exchange.as_str(), series.symbol.as_str(), series.interval.as_str()];
@@ -110,28 +100,18 @@ async fn put_candles(
 
 /// Merges the claims into the ranges of the ledger that they touch, and writes back what became different.
 async fn put_claims(tx: &mut SqliteConnection, id: i64, claims: &[CoveredRange]) -> Result<(), StoreError> {
-    let claims: Vec<&CoveredRange> = claims.iter().filter(|claim| !claim.range.is_empty()).collect();
-    let (Some(start), Some(end)) =
-        (claims.iter().map(|claim| claim.range.start()).min(), claims.iter().map(|claim| claim.range.end()).max())
-    else {
-        return Ok(());
-    };
-    // A range that only touches the claims may have to be joined with them, so it is loaded too.
-    let before = read::ranges(&mut *tx, id, start - read::MILLISECOND, end).await?;
-    let after: Coverage = before.iter().copied().chain(claims.into_iter().copied()).collect();
-    let start_of = |known: &CoveredRange| known.range.start();
-    let find = |ranges: &[CoveredRange], start: Timestamp| {
-        ranges.binary_search_by_key(&start, start_of).ok().map(|index| ranges[index])
-    };
-    for gone in before.iter().filter(|known| find(after.ranges(), start_of(known)).is_none()) {
+    let Some(touched) = ledger::touched(claims) else { return Ok(()) };
+    let before = read::ranges(&mut *tx, id, touched.start(), touched.end()).await?;
+    let change = ledger::merge(&before, claims);
+    for start in change.gone {
         sqlx::query("DELETE FROM coverage WHERE series_id = ? AND start_time = ?")
             .bind(id)
-            .bind(gone.range.start().millis())
+            .bind(start.millis())
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
     }
-    for new in after.ranges().iter().filter(|known| find(&before, start_of(known)) != Some(**known)) {
+    for new in change.put {
         sqlx::query(
             "INSERT INTO coverage (series_id, start_time, end_time, state) VALUES (?, ?, ?, ?) \
              ON CONFLICT (series_id, start_time) DO UPDATE SET end_time = excluded.end_time, state = excluded.state",

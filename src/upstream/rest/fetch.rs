@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Fetched;
 use super::headers::{number, retry_after};
-use super::meter::{HeldBack, Meter};
+use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::Exchange;
 use crate::model::{BudgetState, ExchangeId, Timestamp};
 use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};
+use crate::upstream::meter::{HeldBack, Meter, Others};
+use crate::upstream::tap::{Tap, What};
 use crate::upstream::{Backoff, USER_AGENT, UpstreamError};
 
 /// How long connecting may take. In the machine's own time, since it is the network that is waited for.
@@ -41,6 +46,7 @@ pub(super) struct Fetcher {
     clock: Clock,
     origins: Mutex<Origins>,
     meters: Vec<Meter>,
+    tap: Option<Tap>,
 }
 
 /// The origins in their order, and which one worked last.
@@ -66,7 +72,13 @@ enum Failure {
 }
 
 impl Fetcher {
-    pub fn new(exchange: &'static dyn Exchange, origins: &[String], clock: Clock) -> Result<Self, UpstreamError> {
+    pub fn new(
+        exchange: &'static dyn Exchange,
+        origins: &[String],
+        clock: Clock,
+        tap: Option<Tap>,
+        budgets: Option<Arc<dyn Budgets>>,
+    ) -> Result<Self, UpstreamError> {
         super::super::install_crypto();
         let list = origins.iter().map(|origin| parse_origin(origin)).collect::<Result<Vec<_>, _>>()?;
         if list.is_empty() {
@@ -74,6 +86,7 @@ impl Fetcher {
         }
         let mut http = reqwest::Client::builder()
             .user_agent(USER_AGENT)
+            .default_headers(headers(exchange))
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::limited(3));
         if list.iter().all(|origin| origin.url.starts_with("http://")) {
@@ -86,8 +99,10 @@ impl Fetcher {
                 chain(&error)
             ))
         })?;
-        let meters = exchange.profile().scopes.iter().map(|scope| Meter::new(scope, clock.clone())).collect();
-        Ok(Self { exchange, http, clock, origins: Mutex::new(Origins { list, preferred: 0 }), meters })
+        let others = budgets.map(|budgets| Others { exchange: exchange.id(), budgets });
+        let meters =
+            exchange.profile().scopes.iter().map(|scope| Meter::new(scope, clock.clone(), others.clone())).collect();
+        Ok(Self { exchange, http, clock, origins: Mutex::new(Origins { list, preferred: 0 }), meters, tap })
     }
 
     pub fn exchange(&self) -> ExchangeId {
@@ -140,31 +155,39 @@ impl Fetcher {
         }
     }
 
-    /// Asks the probe path, once an origin.
+    /// Asks the probe path of all origins at the same time, so that one that swallows packets does not hide the others.
     pub async fn probe(&self) -> Result<(), UpstreamError> {
+        let mut probes: FuturesUnordered<_> =
+            self.open_origins()?.into_iter().map(|(index, origin)| self.probe_origin(index, origin)).collect();
+        let mut failure = UpstreamError::TimedOut { exchange: self.exchange() };
+        while let Some(probed) = probes.next().await {
+            match probed {
+                Ok(index) => {
+                    self.origins.lock().preferred = index;
+                    return Ok(());
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn probe_origin(&self, index: usize, origin: Arc<str>) -> Result<usize, UpstreamError> {
         let profile = self.exchange.profile();
         let scope = profile.scopes.first().map_or("", |scope| scope.name);
-        loop {
-            let mut outcome = None;
-            for (index, origin) in self.open_origins()? {
-                if let Some(meter) = self.meter(scope) {
-                    meter.admit_now(1).map_err(|held_back| self.held_back(held_back))?;
-                }
-                match self.request(&origin, profile.probe_path, scope, PROBE_TIMEOUT).await {
-                    Ok(fetched) if fetched.status < 300 => {
-                        self.origins.lock().preferred = index;
-                        return Ok(());
-                    }
-                    Ok(Fetched { status, .. }) => {
-                        outcome = Some(UpstreamError::Trouble { exchange: self.exchange(), status, retry_at: None });
-                    }
-                    Err(Failure::Closed { status }) => self.close(index, &origin, status),
-                    Err(Failure::Passing { error, .. } | Failure::Final(error)) => outcome = Some(error),
-                }
+        if let Some(meter) = self.meter(scope) {
+            meter.admit_now(1).map_err(|held_back| self.held_back(held_back))?;
+        }
+        match self.request(&origin, profile.probe_path, scope, PROBE_TIMEOUT).await {
+            Ok(fetched) if fetched.status < 300 => Ok(index),
+            Ok(Fetched { status, .. }) => {
+                Err(UpstreamError::Trouble { exchange: self.exchange(), status, retry_at: None })
             }
-            if let Some(error) = outcome {
-                return Err(error);
+            Err(Failure::Closed { status }) => {
+                self.close(index, &origin, status);
+                Err(UpstreamError::RegionClosed { exchange: self.exchange(), status })
             }
+            Err(Failure::Passing { error, .. } | Failure::Final(error)) => Err(error),
         }
     }
 
@@ -205,7 +228,15 @@ impl Fetcher {
         }
         let named = retry_after(headers, self.clock.now());
         let failure = match response.status() {
-            StatusCode::FORBIDDEN | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => Failure::Closed { status },
+            StatusCode::FORBIDDEN => {
+                if self.is_ban(response).await {
+                    let until = self.open_breaker(scope, named);
+                    Failure::Final(UpstreamError::HeldBack { exchange, until })
+                } else {
+                    Failure::Closed { status }
+                }
+            }
+            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => Failure::Closed { status },
             StatusCode::IM_A_TEAPOT | StatusCode::TOO_MANY_REQUESTS => {
                 let until = self.open_breaker(scope, named);
                 Failure::Final(UpstreamError::HeldBack { exchange, until })
@@ -217,10 +248,20 @@ impl Fetcher {
             }
             _ => {
                 let body = read(exchange, response).await.map_err(|failure| (Some(status), failure))?;
+                if let Some(tap) = &self.tap {
+                    tap.tell(What::Answered { url: format!("{origin}{target}"), status, body: body.clone() });
+                }
                 return Ok(Fetched { status, body, received: self.clock.now() });
             }
         };
         Err((Some(status), failure))
+    }
+
+    /// Whether a 403 is a ban for too many requests.
+    async fn is_ban(&self, response: reqwest::Response) -> bool {
+        let Some(words) = self.exchange.profile().ban_words else { return false };
+        let body = read(self.exchange(), response).await.unwrap_or_default();
+        String::from_utf8_lossy(&body).contains(words)
     }
 
     /// The origins that may be asked, the one that worked last first.
@@ -291,6 +332,12 @@ fn encode(text: &str, into: &mut String) {
             let _ = write!(into, "%{byte:02X}");
         }
     }
+}
+
+fn headers(exchange: &dyn Exchange) -> HeaderMap {
+    let header =
+        |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    exchange.profile().rest_headers.iter().map(header).collect()
 }
 
 fn path_of(target: &str) -> &str {

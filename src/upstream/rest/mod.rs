@@ -1,14 +1,12 @@
 //! Asks an exchange over REST, within its limits.
 //!
 //! A call goes through four gates: identical calls in flight share one request (`flight`); the breaker and the budget of
-//! its scope let it go or hold it back (`meter`, `window`); origins are tried in order and what failed for the moment
+//! its scope let it go or hold it back (`super::meter`); origins are tried in order and what failed for the moment
 //! is tried again (`fetch`); and the reply is read by the call's own pure function.
 
 mod fetch;
 mod flight;
 mod headers;
-mod meter;
-mod window;
 
 use std::sync::Arc;
 
@@ -17,6 +15,8 @@ use bytes::Bytes;
 use self::fetch::Fetcher;
 use self::flight::Flights;
 use super::UpstreamError;
+use super::tap::Tap;
+use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Reply, ReplyErrorKind, RestCall};
 use crate::model::{BudgetState, Timestamp};
@@ -41,7 +41,43 @@ impl RestClient {
     /// # Errors
     /// [`UpstreamError::Setup`] for an origin that is none, and where TLS cannot be set up.
     pub fn new(exchange: &'static dyn Exchange, origins: &[String], clock: Clock) -> Result<Arc<Self>, UpstreamError> {
-        let fetcher = Arc::new(Fetcher::new(exchange, origins, clock)?);
+        Self::build(exchange, origins, clock, None, None)
+    }
+
+    /// The same, inside of limits that others behind the same address use, too.
+    ///
+    /// # Errors
+    /// As for [`RestClient::new`].
+    pub fn sharing(
+        exchange: &'static dyn Exchange,
+        origins: &[String],
+        clock: Clock,
+        budgets: Arc<dyn Budgets>,
+    ) -> Result<Arc<Self>, UpstreamError> {
+        Self::build(exchange, origins, clock, None, Some(budgets))
+    }
+
+    /// The same; what is answered is handed on.
+    ///
+    /// # Errors
+    /// As for [`RestClient::new`].
+    pub fn tapped(
+        exchange: &'static dyn Exchange,
+        origins: &[String],
+        clock: Clock,
+        tap: Tap,
+    ) -> Result<Arc<Self>, UpstreamError> {
+        Self::build(exchange, origins, clock, Some(tap), None)
+    }
+
+    fn build(
+        exchange: &'static dyn Exchange,
+        origins: &[String],
+        clock: Clock,
+        tap: Option<Tap>,
+        budgets: Option<Arc<dyn Budgets>>,
+    ) -> Result<Arc<Self>, UpstreamError> {
+        let fetcher = Arc::new(Fetcher::new(exchange, origins, clock, tap, budgets)?);
         Ok(Arc::new(Self { fetcher, flights: Flights::default() }))
     }
 

@@ -11,6 +11,7 @@ use super::wire::Wire;
 use crate::clock::Clock;
 use crate::exchanges::{FeedError, FeedSession, Frame, Notice, Outbox, Profile, Recovery, Subscription};
 use crate::model::{MarketEvent, Timestamp, Topic};
+use crate::upstream::tap::ConnectionTap;
 
 /// How often a session's timer runs.
 const TIMER: Duration = Duration::from_secs(1);
@@ -75,6 +76,7 @@ impl Link {
         wanted: BTreeMap<Topic, Subscription>,
         profile: &Profile,
         clock: &Clock,
+        tap: Option<ConnectionTap>,
     ) -> Self {
         let (now, elapsed) = (clock.now(), clock.elapsed());
         let rotate_at = profile.max_connection_age.map(|age| {
@@ -85,7 +87,7 @@ impl Link {
         let mut outbox = Outbox::default();
         session.on_open(now, &mut outbox);
         let listening = |subscription| Listening { subscription, is_confirmed: false };
-        let mut wire = Wire::new(socket, profile, clock);
+        let mut wire = Wire::new(socket, profile, clock, tap);
         wire.send(outbox.frames.drain(..));
         Self {
             origin,

@@ -22,18 +22,23 @@ use tokio_util::sync::CancellationToken;
 pub use self::dial::{Dial, DialError, DialErrorKind, Dialer, Io, Socket, socket_config};
 pub use self::handle::{ConnectionHandle, NoRoom};
 use self::runner::Runner;
+use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{ConnectionPlan, Exchange, Subscription};
-use crate::model::{MarketEvent, Timestamp};
+use crate::model::{BudgetState, MarketEvent, Timestamp};
+use crate::upstream::meter::{HeldBack, Meter, Others};
+use crate::upstream::tap::Tap;
 
 /// How WebSocket connections to one exchange are opened.
 #[derive(Clone)]
 pub struct Feed {
-    pub exchange: &'static dyn Exchange,
-    /// WebSocket origins, tried in order: `wss://stream.example.com`, no path.
-    pub origins: Vec<String>,
-    pub dialer: Arc<dyn Dial>,
-    pub clock: Clock,
+    exchange: &'static dyn Exchange,
+    origins: Vec<String>,
+    dialer: Arc<dyn Dial>,
+    clock: Clock,
+    /// All connections of an exchange are opened within one budget.
+    connects: Arc<Meter>,
+    tap: Option<Tap>,
 }
 
 /// What a connection tells, in order.
@@ -53,6 +58,42 @@ pub enum FeedItem {
 }
 
 impl Feed {
+    /// How to reach `exchange` at `origins`, which are tried in order: `wss://stream.example.com`, no path.
+    #[must_use]
+    pub fn new(exchange: &'static dyn Exchange, origins: Vec<String>, dialer: Arc<dyn Dial>, clock: Clock) -> Self {
+        let connects = Arc::new(Meter::new(&exchange.profile().connects, clock.clone(), None));
+        Self { exchange, origins, dialer, clock, connects, tap: None }
+    }
+
+    /// Hands on what comes and goes.
+    #[must_use]
+    pub fn tapped(self, tap: Tap) -> Self {
+        Self { tap: Some(tap), ..self }
+    }
+
+    /// Opens connections inside of a limit that others behind the same address use, too.
+    #[must_use]
+    pub fn sharing(self, budgets: Arc<dyn Budgets>) -> Self {
+        let others = Some(Others { exchange: self.exchange.id(), budgets });
+        let connects = Arc::new(Meter::new(&self.exchange.profile().connects, self.clock.clone(), others));
+        Self { connects, ..self }
+    }
+
+    /// How many connections were opened of those that the exchange allows.
+    #[must_use]
+    pub fn budget(&self) -> BudgetState {
+        self.connects.state()
+    }
+
+    /// Why no socket is opened before the budget allows it.
+    fn held_back(&self, HeldBack(until): HeldBack) -> DialError {
+        DialError {
+            kind: DialErrorKind::RateLimited,
+            message: format!("too many connections were opened; none is before {until}"),
+            retry_after: Some(until.since(self.clock.now())),
+        }
+    }
+
     /// Opens a connection called `name` (`binance.1`) for `plan`. Nothing happens until the returned future runs; it
     /// ends when `stop` is cancelled (with a close frame), when `items` is closed, or after [`FeedItem::GaveUp`].
     ///

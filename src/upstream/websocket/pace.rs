@@ -10,8 +10,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
 
-/// Spaces messages evenly. A fifth of the exchange's limit stays free: pongs count there too, and two messages that left
-/// apart may arrive together. <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
+/// Spaces messages evenly.
 pub(super) struct Pace {
     limiter: RateLimiter<NotKeyed, InMemoryState, PaceClock, NoOpMiddleware<Duration>>,
     clock: PaceClock,
@@ -28,11 +27,11 @@ impl governor::clock::Clock for PaceClock {
 }
 
 impl Pace {
-    pub fn new(messages_per_second: NonZeroU32, clock: &Clock) -> Self {
+    /// At most one message in each `spacing`.
+    pub fn new(spacing: Duration, clock: &Clock) -> Self {
         let clock = PaceClock(clock.clone());
-        let limit = messages_per_second.get();
-        let rate = NonZeroU32::new(limit - limit.div_ceil(5)).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(rate).allow_burst(NonZeroU32::MIN);
+        let spacing = spacing.max(Duration::from_millis(1));
+        let quota = Quota::with_period(spacing).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         Self { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock }
     }
 
@@ -53,7 +52,7 @@ mod tests {
     #[tokio::test]
     async fn messages_are_spaced_evenly() {
         let clock = Clock::manual(Timestamp::EPOCH);
-        let pace = Pace::new(NonZeroU32::new(5).unwrap(), &clock);
+        let pace = Pace::new(Duration::from_millis(250), &clock);
         let mut sent = Vec::new();
         while sent.len() < 5 {
             match pace.take() {

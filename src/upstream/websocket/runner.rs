@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{End, Link, Told};
-use super::{ConnectionHandle, DialError, Feed, FeedItem, Socket};
+use super::{ConnectionHandle, DialError, DialErrorKind, Feed, FeedItem, Socket};
 use crate::exchanges::{FeedSession, Notice, Subscription};
 use crate::model::{ExchangeId, FeedState, Gap, GapReason, MarketEvent, TimeRange, Timestamp, Topic};
 use crate::telemetry::upstream::{
@@ -19,6 +19,7 @@ use crate::telemetry::upstream::{
     SubscriptionRefused,
 };
 use crate::upstream::Backoff;
+use crate::upstream::tap::ConnectionTap;
 
 /// The longest that opening a socket may take, an origin.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -185,7 +186,10 @@ impl Runner {
                 let wanted = self.handle.wanted();
                 let (exchange, origin) = (self.exchange, self.feed.origins[opened.0].as_str());
                 FeedConnected { exchange, connection, origin, subscriptions: wanted.len() }.emit();
-                let link = Link::open(opened, self.session, wanted, self.feed.exchange.profile(), &self.feed.clock);
+                let address = || format!("{}{}", origin.trim_end_matches('/'), self.path);
+                let tap = self.feed.tap.as_ref().map(|tap| ConnectionTap::new(tap, connection, address()));
+                let profile = self.feed.exchange.profile();
+                let link = Link::open(opened, self.session, wanted, profile, &self.feed.clock, tap);
                 if !self.links.is_empty() {
                     self.takeover = Some(Takeover { by: now + TAKEOVER, whole_at: None });
                 } else if std::mem::replace(&mut self.was_connected, true) {
@@ -213,6 +217,15 @@ impl Runner {
     fn sync(&mut self) {
         let wanted = self.handle.wanted();
         self.lost.retain(|topic, _| wanted.contains_key(topic));
+        if wanted.is_empty() {
+            // A connection without a topic would fall silent; the next one is opened when something is wanted again.
+            self.takeover = None;
+            for link in self.links.drain(..) {
+                tokio::spawn(link.close());
+            }
+            self.handle.update(|status| status.state = FeedState::Connecting);
+            return;
+        }
         for index in 0..self.links.len() {
             let mut told = Vec::new();
             self.links[index].sync(&wanted, &mut told);
@@ -421,12 +434,16 @@ async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket),
     let mut failed: Option<DialError> = None;
     for index in (first..feed.origins.len()).chain(0..first) {
         let origin = feed.origins[index].trim_end_matches('/');
+        feed.connects.admit(1).await.map_err(|held_back| feed.held_back(held_back))?;
         let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
         let mut error = match dialed {
             Ok(Ok(socket)) => return Ok((index, socket)),
             Ok(Err(error)) => error,
             Err(_) => DialError::unreachable("no answer in time"),
         };
+        if error.kind == DialErrorKind::RateLimited {
+            feed.connects.open_breaker(error.retry_after.unwrap_or(feed.exchange.profile().ban_pause));
+        }
         error.message = format!("{origin}: {}", error.message);
         if let Some(earlier) = failed {
             error.message = format!("{}; {}", earlier.message, error.message);

@@ -14,6 +14,7 @@ use super::Socket;
 use super::pace::Pace;
 use crate::clock::Clock;
 use crate::exchanges::Profile;
+use crate::upstream::tap::ConnectionTap;
 
 /// How many frames are read together at most.
 const BATCH: usize = 64;
@@ -36,13 +37,14 @@ pub(super) struct Wire {
     has_heard: bool,
     /// Why nothing more will come.
     ended: Option<String>,
+    tap: Option<ConnectionTap>,
 }
 
 impl Wire {
-    pub fn new(socket: Socket, profile: &Profile, clock: &Clock) -> Self {
+    pub fn new(socket: Socket, profile: &Profile, clock: &Clock, tap: Option<ConnectionTap>) -> Self {
         Self {
             socket,
-            pace: Pace::new(profile.messages_per_second, clock),
+            pace: Pace::new(profile.pace(), clock),
             clock: clock.clone(),
             inbox: Vec::new(),
             outgoing: VecDeque::new(),
@@ -51,6 +53,7 @@ impl Wire {
             is_unflushed: false,
             has_heard: false,
             ended: None,
+            tap,
         }
     }
 
@@ -75,7 +78,12 @@ impl Wire {
                 Poll::Ready(Some(Ok(message))) => {
                     self.has_heard = true;
                     match message {
-                        Message::Text(_) | Message::Binary(_) => self.inbox.push(message),
+                        Message::Text(_) | Message::Binary(_) => {
+                            if let Some(tap) = &self.tap {
+                                tap.received(&message);
+                            }
+                            self.inbox.push(message);
+                        }
                         // tungstenite answers pings as it reads on.
                         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                         Message::Close(frame) => {
@@ -149,6 +157,9 @@ impl Wire {
             if let Err(at) = self.pace.take() {
                 self.send_at = at;
             } else if let Some(frame) = self.outgoing.pop_front() {
+                if let Some(tap) = &self.tap {
+                    tap.sent(&frame);
+                }
                 Pin::new(&mut self.socket).start_send(Message::text(frame))?;
                 self.is_unflushed = true;
             }

@@ -88,6 +88,7 @@ impl House {
             channels: Channel::ALL.to_vec(),
             intervals: vec![Interval::M1, Interval::M5],
             symbols: vec![btc()],
+            ended: Vec::new(),
             connections: Vec::new(),
             budgets: Vec::new(),
             listed_at: Some(now),

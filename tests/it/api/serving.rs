@@ -62,6 +62,9 @@ impl CandleStore for Broken {
     async fn instruments(&self, id: ExchangeId) -> Result<Listing, StoreError> {
         self.0.instruments(id).await
     }
+    async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {
+        self.0.forget(before, most).await
+    }
     async fn ping(&self) -> Result<(), StoreError> {
         self.0.ping().await
     }

@@ -5,7 +5,7 @@ use super::paths::{UsedPath, used_paths};
 /// The rooms that stand on the ground, and what each may import besides the ground and itself.
 const ROOMS: [(&str, &[&str]); 11] = [
     ("exchanges", &[]),
-    ("upstream", &["exchanges"]),
+    ("upstream", &["exchanges", "cache"]),
     ("simulator", &[]),
     ("store", &[]),
     ("cache", &[]),
@@ -30,7 +30,7 @@ const GROUND: [(&str, &[&str]); 5] = [
 const SEES_EACH_EXCHANGE: [&str; 3] = ["exchanges", "app", "cli"];
 
 /// What `exchanges` keeps to itself.
-const EXCHANGE_FOLDERS: [&str; 2] = ["binance", "kraken"];
+const EXCHANGE_FOLDERS: [&str; 5] = ["binance", "bybit", "coinbase", "kraken", "okx"];
 
 /// Libraries that may be seen only in files whose path begins like this.
 const LIBRARIES: [(&[&str], &[&str]); 4] = [

@@ -6,13 +6,17 @@ mod listing;
 mod together;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candlewick::model::{Candle, CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp};
+use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite, Take};
 use futures_util::future::BoxFuture;
 use rust_decimal::Decimal;
 use tempfile::TempDir;
+
+use crate::support::servers;
 
 type Store = Arc<dyn CandleStore>;
 
@@ -22,14 +26,14 @@ struct Backend {
     _home: Option<TempDir>,
 }
 
-fn sqlite_memory() -> Backend {
+async fn sqlite_memory() -> Backend {
     let open = || -> BoxFuture<'static, Store> {
         Box::pin(async { Arc::new(SqliteStore::in_memory().await.unwrap()) as Store })
     };
     Backend { open: Box::new(open), _home: None }
 }
 
-fn sqlite_file() -> Backend {
+async fn sqlite_file() -> Backend {
     let home = TempDir::new().unwrap();
     let url = format!("sqlite://{}/new/folder/candles.db", home.path().display());
     let open = move || -> BoxFuture<'static, Store> {
@@ -39,13 +43,23 @@ fn sqlite_file() -> Backend {
     Backend { open: Box::new(open), _home: Some(home) }
 }
 
+async fn postgres_server() -> Backend {
+    let url = servers::database().await;
+    let open = move || -> BoxFuture<'static, Store> {
+        let url = url.clone();
+        let options = Options { connections: 8, statement_timeout: Duration::from_secs(5) };
+        Box::pin(async move { Arc::new(PostgresStore::open(&url, &options).await.unwrap()) as Store })
+    };
+    Backend { open: Box::new(open), _home: None }
+}
+
 macro_rules! cases {
     ($name:ident, $backend:ident, $($file:ident: $($case:ident)*;)*) => {
         mod $name {
             $($(
                 #[tokio::test]
                 async fn $case() {
-                    super::$file::$case(super::$backend()).await;
+                    super::$file::$case(super::$backend().await).await;
                 }
             )*)*
         }
@@ -64,7 +78,9 @@ macro_rules! keeps_candles {
                 the_first_or_the_last_rows_come_ascending
                 ranges_are_half_open
                 series_do_not_mix
-                any_number_of_rows_is_written;
+                any_number_of_rows_is_written
+                of_one_candle_in_a_batch_the_last_word_stays
+                what_is_old_is_forgotten;
             ledger:
                 the_ledger_agrees_with_the_model
                 claims_without_rows_are_kept;
@@ -88,6 +104,8 @@ macro_rules! lasts {
 keeps_candles!(memory, sqlite_memory);
 keeps_candles!(file, sqlite_file);
 lasts!(file_reopened, sqlite_file);
+keeps_candles!(postgres, postgres_server);
+lasts!(postgres_reopened, postgres_server);
 
 const EVER: (i64, i64) = (0, 1_000_000);
 

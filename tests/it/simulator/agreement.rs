@@ -13,6 +13,8 @@ async fn the_same_seed_gives_the_same_bytes() {
         "/api/v3/ticker/bookTicker",
         "/0/public/OHLC?pair=XBTUSD",
         "/0/public/Ticker?pair=XBTUSDT,SOLUSD",
+        "/api/v5/market/candles?instId=BTC-USDT&bar=1Dutc",
+        "/api/v5/market/ticker?instId=SOL-BTC",
     ] {
         let bytes = one.text(path).await;
         assert_eq!(bytes, same.text(path).await, "{path}");

@@ -34,19 +34,19 @@ async fn binance_cuts_who_talks_too_much_and_who_does_not_answer() {
         loud.say(json!({"method": "LIST_SUBSCRIPTIONS", "id": id})).await;
     }
     let heard = loud.until(|frame| frame["close"] == 1008).await;
-    assert_eq!((heard.len(), world.simulator.stats().binance.messages_over_rate), (7, 1));
+    assert_eq!((heard.len(), world.simulator.stats(ExchangeId::Binance).messages_over_rate), (7, 1));
 
     let mut absent = world.binance(&[]).await;
     // Nobody reads, so nobody answers the pings.
     world.clock.advance(Duration::from_secs(90)).await;
-    assert_eq!(world.simulator.stats().binance.sockets_open, 0);
+    assert_eq!(world.simulator.stats(ExchangeId::Binance).sockets_open, 0);
     while absent.hear().await.is_some_and(|frame| frame["close"] != 1008) {}
 
     let mut present = world.binance(&["btcusdt@kline_1m"]).await;
     for _ in 0..3 {
         present.until(closes).await;
     }
-    let stats = world.simulator.stats().binance;
+    let stats = world.simulator.stats(ExchangeId::Binance);
     assert_eq!((stats.sockets_opened, stats.sockets_open), (3, 1));
 }
 
@@ -97,7 +97,7 @@ async fn binance_meters_warns_and_bans() {
     }
     let banned = world.get("/api/v3/ping").await.unwrap();
     assert_eq!((banned.status().as_u16(), banned.headers()["retry-after"].as_bytes()), (418, &b"120"[..]));
-    let stats = world.simulator.stats().binance;
+    let stats = world.simulator.stats(ExchangeId::Binance);
     assert_eq!((stats.rest_requests, stats.limit_violations, stats.bans), (86, 11, 1));
     world.clock.advance(Duration::from_mins(2)).await;
     assert_eq!(world.get("/api/v3/ping").await.unwrap().status(), 200);
@@ -114,7 +114,7 @@ async fn kraken_says_its_errors_with_status_200() {
     }
     assert_eq!(world.json("/0/public/Time").await, json!({"error": ["EGeneral:Too many requests"]}));
     assert_eq!(world.json("/0/public/OHLC?pair=XBTUSD").await["error"], json!([]), "pairs are metered apart");
-    assert_eq!(world.simulator.stats().kraken.limit_violations, 1);
+    assert_eq!(world.simulator.stats(ExchangeId::Kraken).limit_violations, 1);
     assert_eq!(world.get("/nothing").await.unwrap().status(), 404);
 }
 
@@ -134,5 +134,5 @@ async fn stopping_says_goodbye() {
     assert_eq!(u16::from(frame.code), 1001);
     assert!(stream.next().await.is_none());
     served.await.unwrap().unwrap();
-    assert_eq!(simulator.stats().kraken.sockets_open, 0);
+    assert_eq!(simulator.stats(ExchangeId::Kraken).sockets_open, 0);
 }

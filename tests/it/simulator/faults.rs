@@ -69,7 +69,7 @@ async fn rest_fails_as_scripted() {
     let world = world().await;
     for (fault, status) in [(FaultKind::Http429, 429), (FaultKind::Http418, 418), (FaultKind::Http500, 500)] {
         for exchange in ExchangeId::ALL {
-            let path = if exchange == BINANCE { "/api/v3/ping" } else { "/0/public/Time" };
+            let path = candlewick::exchanges::exchange(exchange).profile().probe_path;
             world.inject(exchange, fault, 0);
             let reply = world.get(path).await.unwrap();
             assert_eq!((reply.status().as_u16(), reply.headers().contains_key("retry-after")), (status, status != 500));

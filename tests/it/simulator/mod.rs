@@ -1,8 +1,11 @@
 //! The simulated exchanges as a client sees them: over real sockets, mostly on a clock that the test moves.
 
 mod agreement;
+mod bybit;
+mod coinbase;
 mod dialects;
 mod faults;
+mod okx;
 
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ const START: Timestamp = Timestamp::from_millis(1_763_672_410_000);
 const MINUTE: i64 = 60_000;
 const BINANCE: ExchangeId = ExchangeId::Binance;
 const KRAKEN: ExchangeId = ExchangeId::Kraken;
+const OKX: ExchangeId = ExchangeId::Okx;
 
 struct World {
     simulator: Simulator,

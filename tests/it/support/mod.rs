@@ -1,6 +1,8 @@
 //! What the tests of the whole share: a service in this process, against a simulator on loopback, on one clock.
 
 pub mod process;
+pub mod proxy;
+pub mod servers;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,6 +23,17 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A minute of the market in a second of the test.
 pub const SPEED: f64 = 60.0;
+
+/// A market that is collected of each exchange.
+pub fn markets() -> impl Iterator<Item = (ExchangeId, &'static str)> {
+    ExchangeId::ALL.into_iter().map(|exchange| {
+        let symbol = match exchange {
+            ExchangeId::Binance | ExchangeId::Okx | ExchangeId::Bybit => "BTC/USDT",
+            ExchangeId::Kraken | ExchangeId::Coinbase => "BTC/USD",
+        };
+        (exchange, symbol)
+    })
+}
 
 /// A simulator that stands in for the world outside.
 pub struct World {
@@ -80,21 +93,32 @@ pub struct Service {
 impl Service {
     /// A live service against `world`, ready.
     pub async fn live(world: &World) -> Self {
+        Self::live_with(world, "").await
+    }
+
+    /// The same, with more configuration.
+    pub async fn live_with(world: &World, toml: &str) -> Self {
         let (rest, ws) = (format!("http://{}", world.address), format!("ws://{}", world.address));
         let exchanges: String =
             ExchangeId::ALL.map(|id| format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\n")).concat();
-        Self::start(&format!("data = \"live\"\n{exchanges}"), world.clock.clone()).await
+        Self::start(&format!("data = \"live\"\n{exchanges}\n{toml}"), world.clock.clone()).await
     }
 
-    /// A service with this configuration beside its own folder and port, ready.
+    /// A service with this configuration beside its own store and port, ready.
     pub async fn start(toml: &str, clock: Clock) -> Self {
-        install_crypto();
         let folder = tempfile::tempdir().unwrap();
-        let own = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite://{}/candles.db\"\n",
-            folder.path().display()
-        );
-        let config = Config::from_toml(&format!("{toml}\n{own}")).unwrap();
+        let store = format!("[store]\nurl = \"sqlite://{}/candles.db\"\n", folder.path().display());
+        Self::run(&format!("{toml}\n{store}"), folder, clock).await
+    }
+
+    /// The same on the store that the configuration names.
+    pub async fn on(toml: &str, clock: Clock) -> Self {
+        Self::run(toml, tempfile::tempdir().unwrap(), clock).await
+    }
+
+    async fn run(toml: &str, folder: tempfile::TempDir, clock: Clock) -> Self {
+        install_crypto();
+        let config = Config::from_toml(&format!("{toml}\n[server]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
         let life = Lifecycle::default();
         let app = App::start(config, clock, life.clone()).await.unwrap();
         let address = app.address;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use candlewick::model::ExchangeId;
 use serde_json::Value;
 
 use super::until;
@@ -104,4 +105,20 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The environment that looks for every exchange at `address`.
+pub fn all_exchanges_at(address: &str) -> Vec<(String, String)> {
+    let of = |id: ExchangeId| {
+        let name = id.as_str().to_uppercase();
+        [("REST", "http"), ("WS", "ws")].map(|(kind, scheme)| {
+            (format!("CANDLEWICK__EXCHANGES__{name}__{kind}_URL"), format!("{scheme}://{address}"))
+        })
+    };
+    ExchangeId::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Both as [`Process::spawn`] takes them.
+pub fn with<'a>(own: &[(&'a str, &'a str)], more: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+    own.iter().copied().chain(more.iter().map(|(name, value)| (&**name, &**value))).collect()
 }

@@ -14,25 +14,28 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::process::Process;
+use crate::support::process::{Process, all_exchanges_at, with};
 use crate::support::{SPEED, until};
 
-/// Exchange, symbol, and the exchange's own name: all that is collected by default.
-const MARKETS: [(&str, &str, &str); 6] = [
+/// Exchange, symbol, and the exchange's own name.
+const MARKETS: [(&str, &str, &str); 9] = [
     ("binance", "BTC/USDT", "BTCUSDT"),
     ("binance", "ETH/USDT", "ETHUSDT"),
     ("binance", "SOL/USDT", "SOLUSDT"),
     ("kraken", "BTC/USD", "XBTUSD"),
     ("kraken", "ETH/USD", "ETHUSD"),
     ("kraken", "SOL/USD", "SOLUSD"),
+    ("okx", "BTC/USDT", "BTC-USDT"),
+    ("okx", "ETH/USDT", "ETH-USDT"),
+    ("okx", "SOL/USDT", "SOL-USDT"),
 ];
 
 /// When each life ends: so many closed candles after it began, and then so many tickers later.
 const MOMENTS: [(i64, usize); 10] =
     [(0, 0), (0, 1), (0, 40), (1, 0), (1, 7), (0, 90), (2, 0), (2, 25), (0, 3), (1, 60)];
 
-/// Time, then open, high, low, close, volume, and how many trades.
-type Row = (i64, [Decimal; 5], Decimal);
+/// Time, then open, high, low, close, volume, and how many trades where the exchange counts them.
+type Row = (i64, [Decimal; 5], Option<Decimal>);
 
 #[derive(Deserialize)]
 struct Page {
@@ -48,13 +51,18 @@ struct Candle {
     low: Number,
     close: Number,
     volume: Number,
-    trades: Number,
+    trades: Option<Number>,
     closed: bool,
 }
 
 #[derive(Deserialize)]
 struct KrakenReply {
     result: BTreeMap<String, Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct OkxReply {
+    data: Box<RawValue>,
 }
 
 /// The simulated exchanges as their clients see them.
@@ -87,20 +95,30 @@ impl Exchanges {
     /// What the exchange itself says of a market's minutes.
     async fn candles(&self, exchange: &str, native: &str, range: TimeRange) -> Vec<Row> {
         let (start, end) = (range.start().millis(), range.end().millis());
-        let (rows, unit, [volume, trades]) = if exchange == "binance" {
-            let path = format!("/api/v3/klines?symbol={native}&interval=1m&startTime={start}&limit=1000");
-            (self.get(&path).await, 1, [5, 8])
-        } else {
-            let text = self.get(&format!("/0/public/OHLC?pair={native}&interval=1")).await;
-            let reply: KrakenReply = serde_json::from_str(&text).unwrap();
-            let (_, rows) = reply.result.into_iter().find(|(key, _)| key != "last").unwrap();
-            (rows.get().to_owned(), 1_000, [6, 7])
+        let (rows, unit, volume, trades) = match exchange {
+            "binance" => {
+                let path = format!("/api/v3/klines?symbol={native}&interval=1m&startTime={start}&limit=1000");
+                (self.get(&path).await, 1, 5, Some(8))
+            }
+            "kraken" => {
+                let text = self.get(&format!("/0/public/OHLC?pair={native}&interval=1")).await;
+                let reply: KrakenReply = serde_json::from_str(&text).unwrap();
+                let (_, rows) = reply.result.into_iter().find(|(key, _)| key != "last").unwrap();
+                (rows.get().to_owned(), 1_000, 6, Some(7))
+            }
+            "okx" => {
+                let text = self.get(&format!("/api/v5/market/candles?instId={native}&bar=1m&limit=300")).await;
+                let reply: OkxReply = serde_json::from_str(&text).unwrap();
+                (reply.data.get().to_owned(), 1, 5, None)
+            }
+            other => panic!("how does {other} tell its candles?"),
         };
-        let rows: Vec<Vec<Number>> = serde_json::from_str(&rows).unwrap();
+        let mut rows: Vec<Vec<Number>> = serde_json::from_str(&rows).unwrap();
+        rows.sort_by_key(|row| row[0]);
         rows.iter()
             .map(|row| {
                 let time = i64::try_from(row[0].0).unwrap() * unit;
-                (time, [1, 2, 3, 4, volume].map(|at| row[at].0), row[trades].0)
+                (time, [1, 2, 3, 4, volume].map(|at| row[at].0), trades.map(|at: usize| row[at].0))
             })
             .filter(|(time, ..)| (start..end).contains(time))
             .collect()
@@ -116,15 +134,9 @@ struct Life<'a> {
 
 impl<'a> Life<'a> {
     async fn begin(folder: &Path, exchanges: &'a Exchanges) -> Self {
-        let (rest, ws) = (format!("http://{}", exchanges.origin), format!("ws://{}", exchanges.origin));
-        let environment = [
-            ("CANDLEWICK__DATA", "live"),
-            ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0"),
-            ("CANDLEWICK__EXCHANGES__BINANCE__REST_URL", &rest),
-            ("CANDLEWICK__EXCHANGES__BINANCE__WS_URL", &ws),
-            ("CANDLEWICK__EXCHANGES__KRAKEN__REST_URL", &rest),
-            ("CANDLEWICK__EXCHANGES__KRAKEN__WS_URL", &ws),
-        ];
+        let simulated = all_exchanges_at(&exchanges.origin);
+        let own = [("CANDLEWICK__DATA", "live"), ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0")];
+        let environment = with(&own, &simulated);
         let mut process = Process::spawn(folder, &["--clock-speed", &SPEED.to_string()], &environment);
         let address = process.address().await;
         Self { process, address, http: &exchanges.http }
@@ -179,7 +191,7 @@ impl<'a> Life<'a> {
         let row = |candle: Candle| {
             assert!(candle.closed);
             let Candle { open, high, low, close, volume, trades, .. } = candle;
-            (candle.timestamp, [open, high, low, close, volume].map(|number| number.0), trades.0)
+            (candle.timestamp, [open, high, low, close, volume].map(|number| number.0), trades.map(|number| number.0))
         };
         page.unwrap().candles.into_iter().map(row).collect()
     }

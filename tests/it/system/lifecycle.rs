@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use candlewick::clock::Clock;
+use candlewick::model::ExchangeId;
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, all_exchanges_at, run, with};
 use crate::support::until;
 
 const ANY_PORT: (&str, &str) = ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0");
@@ -115,16 +116,9 @@ async fn a_first_start_without_a_network_is_ready_and_says_what_is_simulated() {
     let closed = tokio::net::TcpSocket::new_v4().unwrap();
     closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = closed.local_addr().unwrap();
-    let (rest, ws) = (format!("http://{nobody}"), format!("ws://{nobody}"));
-    let environment = [
-        ANY_PORT,
-        ("CANDLEWICK__EXCHANGES__BINANCE__REST_URL", &rest),
-        ("CANDLEWICK__EXCHANGES__BINANCE__WS_URL", &ws),
-        ("CANDLEWICK__EXCHANGES__KRAKEN__REST_URL", &rest),
-        ("CANDLEWICK__EXCHANGES__KRAKEN__WS_URL", &ws),
-    ];
+    let nowhere = all_exchanges_at(&nobody.to_string());
     let (http, clock) = (client(), Clock::system());
-    let mut process = Process::spawn(folder.path(), &[], &environment);
+    let mut process = Process::spawn(folder.path(), &[], &with(&[ANY_PORT], &nowhere));
     let address = process.address().await;
     until("it is ready", async || get(&http, address, "/readyz").await.is_some_and(|(status, _)| status == 200)).await;
     let took = clock.elapsed();
@@ -132,7 +126,7 @@ async fn a_first_start_without_a_network_is_ready_and_says_what_is_simulated() {
     process.logged("ready").await;
 
     let log = process.log();
-    for exchange in ["binance", "kraken"] {
+    for exchange in ExchangeId::ALL.map(ExchangeId::as_str) {
         let line = log
             .iter()
             .find(|line| line["exchange"] == exchange && line["message"].as_str().unwrap().contains("SIMULATED"))

@@ -4,5 +4,8 @@ mod bad_input;
 mod crashes;
 mod faults;
 mod lifecycle;
+mod listings;
 mod modes;
+mod state;
+mod storms;
 mod whole;

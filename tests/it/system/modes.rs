@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use candlewick::clock::Clock;
+use candlewick::model::ExchangeId;
 use tokio::net::TcpListener;
 
 use crate::support::{SPEED, Service, World, until};
@@ -16,7 +17,7 @@ async fn simulated_needs_no_network_and_says_so_everywhere() {
     assert_eq!(history.headers()["candlewick-simulated"], "true");
     let history: serde_json::Value = serde_json::from_str(&history.text().await.unwrap()).unwrap();
     assert_eq!((&history["exchange"], &history["simulated"]), (&"kraken".into(), &true.into()));
-    for exchange in ["binance", "kraken"] {
+    for exchange in ExchangeId::ALL {
         let state = service.ok(&format!("/v1/exchanges/{exchange}")).await;
         assert_eq!((&state["state"], &state["simulated"]), (&"simulated".into(), &true.into()));
     }
@@ -37,8 +38,10 @@ async fn auto_simulates_until_the_exchange_is_reached_and_never_again() {
     // A port on which nobody listens yet.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let clock = Clock::scaled(SPEED);
+    let others = ExchangeId::ALL.into_iter().skip(1).map(|id| format!("[exchanges.{id}]\nenabled = false\n"));
+    let others: String = others.collect();
     let origins = format!(
-        "data = \"auto\"\n[exchanges.kraken]\nenabled = false\n[exchanges.binance]\nrest_url = \"http://{address}\"\nws_url = \"ws://{address}\"\n"
+        "data = \"auto\"\n{others}[exchanges.binance]\nrest_url = \"http://{address}\"\nws_url = \"ws://{address}\"\n"
     );
     let service = Service::start(&origins, clock.clone()).await;
     let ticker = service.ok("/v1/ticker?exchange=binance&symbol=BTC/USDT").await;

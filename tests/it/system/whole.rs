@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use candlewick::model::{ExchangeId, Interval, TimeRange};
 
-use crate::support::{Service, World, minutes_after, until};
+use crate::support::{Service, World, markets, minutes_after, until};
 
-const MARKETS: [(ExchangeId, &str); 3] =
-    [(ExchangeId::Binance, "BTC/USDT"), (ExchangeId::Kraken, "BTC/USD"), (ExchangeId::Kraken, "SOL/USD")];
+const MARKETS: [(ExchangeId, &str); 4] = [
+    (ExchangeId::Binance, "BTC/USDT"),
+    (ExchangeId::Kraken, "BTC/USD"),
+    (ExchangeId::Kraken, "SOL/USD"),
+    (ExchangeId::Okx, "BTC/USDT"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn collected_candles_are_complete_and_equal_the_exchanges_own() {
@@ -27,35 +31,40 @@ async fn collected_candles_are_complete_and_equal_the_exchanges_own() {
             "{exchange} {symbol} was not collected from the stream: {ranges}"
         );
     }
-    let stats = world.simulator.stats();
-    assert_eq!((stats.binance.limit_violations, stats.kraken.limit_violations), (0, 0), "{stats:?}");
+    for exchange in ExchangeId::ALL {
+        assert_eq!(world.simulator.stats(exchange).limit_violations, 0, "{exchange}");
+        let connections = service.ok(&format!("/v1/exchanges/{exchange}")).await["connections"].clone();
+        let steady = connections.as_array().unwrap().iter().all(|connection| connection["reconnects"] == 0);
+        assert!(steady, "repair must not hide that {exchange} breaks off: {connections}");
+    }
     assert!(service.end().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn longer_candles_agree_with_the_exchanges_own() {
+async fn every_interval_of_every_exchange_agrees_with_its_own() {
     let world = World::new().await;
     let service = Service::live(&world).await;
     let now = world.clock.now();
-    for (exchange, symbol, interval) in [
-        (ExchangeId::Binance, "BTC/USDT", Interval::M5),
-        (ExchangeId::Binance, "ETH/USDT", Interval::H1),
-        (ExchangeId::Kraken, "BTC/USD", Interval::M15),
-        // Not offered by the exchanges: made of what they offer.
-        (ExchangeId::Kraken, "BTC/USD", Interval::H2),
-        (ExchangeId::Binance, "BTC/USDT", Interval::D3),
-    ] {
-        let range = TimeRange::new(interval.back(now, 10), interval.floor(now));
-        let path = format!(
-            "/v1/history?exchange={exchange}&symbol={symbol}&interval={interval}&start={}&end={}",
-            range.start().millis(),
-            range.end().millis()
-        );
-        until(&format!("{path} is complete"), async || service.ok(&path).await["complete"] == true).await;
-        let told = service.ok(&path).await;
-        let truth = world.simulator.market().candles(exchange, &symbol.parse().unwrap(), interval, range);
-        assert_eq!(crate::support::rows(&told["candles"]), crate::support::truth_rows(&truth), "{path}");
-        assert_eq!(truth.len(), 10);
+    for (exchange, symbol) in markets() {
+        for interval in Interval::ALL {
+            let range =
+                TimeRange::new(interval.back(now, if interval < Interval::D1 { 10 } else { 3 }), interval.floor(now));
+            let asked = format!(
+                "exchange={exchange}&symbol={symbol}&interval={interval}&start={}&end={}",
+                range.start().millis(),
+                range.end().millis()
+            );
+            let path = format!("/v1/history?{asked}");
+            until(&format!("{path} is complete"), async || service.ok(&path).await["complete"] == true).await;
+            let told = service.ok(&path).await;
+            let truth = world.simulator.market().candles(exchange, &symbol.parse().unwrap(), interval, range);
+            assert_eq!(crate::support::rows(&told["candles"]), crate::support::truth_rows(&truth), "{path}");
+            // Natively offered or not: what the minutes at hand make is not asked for.
+            if (Interval::M3..=Interval::M30).contains(&interval) {
+                let ranges = service.ok(&format!("/v1/coverage?{asked}")).await["ranges"].to_string();
+                assert!(ranges.contains("derived"), "{asked}: {ranges}");
+            }
+        }
     }
 }
 
@@ -71,14 +80,24 @@ async fn what_nobody_collects_is_fetched_and_kept() {
         (&"rest".into(), &false.into(), &false.into())
     );
 
+    // Nothing else is asked of the exchange any more.
+    let now = world.clock.now();
+    let past = TimeRange::new(Interval::M1.back(now, 990), Interval::M1.back(now, 1));
+    for symbol in ["BTC/USDT", "ETH/USDT", "SOL/USDT"] {
+        service.assert_whole(&world, ExchangeId::Binance, symbol, past).await;
+    }
     // A year ago, and ten who ask at the same time.
     let old = minutes_after(Interval::D1.back(world.clock.now(), 365), 300);
-    let before = world.simulator.stats().binance.rest_requests;
+    let before = world.simulator.stats(ExchangeId::Binance).rest_requests;
     let asked = (0..10).map(|_| service.minutes(ExchangeId::Binance, "ADA/USDT", old));
     // The time budget of an answer is short in a time-lapse; what is pending is there when asked again.
     futures_util::future::join_all(asked).await;
     service.assert_whole(&world, ExchangeId::Binance, "ADA/USDT", old).await;
-    assert_eq!(world.simulator.stats().binance.rest_requests - before, 1, "identical questions share one answer");
+    assert_eq!(
+        world.simulator.stats(ExchangeId::Binance).rest_requests - before,
+        1,
+        "identical questions share one answer"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

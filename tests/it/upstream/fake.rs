@@ -28,12 +28,15 @@ pub fn profile(scopes: &'static [Scope]) -> Profile {
     Profile {
         rest_origins: &[],
         ws_origins: &[],
+        rest_headers: &[("x-wanted", "yes")],
         probe_path: "/ping",
         scopes,
+        connects: Scope { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
         ban_pause: Duration::from_mins(2),
+        ban_words: Some("too frequent"),
         channels: &[Channel::Trades],
         intervals: &[],
-        flags_closed: true,
+        minutes: MinuteCandles::Flagged,
         wide_pages: false,
         page_rows: 1,
         reach_rows: None,
@@ -255,12 +258,8 @@ impl Rig {
         let (accepted, servers) = mpsc::unbounded_channel();
         let dialer =
             Arc::new(Memory { accepted, dark: Mutex::default(), dialed: Mutex::default(), clock: clock.clone() });
-        let feed = Feed {
-            exchange: Fake::leak(profile),
-            origins: vec!["ws://one".to_owned(), "ws://two".to_owned()],
-            dialer: Arc::clone(&dialer) as Arc<dyn Dial>,
-            clock: clock.clone(),
-        };
+        let origins = vec!["ws://one".to_owned(), "ws://two".to_owned()];
+        let feed = Feed::new(Fake::leak(profile), origins, Arc::clone(&dialer) as Arc<dyn Dial>, clock.clone());
         let subscriptions = symbols.iter().map(|symbol| trades(symbol)).collect();
         let plan = ConnectionPlan { path: "/ws".to_owned(), subscriptions, spare: 1, session };
         let (sender, items) = mpsc::channel(channel);

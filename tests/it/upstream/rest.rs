@@ -79,6 +79,7 @@ async fn it_introduces_itself_and_encodes_the_query() {
     assert_eq!(request.url.query(), Some("symbols=%5B%22A%22%2C%22B%22%5D"));
     assert!(request.headers["user-agent"].to_str().unwrap().starts_with("candlewick/"));
     assert!(request.headers["accept-encoding"].to_str().unwrap().contains("gzip"));
+    assert_eq!(request.headers["x-wanted"], "yes", "what the exchange's profile wants");
 }
 
 #[tokio::test]
@@ -177,7 +178,7 @@ async fn the_exchanges_own_count_is_kept_to() {
     let client = client(&[server.uri()], &Clock::system());
     client.call(&call("/a")).await.unwrap();
     let budget = &client.budgets()[0];
-    assert_eq!((budget.scope, budget.used, budget.limit, budget.open_at), ("rest", 85, 100, None));
+    assert_eq!((&*budget.scope, budget.used, budget.limit, budget.open_at), ("rest", 85, 100, None));
     let Err(UpstreamError::HeldBack { until, .. }) = client.call(&call("/a")).await else { panic!("no room is left") };
     assert!(until > Timestamp::EPOCH);
     assert_eq!(asked(&server).await, 1);
@@ -261,14 +262,19 @@ async fn what_cannot_be_reached_or_does_not_answer_is_told() {
 }
 
 #[tokio::test]
-async fn a_probe_asks_once() {
+async fn a_probe_asks_each_origin_once_and_waits_for_none_that_is_not_needed() {
     let server = MockServer::start().await;
     mount(&server, "/ping", text(200, "{}"), 1).await;
     mount(&server, "/ping", text(500, "no"), None).await;
     let there = client(&[dark(), server.uri()], &Clock::system());
     there.probe().await.unwrap();
-    assert_eq!(there.probe().await.unwrap_err().to_string().split(':').next(), Some("Binance cannot be reached"));
+    assert!(there.probe().await.is_err());
     assert_eq!(asked(&server).await, 2);
+    // One that swallows everything does not hide the one that answers.
+    let (deaf, answers) = (MockServer::start().await, MockServer::start().await);
+    mount(&deaf, "/ping", text(200, "late").set_delay(Duration::from_hours(1)), None).await;
+    mount(&answers, "/ping", text(200, "{}"), None).await;
+    client(&[deaf.uri(), answers.uri()], &Clock::manual(Timestamp::EPOCH)).probe().await.unwrap();
     assert!(client(&[dark()], &Clock::system()).probe().await.is_err());
 }
 

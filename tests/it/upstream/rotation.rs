@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use candlewick::exchanges::Profile;
+use candlewick::exchanges::{Profile, Scope};
 use candlewick::model::FeedState;
 use candlewick::upstream::FeedItem;
 use tokio_tungstenite::tungstenite::Message;
@@ -127,4 +127,34 @@ async fn if_the_old_one_dies_first_only_what_is_not_yet_confirmed_is_lost() {
     let now = rig.clock.now().millis();
     assert_eq!(rig.told()[1], Rig::confirmed(ETH, now));
     assert_eq!(rig.dialer.dialed.lock().len(), 2, "no third one");
+}
+
+#[tokio::test]
+async fn connections_are_opened_within_their_budget() {
+    let connects = Scope { name: "connections", limit: 3, window: Duration::from_secs(100), used_header: None };
+    let mut rig = Rig::with(&[BTC], Profile { connects, ..profile(&[]) }, 1_000);
+    // The exchange takes each connection, speaks, and cuts it at once: the backoff does not grow.
+    for _ in 0..5 {
+        let mut server = rig.live().await;
+        server.send("trade BTC/USDT 1").await;
+        rig.settle().await;
+    }
+    let dialed: Vec<i64> = rig.dialer.dialed.lock().iter().map(|(at, _)| *at).collect();
+    assert_eq!(dialed.len(), 5);
+    assert!(dialed[2] < 30_000 && dialed.windows(4).all(|four| four[3] - four[0] > 100_000), "{dialed:?}");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_topic_is_closed_and_opened_again_when_one_comes() {
+    let mut rig = Rig::new(&[BTC]);
+    let mut server = rig.live().await;
+    rig.handle.change(&[], &[trades(BTC)]).unwrap();
+    rig.settle().await;
+    assert!(matches!(server.receive().await, Some(Message::Close(_)) | None));
+    rig.told();
+    rig.advance(600).await;
+    assert_eq!(rig.told(), [], "nothing is missed where nothing is wanted");
+    rig.handle.change(&[trades(BTC)], &[]).unwrap();
+    rig.live().await;
+    assert!(matches!(rig.told()[..], [FeedItem::Confirmed { .. }]));
 }

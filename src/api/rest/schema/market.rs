@@ -149,10 +149,23 @@ pub struct Exchange {
     intervals: Vec<String>,
     /// What is collected now.
     symbols: Vec<String>,
+    /// What was to be collected and is not, since the exchange lists or trades it no longer.
+    ended: Vec<Ended>,
     connections: Vec<Connection>,
     budgets: Vec<Budget>,
     /// What is wrong, in a sentence.
     detail: Option<String>,
+}
+
+/// A market that the exchange lists or trades no longer.
+#[derive(Debug, Object, Serialize)]
+pub struct Ended {
+    /// BASE/QUOTE.
+    symbol: String,
+    /// Since when it is not collected, in Unix milliseconds.
+    since: i64,
+    /// Why, in a sentence.
+    detail: String,
 }
 
 /// One connection to an exchange.
@@ -248,11 +261,16 @@ impl Exchange {
             reconnects: connection.reconnects,
         });
         let budgets = state.budgets.iter().map(|budget| Budget {
-            scope: budget.scope.to_owned(),
+            scope: budget.scope.to_string(),
             limit: budget.limit,
             window_ms: whole_millis(budget.window),
             used: budget.used,
             open_at: budget.open_at.map(Timestamp::millis),
+        });
+        let ended = state.ended.iter().map(|ended| Ended {
+            symbol: ended.symbol.to_string(),
+            since: ended.since.millis(),
+            detail: ended.detail.clone(),
         });
         Self {
             id: state.exchange.as_str().to_owned(),
@@ -263,6 +281,7 @@ impl Exchange {
             channels: state.channels.iter().map(|channel| channel.as_str().to_owned()).collect(),
             intervals: state.intervals.iter().map(|interval| interval.as_str().to_owned()).collect(),
             symbols: state.symbols.iter().map(ToString::to_string).collect(),
+            ended: ended.collect(),
             connections: connections.collect(),
             budgets: budgets.collect(),
             detail: state.detail.clone(),

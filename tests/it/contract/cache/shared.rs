@@ -121,12 +121,11 @@ pub async fn a_ticker_is_read_whole_while_it_changes(backend: Backend) {
     const LAST: u64 = 500;
     let tickers: Vec<KeptTicker> =
         (1..=LAST).map(|seq| backend.ticker(Source::Stream, at(1, seq), i64::try_from(seq).unwrap())).collect();
-    let backend = Arc::new(backend);
     let writer = {
-        let backend = Arc::clone(&backend);
+        let kept = Arc::clone(&backend.cache.tickers);
         tokio::spawn(async move {
             for ticker in tickers {
-                assert!(backend.put(&ticker).await);
+                assert!(kept.put(ticker, HOLDS).await.unwrap());
                 tokio::task::yield_now().await;
             }
         })
@@ -241,6 +240,7 @@ pub async fn states_come_in_registry_order(backend: Backend) {
         channels: Vec::new(),
         intervals: vec![Interval::M1],
         symbols: vec![btc()],
+        ended: Vec::new(),
         connections: Vec::new(),
         budgets: Vec::new(),
         listed_at: None,

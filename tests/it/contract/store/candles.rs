@@ -6,7 +6,7 @@ use candlewick::model::{
 use candlewick::store::{Listing, SeriesWrite, StoreError, Take};
 use rust_decimal::Decimal;
 
-use super::{Backend, EVER, all, candle, candles, claim, fetched, minutes, rows, series};
+use super::{Backend, EVER, all, candle, candles, claim, fetched, minute, minutes, rows, series};
 
 pub async fn an_empty_store_knows_nothing(backend: Backend) {
     let store = (backend.open)().await;
@@ -180,4 +180,46 @@ pub async fn any_number_of_rows_is_written(backend: Backend) {
     for part in &many {
         assert_eq!(all(&store, &part.series).await, part.candles, "{}", part.series);
     }
+}
+
+pub async fn of_one_candle_in_a_batch_the_last_word_stays(backend: Backend) {
+    let store = (backend.open)().await;
+    let btc = series("BTC/USDT");
+    let first = fetched(&btc, (0, 3));
+    let mut second = fetched(&btc, (1, 2));
+    second.candles[0].trades = Some(900);
+    let third = Candle { trades: Some(901), ..candle(1) };
+    second.candles.push(third);
+    let last = Candle { revision: 2, ..third };
+    let changed = store.write(&[first, second]).await.unwrap();
+    assert_eq!(changed.last(), Some(&(btc.clone(), last)), "{changed:?}");
+    assert_eq!(all(&store, &btc).await, [candle(0), last, candle(2)]);
+}
+
+pub async fn what_is_old_is_forgotten(backend: Backend) {
+    let store = (backend.open)().await;
+    let (btc, eth) = (series("BTC/USDT"), series("ETH/USDT"));
+    let hours = Series { interval: Interval::H1, ..btc.clone() };
+    let mut of_hours = fetched(&hours, (0, 0));
+    of_hours.candles = vec![candle(0), candle(60), candle(120)];
+    of_hours.claims = vec![claim((0, 180), Knowledge::Fetched)];
+    let empty = SeriesWrite { claims: vec![claim((0, 50), Knowledge::Empty)], ..fetched(&eth, (50, 55)) };
+    store.write(&[fetched(&btc, (0, 100)), fetched(&eth, (50, 55)), empty, of_hours]).await.unwrap();
+    let border = minute(90);
+    let mut gone = Vec::new();
+    while let Some(count) = store.forget(border, 40).await.unwrap() {
+        gone.push(count);
+        // At no moment an answer claims what is not there.
+        let known = store.coverage(&btc, minutes(EVER)).await.unwrap();
+        let rows = all(&store, &btc).await;
+        assert_eq!(known.ranges().first().map(|known| known.range.start()), rows.first().map(|row| row.timestamp));
+    }
+    assert_eq!(gone.iter().sum::<u64>(), 90 + 5 + 1, "{gone:?}");
+    assert!(gone.iter().all(|count| *count <= 40), "{gone:?}");
+    assert_eq!(all(&store, &btc).await, candles((90, 100)));
+    assert_eq!(all(&store, &eth).await, []);
+    assert_eq!(all(&store, &hours).await, [candle(60), candle(120)], "it reaches over the border");
+    let known = store.coverage(&hours, minutes(EVER)).await.unwrap();
+    assert_eq!(known.ranges(), [claim((60, 180), Knowledge::Fetched)]);
+    assert_eq!(store.coverage(&eth, minutes(EVER)).await.unwrap(), Coverage::default());
 }

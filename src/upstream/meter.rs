@@ -1,14 +1,16 @@
 //! One metered scope of an exchange: its budget, the queue for it, and the breaker.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::window::Window;
+use crate::cache::{Budgets, Spend, Spent};
 use crate::clock::Clock;
 use crate::exchanges::Scope;
-use crate::model::{BudgetState, Timestamp};
+use crate::model::{BudgetState, ExchangeId, Timestamp};
 
 /// The longest that a call waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +28,15 @@ pub(super) struct Meter {
     turn: tokio::sync::Mutex<()>,
     /// The weight of all who wait.
     queued: AtomicU32,
+    /// Other processes behind the same address.
+    others: Option<Others>,
+}
+
+/// Who else uses an exchange's limits.
+#[derive(Clone)]
+pub(super) struct Others {
+    pub exchange: ExchangeId,
+    pub budgets: Arc<dyn Budgets>,
 }
 
 struct State {
@@ -39,10 +50,10 @@ struct State {
 pub(super) struct HeldBack(pub Timestamp);
 
 impl Meter {
-    pub fn new(scope: &'static Scope, clock: Clock) -> Self {
+    pub fn new(scope: &'static Scope, clock: Clock, others: Option<Others>) -> Self {
         let window = Window::new(scope.limit, scope.window);
         let state = Mutex::new(State { window, open_until: Duration::ZERO });
-        Self { scope, clock, state, turn: tokio::sync::Mutex::new(()), queued: AtomicU32::new(0) }
+        Self { scope, clock, state, turn: tokio::sync::Mutex::new(()), queued: AtomicU32::new(0), others }
     }
 
     pub const fn scope(&self) -> &'static Scope {
@@ -66,20 +77,41 @@ impl Meter {
             let _turn = self.turn.lock().await;
             loop {
                 let now = self.clock.elapsed();
-                let wait = {
+                let (wait, used) = {
                     let mut state = self.state.lock();
                     state.breaker(now).map_err(|open| self.held_back(open))?;
-                    match state.window.take(now, weight) {
-                        Ok(()) => return Ok(()),
-                        Err(wait) => wait,
-                    }
+                    let most = state.window.aim();
+                    (state.window.forecast(now, weight.min(most)), state.window.used(now))
                 };
+                let wait = if wait.is_zero() { self.ask_others(weight, used).await? } else { wait };
+                if wait.is_zero() && self.state.lock().window.take(self.clock.elapsed(), weight).is_ok() {
+                    return Ok(());
+                }
                 self.clock.sleep(wait).await;
             }
         };
         match self.clock.timeout(PATIENCE, turns).await {
             Ok(admitted) => admitted,
             Err(_) => Err(self.held_back(self.scope.window)),
+        }
+    }
+
+    /// Spends `weight` of what all behind this address may, or says how long it takes until it can be. Where nobody knows
+    /// of the others this process goes by its own count.
+    async fn ask_others(&self, weight: u32, used: u32) -> Result<Duration, HeldBack> {
+        let Some(Others { exchange, budgets }) = &self.others else { return Ok(Duration::ZERO) };
+        let most = self.state.lock().window.aim();
+        let Scope { name, window, .. } = *self.scope;
+        let spend = Spend { exchange: *exchange, scope: name, weight, most, window, used, banned: Duration::ZERO };
+        match budgets.spend(spend).await {
+            Ok(Spent::Now) | Err(_) => Ok(Duration::ZERO),
+            Ok(Spent::Later(wait)) => Ok(wait.max(Duration::from_millis(1))),
+            Ok(Spent::Banned(left)) => {
+                let now = self.clock.elapsed();
+                let mut state = self.state.lock();
+                state.open_until = state.open_until.max(now + left.min(LONGEST_PAUSE));
+                Err(self.held_back(left))
+            }
         }
     }
 
@@ -99,6 +131,11 @@ impl Meter {
     /// The exchange said to stay away for so long. An earlier, longer word stays. Returns the end.
     pub fn open_breaker(&self, pause: Duration) -> Timestamp {
         let pause = pause.clamp(Duration::from_secs(1), LONGEST_PAUSE);
+        if let Some(Others { exchange, budgets }) = &self.others {
+            let (exchange, budgets, scope) = (*exchange, Arc::clone(budgets), self.scope.name);
+            // Who does not hear it hears it from the exchange.
+            tokio::spawn(async move { budgets.ban(exchange, scope, pause).await });
+        }
         let now = self.clock.elapsed();
         let mut state = self.state.lock();
         state.open_until = state.open_until.max(now + pause);
@@ -110,7 +147,7 @@ impl Meter {
         let mut state = self.state.lock();
         let open = state.open_until.saturating_sub(now);
         BudgetState {
-            scope: self.scope.name,
+            scope: self.scope.name.into(),
             limit: state.window.limit(),
             window: self.scope.window,
             used: state.window.used(now),
@@ -158,14 +195,12 @@ impl Drop for InQueue<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn meter(limit: u32, secs: u64) -> (Arc<Meter>, Clock) {
         let clock = Clock::manual(Timestamp::EPOCH);
         let scope = Scope { name: "rest", limit, window: Duration::from_secs(secs), used_header: None };
-        (Arc::new(Meter::new(Box::leak(Box::new(scope)), clock.clone())), clock)
+        (Arc::new(Meter::new(Box::leak(Box::new(scope)), clock.clone(), None)), clock)
     }
 
     fn queue(meter: &Arc<Meter>, order: &Arc<Mutex<Vec<u32>>>, id: u32) -> tokio::task::JoinHandle<()> {
@@ -223,5 +258,45 @@ mod tests {
         clock.advance(Duration::from_secs(50)).await;
         assert_eq!(meter.admit(1).await, Ok(()));
         assert_eq!(meter.state().open_at, None);
+    }
+
+    /// Others who use the limit, as they are told to answer.
+    struct Fake(Mutex<Vec<Result<Spent, crate::cache::CacheError>>>);
+
+    #[async_trait::async_trait]
+    impl Budgets for Fake {
+        async fn spend(&self, _: Spend<'_>) -> Result<Spent, crate::cache::CacheError> {
+            self.0.lock().remove(0)
+        }
+        async fn ban(&self, _: ExchangeId, _: &str, _: Duration) -> Result<(), crate::cache::CacheError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_use_is_waited_for_and_their_ban_is_ours() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let scope = Scope { name: "rest", limit: 10, window: Duration::from_mins(1), used_header: None };
+        let answers = vec![
+            Ok(Spent::Later(Duration::from_secs(5))),
+            Ok(Spent::Now),
+            Err(crate::cache::CacheError("away".to_owned())),
+            Ok(Spent::Banned(Duration::from_secs(90))),
+        ];
+        let others = Others { exchange: ExchangeId::Binance, budgets: Arc::new(Fake(Mutex::new(answers))) };
+        let meter = Arc::new(Meter::new(Box::leak(Box::new(scope)), clock.clone(), Some(others)));
+        let waiting = tokio::spawn({
+            let meter = Arc::clone(&meter);
+            async move { meter.admit(1).await }
+        });
+        clock.advance(Duration::from_secs(4)).await;
+        assert!(!waiting.is_finished(), "others have used it up");
+        clock.advance(Duration::from_secs(2)).await;
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(meter.admit(1).await, Ok(()), "where nobody knows of them, our own count holds");
+        let until = Timestamp::from_millis(96_000);
+        assert_eq!(meter.admit(1).await, Err(HeldBack(until)));
+        assert_eq!(meter.state().open_at, Some(until));
+        assert_eq!(meter.state().used, 2);
     }
 }

@@ -74,6 +74,11 @@ impl Window {
         self.used
     }
 
+    /// The most that we use in a window.
+    pub const fn aim(&self) -> u32 {
+        self.aim
+    }
+
     pub const fn limit(&self) -> u32 {
         self.limit
     }

@@ -3,13 +3,15 @@
 //! `cargo bench --bench decode`. The ceiling reads each frame into a borrowed struct of the fields that the event needs,
 //! with the same exact decimals, and throws it away. The goal is a ratio of at least 0.6.
 
+mod bare;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candlewick::exchanges::{Frame, Outbox, Subscription, exchange};
-use candlewick::model::{Channel, ExchangeId, Instrument, Number, Timestamp};
+use candlewick::model::{Channel, ExchangeId, Instrument, Timestamp};
 use serde::Deserialize;
 
 #[global_allocator]
@@ -20,137 +22,6 @@ const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(60);
 const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_500);
 const ASSETS: [&str; 8] = ["BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LINK", "AVAX"];
-
-/// The bare structs: `'a` is the frame.
-mod bare {
-    use super::{Deserialize, Number};
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct Combined<'a, T> {
-        stream: &'a str,
-        data: T,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct BookTicker<'a> {
-        s: &'a str,
-        b: Number,
-        #[serde(rename = "B")]
-        bid_size: Number,
-        a: Number,
-        #[serde(rename = "A")]
-        ask_size: Number,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct Ticker<'a> {
-        #[serde(rename = "E")]
-        at: i64,
-        s: &'a str,
-        #[serde(rename = "P")]
-        change: Number,
-        c: Number,
-        b: Number,
-        #[serde(rename = "B")]
-        bid_size: Number,
-        a: Number,
-        #[serde(rename = "A")]
-        ask_size: Number,
-        o: Number,
-        h: Number,
-        l: Number,
-        v: Number,
-        q: Number,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct Trade<'a> {
-        s: &'a str,
-        t: i64,
-        p: Number,
-        q: Number,
-        #[serde(rename = "T")]
-        at: i64,
-        m: bool,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct KlineEvent<'a> {
-        s: &'a str,
-        #[serde(borrow)]
-        k: Kline<'a>,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct Kline<'a> {
-        t: i64,
-        i: &'a str,
-        o: Number,
-        c: Number,
-        h: Number,
-        l: Number,
-        v: Number,
-        n: u64,
-        x: bool,
-        q: Number,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct Message<'a, T> {
-        channel: &'a str,
-        r#type: &'a str,
-        /// Every frame here has one row; a fixed array takes no allocation.
-        data: [T; 1],
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct KrakenTicker<'a> {
-        symbol: &'a str,
-        bid: Number,
-        bid_qty: Number,
-        ask: Number,
-        ask_qty: Number,
-        last: Number,
-        volume: Number,
-        low: Number,
-        high: Number,
-        change_pct: Number,
-        timestamp: &'a str,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct KrakenTrade<'a> {
-        symbol: &'a str,
-        side: &'a str,
-        price: Number,
-        qty: Number,
-        trade_id: i64,
-        timestamp: &'a str,
-    }
-
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "read and thrown away")]
-    pub struct KrakenOhlc<'a> {
-        symbol: &'a str,
-        open: Number,
-        high: Number,
-        low: Number,
-        close: Number,
-        trades: u64,
-        volume: Number,
-        interval_begin: &'a str,
-        interval: i64,
-    }
-}
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) {
     let value: T = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
@@ -168,6 +39,15 @@ fn kinds() -> Vec<(ExchangeId, &'static str, Bare)> {
         (ExchangeId::Kraken, "ticker", |text| parse::<bare::Message<'_, bare::KrakenTicker<'_>>>(text)),
         (ExchangeId::Kraken, "trade", |text| parse::<bare::Message<'_, bare::KrakenTrade<'_>>>(text)),
         (ExchangeId::Kraken, "ohlc", |text| parse::<bare::Message<'_, bare::KrakenOhlc<'_>>>(text)),
+        (ExchangeId::Coinbase, "ticker", |text| parse::<bare::Numbered<'_, bare::CoinbaseTickers<'_>>>(text)),
+        (ExchangeId::Coinbase, "market_trades", |text| parse::<bare::Numbered<'_, bare::CoinbaseTrades<'_>>>(text)),
+        (ExchangeId::Bybit, "tickers", |text| parse::<bare::OfTopic<'_, bare::BybitTicker<'_>>>(text)),
+        (ExchangeId::Bybit, "orderbook.1", |text| parse::<bare::OfTopic<'_, bare::BybitBook<'_>>>(text)),
+        (ExchangeId::Bybit, "publicTrade", |text| parse::<bare::OfTopic<'_, [bare::BybitTrade<'_>; 1]>>(text)),
+        (ExchangeId::Bybit, "kline.1", |text| parse::<bare::OfTopic<'_, [bare::BybitKline<'_>; 1]>>(text)),
+        (ExchangeId::Okx, "tickers", |text| parse::<bare::Pushed<'_, bare::OkxTicker>>(text)),
+        (ExchangeId::Okx, "trades", |text| parse::<bare::Pushed<'_, bare::OkxTrade<'_>>>(text)),
+        (ExchangeId::Okx, "candle1m", |text| parse::<bare::Pushed<'_, bare::OkxCandle<'_>>>(text)),
     ]
 }
 
@@ -199,6 +79,33 @@ fn frame(id: ExchangeId, kind: &str, n: usize) -> String {
         (ExchangeId::Kraken, _) => format!(
             r#"{{"symbol":"{asset}/USD","open":{low},"high":69020.0,"low":65990.0,"close":{low},"trades":412,"volume":{size},"vwap":67005.1,"interval_begin":"2025-11-20T20:59:00.000000000Z","interval":1,"timestamp":"2025-11-20T21:00:00.000000Z"}}"#
         ),
+        (ExchangeId::Coinbase, "ticker") => format!(
+            r#"{{"type":"update","tickers":[{{"type":"ticker","product_id":"{asset}-USD","price":"{low}","volume_24_h":"2867.54532609","low_24_h":"64675.22","high_24_h":"69252.99","low_52_w":"57717.55","high_52_w":"126296","price_percent_chg_24_h":"0.09601107287722","best_bid":"{low}","best_ask":"{low}","best_bid_quantity":"{size}","best_ask_quantity":"{size}"}}]}}"#
+        ),
+        (ExchangeId::Coinbase, _) => format!(
+            r#"{{"type":"update","trades":[{{"product_id":"{asset}-USD","trade_id":"{id_number}","price":"{low}","size":"{size}","time":"2025-11-20T21:00:00.149999Z","side":"SELL"}}]}}"#
+        ),
+        (ExchangeId::Bybit, "tickers") => format!(
+            r#"{{"symbol":"{asset}USDT","lastPrice":"{low}","highPrice24h":"69500.6","lowPrice24h":"64727.9","prevPrice24h":"65045.3","volume24h":"2953.835931","turnover24h":"191907024.69597728","price24hPcnt":"0.0015","usdIndexPrice":"65091.459221"}}"#
+        ),
+        (ExchangeId::Bybit, "orderbook.1") => format!(
+            r#"{{"s":"{asset}USDT","b":[["{low}","{size}"]],"a":[["{low}","{size}"]],"u":18521288,"seq":7961638724}}"#
+        ),
+        (ExchangeId::Bybit, "publicTrade") => format!(
+            r#"[{{"i":"2280000001{id_number}","T":1763672400149,"p":"{low}","v":"{size}","S":"Sell","seq":178477362706,"s":"{asset}USDT","BT":false,"RPI":false}}]"#
+        ),
+        (ExchangeId::Bybit, _) => format!(
+            r#"[{{"start":{at},"end":1763672399999,"interval":"1","open":"{low}","close":"{low}","high":"69020","low":"65990","volume":"{size}","turnover":"837654.2","confirm":false,"timestamp":1763672340000}}]"#
+        ),
+        (ExchangeId::Okx, "tickers") => format!(
+            r#"{{"instType":"SPOT","instId":"{asset}-USDT","last":"{low}","lastSz":"0.0015","askPx":"{low}","askSz":"{size}","bidPx":"{low}","bidSz":"{size}","open24h":"66000.1","high24h":"69500","low24h":"65800","sodUtc0":"66900","sodUtc8":"66700.5","volCcy24h":"1219000000.50617","vol24h":"18234.10671","ts":"1763672400123"}}"#
+        ),
+        (ExchangeId::Okx, "trades") => format!(
+            r#"{{"instId":"{asset}-USDT","tradeId":"{id_number}","px":"{low}","sz":"{size}","side":"sell","ts":"1763672400149","count":"1","source":"0","seqId":48181}}"#
+        ),
+        (ExchangeId::Okx, _) => {
+            format!(r#"["{at}","{low}","69020","65990","{low}","{size}","837654.2","837654.2","0"]"#)
+        }
     };
     match id {
         ExchangeId::Binance => {
@@ -206,14 +113,23 @@ fn frame(id: ExchangeId, kind: &str, n: usize) -> String {
             format!(r#"{{"stream":"{lower}usdt@{stream}","data":{data}}}"#)
         }
         ExchangeId::Kraken => format!(r#"{{"channel":"{kind}","type":"update","data":[{data}]}}"#),
+        ExchangeId::Coinbase => format!(
+            r#"{{"channel":"{kind}","timestamp":"2025-11-20T21:00:00.228568804Z","sequence_num":{n},"events":[{data}]}}"#
+        ),
+        ExchangeId::Bybit => {
+            format!(r#"{{"topic":"{kind}.{asset}USDT","ts":1763672400123,"type":"snapshot","data":{data}}}"#)
+        }
+        ExchangeId::Okx => format!(r#"{{"arg":{{"channel":"{kind}","instId":"{asset}-USDT"}},"data":[{data}]}}"#),
     }
 }
 
 fn subscriptions(id: ExchangeId) -> Vec<Subscription> {
     let instrument = |asset: &str| {
         let (native, symbol) = match id {
-            ExchangeId::Binance => (format!("{asset}USDT"), format!("{asset}/USDT")),
+            ExchangeId::Binance | ExchangeId::Bybit => (format!("{asset}USDT"), format!("{asset}/USDT")),
             ExchangeId::Kraken => (format!("{asset}/USD"), format!("{asset}/USD")),
+            ExchangeId::Coinbase => (format!("{asset}-USD"), format!("{asset}/USD")),
+            ExchangeId::Okx => (format!("{asset}-USDT"), format!("{asset}/USDT")),
         };
         Arc::new(Instrument {
             exchange: id,
@@ -250,9 +166,17 @@ fn main() {
     let mut worst = f64::INFINITY;
     for (id, kind, bare) in kinds() {
         let frames: Vec<String> = (0..FRAMES).map(|n| frame(id, kind, n)).collect();
-        let plan = exchange(id).connections(&subscriptions(id)).remove(0);
+        let plan = exchange(id).connections(&subscriptions(id)).into_iter().find(|plan| {
+            let channel = if kind.starts_with("candle") { Channel::Candles } else { Channel::Ticker };
+            plan.subscriptions.iter().any(|one| one.channel == channel)
+        });
+        let plan = plan.unwrap_or_else(|| panic!("no connection for {id} {kind}"));
         let (mut session, mut out) = ((plan.session)(plan.subscriptions), Outbox::default());
         session.on_open(NOW, &mut out);
+        if id == ExchangeId::Coinbase {
+            // Its messages are numbered, and are told here again and again.
+            session = exchange(id).decoder();
+        }
         let mut ours = || {
             for frame in &frames {
                 out.events.clear();

@@ -1,0 +1,200 @@
+//! `candlewick decode`: shows what payloads of an exchange mean, without network or store.
+//!
+//! Nothing here asks for the time, so that the same input always gives the same output: `received_at` is the time of
+//! the recording, and 0 where there is none; a candle without a flag of its own is closed when a later one shows it.
+
+mod rest;
+mod split;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+use serde::Deserialize;
+
+use self::rest::RestReply;
+use crate::exchanges::{self, Exchange, FeedSession, Frame, Outbox};
+use crate::model::{ExchangeId, Interval, MarketEvent, Number, Symbol, Timestamp, wire};
+
+/// The longest line or body that is read.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// The most connections of a recording that are told apart.
+const MAX_CONNECTIONS: usize = 10_000;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Whose payloads: binance, kraken, coinbase, okx, bybit
+    #[arg(long)]
+    exchange: ExchangeId,
+    /// Read one reply's body of the REST interface instead of WebSocket frames
+    #[arg(long, value_name = "WHAT")]
+    rest: Option<Rest>,
+    /// The market of a REST reply that names none, such as BTC/USDT
+    #[arg(long, requires = "rest")]
+    symbol: Option<Symbol>,
+    /// The interval of the candles of a REST reply
+    #[arg(long, requires = "rest", default_value = "1m")]
+    interval: Interval,
+    /// Where to read, one file after the other; standard input if there is none, or for `-`
+    files: Vec<PathBuf>,
+}
+
+/// What a REST reply holds.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Rest {
+    Ticker,
+    Candles,
+    Instruments,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut input: Box<dyn BufRead> = Box::new(io::empty());
+    for path in if args.files.is_empty() { vec![PathBuf::from("-")] } else { args.files } {
+        let next: Box<dyn BufRead> = if path.as_os_str() == "-" {
+            Box::new(io::stdin().lock())
+        } else {
+            Box::new(BufReader::new(File::open(&path).with_context(|| format!("cannot read {}", path.display()))?))
+        };
+        input = Box::new(input.chain(next));
+    }
+    let exchange = exchanges::exchange(args.exchange);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = match args.rest {
+        Some(rest) => {
+            RestReply { exchange, rest, symbol: args.symbol, interval: args.interval }.decode(input, &mut out)
+        }
+        None => decode_frames(exchange, input, &mut out).map_err(Into::into),
+    };
+    match written.and_then(|()| out.flush().map_err(Into::into)) {
+        // Whoever reads has seen enough.
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A line of a recording.
+#[derive(Deserialize)]
+struct Recorded<'a> {
+    #[serde(borrow)]
+    t: Cow<'a, str>,
+    /// Seconds, with a fraction.
+    ts: Option<Number>,
+    #[serde(borrow)]
+    data: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    conn: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    addr: Option<Cow<'a, str>>,
+}
+
+fn decode_frames(exchange: &dyn Exchange, mut input: impl BufRead, out: &mut impl Write) -> io::Result<()> {
+    let mut frames = Frames { exchange, session: exchange.decoder(), derivatives: HashSet::new() };
+    let mut outbox = Outbox::default();
+    let (mut line, mut text) = (Vec::new(), Vec::with_capacity(512));
+    for number in 1_u64.. {
+        line.clear();
+        if input.by_ref().take(MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        text.clear();
+        let result = match std::str::from_utf8(&line) {
+            Ok(line) => frames.decode(line.trim(), &mut outbox),
+            Err(error) => Err(error.to_string()),
+        };
+        for event in outbox.events.drain(..) {
+            write_event(&mut text, &event);
+        }
+        outbox.frames.clear();
+        outbox.notices.clear();
+        if let Err(error) = result {
+            text.extend_from_slice(b"{\"error\":");
+            wire::string(&mut text, &error);
+            text.extend_from_slice(b",\"line\":");
+            wire::integer(&mut text, number);
+            text.extend_from_slice(b"}\n");
+        }
+        out.write_all(&text)?;
+    }
+    Ok(())
+}
+
+/// Frames of one exchange, as they come by the line.
+struct Frames<'a> {
+    exchange: &'a dyn Exchange,
+    session: Box<dyn FeedSession>,
+    /// Connections of a recording that carry derivatives.
+    derivatives: HashSet<String>,
+}
+
+impl Frames<'_> {
+    /// Decodes one line: a raw frame, or a line of a recording.
+    fn decode(&mut self, line: &str, out: &mut Outbox) -> Result<(), String> {
+        if line.is_empty() {
+            return Ok(());
+        }
+        match recorded(line) {
+            Some(Recorded { t, conn, addr, .. }) if t == "connect" => {
+                if let (Some(conn), Some(addr)) = (conn, addr)
+                    && !self.exchange.is_spot_stream(&addr)
+                    && self.derivatives.len() < MAX_CONNECTIONS
+                {
+                    self.derivatives.insert(conn.into_owned());
+                }
+                Ok(())
+            }
+            Some(Recorded { t, ts, data, conn, .. }) if t == "recv" => {
+                if conn.is_some_and(|conn| self.derivatives.contains(&*conn)) {
+                    return Ok(());
+                }
+                let data = data.ok_or("a recorded frame without data")?;
+                let millis = ts.and_then(|ts| (ts.0 * Decimal::ONE_THOUSAND).trunc().to_i64());
+                self.frame(&data, Timestamp::from_millis(millis.unwrap_or(0)), out)
+            }
+            Some(_) => Ok(()),
+            None => self.frame(line, Timestamp::EPOCH, out),
+        }
+    }
+
+    fn frame(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), String> {
+        self.session.on_frame(Frame::Text(text), received, out).map_err(|error| error.to_string())
+    }
+}
+
+/// Reads a line of a recording; `None` for anything else. No frame of an exchange has such a `t`.
+fn recorded(line: &str) -> Option<Recorded<'_>> {
+    let recorded: Recorded<'_> = serde_json::from_str(line).ok()?;
+    matches!(&*recorded.t, "recv" | "send" | "http" | "connect" | "header" | "binary" | "lost").then_some(recorded)
+}
+
+fn write_event(out: &mut Vec<u8>, event: &MarketEvent) {
+    match event {
+        MarketEvent::Ticker(ticker) => {
+            out.extend_from_slice(b"{\"type\":\"ticker\",");
+            wire::ticker_fields(out, ticker, false);
+        }
+        MarketEvent::Trade(trade) => {
+            out.extend_from_slice(b"{\"type\":\"trade\",");
+            wire::trade_fields(out, trade);
+        }
+        MarketEvent::Candle(update) => {
+            out.extend_from_slice(b"{\"type\":\"candle\",");
+            wire::candle_update_fields(out, update);
+        }
+        MarketEvent::Gap(gap) => {
+            out.extend_from_slice(b"{\"type\":\"gap\",");
+            wire::gap_fields(out, gap);
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}

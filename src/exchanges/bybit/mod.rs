@@ -1,0 +1,98 @@
+//! Bybit, version 5, spot.
+//!
+//! Documentation: <https://bybit-exchange.github.io/docs/v5/intro>, as of 2026-11.
+
+mod rest;
+mod session;
+mod symbols;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
+use crate::model::{Candle, Channel, ExchangeId, Instrument, Symbol, TickerPatch};
+
+/// Bybit spot.
+#[derive(Debug)]
+pub struct Bybit;
+
+/// The path of the spot markets' socket.
+const PATH: &str = "/v5/public/spot";
+
+static PROFILE: Profile = Profile {
+    // <https://bybit-exchange.github.io/docs/v5/guide#authentication>: both serve the same.
+    rest_origins: &["https://api.bybit.com", "https://api.bytick.com"],
+    ws_origins: &["wss://stream.bybit.com"],
+    rest_headers: &[],
+    probe_path: "/v5/market/time",
+    // "600 requests within a 5-second window per IP": <https://bybit-exchange.github.io/docs/v5/rate-limit>
+    scopes: &[Scope { name: rest::SCOPE, limit: 600, window: Duration::from_secs(5), used_header: None }],
+    // "Do not establish more than 500 connections within a 5-minute window", on the same page.
+    connects: Scope { name: "connections", limit: 500, window: Duration::from_mins(5), used_header: None },
+    // "403, access too frequent […] wait for at least 10 minutes", on the same page.
+    ban_pause: Duration::from_mins(10),
+    ban_words: Some("access too frequent"),
+    channels: &Channel::ALL,
+    minutes: MinuteCandles::Flagged,
+    intervals: rest::INTERVALS,
+    page_rows: rest::ROWS,
+    wide_pages: false,
+    reach_rows: None,
+    // Two pings, each of which is answered.
+    idle_timeout: Duration::from_secs(45),
+    ack_timeout: Duration::from_secs(10),
+    // Not documented: a conservative number.
+    messages_per_second: NonZeroU32::MIN.saturating_add(4),
+    max_connection_age: None,
+};
+
+/// Subscriptions that one connection gets. "The length of the args array" may be 21,000 characters; these stay far below.
+/// <https://bybit-exchange.github.io/docs/v5/ws/connect>
+const SUBSCRIPTIONS_PER_CONNECTION: usize = 300;
+
+impl Exchange for Bybit {
+    fn id(&self) -> ExchangeId {
+        ExchangeId::Bybit
+    }
+
+    fn profile(&self) -> &Profile {
+        &PROFILE
+    }
+
+    fn instruments(&self) -> RestCall<Vec<Instrument>> {
+        rest::instruments()
+    }
+
+    fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>> {
+        vec![rest::ticker(instrument)]
+    }
+
+    fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+        rest::candles(page)
+    }
+
+    fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
+        let plan = |part: &[Subscription]| ConnectionPlan {
+            path: PATH.to_owned(),
+            subscriptions: part.to_vec(),
+            spare: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
+            session: |subscriptions| Box::new(session::Session::new(subscriptions)),
+        };
+        subscriptions.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(plan).collect()
+    }
+
+    fn decoder(&self) -> Box<dyn FeedSession> {
+        Box::new(session::Session::decoder())
+    }
+
+    fn guess_symbol(&self, native: &str) -> Option<Symbol> {
+        symbols::guess(native)
+    }
+
+    fn is_spot_stream(&self, address: &str) -> bool {
+        address.ends_with(PATH)
+    }
+}

@@ -1,0 +1,176 @@
+//! Bybit's REST calls and how their replies are read.
+
+use serde::Deserialize;
+
+use super::super::codec::{self, Blank, price};
+use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
+use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
+use rust_decimal::Decimal;
+
+/// The name of the only scope.
+pub(super) const SCOPE: &str = "rest";
+
+/// The most candles of a page.
+pub(super) const ROWS: u32 = 1_000;
+
+/// The intervals that are asked for. Weeks (`W`) and months (`M`) there are, too, but where they open is not documented.
+/// <https://bybit-exchange.github.io/docs/v5/enum#interval>
+const NAMES: [(Interval, &str); 11] = [
+    (Interval::M1, "1"),
+    (Interval::M3, "3"),
+    (Interval::M5, "5"),
+    (Interval::M15, "15"),
+    (Interval::M30, "30"),
+    (Interval::H1, "60"),
+    (Interval::H2, "120"),
+    (Interval::H4, "240"),
+    (Interval::H6, "360"),
+    (Interval::H12, "720"),
+    (Interval::D1, "D"),
+];
+
+pub(super) const INTERVALS: &[Interval] = &{
+    let (mut intervals, mut at) = ([Interval::M1; NAMES.len()], 0);
+    while at < NAMES.len() {
+        intervals[at] = NAMES[at].0;
+        at += 1;
+    }
+    intervals
+};
+
+/// The interval that Bybit calls so.
+pub(super) fn interval_named(name: &str) -> Option<Interval> {
+    NAMES.iter().find(|(_, known)| *known == name).map(|(interval, _)| *interval)
+}
+
+/// The listing of spot markets; it is not paged.
+pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+    call("/v5/market/instruments-info", vec![], |body, _| {
+        let (listed, _): (Vec<wire::Instrument<'_>>, _) = rows(body)?;
+        Ok(listed.iter().filter_map(instrument).collect())
+    })
+}
+
+fn instrument(listed: &wire::Instrument<'_>) -> Option<Instrument> {
+    let step = |step: Option<Blank>| step.and_then(|step| step.0).and_then(price);
+    Some(Instrument {
+        exchange: ExchangeId::Bybit,
+        symbol: codec::symbol(&listed.base_coin, &listed.quote_coin)?,
+        native: listed.symbol.clone().into_owned(),
+        stream_native: None,
+        price_step: step(listed.price_filter.as_ref().map(|filter| filter.tick_size)),
+        amount_step: step(listed.lot_size_filter.as_ref().map(|filter| filter.base_precision)),
+        active: listed.status.as_deref().is_none_or(|status| status == "Trading"),
+    })
+}
+
+/// Best bid and ask and the last 24 hours of one market. Only the envelope has a time.
+pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
+    call("/v5/market/tickers", vec![("symbol", instrument.native.clone())], |body, _| {
+        let (rows, time): (Vec<Ticker<'_>>, _) = rows(body)?;
+        let row = rows.first().ok_or_else(|| codec::malformed("no ticker", body))?;
+        let (bid, bid_size) = side(row.bid1_price, row.bid1_size);
+        let (ask, ask_size) = side(row.ask1_price, row.ask1_size);
+        Ok(TickerPatch { bid, bid_size, ask, ask_size, timestamp: time, ..statistics(row) })
+    })
+}
+
+fn side(at: Blank, size: Blank) -> (Option<Decimal>, Option<Decimal>) {
+    match at.0.and_then(price) {
+        Some(at) => (Some(at), size.0.map(|size| size.0)),
+        None => (None, None),
+    }
+}
+
+/// The last 24 hours. The change is a fraction there, and in per cent here.
+pub(super) fn statistics(row: &Ticker<'_>) -> TickerPatch {
+    TickerPatch {
+        last: row.last_price.0.and_then(price),
+        open: row.prev_price24h.0.and_then(price),
+        high: row.high_price24h.0.and_then(price),
+        low: row.low_price24h.0.and_then(price),
+        base_volume: row.volume24h.0.map(|volume| volume.0),
+        quote_volume: row.turnover24h.0.map(|volume| volume.0),
+        change_percent: row.price24h_pcnt.0.map(|change| (change.0 * Decimal::ONE_HUNDRED).normalize()),
+        ..TickerPatch::default()
+    }
+}
+
+/// A page of candles. `start` and `end` are both inclusive; where there are more rows, the newest come.
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+    let (interval, range) = (page.interval, page.range);
+    let (_, name) = NAMES.iter().find(|(known, _)| *known == interval)?;
+    let query = vec![
+        ("symbol", page.instrument.native.clone()),
+        ("interval", (*name).to_owned()),
+        ("start", range.start().millis().to_string()),
+        ("end", (range.end().millis() - 1).to_string()),
+        ("limit", ROWS.to_string()),
+    ];
+    Some(call("/v5/market/kline", query, move |body, received| {
+        let (rows, _): (Vec<CandleRow>, _) = rows(body)?;
+        codec::page(rows.iter().map(candle).collect(), interval, range, received)
+    }))
+}
+
+fn candle(row: &CandleRow) -> Candle {
+    let (start, open, high, low, close, volume, turnover) = row;
+    Candle {
+        timestamp: start.millis(),
+        open: open.0,
+        high: high.0,
+        low: low.0,
+        close: close.0,
+        volume: volume.0,
+        quote_volume: Some(turnover.0),
+        trades: None,
+        closed: false,
+        revision: 0,
+    }
+}
+
+fn call<T: 'static>(
+    path: &str,
+    mut query: Vec<(&'static str, String)>,
+    read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    query.insert(0, ("category", "spot".to_owned()));
+    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+        read(reply.body, received).map_err(|error| match error.kind {
+            ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
+                ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
+            }
+            _ => error,
+        })
+    });
+    RestCall { path: path.to_owned(), query, scope: SCOPE, weight: 1, parse }
+}
+
+/// The rows of a reply and its time, unless it says that something went wrong.
+fn rows<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timestamp>), ReplyError> {
+    let status: Status<'_> = codec::read(body)?;
+    if status.ret_code.0 != 0 {
+        return Err(refusal(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")));
+    }
+    let answer: Answer<'_, T> = codec::read(body)?;
+    let Listed { category, list } = answer.result.ok_or_else(|| codec::malformed("neither error nor result", body))?;
+    if let Some(category) = category.filter(|category| !category.is_empty() && **category != *"spot") {
+        let message = format!("the reply is of {}, not of spot markets", &*category);
+        return Err(ReplyError::new(ReplyErrorKind::Refused, message));
+    }
+    Ok((list, answer.time.map(codec::Int::millis)))
+}
+
+/// What an error means: <https://bybit-exchange.github.io/docs/v5/error>.
+fn refusal(code: i64, message: &str) -> ReplyError {
+    let kind = match code {
+        10_006 | 10_018 => ReplyErrorKind::RateLimited,
+        10_000 | 10_016 | 10_429 => ReplyErrorKind::Unavailable,
+        // "Request parameter error"; the message says which.
+        10_001 if message.to_lowercase().contains("symbol") => ReplyErrorKind::UnknownSymbol,
+        10_029 | 170_121 => ReplyErrorKind::UnknownSymbol,
+        _ => ReplyErrorKind::Refused,
+    };
+    ReplyError::new(kind, format!("{message} (code {code})"))
+}

@@ -1,0 +1,302 @@
+//! One connection to Bybit's WebSocket.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::codec::{Rows, price};
+use super::super::markets::{Market, Markets};
+use super::super::pending::Pending;
+use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Subscription};
+use super::rest::{interval_named, statistics};
+use super::wire::{Book, Envelope, Kline, Message, Ticker, Trade};
+use super::{PROFILE, symbols};
+use crate::model::{
+    Candle, CandleUpdate, Channel, ExchangeId, MarketEvent, Number, Series, Side, Source, TickerPatch, Timestamp,
+};
+
+/// "Spot can input up to 10 args for each subscription request": <https://bybit-exchange.github.io/docs/v5/ws/connect>
+const ARGS_PER_MESSAGE: usize = 10;
+
+/// Topics of one subscription: a ticker comes together from two.
+const ARGS_PER_SUBSCRIPTION: usize = 2;
+
+/// "We recommend client sends ping heartbeat packet every 20 seconds", on the same page.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// One connection.
+pub(super) struct Session {
+    subscriptions: Vec<Subscription>,
+    /// Each with its ticker as it comes together from statistics and book.
+    markets: Markets<TickerPatch>,
+    pending: Pending,
+    pinged: Timestamp,
+}
+
+/// The topics of one subscription.
+fn topics(subscription: &Subscription) -> impl Iterator<Item = String> {
+    let names: &'static [&'static str] = match subscription.channel {
+        Channel::Ticker => &["tickers", "orderbook.1"],
+        Channel::Trades => &["publicTrade"],
+        Channel::Candles => &["kline.1"],
+    };
+    let symbol = subscription.instrument.stream_name().to_owned();
+    names.iter().map(move |name| format!("{name}.{symbol}"))
+}
+
+/// What a topic carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ticker,
+    Book,
+    Trades,
+    Candles,
+    Other,
+}
+
+impl Kind {
+    fn of(topic: &str) -> Self {
+        match topic.split_once('.') {
+            Some(("tickers", _)) => Self::Ticker,
+            Some(("orderbook", rest)) if rest.starts_with("1.") => Self::Book,
+            Some(("publicTrade", _)) => Self::Trades,
+            Some(("kline", _)) => Self::Candles,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Session {
+    /// A session that subscribes to these.
+    pub fn new(subscriptions: Vec<Subscription>) -> Self {
+        let markets = Markets::listed(&subscriptions);
+        Self { subscriptions, markets, pending: Pending::new(&PROFILE), pinged: Timestamp::EPOCH }
+    }
+
+    /// A session for frames of any market.
+    pub fn decoder() -> Self {
+        let markets = Markets::guessed(symbols::guess);
+        Self { subscriptions: vec![], markets, pending: Pending::new(&PROFILE), pinged: Timestamp::EPOCH }
+    }
+
+    fn subscribe(&mut self, subscriptions: Vec<Subscription>, now: Timestamp, out: &mut Outbox) {
+        let args: Vec<String> = subscriptions.iter().flat_map(topics).collect();
+        let id = self.pending.request(subscriptions, now);
+        out.frames.push(json!({"req_id": id.to_string(), "op": "subscribe", "args": args}).to_string());
+    }
+
+    fn subscribe_all(&mut self, subscriptions: &[Subscription], now: Timestamp, out: &mut Outbox) {
+        for part in subscriptions.chunks(ARGS_PER_MESSAGE / ARGS_PER_SUBSCRIPTION) {
+            self.subscribe(part.to_vec(), now, out);
+        }
+    }
+
+    /// Answers, and data whose members stand in another order than usual.
+    #[cold]
+    fn other_frame(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+        if text.trim_start().starts_with('[') {
+            return json_at_least(text);
+        }
+        let frame: Envelope<'_> = read(text)?;
+        if let Some(topic) = frame.topic.as_deref() {
+            return self.data(topic, text, received, out);
+        }
+        let id = frame.req_id.as_deref().and_then(|id| id.parse().ok()).or_else(|| self.pending.oldest());
+        match (frame.op.as_deref(), frame.success, id) {
+            (Some("subscribe"), Some(true), Some(id)) => self.confirmed(id, out),
+            (Some("subscribe"), Some(false), Some(id)) => {
+                self.refused(id, frame.ret_msg.as_deref().unwrap_or("no reason"), received, out);
+            }
+            // An answer to a ping, or to leaving something.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The exchange took a request.
+    fn confirmed(&mut self, id: u64, out: &mut Outbox) {
+        let mut answered = self.pending.answered(id).unwrap_or_default();
+        answered.retain(|subscription| self.markets.wants(subscription));
+        if !answered.is_empty() {
+            out.notices.push(Notice::Confirmed(answered));
+        }
+    }
+
+    /// The exchange refused a request. Where it held several subscriptions, each is asked for on its own, so that the
+    /// good ones come and the bad ones are named.
+    fn refused(&mut self, id: u64, reason: &str, now: Timestamp, out: &mut Outbox) {
+        let mut answered = self.pending.answered(id).unwrap_or_default();
+        answered.retain(|subscription| self.markets.wants(subscription));
+        if answered.len() > 1 {
+            for subscription in answered {
+                self.subscribe(vec![subscription], now, out);
+            }
+        } else if let Some(subscription) = answered.pop() {
+            self.markets.remove(&subscription);
+            out.notices.push(Notice::Refused { subscription, reason: reason.to_owned() });
+        }
+    }
+
+    fn data(&mut self, topic: &str, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+        match Kind::of(topic) {
+            Kind::Ticker => self.ticker(&read(text)?, received, out),
+            Kind::Book => self.book(&read(text)?, received, out),
+            Kind::Trades => return self.trades(text, out),
+            Kind::Candles => return self.candles(topic, text, out),
+            Kind::Other => return json_at_least(text),
+        }
+        Ok(())
+    }
+
+    fn ticker(&mut self, message: &Message<'_, Ticker<'_>>, received: Timestamp, out: &mut Outbox) {
+        let (row, is_delta) = (&message.data, message.kind.as_deref() == Some("delta"));
+        // A derivative's, which comes in parts and has a mark price.
+        if row.mark_price.is_some() || is_delta {
+            return;
+        }
+        let Some(market) = self.markets.get(&row.symbol, Channel::Ticker) else { return };
+        let TickerPatch { bid, bid_size, ask, ask_size, timestamp, .. } = market.state;
+        market.state = TickerPatch { bid, bid_size, ask, ask_size, timestamp, ..statistics(row) };
+        out.events.push(ticker_event(market, message.ts.millis(), received));
+    }
+
+    fn book(&mut self, message: &Message<'_, Book<'_>>, received: Timestamp, out: &mut Outbox) {
+        let is_delta = message.kind.as_deref() == Some("delta");
+        let Some(market) = self.markets.get(&message.data.s, Channel::Ticker) else { return };
+        // A side that a delta does not name is as it was.
+        if let Some((bid, size)) = best(&message.data.b, is_delta) {
+            (market.state.bid, market.state.bid_size) = (bid, size);
+        }
+        if let Some((ask, size)) = best(&message.data.a, is_delta) {
+            (market.state.ask, market.state.ask_size) = (ask, size);
+        }
+        out.events.push(ticker_event(market, message.ts.millis(), received));
+    }
+
+    fn trades(&mut self, text: &str, out: &mut Outbox) -> Result<(), FeedError> {
+        let message: Message<'_, Rows<Trade<'_>>> = read(text)?;
+        let mut result = Ok(());
+        for row in message.data.iter() {
+            if let (Ok(()), Err(what)) = (&result, self.trade(row, out)) {
+                result = Err(FeedError::malformed(what, text));
+            }
+        }
+        result
+    }
+
+    fn trade(&mut self, row: &Trade<'_>, out: &mut Outbox) -> Result<(), String> {
+        if row.tick_direction.is_some() {
+            return Ok(());
+        }
+        let Some(market) = self.markets.get(&row.s, Channel::Trades) else { return Ok(()) };
+        out.events.push(MarketEvent::Trade(crate::model::Trade {
+            exchange: ExchangeId::Bybit,
+            symbol: market.symbol.clone(),
+            id: row.id.as_ref().into(),
+            price: row.p.0,
+            amount: row.v.0,
+            side: match &*row.side {
+                "Buy" => Side::Buy,
+                "Sell" => Side::Sell,
+                other => return Err(format!("unknown side {other:?}")),
+            },
+            timestamp: row.at.millis(),
+        }));
+        Ok(())
+    }
+
+    fn candles(&mut self, topic: &str, text: &str, out: &mut Outbox) -> Result<(), FeedError> {
+        let message: Message<'_, Rows<Kline<'_>>> = read(text)?;
+        let native = topic.rsplit('.').next().unwrap_or("");
+        let Some(market) = self.markets.get(native, Channel::Candles) else { return Ok(()) };
+        let mut result = Ok(());
+        for row in message.data.iter() {
+            let Some(interval) = interval_named(&row.interval) else { continue };
+            let candle = Candle {
+                timestamp: row.start.millis(),
+                open: row.open.0,
+                high: row.high.0,
+                low: row.low.0,
+                close: row.close.0,
+                volume: row.volume.0,
+                quote_volume: Some(row.turnover.0),
+                trades: None,
+                closed: row.confirm,
+                revision: 0,
+            };
+            match candle.check(interval) {
+                Ok(()) => {
+                    let series = Series { exchange: ExchangeId::Bybit, symbol: market.symbol.clone(), interval };
+                    out.events.push(MarketEvent::Candle(CandleUpdate { series, candle }));
+                }
+                Err(error) => result = Err(FeedError::malformed(format_args!("impossible candle: {error}"), text)),
+            }
+        }
+        result
+    }
+}
+
+/// The best level of a side, `(None, None)` where the side is empty; `None` where a delta does not name the side.
+fn best(rows: &Rows<(Number, Number)>, is_delta: bool) -> Option<(Option<Decimal>, Option<Decimal>)> {
+    if is_delta && rows.first.is_none() {
+        return None;
+    }
+    let level = rows.iter().find(|(_, size)| !size.0.is_zero());
+    Some(level.and_then(|(at, size)| Some((price(*at)?, size.0))).unzip())
+}
+
+fn ticker_event(market: &mut Market<TickerPatch>, at: Timestamp, received_at: Timestamp) -> MarketEvent {
+    market.state.timestamp = market.state.timestamp.max(Some(at));
+    let (exchange, symbol, values) = (ExchangeId::Bybit, market.symbol.clone(), market.state);
+    MarketEvent::Ticker(crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream })
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
+    serde_json::from_str(text).map_err(|error| FeedError::malformed(error, text))
+}
+
+/// A frame that means nothing to us must at least be JSON.
+fn json_at_least(text: &str) -> Result<(), FeedError> {
+    read::<serde::de::IgnoredAny>(text).map(drop)
+}
+
+impl FeedSession for Session {
+    fn on_open(&mut self, now: Timestamp, out: &mut Outbox) {
+        self.pinged = now;
+        let subscriptions = std::mem::take(&mut self.subscriptions);
+        self.subscribe_all(&subscriptions, now, out);
+    }
+
+    fn change(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox) {
+        let gone: Vec<&Subscription> = remove.iter().filter(|one| self.markets.remove(one)).collect();
+        let args: Vec<String> = gone.into_iter().flat_map(topics).collect();
+        for part in args.chunks(ARGS_PER_MESSAGE) {
+            let id = self.pending.id(now).to_string();
+            out.frames.push(json!({"req_id": id, "op": "unsubscribe", "args": part}).to_string());
+        }
+        let new: Vec<Subscription> = add.iter().filter(|one| self.markets.add(one)).cloned().collect();
+        self.subscribe_all(&new, now, out);
+    }
+
+    fn on_frame(&mut self, frame: Frame<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+        let Frame::Text(text) = frame else { return Ok(()) };
+        // Frames begin with their topic, some after their type, so that the rows are read in one pass by their own type.
+        let rest = text.strip_prefix("{\"type\":\"snapshot\",").or_else(|| text.strip_prefix('{')).unwrap_or(text);
+        let topic = rest.strip_prefix("\"topic\":\"").and_then(|rest| rest.split_once('"'));
+        match topic {
+            Some((topic, _)) => self.data(topic, text, received, out),
+            None => self.other_frame(text, received, out),
+        }
+    }
+
+    fn on_timer(&mut self, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+        if now.since(self.pinged) >= PING_EVERY {
+            self.pinged = now;
+            let id = self.pending.id(now).to_string();
+            out.frames.push(json!({"req_id": id, "op": "ping"}).to_string());
+        }
+        self.pending.check(now)
+    }
+}

@@ -1,0 +1,247 @@
+//! The rules of Bybit's dialect, one test each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused, sent};
+use super::super::{CandlePage, Exchange, MinuteCandles, Recovery, ReplyErrorKind, RestCall, Subscription};
+use super::Bybit;
+use crate::model::{Candle, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
+
+const TICKER: &str = r#"{"topic":"tickers.BTCUSDT","ts":1763672400123,"type":"snapshot","cs":2588407389,"data":{"symbol":"BTCUSDT","lastPrice":"67012.3","highPrice24h":"67500","lowPrice24h":"65800","prevPrice24h":"66000.1","volume24h":"1834.10","turnover24h":"122900000.50","price24hPcnt":"-0.0153","usdIndexPrice":"67010.5"}}"#;
+
+fn market(symbol: &str) -> Vec<Subscription> {
+    every_channel(instrument(ExchangeId::Bybit, symbol, &symbol.replace('/', ""), None))
+}
+
+fn btc() -> Vec<Subscription> {
+    market("BTC/USDT")
+}
+
+fn answer(success: bool, id: &str, message: &str) -> String {
+    json!({"success": success, "ret_msg": message, "conn_id": "d30f1a2b", "req_id": id, "op": "subscribe"}).to_string()
+}
+
+fn book(kind: &str, bids: &str, asks: &str) -> String {
+    format!(
+        r#"{{"topic":"orderbook.1.BTCUSDT","ts":1763672400100,"type":"{kind}","data":{{"s":"BTCUSDT","b":[{bids}],"a":[{asks}],"u":1,"seq":2}},"cts":1}}"#
+    )
+}
+
+fn kline(rows: &[(i64, bool)]) -> String {
+    let row = |(start, confirm): &(i64, bool)| {
+        json!({
+            "start": start, "end": start + 59_999, "interval": "1", "open": "2", "close": "3", "high": "4", "low": "1",
+            "volume": "0.50", "turnover": "1.25", "confirm": confirm, "timestamp": start,
+        })
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    format!(r#"{{"type":"snapshot","topic":"kline.1.BTCUSDT","data":{},"ts":1763672400000}}"#, json!(rows))
+}
+
+#[test]
+fn a_request_has_ten_arguments_at_most() {
+    let (_, sent) = Driven::open(&Bybit, &[btc(), market("ETH/EUR"), market("SOL/USDC")].concat());
+    let args = |frame: &serde_json::Value| frame["args"].as_array().unwrap().len();
+    assert!(sent.iter().all(|frame| frame["op"] == "subscribe" && args(frame) <= 10), "{sent:?}");
+    assert_eq!(sent.iter().map(args).sum::<usize>(), 12);
+    let first: Vec<_> = sent[0]["args"].as_array().unwrap().iter().take(4).collect();
+    assert_eq!(first, ["tickers.BTCUSDT", "orderbook.1.BTCUSDT", "publicTrade.BTCUSDT", "kline.1.BTCUSDT"]);
+    assert_eq!(Bybit.connections(&btc())[0].path, "/v5/public/spot");
+}
+
+#[test]
+fn a_request_is_confirmed_as_a_whole() {
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    let expected = ["ticker:bybit:BTC/USDT", "trades:bybit:BTC/USDT", "candles:bybit:BTC/USDT:1m"];
+    assert_eq!(confirmed(&session.frame(&answer(true, "1", "subscribe"))), expected);
+    assert_eq!(confirmed(&session.frame(&answer(true, "1", "subscribe"))), [""; 0]);
+    assert_eq!(session.timer(NOW + Duration::from_secs(15)).1, Ok(()));
+    // Where the exchange leaves the id out, it answers in order.
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    assert_eq!(confirmed(&session.frame(&answer(true, "", "subscribe"))), expected);
+}
+
+#[test]
+fn a_refused_request_is_made_again_one_by_one() {
+    let (mut session, _) = Driven::open(&Bybit, &[btc()[0].clone(), market("NO/USDT")[0].clone()]);
+    let out = session.frame(&answer(false, "1", "Invalid symbol :[tickers.NOUSDT]"));
+    let args: Vec<_> = sent(&out).into_iter().map(|frame| frame["args"][0].clone()).collect();
+    assert_eq!(args, [json!("tickers.BTCUSDT"), json!("tickers.NOUSDT")]);
+    assert_eq!(confirmed(&session.frame(&answer(true, "2", ""))), ["ticker:bybit:BTC/USDT"]);
+    assert_eq!(refused(&session.frame(&answer(false, "3", "Invalid symbol"))), ["ticker:bybit:NO/USDT"]);
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_missed() {
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    let error = session.timer(NOW + Duration::from_secs(12)).1.unwrap_err();
+    assert!(matches!(error.recovery(), Recovery::Reconnect { .. }), "{error}");
+}
+
+#[test]
+fn a_ping_leaves_every_twenty_seconds() {
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    session.frame(&answer(true, "1", "subscribe"));
+    assert_eq!(session.timer(NOW + Duration::from_secs(19)).0, [json!(null); 0]);
+    let (frames, _) = session.timer(NOW + Duration::from_secs(20));
+    assert_eq!((frames.len(), &frames[0]["op"]), (1, &json!("ping")));
+    assert_eq!(session.timer(NOW + Duration::from_secs(21)).0, [json!(null); 0]);
+    session.frame(r#"{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"2","op":"ping"}"#);
+}
+
+#[test]
+fn subscriptions_change_on_the_open_connection() {
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    let frames = session.change(&market("ETH/EUR"), &btc());
+    let seen: Vec<_> = frames.iter().map(|frame| (&frame["op"], frame["args"].as_array().unwrap().len())).collect();
+    assert_eq!(seen, [(&json!("unsubscribe"), 4), (&json!("subscribe"), 4)]);
+    assert_eq!(session.events(TICKER), [""; 0], "no longer wanted");
+}
+
+#[test]
+fn a_ticker_comes_together_from_statistics_and_book() {
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    let first = session.events(TICKER).remove(0);
+    assert!(first.contains(r#""last":67012.3,"bid":null,"bid_size":null,"ask":null"#), "{first}");
+    assert!(first.contains(r#""change_percent":-1.53,"timestamp":1763672400123"#), "a fraction there: {first}");
+    let whole = session.events(&book("snapshot", r#"["67012.3","1.20"]"#, r#"["67012.4","0.8"]"#)).remove(0);
+    let expected = concat!(
+        r#"{"exchange":"bybit","symbol":"BTC/USDT","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"#,
+        r#""ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":122900000.5,"#,
+        r#""change_percent":-1.53,"timestamp":1763672400123,"received_at":1763672400000,"source":"stream","simulated":false}"#
+    );
+    assert_eq!(whole, expected, "the newest time stands");
+}
+
+#[test]
+fn a_delta_of_the_book_changes_what_it_names() {
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    session.events(&book("snapshot", r#"["10","1"]"#, r#"["11","2"]"#));
+    let seen = session.events(&book("delta", r#"["10","0"],["9","3"]"#, "")).remove(0);
+    assert!(seen.contains(r#""bid":9,"bid_size":3,"ask":11,"ask_size":2"#), "{seen}");
+    let seen = session.events(&book("snapshot", "", r#"["12","2"]"#)).remove(0);
+    assert!(seen.contains(r#""bid":null,"bid_size":null,"ask":12,"ask_size":2"#), "an empty side: {seen}");
+}
+
+#[test]
+fn one_message_may_hold_two_candles() {
+    let (mut session, _) = Driven::open(&Bybit, &btc());
+    let seen = session.events(&kline(&[(1_763_672_340_000, true), (1_763_672_400_000, false)]));
+    assert_eq!(seen.len(), 2);
+    assert!(seen[0].contains(r#""timestamp":1763672340000,"open":2,"high":4,"low":1,"close":3,"volume":0.5,"quote_volume":1.25,"trades":null,"closed":true"#), "{seen:?}");
+    assert!(seen[1].contains(r#""timestamp":1763672400000"#) && seen[1].contains(r#""closed":false"#));
+    assert_eq!(Bybit.profile().minutes, MinuteCandles::Flagged);
+}
+
+#[test]
+fn what_is_of_derivatives_gives_nothing() {
+    let mut decoder = Driven::decoder(&Bybit);
+    for frame in [
+        r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"ZeroPlusTick","price24hPcnt":"0.001624","lastPrice":"65114.30","markPrice":"65117.44"},"cs":1,"ts":1763672400000}"#,
+        r#"{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","bid1Price":"65114.20"},"cs":1,"ts":1763672400000}"#,
+        r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1763672400000,"data":[{"T":1763672400000,"s":"BTCUSDT","S":"Sell","v":"0.004","p":"65114.20","L":"MinusTick","i":"a9188a0a","BT":false,"seq":1}]}"#,
+        r#"{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1763672400000,"data":[]}"#,
+    ] {
+        assert!(decoder.frame(frame).events.is_empty(), "{frame}");
+    }
+    assert!(Bybit.is_spot_stream("wss://stream.bybit.com/v5/public/spot"));
+    assert!(!Bybit.is_spot_stream("wss://stream.bybit.com/v5/public/linear"));
+}
+
+#[test]
+fn frames_that_mean_nothing_give_nothing_and_broken_ones_are_left_out() {
+    let mut decoder = Driven::decoder(&Bybit);
+    for nothing in
+        ["[]", "{}", r#"{"op":"pong"}"#, r#"{"topic":"orderbook.50.BTCUSDT","data":{}}"#, &answer(false, "9", "x")]
+    {
+        assert!(decoder.frame(nothing).events.is_empty(), "{nothing}");
+    }
+    for broken in ["", "{", r#"{"topic":"tickers.BTCUSDT""#, r#"{"topic":"publicTrade.X","ts":1,"data":[{}]}"#] {
+        let error = decoder.receive(broken).1.unwrap_err();
+        assert!(matches!(error.recovery(), Recovery::SkipFrame), "{broken}");
+    }
+    let impossible = kline(&[(1_763_672_340_001, true)]);
+    assert!(decoder.receive(&impossible).1.unwrap_err().message.contains("impossible candle"));
+    // Members in another order than usual.
+    let turned = TICKER.replacen(
+        r#"{"topic":"tickers.BTCUSDT","ts":1763672400123"#,
+        r#"{"ts":1763672400123,"topic":"tickers.BTCUSDT""#,
+        1,
+    );
+    assert_eq!(decoder.events(&turned).len(), 1);
+}
+
+fn page(interval: Interval, start: i64, end: i64) -> Option<RestCall<Vec<Candle>>> {
+    let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
+    Bybit.candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range, asked_at: NOW })
+}
+
+#[test]
+fn a_page_is_asked_for_with_both_ends() {
+    let call = page(Interval::H4, 1_763_654_400_000, 1_763_668_800_000).unwrap();
+    let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let expected = "category=spot&symbol=BTCUSDT&interval=240&start=1763654400000&end=1763668799999&limit=1000";
+    assert_eq!((&*call.path, &*query.join("&")), ("/v5/market/kline", expected));
+    assert!([Interval::H8, Interval::D3, Interval::W1].iter().all(|interval| page(*interval, 0, 60_000).is_none()));
+}
+
+#[test]
+fn rows_come_newest_first_in_milliseconds() {
+    let body = include_str!("../../../tests/fixtures/bybit/kline.json");
+    let rows = parse(&page(Interval::M1, 1_763_672_220_000, 1_763_672_400_000).unwrap(), body).unwrap();
+    let seen: Vec<_> = rows.iter().map(|row| (row.timestamp.millis(), row.closed)).collect();
+    assert_eq!(seen, [(1_763_672_220_000, true), (1_763_672_280_000, true), (1_763_672_340_000, false)]);
+    assert_eq!((rows[0].quote_volume.unwrap().to_string(), rows[0].trades), ("536000.25".to_owned(), None));
+}
+
+#[test]
+fn a_ticker_of_rest_has_the_envelopes_time_and_a_fraction() {
+    let call = &Bybit.ticker(&btc()[0].instrument)[0];
+    let values = parse(call, include_str!("../../../tests/fixtures/bybit/ticker.json")).unwrap();
+    let seen = |values: &TickerPatch| {
+        [values.bid, values.ask_size, values.change_percent].map(|value| value.unwrap().to_string())
+    };
+    assert_eq!(seen(&values), ["67012.3", "0.8", "1.53"]);
+    assert_eq!(values.timestamp, Some(Timestamp::from_millis(1_763_672_400_123)));
+}
+
+#[test]
+fn the_listing_says_what_trades() {
+    let body = include_str!("../../../tests/fixtures/bybit/instruments.json");
+    let listed = parse(&Bybit.instruments(), body).unwrap();
+    let seen: Vec<_> = listed.iter().map(|one| (one.native.as_str(), one.symbol.as_str(), one.active)).collect();
+    assert_eq!(seen, [("BTCUSDT", "BTC/USDT", true), ("OLDEUR", "OLD/EUR", false)]);
+    assert_eq!((listed[0].price_step.unwrap().to_string(), listed[1].amount_step), ("0.1".to_owned(), None));
+}
+
+#[test]
+fn errors_come_with_http_200() {
+    let call = &Bybit.ticker(&btc()[0].instrument)[0];
+    for (status, body, kind) in [
+        (
+            200,
+            r#"{"result":{},"retCode":10001,"retExtInfo":{},"retMsg":"params error: symbol invalid","time":1}"#,
+            ReplyErrorKind::UnknownSymbol,
+        ),
+        (200, r#"{"retCode":"10006","retMsg":"Too many visits!","result":{}}"#, ReplyErrorKind::RateLimited),
+        (200, r#"{"retCode":10016,"retMsg":"Server error.","result":{}}"#, ReplyErrorKind::Unavailable),
+        (200, r#"{"retCode":10001,"retMsg":"params error: Interval invalid","result":{}}"#, ReplyErrorKind::Refused),
+        (
+            200,
+            r#"{"retCode":0,"retMsg":"OK","result":{"category":"linear","list":[]},"time":1}"#,
+            ReplyErrorKind::Refused,
+        ),
+        (
+            200,
+            r#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[]},"time":1}"#,
+            ReplyErrorKind::Malformed,
+        ),
+        (200, "<html>", ReplyErrorKind::Malformed),
+        (404, "<html>", ReplyErrorKind::Refused),
+    ] {
+        assert_eq!(parse_status(call, status, body).unwrap_err().kind, kind, "{body}");
+    }
+}

@@ -1,0 +1,208 @@
+//! What Bybit sends, borrowed from the frame or the body. Numbers are quoted, but may be bare everywhere.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::super::codec::{Blank, Int, Rows, Text};
+use crate::model::Number;
+
+/// The members by which any frame is told apart: data of a topic, or an answer
+/// `{"success":true,"ret_msg":"subscribe","conn_id":"d30f…","req_id":"1","op":"subscribe"}`.
+/// <https://bybit-exchange.github.io/docs/v5/ws/connect>
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow)]
+    pub topic: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub op: Option<Text<'a>>,
+    pub success: Option<bool>,
+    #[serde(borrow)]
+    pub ret_msg: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub req_id: Option<Text<'a>>,
+}
+
+/// Data of a topic: `{"topic":"tickers.BTCUSDT","ts":1673853746003,"type":"snapshot","cs":2588407389,"data":{…}}`.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Message<'a, T> {
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'a>>,
+    /// When the message was made, in Unix milliseconds.
+    pub ts: Int,
+    pub data: T,
+}
+
+/// The last 24 hours. There is no bid and no ask. `price24hPcnt` is a fraction.
+///
+/// ```json
+/// {"symbol":"BTCUSDT","lastPrice":"21109.77","highPrice24h":"21426.99","lowPrice24h":"20575",
+///  "prevPrice24h":"20704.93","volume24h":"6780.866843","turnover24h":"141946527.22907118","price24hPcnt":"0.0196",
+///  "usdIndexPrice":"21120.2400136"}
+/// ```
+/// A derivative's has more members, such as `markPrice`.
+/// <https://bybit-exchange.github.io/docs/v5/websocket/public/ticker>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ticker<'a> {
+    #[serde(borrow)]
+    pub symbol: Cow<'a, str>,
+    #[serde(default)]
+    pub last_price: Blank,
+    #[serde(default)]
+    pub high_price24h: Blank,
+    #[serde(default)]
+    pub low_price24h: Blank,
+    #[serde(default)]
+    pub prev_price24h: Blank,
+    #[serde(default)]
+    pub volume24h: Blank,
+    #[serde(default)]
+    pub turnover24h: Blank,
+    #[serde(default)]
+    pub price24h_pcnt: Blank,
+    /// In REST only.
+    #[serde(default)]
+    pub bid1_price: Blank,
+    #[serde(default)]
+    pub bid1_size: Blank,
+    #[serde(default)]
+    pub ask1_price: Blank,
+    #[serde(default)]
+    pub ask1_size: Blank,
+    /// There for derivatives only.
+    pub mark_price: Option<IgnoredAny>,
+}
+
+/// The best level of each side, as price and size; a size of zero takes a level away.
+///
+/// ```json
+/// {"s":"BTCUSDT","b":[["16493.50","0.006"]],"a":[["16611.00","0.029"]],"u":18521288,"seq":7961638724}
+/// ```
+/// <https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook>
+#[derive(Debug, Deserialize)]
+pub(super) struct Book<'a> {
+    #[serde(borrow)]
+    pub s: Cow<'a, str>,
+    pub b: Rows<(Number, Number)>,
+    pub a: Rows<(Number, Number)>,
+}
+
+/// One trade; `S` is the taker's side. `L` is there for derivatives only.
+///
+/// ```json
+/// {"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","i":"20f43950-d8dd-5b31-9112-a178eb6023af",
+///  "BT":false,"RPI":false,"seq":1783284617}
+/// ```
+/// <https://bybit-exchange.github.io/docs/v5/websocket/public/trade>
+#[derive(Debug, Deserialize)]
+pub(super) struct Trade<'a> {
+    #[serde(rename = "T")]
+    pub at: Int,
+    #[serde(borrow)]
+    pub s: Cow<'a, str>,
+    #[serde(borrow, rename = "S")]
+    pub side: Cow<'a, str>,
+    pub v: Number,
+    pub p: Number,
+    #[serde(borrow, rename = "i")]
+    pub id: Cow<'a, str>,
+    #[serde(rename = "L")]
+    pub tick_direction: Option<IgnoredAny>,
+}
+
+/// A new state of a candle; one message may hold the one that closes and the next.
+///
+/// ```json
+/// {"start":1672324800000,"end":1672325099999,"interval":"5","open":"16649.5","close":"16677","high":"16677",
+///  "low":"16608","volume":"2.081","turnover":"34666.4005","confirm":false,"timestamp":1672324988882}
+/// ```
+/// <https://bybit-exchange.github.io/docs/v5/websocket/public/kline>
+#[derive(Debug, Deserialize)]
+pub(super) struct Kline<'a> {
+    pub start: Int,
+    #[serde(borrow)]
+    pub interval: Cow<'a, str>,
+    pub open: Number,
+    pub close: Number,
+    pub high: Number,
+    pub low: Number,
+    pub volume: Number,
+    pub turnover: Number,
+    pub confirm: bool,
+}
+
+/// A reply; errors come with HTTP 200.
+///
+/// `{"retCode":0,"retMsg":"OK","result":{…},"retExtInfo":{},"time":1673859087947}`
+/// <https://bybit-exchange.github.io/docs/v5/guide#common-response-parameters>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Answer<'a, T> {
+    #[serde(borrow)]
+    pub result: Option<Listed<'a, T>>,
+    pub time: Option<Int>,
+}
+
+/// Whether a reply went well.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status<'a> {
+    pub ret_code: Int,
+    #[serde(borrow)]
+    pub ret_msg: Option<Text<'a>>,
+}
+
+/// The rows of a result.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Listed<'a, T> {
+    /// `spot`, or a kind of derivatives.
+    #[serde(borrow)]
+    pub category: Option<Text<'a>>,
+    pub list: Vec<T>,
+}
+
+/// One market of the listing.
+///
+/// ```json
+/// {"symbol":"BTCUSDT","baseCoin":"BTC","quoteCoin":"USDT","innovation":"0","status":"Trading",
+///  "lotSizeFilter":{"basePrecision":"0.000001","quotePrecision":"0.00000001"},"priceFilter":{"tickSize":"0.01"}}
+/// ```
+/// <https://bybit-exchange.github.io/docs/v5/market/instrument>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Instrument<'a> {
+    #[serde(borrow)]
+    pub symbol: Cow<'a, str>,
+    #[serde(borrow)]
+    pub base_coin: Cow<'a, str>,
+    #[serde(borrow)]
+    pub quote_coin: Cow<'a, str>,
+    #[serde(borrow)]
+    pub status: Option<Text<'a>>,
+    pub lot_size_filter: Option<LotSize>,
+    pub price_filter: Option<PriceStep>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LotSize {
+    #[serde(default)]
+    pub base_precision: Blank,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PriceStep {
+    #[serde(default)]
+    pub tick_size: Blank,
+}
+
+/// A candle: open time, open, high, low, close, volume, turnover. Newest first.
+///
+/// `["1670608800000","17071","17073","17027","17055.5","268611","15.74462667"]`
+/// <https://bybit-exchange.github.io/docs/v5/market/kline>
+pub(super) type CandleRow = (Int, Number, Number, Number, Number, Number, Number);

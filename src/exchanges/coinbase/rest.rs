@@ -1,0 +1,184 @@
+//! Coinbase's REST calls and how their replies are read.
+
+use super::super::codec::{self, Blank, price};
+use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::symbols;
+use super::wire::{self, Candles, LastTrades, Product, Products, Refusal};
+use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
+
+/// The name of the only scope.
+pub(super) const SCOPE: &str = "rest";
+
+/// The most candles of a page. The documentation says 350, but a time of 350 candles is refused: "number of candles
+/// requested should be less than 350"; whether a part of a candle counts as one is not documented.
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles>
+pub(super) const ROWS: u32 = 349;
+
+const PRODUCTS: &str = "/api/v3/brokerage/market/products";
+
+/// The intervals that Coinbase has, all of them on our grid. Four hours came later than the others:
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/products/get-product-candles>
+pub(super) const INTERVALS: &[Interval] = &[
+    Interval::M1,
+    Interval::M5,
+    Interval::M15,
+    Interval::M30,
+    Interval::H1,
+    Interval::H2,
+    Interval::H4,
+    Interval::H6,
+    Interval::D1,
+];
+
+/// Coinbase's name of an interval.
+const fn granularity(interval: Interval) -> Option<&'static str> {
+    Some(match interval {
+        Interval::M1 => "ONE_MINUTE",
+        Interval::M5 => "FIVE_MINUTE",
+        Interval::M15 => "FIFTEEN_MINUTE",
+        Interval::M30 => "THIRTY_MINUTE",
+        Interval::H1 => "ONE_HOUR",
+        Interval::H2 => "TWO_HOUR",
+        Interval::H4 => "FOUR_HOUR",
+        Interval::H6 => "SIX_HOUR",
+        Interval::D1 => "ONE_DAY",
+        _ => return None,
+    })
+}
+
+/// The listing of spot markets.
+pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+    call(PRODUCTS.to_owned(), vec![("product_type", "SPOT".to_owned())], |body| {
+        let listed: Products<'_> = codec::read(body)?;
+        Ok(listed.products.iter().filter_map(instrument).collect())
+    })
+}
+
+fn instrument(product: &Product<'_>) -> Option<Instrument> {
+    if product.kind.as_deref().is_some_and(|kind| kind != "SPOT") {
+        return None;
+    }
+    let symbol = match (product.base_currency_id.as_deref(), product.quote_currency_id.as_deref()) {
+        (Some(base), Some(quote)) => codec::symbol(base, quote)?,
+        _ => symbols::guess(&product.id)?,
+    };
+    // The stream of another name speaks under the first: `BTC-USDC` is told as `BTC-USD`, which is to be collected.
+    // <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels>
+    let is_alias = product.alias.as_deref().is_some_and(|alias| !alias.is_empty());
+    let is_online = product.status.as_deref().is_none_or(|status| status == "online");
+    let step = |step: Blank| step.0.and_then(price);
+    Some(Instrument {
+        exchange: ExchangeId::Coinbase,
+        symbol,
+        native: product.id.clone().into_owned(),
+        stream_native: None,
+        price_step: step(product.price_increment).or_else(|| step(product.quote_increment)),
+        amount_step: step(product.base_increment),
+        active: is_online && !is_alias && !product.is_disabled && !product.trading_disabled && !product.view_only,
+    })
+}
+
+/// The last 24 hours of one market.
+pub(super) fn product(instrument: &Instrument) -> RestCall<TickerPatch> {
+    call(format!("{PRODUCTS}/{}", instrument.native), vec![], |body| {
+        let product: Product<'_> = codec::read(body)?;
+        Ok(TickerPatch {
+            last: product.price.0.and_then(price),
+            high: product.high_24h.0.and_then(price),
+            low: product.low_24h.0.and_then(price),
+            base_volume: product.volume_24h.0.map(|volume| volume.0),
+            change_percent: product.price_percentage_change_24h.0.map(|change| change.0),
+            ..TickerPatch::default()
+        })
+    })
+}
+
+/// The last trade, and the best bid and ask.
+pub(super) fn last_trade(instrument: &Instrument) -> RestCall<TickerPatch> {
+    call(format!("{PRODUCTS}/{}/ticker", instrument.native), vec![("limit", "1".to_owned())], |body| {
+        let reply: LastTrades<'_> = codec::read(body)?;
+        let last = reply.trades.first();
+        Ok(TickerPatch {
+            last: last.and_then(|trade| price(trade.price)),
+            bid: reply.best_bid.0.and_then(price),
+            ask: reply.best_ask.0.and_then(price),
+            timestamp: last.and_then(|trade| trade.time.as_deref()).and_then(moment),
+            ..TickerPatch::default()
+        })
+    })
+}
+
+/// A time; the year 0001 stands for none.
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
+    codec::time(text).ok().filter(|at| *at > Timestamp::EPOCH)
+}
+
+/// A page of candles. `start` and `end` are seconds, and both inclusive: the last open time is the end.
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+    let (interval, range) = (page.interval, page.range);
+    let seconds = |millis: i64| millis.div_euclid(1_000).to_string();
+    let query = vec![
+        ("start", seconds(range.start().millis())),
+        ("end", seconds(range.end().millis() - 1)),
+        ("granularity", granularity(interval)?.to_owned()),
+        ("limit", ROWS.to_string()),
+    ];
+    let path = format!("{PRODUCTS}/{}/candles", page.instrument.native);
+    Some(call_at(path, query, move |body, received| {
+        let reply: Candles = codec::read(body)?;
+        codec::page(reply.candles.iter().map(candle).collect(), interval, range, received)
+    }))
+}
+
+fn candle(row: &wire::Candle) -> Candle {
+    Candle {
+        timestamp: Timestamp::from_secs(row.start.0),
+        open: row.open.0,
+        high: row.high.0,
+        low: row.low.0,
+        close: row.close.0,
+        volume: row.volume.0,
+        quote_volume: None,
+        trades: None,
+        closed: false,
+        revision: 0,
+    }
+}
+
+fn call<T: 'static>(
+    path: String,
+    query: Vec<(&'static str, String)>,
+    read: impl Fn(&[u8]) -> Result<T, ReplyError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    call_at(path, query, move |body, _| read(body))
+}
+
+fn call_at<T: 'static>(
+    path: String,
+    query: Vec<(&'static str, String)>,
+    read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| match reply.status {
+        200..300 => read(reply.body, received),
+        status => Err(refusal(status, reply.body)),
+    });
+    RestCall { path, query, scope: SCOPE, weight: 1, parse }
+}
+
+/// What an error means. The documentation names no list of them.
+fn refusal(status: u16, body: &[u8]) -> ReplyError {
+    let read: Result<Refusal<'_>, _> = serde_json::from_slice(body);
+    let (error, message) = match &read {
+        Ok(Refusal { error, message }) => (error.as_deref().unwrap_or(""), message.as_deref().unwrap_or("")),
+        Err(_) => ("", ""),
+    };
+    let is_of_product = message.to_lowercase().contains("product");
+    let kind = match (status, error) {
+        (404, _) | (_, "NOT_FOUND") => ReplyErrorKind::UnknownSymbol,
+        (400, _) if is_of_product => ReplyErrorKind::UnknownSymbol,
+        (_, "RESOURCE_EXHAUSTED") => ReplyErrorKind::RateLimited,
+        (_, "UNAVAILABLE" | "INTERNAL") => ReplyErrorKind::Unavailable,
+        _ => ReplyErrorKind::Refused,
+    };
+    ReplyError::new(kind, format!("status {status}: {error} {message}").trim_end().to_owned())
+}

@@ -1,0 +1,232 @@
+//! What Coinbase sends, borrowed from the frame or the body. Numbers are quoted, but may be bare everywhere.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::super::codec::{Blank, Int, Rows, Text};
+use crate::model::Number;
+
+/// The members by which any frame is told apart: data of a channel, or `{"type":"error","message":"…"}`.
+/// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview>
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow)]
+    pub channel: Option<Text<'a>>,
+    /// Counts every message of the connection, from 0.
+    pub sequence_num: Option<Int>,
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub message: Option<Text<'a>>,
+}
+
+/// Data of a channel.
+///
+/// ```json
+/// {"channel":"ticker","timestamp":"2023-02-09T20:30:37.167359596Z","sequence_num":3,"events":[…]}
+/// ```
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Message<'a, T> {
+    #[serde(borrow)]
+    pub timestamp: Option<Text<'a>>,
+    pub sequence_num: Int,
+    pub events: Rows<T>,
+}
+
+/// An event of the channel `ticker`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Tickers<'a> {
+    #[serde(borrow)]
+    pub tickers: Rows<Ticker<'a>>,
+}
+
+/// Best bid and ask, and the last 24 hours. Only the envelope has a time.
+///
+/// ```json
+/// {"type":"ticker","product_id":"BTC-USD","price":"21932.98","volume_24_h":"16038.28770938","low_24_h":"21835.29",
+///  "high_24_h":"23011.18","low_52_w":"15460","high_52_w":"48240","price_percent_chg_24_h":"-4.15775596190603",
+///  "best_bid":"21931.98","best_bid_quantity":"8000.21","best_ask":"21933.98","best_ask_quantity":"8038.07770938"}
+/// ```
+/// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels#ticker-channel>
+#[derive(Debug, Deserialize)]
+pub(super) struct Ticker<'a> {
+    #[serde(borrow)]
+    pub product_id: Cow<'a, str>,
+    #[serde(default)]
+    pub price: Blank,
+    #[serde(default)]
+    pub volume_24_h: Blank,
+    #[serde(default)]
+    pub low_24_h: Blank,
+    #[serde(default)]
+    pub high_24_h: Blank,
+    /// In per cent.
+    #[serde(default)]
+    pub price_percent_chg_24_h: Blank,
+    #[serde(default)]
+    pub best_bid: Blank,
+    #[serde(default)]
+    pub best_bid_quantity: Blank,
+    #[serde(default)]
+    pub best_ask: Blank,
+    #[serde(default)]
+    pub best_ask_quantity: Blank,
+}
+
+/// An event of the channel `market_trades`: of a `snapshot` or an `update`, newest first.
+#[derive(Debug, Deserialize)]
+pub(super) struct Trades<'a> {
+    #[serde(borrow, rename = "type")]
+    pub kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub trades: Rows<Trade<'a>>,
+}
+
+/// One trade; `side` is the maker's.
+///
+/// ```json
+/// {"trade_id":"000000000","product_id":"ETH-USD","price":"1260.01","size":"0.3","side":"BUY",
+///  "time":"2019-08-14T20:42:27.265Z"}
+/// ```
+/// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels#market-trades-channel>
+#[derive(Debug, Deserialize)]
+pub(super) struct Trade<'a> {
+    #[serde(borrow)]
+    pub product_id: Cow<'a, str>,
+    #[serde(borrow, rename = "trade_id")]
+    pub id: Cow<'a, str>,
+    pub price: Number,
+    pub size: Number,
+    #[serde(borrow)]
+    pub side: Cow<'a, str>,
+    #[serde(borrow)]
+    pub time: Cow<'a, str>,
+}
+
+/// An event of the channel `subscriptions`: all that the connection listens to, by channel, after each request.
+///
+/// ```json
+/// {"channel":"subscriptions","timestamp":"…","sequence_num":2,
+///  "events":[{"subscriptions":{"market_trades":["BTC-USD","ETH-USD"]}}]}
+/// ```
+/// The documentation shows no example; the shape was seen in recorded traffic of 2026-08.
+#[derive(Debug, Deserialize)]
+pub(super) struct Subscriptions<'a> {
+    #[serde(borrow)]
+    pub subscriptions: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>>,
+}
+
+/// The listing.
+#[derive(Debug, Deserialize)]
+pub(super) struct Products<'a> {
+    #[serde(borrow)]
+    pub products: Vec<Product<'a>>,
+}
+
+/// One market of the listing, and its last 24 hours. A market with an `alias` is another name of that one's order book.
+///
+/// ```json
+/// {"product_id":"BTC-USD","price":"140.21","price_percentage_change_24h":"9.43","volume_24h":"1908432",
+///  "base_increment":"0.00000001","quote_increment":"0.01","is_disabled":false,"status":"online","trading_disabled":false,
+///  "product_type":"SPOT","quote_currency_id":"USD","base_currency_id":"BTC","alias":"","view_only":false,
+///  "price_increment":"0.01","high_24h":"145.1","low_24h":"138.2"}
+/// ```
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/list-public-products>
+#[derive(Debug, Deserialize)]
+pub(super) struct Product<'a> {
+    #[serde(borrow, rename = "product_id")]
+    pub id: Cow<'a, str>,
+    #[serde(borrow, rename = "product_type")]
+    pub kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub base_currency_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub quote_currency_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub alias: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub status: Option<Text<'a>>,
+    #[serde(default)]
+    pub is_disabled: bool,
+    #[serde(default)]
+    pub trading_disabled: bool,
+    #[serde(default)]
+    pub view_only: bool,
+    #[serde(default)]
+    pub base_increment: Blank,
+    #[serde(default)]
+    pub price_increment: Blank,
+    #[serde(default)]
+    pub quote_increment: Blank,
+    #[serde(default)]
+    pub price: Blank,
+    /// In per cent.
+    #[serde(default)]
+    pub price_percentage_change_24h: Blank,
+    #[serde(default)]
+    pub volume_24h: Blank,
+    #[serde(default)]
+    pub high_24h: Blank,
+    #[serde(default)]
+    pub low_24h: Blank,
+}
+
+/// The last trades, and the best bid and ask without sizes. There are no figures of 24 hours.
+///
+/// ```json
+/// {"trades":[{"trade_id":"34b080bf-fcfd","product_id":"BTC-USD","price":"140.91","size":"4",
+///  "time":"2021-05-31T09:59:59.000Z","side":"BUY"}],"best_bid":"291.13","best_ask":"292.40"}
+/// ```
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-market-trades>
+#[derive(Debug, Deserialize)]
+pub(super) struct LastTrades<'a> {
+    #[serde(borrow)]
+    pub trades: Vec<LastTrade<'a>>,
+    #[serde(default)]
+    pub best_bid: Blank,
+    #[serde(default)]
+    pub best_ask: Blank,
+}
+
+/// The price and the time of a trade.
+#[derive(Debug, Deserialize)]
+pub(super) struct LastTrade<'a> {
+    pub price: Number,
+    #[serde(borrow)]
+    pub time: Option<Text<'a>>,
+}
+
+/// Candles, newest first.
+#[derive(Debug, Deserialize)]
+pub(super) struct Candles {
+    pub candles: Vec<Candle>,
+}
+
+/// A candle; `start` is in seconds.
+///
+/// ```json
+/// {"start":"1639508050","low":"140.21","high":"140.21","open":"140.21","close":"140.21","volume":"56437345"}
+/// ```
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles>
+#[derive(Debug, Deserialize)]
+pub(super) struct Candle {
+    pub start: Int,
+    pub low: Number,
+    pub high: Number,
+    pub open: Number,
+    pub close: Number,
+    pub volume: Number,
+}
+
+/// A refusal: `{"error":"NOT_FOUND","error_details":"valid product_id is required","message":"valid product_id is required"}`
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product>
+#[derive(Debug, Deserialize)]
+pub(super) struct Refusal<'a> {
+    #[serde(borrow)]
+    pub error: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub message: Option<Text<'a>>,
+}

@@ -1,0 +1,134 @@
+//! OKX's REST calls and how their replies are read.
+
+use serde::Deserialize;
+
+use super::super::codec::{self, price};
+use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::wire::{Answer, CandleRow, Listed, Ticker};
+use super::{PROFILE, bar_name};
+use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch};
+
+/// The names of the scopes: every path has its own.
+pub(super) const INSTRUMENTS: &str = "instruments";
+pub(super) const TICKER: &str = "ticker";
+pub(super) const CANDLES: &str = "candles";
+pub(super) const HISTORY_CANDLES: &str = "history-candles";
+
+/// The intervals that OKX has on our grid; see [`bar_name`].
+pub(super) const INTERVALS: &[Interval] = &[
+    Interval::M1,
+    Interval::M3,
+    Interval::M5,
+    Interval::M15,
+    Interval::M30,
+    Interval::H1,
+    Interval::H2,
+    Interval::H4,
+    Interval::H6,
+    Interval::H12,
+    Interval::D1,
+    Interval::W1,
+    Interval::Mo1,
+];
+
+/// How many candles back from now the path for the newest ones reaches: "the latest 1,440 data entries". A few less, since
+/// the forming candle is one of them, and time passes between question and answer.
+/// <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks>
+const NEWEST_ROWS: u32 = 1_440 - 5;
+
+/// The listing of spot markets.
+pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+    call("/api/v5/public/instruments", vec![("instType", "SPOT".to_owned())], INSTRUMENTS, |body| {
+        let listed: Vec<Listed<'_>> = data(body)?;
+        Ok(listed.iter().filter_map(instrument).collect())
+    })
+}
+
+/// Best bid and ask and the last 24 hours of one market.
+pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
+    call("/api/v5/market/ticker", vec![("instId", instrument.native.clone())], TICKER, |body| {
+        let rows: Vec<Ticker<'_>> = data(body)?;
+        let row = rows.first().ok_or_else(|| codec::malformed("no ticker", body))?;
+        // A derivative's volumes are counted in contracts.
+        match row.inst_type.as_deref() {
+            Some("SPOT") | None => Ok(row.values()),
+            Some(kind) => {
+                Err(ReplyError::new(ReplyErrorKind::Refused, format!("the ticker is of {kind}, not of a spot market")))
+            }
+        }
+    })
+}
+
+/// A page of candles, which come newest first. `after` and `before` are exclusive, and are named as seen from the
+/// newest: rows after `after` are older. The newest candles are told apart from the history.
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+    let (interval, range) = (page.interval, page.range);
+    let (path, scope) = if range.start() >= interval.back(page.asked_at, NEWEST_ROWS) {
+        ("/api/v5/market/candles", CANDLES)
+    } else {
+        ("/api/v5/market/history-candles", HISTORY_CANDLES)
+    };
+    let query = vec![
+        ("instId", page.instrument.native.clone()),
+        ("bar", bar_name(interval)?.to_owned()),
+        ("before", range.start().millis().saturating_sub(1).max(0).to_string()),
+        ("after", range.end().millis().to_string()),
+        ("limit", PROFILE.page_rows.to_string()),
+    ];
+    Some(call(path, query, scope, move |body| {
+        let rows: Vec<CandleRow> = data(body)?;
+        codec::flagged_page(rows.iter().map(CandleRow::candle).collect(), interval, range)
+    }))
+}
+
+fn call<T: 'static>(
+    path: &str,
+    query: Vec<(&'static str, String)>,
+    scope: &'static str,
+    read: impl Fn(&[u8]) -> Result<T, ReplyError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, _| {
+        read(reply.body).map_err(|error| match error.kind {
+            ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
+                ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
+            }
+            _ => error,
+        })
+    });
+    RestCall { path: path.to_owned(), query, scope, weight: 1, parse }
+}
+
+/// The rows of a reply, unless it says that something went wrong.
+fn data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Vec<T>, ReplyError> {
+    let answer: Answer<'a, T> = codec::read(body)?;
+    if answer.code.0 == 0 {
+        return Ok(answer.data);
+    }
+    // What an error means: <https://www.okx.com/docs-v5/en/#error-code-rest-api-public>.
+    let kind = match answer.code.0 {
+        // Instrument ID doesn't exist.
+        51001 => ReplyErrorKind::UnknownSymbol,
+        // Rate limit reached; too many requests.
+        50011 | 50061 => ReplyErrorKind::RateLimited,
+        // Temporarily unavailable, timeout, inactive, busy, system error.
+        50001 | 50004 | 50005 | 50013 | 50026 => ReplyErrorKind::Unavailable,
+        _ => ReplyErrorKind::Refused,
+    };
+    let message = answer.msg.as_deref().unwrap_or_default();
+    Err(ReplyError::new(kind, format!("{message} (code {})", answer.code.0)))
+}
+
+fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
+    if listed.inst_type != "SPOT" {
+        return None;
+    }
+    Some(Instrument {
+        exchange: ExchangeId::Okx,
+        symbol: codec::symbol(&listed.base_ccy, &listed.quote_ccy)?,
+        native: listed.inst_id.clone().into_owned(),
+        stream_native: None,
+        price_step: listed.tick_sz.0.and_then(price),
+        amount_step: listed.lot_sz.0.and_then(price),
+        active: listed.state == "live",
+    })
+}

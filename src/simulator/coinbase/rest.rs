@@ -1,0 +1,212 @@
+//! Coinbase's REST interface.
+//! <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles>
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::model::ExchangeId;
+use crate::simulator::Shared;
+use crate::simulator::catalog::Listing;
+use crate::simulator::door::{Query, Reply};
+use crate::simulator::market::Market;
+use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
+
+use super::{change, plain, time, trade};
+
+pub const REST_PREFIX: &str = "/api/v3/brokerage/";
+/// Requests of an address in so many milliseconds.
+/// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api#rate-limits>
+const ALLOWED: (usize, i64) = (10, 1_000);
+/// "Number of candles requested should be less than 350": a part of one is taken for a whole one here, since the
+/// documentation does not say.
+const TOO_MANY_ROWS: i64 = 350;
+/// The most trades of a reply.
+const MAX_TRADES: usize = 1_000;
+/// How far back trades are looked for, in minutes.
+const MAX_LOOK: i64 = 600;
+
+/// An error of Coinbase: HTTP status, name, message.
+type Refusal = (u16, &'static str, String);
+
+/// Answers a GET.
+pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64) -> Reply {
+    if shared.admit(from, ExchangeId::Coinbase, "rest", ALLOWED, now).is_err() {
+        // Without a word on how long to wait.
+        return refusal(429, "RESOURCE_EXHAUSTED", "too many requests");
+    }
+    match respond(&shared.market, path.strip_prefix(REST_PREFIX).unwrap_or(path), query, now) {
+        Ok(body) => Reply::new(200, body.to_string()),
+        Err((status, error, message)) => refusal(status, error, &message),
+    }
+}
+
+/// A refusal in Coinbase's words.
+pub fn refusal(status: u16, error: &str, message: &str) -> Reply {
+    Reply::new(status, json!({ "error": error, "error_details": message, "message": message }).to_string())
+}
+
+fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<Value, Refusal> {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts[..] {
+        ["time"] => Ok(json!({
+            "iso": time(now), "epochSeconds": (now / 1_000).to_string(), "epochMillis": now.to_string(),
+        })),
+        ["market", "products"] => {
+            let spot = query.get("product_type").is_none_or(|kind| kind == "SPOT");
+            let listings = market.listings(ExchangeId::Coinbase).filter(|_| spot);
+            let products: Vec<_> = listings.filter_map(|listing| product(market, listing, now)).collect();
+            Ok(json!({ "num_products": products.len(), "products": products }))
+        }
+        ["market", "products", id] => {
+            let listing = listed(market, id)?;
+            product(market, listing, now).ok_or_else(|| unknown(id))
+        }
+        ["market", "products", id, "ticker"] => last_trades(market, listed(market, id)?, query, now),
+        ["market", "products", id, "candles"] => candles(market, listed(market, id)?, query, now),
+        _ => Err((404, "NOT_FOUND", "no such path".to_owned())),
+    }
+}
+
+fn unknown(id: &str) -> Refusal {
+    (404, "NOT_FOUND", format!("valid product_id is required: {id}"))
+}
+
+fn listed<'a>(market: &'a Market, id: &str) -> Result<&'a Listing, Refusal> {
+    market.listings(ExchangeId::Coinbase).find(|listing| listing.native == id).ok_or_else(|| unknown(id))
+}
+
+fn product(market: &Market, listing: &Listing, now: i64) -> Option<Value> {
+    let day = market.day(listing, now)?;
+    let [price, high, low] = [day.bar.close, day.bar.high, day.bar.low].map(|ticks| plain(listing.price(ticks)));
+    let step = plain(listing.price(1));
+    Some(json!({
+        "product_id": listing.native, "price": price, "price_percentage_change_24h": change(&day),
+        "volume_24h": plain(listing.amount(day.bar.volume)), "volume_percentage_change_24h": "0",
+        "base_increment": plain(listing.amount(1)), "quote_increment": step, "quote_min_size": "1",
+        "quote_max_size": "10000000", "base_min_size": plain(listing.amount(1)), "base_max_size": "100000",
+        "base_name": listing.symbol.base(), "quote_name": listing.symbol.quote(), "watched": false,
+        "is_disabled": false, "new": false, "status": "online", "cancel_only": false, "limit_only": false,
+        "post_only": false, "trading_disabled": false, "auction_mode": false, "product_type": "SPOT",
+        "quote_currency_id": listing.symbol.quote(), "base_currency_id": listing.symbol.base(),
+        "fcm_trading_session_details": null, "mid_market_price": "", "alias": "", "alias_to": [],
+        "base_display_symbol": listing.symbol.base(), "quote_display_symbol": listing.symbol.quote(),
+        "view_only": false, "price_increment": step, "display_name": listing.native, "product_venue": "CBE",
+        "approximate_quote_24h_volume": plain(listing.turnover(day.bar.turnover).round_dp(2)),
+        "new_at": "2023-01-01T00:00:00Z", "high_24h": high, "low_24h": low,
+    }))
+}
+
+/// The last trades, newest first.
+fn last_trades(market: &Market, listing: &Listing, query: &Query, now: i64) -> Result<Value, Refusal> {
+    let invalid = || (400, "INVALID_ARGUMENT", "limit is no number from 1 to 1000".to_owned());
+    let limit: usize = query.get("limit").map_or(Ok(100), str::parse).map_err(|_| invalid())?;
+    if !(1..=MAX_TRADES).contains(&limit) {
+        return Err(invalid());
+    }
+    let (mut trades, mut minute) = (Vec::new(), now / MINUTE);
+    while trades.len() < limit && now / MINUTE - minute < MAX_LOOK {
+        trades.extend(market.trades(listing, minute, now).iter().rev().map(|one| trade(listing, one)));
+        minute -= 1;
+    }
+    trades.truncate(limit);
+    let trades: Vec<Value> = trades.iter().filter_map(|one| serde_json::from_str(one).ok()).collect();
+    let book = market.book(listing, now).ok_or_else(|| unknown(listing.native))?;
+    let (bid, ask) = (plain(listing.price(book.bid)), plain(listing.price(book.ask)));
+    Ok(json!({ "trades": trades, "best_bid": bid, "best_ask": ask }))
+}
+
+/// How many minutes an interval has.
+fn minutes(granularity: &str) -> Option<i64> {
+    Some(match granularity {
+        "ONE_MINUTE" => 1,
+        "FIVE_MINUTE" => 5,
+        "FIFTEEN_MINUTE" => 15,
+        "THIRTY_MINUTE" => 30,
+        "ONE_HOUR" => 60,
+        "TWO_HOUR" => 120,
+        "FOUR_HOUR" => 240,
+        "SIX_HOUR" => 360,
+        "ONE_DAY" => 1_440,
+        _ => return None,
+    })
+}
+
+/// Candles that open from `start` to `end`, both inclusive, newest first. Times without a trade have none.
+fn candles(market: &Market, listing: &Listing, query: &Query, now: i64) -> Result<Value, Refusal> {
+    let invalid = |what: &str| (400, "INVALID_ARGUMENT", what.to_owned());
+    let number = |name: &str| {
+        let value = query.get(name).and_then(|text| text.parse::<i64>().ok()).filter(|value| *value >= 0);
+        value.ok_or_else(|| invalid(&format!("{name} is required")))
+    };
+    let length = query.get("granularity").and_then(minutes).ok_or_else(|| invalid("granularity is invalid"))?;
+    let (start, end) = (number("start")?, number("end")?);
+    if (end - start + length * 60 - 1).div_euclid(length * 60) >= TOO_MANY_ROWS {
+        return Err(invalid("start and end argument is invalid - number of candles requested should be less than 350"));
+    }
+    let first = (start + length * 60 - 1).div_euclid(length * 60) * length;
+    let last = (end / 60).min(now / MINUTE).div_euclid(length) * length;
+    let mut rows = Vec::new();
+    let mut open = last;
+    while open >= first && open + length > LISTED_MINUTE {
+        if let Some(bar) = market.bar(listing, open, open + length, now) {
+            let [low, high, opened, close] =
+                [bar.low, bar.high, bar.open, bar.close].map(|ticks| plain(listing.price(ticks)));
+            rows.push(json!({
+                "start": (open * 60).to_string(), "low": low, "high": high, "open": opened, "close": close,
+                "volume": plain(listing.amount(bar.volume)),
+            }));
+        }
+        open -= length;
+    }
+    Ok(json!({ "candles": rows }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2025-11-20T21:00:30.123Z
+    const NOW: i64 = 1_763_672_430_123;
+
+    fn ask(path: &str, query: &[(&str, &str)]) -> Result<Value, Refusal> {
+        respond(&Market::new(1), path, &Query::of(query), NOW)
+    }
+
+    fn starts(answer: &Value) -> Vec<i64> {
+        let rows = answer["candles"].as_array().unwrap();
+        rows.iter().map(|row| row["start"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn candles_come_newest_first_with_both_ends() {
+        let current = NOW / 60_000 * 60;
+        let (start, end) = ((current - 120).to_string(), current.to_string());
+        let query = [("start", start.as_str()), ("end", end.as_str()), ("granularity", "ONE_MINUTE")];
+        let answer = ask("market/products/BTC-USD/candles", &query).unwrap();
+        assert_eq!(starts(&answer), [current, current - 60, current - 120]);
+        for (name, value) in [("granularity", "1m"), ("start", "x"), ("end", "")] {
+            let query = query.map(|pair| if pair.0 == name { (name, value) } else { pair });
+            assert_eq!(ask("market/products/BTC-USD/candles", &query).unwrap_err().0, 400, "{name}");
+        }
+        let since = |start: i64| {
+            let start = start.to_string();
+            let query = [("start", start.as_str()), ("end", end.as_str()), ("granularity", "ONE_MINUTE")];
+            ask("market/products/BTC-USD/candles", &query)
+        };
+        assert!(since(current - 349 * 60).is_ok());
+        assert!(since(current - 349 * 60 - 1).unwrap_err().2.contains("less than 350"));
+    }
+
+    #[test]
+    fn the_listing_and_the_last_trade_have_the_documented_members() {
+        let listing = ask("market/products", &[("product_type", "SPOT")]).unwrap();
+        assert_eq!(listing["products"].as_array().unwrap().len(), 40);
+        let product = ask("market/products/BTC-USD", &[]).unwrap();
+        assert_eq!(listing["products"][0], product);
+        let ticker = ask("market/products/BTC-USD/ticker", &[("limit", "1")]).unwrap();
+        assert_eq!(ticker["trades"].as_array().unwrap().len(), 1);
+        assert_eq!(ticker["trades"][0]["price"], product["price"]);
+        assert_eq!(ask("market/products/NO-USD", &[]).unwrap_err().0, 404);
+    }
+}

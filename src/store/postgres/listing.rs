@@ -1,0 +1,87 @@
+//! What exchanges list.
+
+use std::collections::BTreeMap;
+
+use sqlx::postgres::PgRow;
+use sqlx::{Row, query, query_scalar};
+
+use super::{PostgresStore, corrupt, failed};
+use crate::model::{ExchangeId, Instrument, Symbol, Timestamp};
+use crate::store::{Listing, StoreError};
+
+pub(super) async fn put(
+    store: &PostgresStore,
+    exchange: ExchangeId,
+    listed: &[Instrument],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    // Should an exchange list a symbol twice, the later one stands.
+    let listed: BTreeMap<&Symbol, &Instrument> = listed.iter().map(|one| (&one.symbol, one)).collect();
+    let listed: Vec<&Instrument> = listed.into_values().collect();
+    let mut transaction = store.pool.begin().await.map_err(failed)?;
+    // First, so that two who write the same listing take turns.
+    query(
+        "INSERT INTO listings (exchange, read_at) VALUES ($1, $2) \
+         ON CONFLICT (exchange) DO UPDATE SET read_at = excluded.read_at",
+    )
+    .bind(exchange.as_str())
+    .bind(at.millis())
+    .execute(&mut *transaction)
+    .await
+    .map_err(failed)?;
+    query("DELETE FROM instruments WHERE exchange = $1")
+        .bind(exchange.as_str())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    query(
+        "INSERT INTO instruments (exchange, symbol, native, stream_native, price_step, amount_step, active) \
+         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::boolean[])",
+    )
+    .bind(exchange.as_str())
+    .bind(listed.iter().map(|one| one.symbol.as_str()).collect::<Vec<_>>())
+    .bind(listed.iter().map(|one| one.native.as_str()).collect::<Vec<_>>())
+    .bind(listed.iter().map(|one| one.stream_native.as_deref()).collect::<Vec<_>>())
+    .bind(listed.iter().map(|one| one.price_step).collect::<Vec<_>>())
+    .bind(listed.iter().map(|one| one.amount_step).collect::<Vec<_>>())
+    .bind(listed.iter().map(|one| one.active).collect::<Vec<_>>())
+    .execute(&mut *transaction)
+    .await
+    .map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+pub(super) async fn get(store: &PostgresStore, exchange: ExchangeId) -> Result<Listing, StoreError> {
+    // Both questions in one snapshot, so that they see the same listing.
+    let mut snapshot =
+        store.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
+    let read_at: Option<i64> = query_scalar("SELECT read_at FROM listings WHERE exchange = $1")
+        .bind(exchange.as_str())
+        .fetch_optional(&mut *snapshot)
+        .await
+        .map_err(failed)?;
+    let rows = query(
+        "SELECT symbol, native, stream_native, price_step, amount_step, active FROM instruments \
+         WHERE exchange = $1 ORDER BY symbol COLLATE \"C\"",
+    )
+    .bind(exchange.as_str())
+    .fetch_all(&mut *snapshot)
+    .await
+    .map_err(failed)?;
+    snapshot.commit().await.map_err(failed)?;
+    let instruments = rows.iter().map(|row| instrument(exchange, row)).collect::<Result<_, _>>()?;
+    Ok(Listing { instruments, read_at: read_at.map(Timestamp::from_millis).unwrap_or_default() })
+}
+
+fn instrument(exchange: ExchangeId, row: &PgRow) -> Result<Instrument, StoreError> {
+    let symbol: &str = row.try_get(0).map_err(failed)?;
+    Ok(Instrument {
+        exchange,
+        symbol: symbol.parse().map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}`")))?,
+        native: row.try_get(1).map_err(failed)?,
+        stream_native: row.try_get(2).map_err(failed)?,
+        price_step: row.try_get(3).map_err(failed)?,
+        amount_step: row.try_get(4).map_err(failed)?,
+        active: row.try_get(5).map_err(failed)?,
+    })
+}

@@ -1,0 +1,159 @@
+//! Opening a store: the pool, and the tables.
+
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, SqlSafeStr};
+
+use super::{Options, PostgresStore};
+use crate::clock::Clock;
+use crate::store::StoreError;
+use crate::store::ids::SeriesIds;
+
+/// How long to wait for a free connection, or for a new one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server that starts together with this process has so long to come up.
+const COMES_UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// A connection that was idle for so long is tried before it is used.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// A connection that says nothing for so long is dropped.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often it is tried meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Every version of the tables, oldest first. What was released is never edited.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql"))];
+
+/// SQLSTATE of what waiting does not mend: a wrong password, no such role, no such database.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const NO_ENTRY: [&str; 4] = ["28P01", "28000", "3D000", "42501"];
+
+pub(super) async fn open(url: &str, options: &Options) -> Result<PostgresStore, StoreError> {
+    let connect: PgConnectOptions = url.parse().map_err(|error| {
+        StoreError::Open(format!(
+            "`store.url` is no PostgreSQL URL ({error}); write postgres://USER:PASSWORD@HOST/NAME"
+        ))
+    })?;
+    let place = format!(
+        "{}:{}/{}",
+        connect.get_host(),
+        connect.get_port(),
+        connect.get_database().unwrap_or_else(|| connect.get_username())
+    );
+    let timeout = options.statement_timeout.as_millis().to_string();
+    let connect = connect
+        .application_name("candlewick")
+        .options([("statement_timeout", timeout.as_str())])
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(options.connections)
+        .acquire_timeout(PATIENCE)
+        // Who waits in vain gets an error; who waits a while is no news.
+        .acquire_slow_threshold(PATIENCE)
+        // The driver's own tests wait as long as the network does: for a server that is gone, a quarter of an hour.
+        .test_before_acquire(false)
+        .before_acquire(|connection, seen| {
+            Box::pin(async move { if seen.idle_for > IDLE { answers(connection).await } else { Ok(true) } })
+        })
+        .after_release(|connection, _| Box::pin(answers(connection)))
+        .connect_lazy_with(connect.clone());
+    come_up(&connect, &place).await?;
+    migrate(&connect, &place).await?;
+    Ok(PostgresStore { pool, ids: SeriesIds::default() })
+}
+
+/// Whether a connection still carries something; an error makes the pool drop it at once.
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match Clock::system().timeout(ANSWERS_WITHIN, connection.ping()).await {
+        Ok(answered) => answered.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
+/// Waits until the server takes connections.
+async fn come_up(connect: &PgConnectOptions, place: &str) -> Result<(), StoreError> {
+    let clock = Clock::system();
+    let deadline = clock.now() + COMES_UP_WITHIN;
+    loop {
+        let tried = clock.timeout(PATIENCE, connect.connect()).await;
+        let error = match tried {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => sqlx::Error::PoolTimedOut,
+        };
+        if clock.now() >= deadline || is_final(&error) {
+            return Err(StoreError::Open(format!(
+                "cannot use PostgreSQL at {place}: {}; see that it runs there and that `store.url` (or DATABASE_URL) \
+                 names a database and a user that may make tables in it",
+                reason(&error)
+            )));
+        }
+        tracing::warn!(place, error = reason(&error), "PostgreSQL does not answer yet: trying again");
+        clock.sleep(LOOK).await;
+    }
+}
+
+fn is_final(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| NO_ENTRY.contains(&&*code)) || matches!(error, sqlx::Error::Configuration(_))
+}
+
+/// Makes the tables. Replicas that start together take turns by an advisory lock, and only the first makes them.
+async fn migrate(connect: &PgConnectOptions, place: &str) -> Result<(), StoreError> {
+    let known = MIGRATIONS.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    // A migration may take its time: a connection of its own, without a limit.
+    let connect = connect.clone().options([("statement_timeout", "0")]);
+    let one: PgPool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(connect);
+    let migrated = Migrator::with_migrations(known.to_vec()).run(&one).await;
+    one.close().await;
+    migrated.map_err(|error| {
+        StoreError::Open(match error {
+            MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) => format!(
+                "the database {place} was made by another version of candlewick ({error}); \
+                 run that version, or name another database in `store.url`"
+            ),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                format!("cannot set up the database {place}: {}", reason(&error))
+            }
+            _ => format!("cannot set up the database {place}: {error}"),
+        })
+    })
+}
+
+/// The database's own words, without the driver's.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(inside) => inside.message().to_owned(),
+        sqlx::Error::PoolTimedOut => format!("no answer within {} s", PATIENCE.as_secs()),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_migration_of_both_folders_is_embedded_in_order() {
+        let folder = |name: &str| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(name);
+            let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort_unstable();
+            names
+        };
+        let embedded: Vec<_> = MIGRATIONS.iter().map(|(version, name, _)| format!("{version:04}_{name}.sql")).collect();
+        assert_eq!(folder("postgres"), embedded);
+        assert_eq!(folder("sqlite"), folder("postgres"), "one list of versions");
+    }
+}

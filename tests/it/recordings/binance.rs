@@ -1,0 +1,122 @@
+//! Binance.
+
+use super::*;
+
+#[test]
+fn every_recorded_frame_of_binance_gives_its_events() {
+    let mut session = exchange(ExchangeId::Binance).decoder();
+    let mut counts = BTreeMap::new();
+    for line in lines("ws/binance.jsonl").iter().filter(|line| line["t"] == "recv") {
+        let (channel, text) = (line["ch"].as_str().unwrap(), line["data"].as_str().unwrap());
+        let mut out = Outbox::default();
+        assert_eq!(session.on_frame(Frame::Text(text), NOW, &mut out), Ok(()), "{text}");
+        let frame: Value = serde_json::from_str(text).unwrap();
+        let data = &frame["data"];
+        let number = |value: &Value| Some(parse_decimal(value.as_str().unwrap()).unwrap());
+        match (channel, out.events.as_slice()) {
+            ("depth@100ms", []) => {}
+            ("bookTicker", [MarketEvent::Ticker(ticker)]) => {
+                assert_eq!(ticker.symbol.as_str().replace('/', ""), data["s"].as_str().unwrap());
+                let of = |values: &TickerPatch| [values.bid, values.bid_size, values.ask, values.ask_size];
+                assert_eq!(of(&ticker.values), ["b", "B", "a", "A"].map(|name| number(&data[name])));
+            }
+            ("aggTrade", [MarketEvent::Trade(trade)]) => {
+                assert_eq!((Some(trade.price), Some(trade.amount)), (number(&data["p"]), number(&data["q"])));
+                assert_eq!((trade.side.as_str() == "sell", &*trade.id), (data["m"] == true, &*data["a"].to_string()));
+                assert_eq!(trade.timestamp.millis(), data["T"].as_i64().unwrap());
+            }
+            ("kline_1m", [MarketEvent::Candle(update)]) => {
+                let (candle, kline) = (update.candle, &data["k"]);
+                let values = [candle.open, candle.high, candle.low, candle.close, candle.volume].map(Some);
+                assert_eq!(values, ["o", "h", "l", "c", "v"].map(|name| number(&kline[name])));
+                assert_eq!((candle.closed, update.series.interval), (kline["x"] == true, Interval::M1));
+            }
+            (channel, events) => panic!("a frame of {channel} gave {events:?}"),
+        }
+        let count: &mut [usize; 2] = counts.entry(channel.to_owned()).or_default();
+        *count = [count[0] + 1, count[1] + out.events.len()];
+    }
+    print_table("ws/binance.jsonl", &counts);
+    if folder().is_some() {
+        let all: Vec<_> = counts.into_iter().collect();
+        let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["aggTrade", "bookTicker", "depth@100ms", "kline_1m"]);
+    }
+}
+
+#[test]
+fn the_recorded_listing_of_binance_is_read() {
+    let http = lines("ws/binance.jsonl").into_iter().filter(|line| line["t"] == "http");
+    for line in http.filter(|line| line["url"].as_str().unwrap().ends_with("/exchangeInfo")) {
+        let listed = parse(&exchange(ExchangeId::Binance).instruments(), line["data"].as_str().unwrap()).unwrap();
+        eprintln!("exchangeInfo: {} instruments", listed.len());
+        assert!(listed.iter().any(|one| one.symbol.as_str() == "NKN/USDT" && one.active && one.price_step.is_some()));
+        let guessed =
+            |one: &&Instrument| exchange(ExchangeId::Binance).guess_symbol(&one.native) == Some(one.symbol.clone());
+        let wrong: Vec<_> = listed.iter().filter(|one| !guessed(one)).map(|one| &one.native).collect();
+        assert!(wrong.is_empty(), "ids that were guessed wrong: {wrong:?}");
+    }
+}
+
+#[test]
+fn rest_replies_of_binance_mean_what_ccxt_says() {
+    check_rest(ExchangeId::Binance, &[]);
+}
+
+#[test]
+fn bodies_of_binance_with_their_true_types_are_read() {
+    let (binance, mut counts) = (exchange(ExchangeId::Binance), BTreeMap::new());
+    for line in lines("rest_true_types/binance.jsonl") {
+        let (file, body) = (line["file"].as_str().unwrap(), &line["body"]);
+        let read = match file {
+            "fetch_ticker.json" => {
+                let patch = ticker(binance, "BTC/USDT", &body.to_string());
+                assert_eq!(patch.last, Some(parse_decimal(body["lastPrice"].as_str().unwrap()).unwrap()));
+                1
+            }
+            "fetch_tickers_non_usdt_quotes.json" => {
+                let all = body.as_array().unwrap();
+                for one in all {
+                    let symbol = binance.guess_symbol(one["symbol"].as_str().unwrap()).unwrap();
+                    let patch = ticker(binance, symbol.as_str(), &one.to_string());
+                    assert!(patch.bid.is_none_or(|bid| bid > Decimal::ZERO), "{one}");
+                }
+                all.len()
+            }
+            "fetch_ohlcv.json" => {
+                let rows = parse(&candles(binance, "BTC/USDT", Interval::M1), &body.to_string()).unwrap();
+                assert!(rows.iter().all(|row| row.closed));
+                rows.len()
+            }
+            _ => continue,
+        };
+        counts.insert(file.to_owned(), [1, read]);
+    }
+    print_table("rest_true_types/binance.jsonl", &counts);
+    assert_eq!(counts.len(), if folder().is_some() { 3 } else { 0 });
+}
+
+#[test]
+fn recorded_errors_of_binance_are_told_apart() {
+    for line in lines("errors/binance.jsonl") {
+        let status = line["http_status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap();
+        let body = line["body"].to_string();
+        let call = &exchange(ExchangeId::Binance).ticker(&instrument(ExchangeId::Binance, "NO/USDT"))[0];
+        let error = (call.parse)(&Reply { status, body: body.as_bytes() }, NOW).unwrap_err();
+        assert_eq!(error.kind, ReplyErrorKind::UnknownSymbol, "{body}");
+    }
+}
+
+#[test]
+fn binance_is_asked_as_ccxt_asks() {
+    check_requests(ExchangeId::Binance, |ours, theirs| {
+        // We always ask for the most rows, and say where the range ends.
+        assert_eq!(ours.1.remove("limit").unwrap(), "1000");
+        theirs.1.remove("limit");
+        assert!(ours.1.remove("endTime").unwrap() > ours.1["startTime"]);
+        theirs.1.remove("endTime");
+        if !theirs.1.contains_key("startTime") {
+            ours.1.remove("startTime");
+        }
+    });
+}

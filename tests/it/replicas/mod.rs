@@ -1,0 +1,8 @@
+//! Several processes on one PostgreSQL and one Redis.
+
+mod commands;
+mod kills;
+mod outages;
+
+/// Ten seconds of the market in one of the test: slow enough for leases, whose end Redis counts.
+const SPEED: f64 = 10.0;

@@ -1,0 +1,240 @@
+//! Redis or PostgreSQL away, slow to answer, or empty when it is back: what is asked meanwhile, and what is whole after.
+
+use std::time::Duration;
+
+use candlewick::cache::{BusEventKind, Cache, RedisConfig, redis};
+use candlewick::clock::Clock;
+use candlewick::model::{ExchangeId, GapReason, Interval, TimeRange, Timestamp, Topic};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::SPEED;
+use crate::support::proxy::{Line, Proxy, server_of};
+use crate::support::{Service, World, markets, minutes_after, servers, until};
+
+/// One collector and one that serves, each reaching both servers over lines that can be cut.
+struct Pair {
+    world: World,
+    collector: Service,
+    server: Service,
+    to_redis: Proxy,
+    to_postgres: Proxy,
+    redis: (String, String),
+}
+
+const BINANCE: ExchangeId = ExchangeId::Binance;
+
+impl Pair {
+    async fn start() -> Self {
+        let world = World::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(SPEED));
+        let (database, redis) = (servers::database().await, servers::redis().await);
+        let to_postgres = Proxy::to(server_of(&database)).await;
+        let to_redis = Proxy::to(server_of(&redis.0)).await;
+        let config = |role: &str| {
+            let exchanges: String = ExchangeId::ALL
+                .map(|id| {
+                    let at = world.address;
+                    let on = matches!(id, ExchangeId::Binance | ExchangeId::Coinbase);
+                    format!("[exchanges.{id}]\nenabled = {on}\nrest_url = \"http://{at}\"\nws_url = \"ws://{at}\"\n")
+                })
+                .concat();
+            format!(
+                "role = \"{role}\"\n[store]\nurl = \"{}\"\nconnections = 4\n[cache]\nurl = \"{}\"\nprefix = \"{}\"\n{exchanges}",
+                to_postgres.url(&database),
+                to_redis.url(&redis.0),
+                redis.1,
+            )
+        };
+        let collector = Service::on(&config("collector"), world.clock.clone()).await;
+        let server = Service::on(&config("api"), world.clock.clone()).await;
+        let pair = Self { world, collector, server, to_redis, to_postgres, redis };
+        pair.until_live().await;
+        pair
+    }
+
+    async fn until_live(&self) {
+        for (exchange, symbol) in collected() {
+            until(&format!("the ticker of {exchange} is live"), async || {
+                self.ticker(exchange, symbol).await.is_some_and(|ticker| is_fresh(&ticker))
+            })
+            .await;
+        }
+    }
+
+    async fn ticker(&self, exchange: ExchangeId, symbol: &str) -> Option<Value> {
+        let (status, body) = self.server.get(&format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
+        (status == 200).then_some(body)
+    }
+
+    /// What the other replicas have missing is what they were told that they miss.
+    async fn degraded(&self) -> Vec<String> {
+        let (status, body) = self.server.get("/readyz").await;
+        assert_eq!(status, 200, "{body}");
+        body["degraded"].as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The candles from before the outage until now are whole, on both.
+    async fn assert_whole(&self, since: Timestamp) {
+        let minutes = (self.world.clock.now().since(since).as_secs() / 60).max(2);
+        let range = minutes_after(since, i64::try_from(minutes).unwrap());
+        self.world.clock.sleep_until(range.end()).await;
+        for (exchange, symbol) in collected() {
+            for service in [&self.server, &self.collector] {
+                service.assert_whole(&self.world, exchange, symbol, range).await;
+            }
+        }
+    }
+
+    fn sockets(&self) -> u64 {
+        collected().map(|(exchange, _)| self.world.simulator.stats(exchange).sockets_opened).sum()
+    }
+
+    /// One more replica, on the same line.
+    async fn replica(&self) -> Cache {
+        let (url, prefix) = (self.to_redis.url(&self.redis.0), self.redis.1.clone());
+        redis(&RedisConfig { url, prefix, egress: "test".to_owned() }, self.world.clock.clone()).await.unwrap()
+    }
+}
+
+fn collected() -> impl Iterator<Item = (ExchangeId, &'static str)> {
+    markets().filter(|(id, _)| matches!(id, ExchangeId::Binance | ExchangeId::Coinbase))
+}
+
+fn is_fresh(ticker: &Value) -> bool {
+    ticker["stale"] == false && ticker["source"] == "stream" && ticker["age_ms"].as_i64().unwrap() < 10_000
+}
+
+/// Reads events until a gap of the bus, and says whether numbers were missing before it.
+async fn hears_of_the_loss(cache: &Cache) -> tokio::task::JoinHandle<bool> {
+    let topic = Topic::Trades { exchange: BINANCE, symbol: "BTC/USDT".parse().unwrap() };
+    let mut listener = cache.bus.subscribe(&topic).await.unwrap();
+    tokio::spawn(async move {
+        let mut last: Option<(std::sync::Arc<str>, u64)> = None;
+        loop {
+            let event = listener.next().await.unwrap();
+            if let BusEventKind::Gap(GapReason::BusLost | GapReason::NewEpoch) = event.kind {
+                return true;
+            }
+            if let Some((epoch, number)) = last
+                && (epoch != event.epoch || event.seq != number + 1)
+            {
+                return false;
+            }
+            last = Some((event.epoch, event.seq));
+        }
+    })
+}
+
+async fn redis_goes_and_comes(line: Line) {
+    let pair = Pair::start().await;
+    let since = pair.world.clock.now();
+    let sockets = pair.sockets();
+    let replica = pair.replica().await;
+    let told = hears_of_the_loss(&replica).await;
+
+    pair.to_redis.set(line);
+    until("the ticker says that it is old", async || {
+        let ticker = pair.ticker(BINANCE, "BTC/USDT").await.expect("it goes on from memory");
+        ticker["stale"] == true && ticker["age_ms"].as_i64().unwrap() > 20_000
+    })
+    .await;
+    until("it is said that Redis is away", async || pair.degraded().await.contains(&"cache".to_owned())).await;
+    // A lease has long run out by now, and the collector goes on.
+    pair.world.pass(Duration::from_mins(1)).await;
+    let own = pair.collector.ok("/v1/ticker?exchange=binance&symbol=BTC/USDT").await;
+    assert!(is_fresh(&own), "who collects needs no Redis: {own}");
+
+    pair.to_redis.set(Line::Open);
+    pair.until_live().await;
+    assert!(told.await.unwrap(), "the bus tells of what it lost");
+    until("all is well", async || pair.degraded().await.is_empty()).await;
+    pair.assert_whole(since).await;
+    assert_eq!(pair.sockets(), sockets, "no connection to an exchange was lost for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_away_costs_nothing_but_freshness_elsewhere() {
+    redis_goes_and_comes(Line::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_that_does_not_answer_is_as_good_as_away() {
+    redis_goes_and_comes(Line::Stalled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_forgot_is_told_again() {
+    let pair = Pair::start().await;
+    let since = pair.world.clock.now();
+    pair.to_redis.set(Line::Cut);
+    servers::forget(&pair.redis.0, &pair.redis.1).await;
+    pair.to_redis.set(Line::Open);
+    pair.until_live().await;
+    // One that was not there before finds all of it.
+    let replica = pair.replica().await;
+    for (exchange, symbol) in collected() {
+        let symbol = symbol.parse().unwrap();
+        until("the state is there again", async || {
+            let state = replica.states.get(exchange).await.unwrap();
+            state.is_some_and(|state| state.symbols.contains(&symbol))
+        })
+        .await;
+        until("the ticker is there again", async || replica.tickers.get(exchange, &symbol).await.unwrap().is_some())
+            .await;
+        let lease = replica.leases.acquire(&format!("collect:{exchange}"), Duration::from_secs(1)).await;
+        assert_eq!(lease.unwrap(), None, "it is held again");
+    }
+    pair.assert_whole(since).await;
+}
+
+async fn postgres_goes_and_comes(line: Line) {
+    let pair = Pair::start().await;
+    let since = pair.world.clock.now();
+    let sockets = pair.sockets();
+    pair.world.pass(Duration::from_mins(2)).await;
+
+    pair.to_postgres.set(line);
+    until("it is said that PostgreSQL is away", async || pair.degraded().await.contains(&"store".to_owned())).await;
+    let ago = Interval::M1.back(pair.world.clock.now(), 30);
+    let (status, problem) =
+        pair.server.get(&format!("/v1/history?exchange=binance&symbol=BTC/USDT&start={}", ago.millis())).await;
+    assert_eq!((status, &problem["code"]), (503, &Value::from("store_unavailable")), "{problem}");
+    pair.world.pass(Duration::from_mins(3)).await;
+    pair.until_live().await;
+
+    pair.to_postgres.set(Line::Open);
+    until("all is well", async || pair.degraded().await.is_empty()).await;
+    pair.assert_whole(since).await;
+    assert_eq!(pair.sockets(), sockets, "no connection to an exchange was lost for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_away_costs_history_only() {
+    postgres_goes_and_comes(Line::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_does_not_answer_is_as_good_as_away() {
+    postgres_goes_and_comes(Line::Stalled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_start_together_make_the_tables_once() {
+    use candlewick::store::CandleStore;
+    use candlewick::store::postgres::{Options, PostgresStore};
+    let url = servers::database().await;
+    let options = Options { connections: 2, statement_timeout: Duration::from_secs(5) };
+    let open = || async { PostgresStore::open(&url, &options).await };
+    let (one, two, three, four) = futures_util::join!(open(), open(), open(), open());
+    for store in [one, two, three, four] {
+        let store = store.unwrap();
+        let series = candlewick::model::Series {
+            exchange: BINANCE,
+            symbol: "BTC/USDT".parse().unwrap(),
+            interval: Interval::M1,
+        };
+        let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(60));
+        assert!(store.coverage(&series, range).await.unwrap().ranges().is_empty());
+        store.close().await;
+    }
+}

@@ -1,0 +1,81 @@
+//! Listings: what is not listed is named with what is near, and a market that goes ends with a reason.
+
+use std::time::Duration;
+
+use candlewick::model::Symbol;
+
+use crate::support::{Service, World, markets, minutes_after, until};
+
+/// How old the listings get here.
+const READ_EVERY: &str = "[collect]\nlisting_minutes = 2";
+/// Longer than that.
+const UNTIL_READ: Duration = Duration::from_secs(150);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlisted_symbol_is_named_with_what_is_near() {
+    let world = World::new().await;
+    let service = Service::live(&world).await;
+    for (exchange, symbol) in markets() {
+        let wrong = symbol.replace("BTC", "BTV");
+        for path in ["ticker", "history", "coverage"] {
+            let path = format!("/v1/{path}?exchange={exchange}&symbol={wrong}");
+            until("the listing is known", async || service.get(&path).await.0 != 503).await;
+            let (status, problem) = service.get(&path).await;
+            assert_eq!((status, &problem["code"]), (404, &"unknown_symbol".into()), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().contains(symbol), "{problem}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_market_that_is_delisted_ends_and_one_that_comes_back_begins() {
+    let world = World::new().await;
+    let service = Service::live_with(&world, READ_EVERY).await;
+    let set_listed = |listed| {
+        for (exchange, symbol) in markets() {
+            let symbol: Symbol = symbol.parse().unwrap();
+            world.simulator.set_listed(exchange, &symbol, listed);
+        }
+    };
+    let before = minutes_after(world.clock.now(), 1);
+    world.clock.sleep_until(before.end() + Duration::from_secs(3)).await;
+    for (exchange, symbol) in markets() {
+        service.assert_whole(&world, exchange, symbol, before).await;
+    }
+    set_listed(false);
+    world.pass(UNTIL_READ).await;
+    let mut asked = Vec::new();
+    for (exchange, symbol) in markets() {
+        until(&format!("{exchange} {symbol} has ended"), async || {
+            let state = service.ok(&format!("/v1/exchanges/{exchange}")).await;
+            state["ended"][0]["symbol"] == symbol && !state["symbols"].to_string().contains(symbol)
+        })
+        .await;
+        let state = service.ok(&format!("/v1/exchanges/{exchange}")).await;
+        assert!(state["ended"][0]["detail"].as_str().unwrap().contains("does not list"), "{state}");
+        assert_eq!(state["state"], "live", "the others go on: {state}");
+        let (status, problem) = service.get(&format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
+        assert_eq!((status, &problem["code"]), (404, &"unknown_symbol".into()), "{problem}");
+        asked.push((exchange, world.simulator.stats(exchange).rest_requests));
+    }
+    // Nothing asks for it again and again: the two other markets are whole, and only a listing may be read.
+    world.pass(Duration::from_mins(5)).await;
+    for (exchange, before) in asked {
+        let after = world.simulator.stats(exchange).rest_requests;
+        assert!(after - before < 30, "{exchange} was asked {} times in five minutes", after - before);
+    }
+    set_listed(true);
+    world.pass(UNTIL_READ).await;
+    for (exchange, symbol) in markets() {
+        until(&format!("{exchange} {symbol} is back"), async || {
+            let state = service.ok(&format!("/v1/exchanges/{exchange}")).await;
+            state["symbols"].to_string().contains(symbol) && state["ended"].as_array().unwrap().is_empty()
+        })
+        .await;
+    }
+    let after = minutes_after(world.clock.now(), 1);
+    world.clock.sleep_until(after.end() + Duration::from_secs(3)).await;
+    for (exchange, symbol) in markets() {
+        service.assert_whole(&world, exchange, symbol, after).await;
+    }
+}
