@@ -71,14 +71,14 @@ return redis.call('DEL', KEYS[1])",
 });
 
 /// Takes a lease that nobody holds; the token is larger than every one before, also where Redis has forgotten those: the
-/// first one is the time. `KEYS`: lease, token; `ARGV`: lifetime ms.
+/// first one is the time in microseconds. `KEYS`: lease, token; `ARGV`: lifetime ms.
 pub(super) static TAKE_LEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::from_lua(
         r"
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 local now = redis.call('TIME')
 local token = tonumber(redis.call('GET', KEYS[2]) or '0') + 1
-local least = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+local least = tonumber(now[1]) * 1000000 + tonumber(now[2])
 if token < least then token = least end
 token = string.format('%.0f', token)
 redis.call('SET', KEYS[2], token, 'PX', 604800000)

@@ -45,7 +45,12 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(SPEED))
+        Self::paced(SPEED).await
+    }
+
+    /// Slower than most, where a deadline of the market must not pass because the machine is busy.
+    pub async fn paced(speed: f64) -> Self {
+        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed))
     }
 
     pub fn at(listener: TcpListener, clock: Clock) -> Self {
