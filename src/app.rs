@@ -12,7 +12,7 @@ use crate::api::{self, About, ApiConfig};
 use crate::cache::{self, Cache, CacheError, RedisConfig};
 use crate::clock::Clock;
 use crate::collect::{self, Assignment, Shared, Source};
-use crate::config::{CacheUrl, Config, DataMode, Role, StoreUrl};
+use crate::config::{CacheUrl, CollectConfig, Config, DataMode, Role, StoreUrl};
 use crate::exchanges;
 use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
@@ -107,7 +107,7 @@ impl App {
         let doors = api::build(Arc::clone(&market), hub, life.clone(), clock.clone(), about, bounds);
         let server = life.spawn(api::serve(listener, doors, life.clone(), clock.clone()));
 
-        let shared = Shared { cache: cache.clone(), clock: clock.clone(), limits: config.collect.clone() };
+        let shared = Shared { cache: cache.clone(), clock: clock.clone(), limits: limits(&config) };
         if config.role == Role::Api {
             life.spawn(announce_readiness(market, clock, life.clone()));
             return Ok(Self { address, life, server, stores, simulator_stop });
@@ -216,6 +216,16 @@ fn assignments(config: &Config, stores: &Stores, simulator: Option<&SocketAddr>)
             Assignment { exchange, symbols: settings.symbols.clone(), mode: config.data, live, simulated }
         })
         .collect()
+}
+
+/// How much is collected: nothing that retention would delete.
+fn limits(config: &Config) -> CollectConfig {
+    let mut limits = config.collect.clone();
+    if config.store.retention_days > 0 {
+        limits.repair_days = limits.repair_days.min(config.store.retention_days);
+        limits.backfill_days = limits.backfill_days.min(config.store.retention_days);
+    }
+    limits
 }
 
 /// Keeps the metrics small where nobody reads them.

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::derive::{Purpose, concerned, derive};
+use super::sweep::Doubts;
 use super::writer::{Writer, Written};
 use crate::clock::Clock;
 use crate::model::{Candle, CandleUpdate, Interval, Knowledge, MarketEvent, Series, TimeRange};
 use crate::store::{CandleStore, StoreError};
+use crate::telemetry::collect::CandleRevised;
 
 /// Derived candles that closed longer ago are history; nobody waits for them on a stream.
 const NEWS: Duration = Duration::from_mins(2);
@@ -24,9 +26,10 @@ pub async fn follow(
     writer: Writer,
     clock: Clock,
     announce: mpsc::Sender<MarketEvent>,
+    doubts: Arc<Doubts>,
 ) {
     while let Some(batch) = written.recv().await {
-        let task = Aftermath { store: &*store, writer: &writer, clock: &clock, announce: &announce };
+        let task = Aftermath { store: &*store, writer: &writer, clock: &clock, announce: &announce, doubts: &doubts };
         // An error of the store is told by the writer; what was not derived is derived when someone asks for it.
         let _ = task.run(batch).await;
     }
@@ -37,13 +40,17 @@ struct Aftermath<'a> {
     writer: &'a Writer,
     clock: &'a Clock,
     announce: &'a mpsc::Sender<MarketEvent>,
+    doubts: &'a Doubts,
 }
 
 impl Aftermath<'_> {
     async fn run(&self, batch: Written) -> Result<(), StoreError> {
         for (series, candle) in batch.revised {
+            CandleRevised { series: &series, exchange: series.exchange, interval: series.interval, candle: &candle }.emit();
             if series.interval == Interval::M1 {
-                self.derive_from(&series, Interval::M1.span(candle.timestamp), Knowledge::Fetched).await?;
+                let minute = Interval::M1.span(candle.timestamp);
+                self.derive_from(&series, minute, Knowledge::Fetched).await?;
+                self.doubt(&series, minute).await?;
             }
             self.tell(series, candle).await;
         }
@@ -84,6 +91,19 @@ impl Aftermath<'_> {
                 }
                 // What is not taken stays unknown and is derived when someone asks.
                 let _ = self.writer.submit(write);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the exchange itself said of longer candles that hold a minute, it may have changed, too.
+    async fn doubt(&self, minutes: &Series, minute: TimeRange) -> Result<(), StoreError> {
+        for interval in Interval::ALL.into_iter().filter(|interval| *interval != Interval::M1) {
+            let range = concerned(interval, minute, self.clock.now());
+            let series = Series { interval, ..minutes.clone() };
+            let known = self.store.coverage(&series, range).await?;
+            if known.ranges().iter().any(|known| known.state == Knowledge::Fetched) {
+                self.doubts.add(&series, range);
             }
         }
         Ok(())

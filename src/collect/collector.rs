@@ -10,19 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::answers::Answerer;
 use super::connections::Connections;
-use super::fill::{Busy, Filler};
+use super::fill::Filler;
 use super::listing::{self, Listed};
 use super::live::Collector;
 use super::publisher::Publisher;
 use super::repair::{self, Holes};
 use super::source::{Shared, Source};
+use super::sweep::{Doubts, Reach, Sweeper};
 use super::writer::Writer;
 use super::{aftermath, lease, state};
 use crate::cache::{CacheError, Lease};
 use crate::exchanges::Exchange;
 use crate::model::Symbol;
 use crate::store::StoreError;
-use crate::upstream::{Backoff, RestClient, UpstreamError};
+use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
 
 /// What a collector is to do.
 pub struct Duties {
@@ -94,14 +95,22 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         store: Arc::clone(&source.store),
         writer: writer.clone(),
         clock: clock.clone(),
-        busy: Busy::default(),
+        busy: Arc::default(),
+        urgency: Urgency::Live,
     });
     let holes = Arc::new(Holes::default());
     let mut helpers = JoinSet::new();
     for _ in 0..repair::WORKERS {
         helpers.spawn(repair::work(Arc::clone(&holes), Arc::clone(&filler), announce.clone()));
     }
-    helpers.spawn(aftermath::follow(batches, Arc::clone(&source.store), writer.clone(), clock.clone(), announce));
+    let doubts = Arc::new(Doubts::default());
+    let store = Arc::clone(&source.store);
+    helpers.spawn(aftermath::follow(batches, store, writer.clone(), clock.clone(), announce, Arc::clone(&doubts)));
+    let (collecting, collected) = watch::channel(Vec::new());
+    let reach = Reach { repair_days: limits.repair_days, backfill_days: limits.backfill_days };
+    let compared = parking_lot::Mutex::default();
+    let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared };
+    helpers.spawn(sweeper.run());
     let store = Arc::clone(&source.store);
     let read_every = Duration::from_mins(limits.listing_minutes.into());
     helpers.spawn(listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing));
@@ -131,6 +140,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         markets: HashMap::new(),
         outcomes: Vec::new(),
         refused: Vec::new(),
+        collecting,
     };
     collector.follow_listing();
     collector.tell().await;

@@ -13,11 +13,17 @@ use crate::clock::Clock;
 use crate::exchanges::{CandlePage, Exchange, ReplyErrorKind};
 use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::{CandleStore, SeriesWrite, StoreError, Take};
-use crate::telemetry::collect::RangeFilled;
-use crate::upstream::{RestClient, UpstreamError};
+use crate::telemetry::collect::{FillFailed, RangeFilled};
+use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
 
 /// A page of which nothing was learnt is asked for again after so long: the exchange may show closed candles late.
 const LATE_ROWS: Duration = Duration::from_secs(5);
+
+/// What the exchange still does not show after so many tries is left unknown by those who go on to other times.
+const LATE_TRIES: u32 = 5;
+
+/// The longest pause between two tries of what takes as long as it takes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A closed candle that changes is fetched so long after its end.
 const CHANGES_SETTLE: Duration = Duration::from_secs(5);
@@ -58,7 +64,8 @@ impl FillError {
     }
 }
 
-/// Makes ranges known. One for each collector.
+/// Makes ranges known. One for each collector; clones differ in their urgency alone.
+#[derive(Clone)]
 pub struct Filler {
     pub exchange: &'static dyn Exchange,
     pub rest: Arc<RestClient>,
@@ -66,7 +73,9 @@ pub struct Filler {
     pub writer: Writer,
     pub clock: Clock,
     /// One filling of a series at a time, so that nothing is fetched twice.
-    pub busy: Busy,
+    pub busy: Arc<Busy>,
+    /// Its claim on the exchange's budget.
+    pub urgency: Urgency,
 }
 
 /// Which series are being filled.
@@ -87,6 +96,12 @@ impl Busy {
 }
 
 impl Filler {
+    /// The same, for what nobody waits for.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self { urgency: Urgency::Background, ..self.clone() }
+    }
+
     /// Makes the closed part of `range` known as far as the exchange gives it. Returns early, with what it has so far
     /// in the store, on the first error.
     ///
@@ -104,6 +119,47 @@ impl Filler {
         } else {
             Ok(())
         }
+    }
+
+    /// Makes the closed part of a range known, page by page from its start, however long the exchange and the store need.
+    /// Tells each time up to which it has come. What the exchange does not show stays unknown.
+    ///
+    /// # Errors
+    /// Only what trying again would not mend: see [`FillError::is_final`].
+    pub async fn fill_steadily(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+        mut reached: impl FnMut(Timestamp) + Send,
+    ) -> Result<(), FillError> {
+        let range = self.closed_part(series.interval, range);
+        let mut tries = Tries { clock: self.clock.clone(), backoff: Backoff::new(LATE_ROWS / 5, LONGEST_PAUSE), late: 0 };
+        let holes = loop {
+            match self.store.coverage(series, range).await {
+                Ok(known) => break known.unknown(range),
+                Err(error) => tries.failed(series, &error.into()).await,
+            }
+        };
+        for hole in holes {
+            let mut from = hole.start();
+            while from < hole.end() {
+                reached(from);
+                let page = TimeRange::new(from, self.page_end(series.interval, from).min(hole.end()));
+                match self.fill(series, instrument, page).await {
+                    Err(error) if error.is_final() => return Err(error),
+                    Err(error) if !matches!(error, FillError::Late) || tries.late < LATE_TRIES => {
+                        tries.failed(series, &error).await;
+                    }
+                    Ok(()) | Err(_) => {
+                        tries.worked();
+                        from = page.end();
+                    }
+                }
+            }
+        }
+        reached(range.end());
+        Ok(())
     }
 
     async fn fill_closed(
@@ -148,9 +204,9 @@ impl Filler {
         // What the stream said of it goes into the store first.
         self.clock.sleep_until(range.end() + CHANGES_SETTLE).await;
         let _turn = self.busy.enter(series).await;
-        let mut from = range.start();
+        let mut from = self.reach(series.interval).map_or(range.start(), |reach| range.start().max(reach));
         while from < range.end() {
-            let next = page_end(series.interval, from, self.exchange.profile().page_rows).min(range.end());
+            let next = self.page_end(series.interval, from).min(range.end());
             self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
             from = next;
         }
@@ -183,17 +239,15 @@ impl Filler {
         let mut late = false;
         for hole in self.store.coverage(series, range).await?.unknown(range) {
             let mut from = hole.start();
-            if let Some(rows) = profile.reach_rows {
-                // The window ends with the candle that is forming now, and it moves while the request is on its way.
-                let reach = interval.back(self.clock.now(), rows.saturating_sub(2));
-                if from < reach {
-                    let beyond = TimeRange::new(interval.ceil(Timestamp::EPOCH), reach);
-                    self.claim(series, beyond, Knowledge::Unavailable).await?;
-                    from = reach;
-                }
+            if let Some(reach) = self.reach(interval)
+                && from < reach
+            {
+                let beyond = TimeRange::new(interval.ceil(Timestamp::EPOCH), reach);
+                self.claim(series, beyond, Knowledge::Unavailable).await?;
+                from = reach;
             }
             while from < hole.end() {
-                let next = page_end(interval, from, profile.page_rows).min(hole.end());
+                let next = self.page_end(interval, from).min(hole.end());
                 let page = self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
                 if page.rows == 0 && profile.wide_pages {
                     self.find_listing(series, instrument, next).await?;
@@ -203,6 +257,18 @@ impl Filler {
             }
         }
         if late { Err(FillError::Late) } else { Ok(()) }
+    }
+
+    /// Before this the exchange gives nothing, where it gives so many candles only.
+    fn reach(&self, interval: Interval) -> Option<Timestamp> {
+        let rows = self.exchange.profile().reach_rows?;
+        // The window ends with the candle that is forming now, and it moves while the request is on its way.
+        Some(interval.back(self.clock.now(), rows.saturating_sub(2)))
+    }
+
+    /// Where one of the exchange's pages that begins at `from` ends.
+    pub fn page_end(&self, interval: Interval, from: Timestamp) -> Timestamp {
+        page_end(interval, from, self.exchange.profile().page_rows)
     }
 
     /// After a page up to `until` was empty: finds out whether that is because the listing came later. Then all of the
@@ -241,7 +307,7 @@ impl Filler {
         let asked_at = self.clock.now();
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Fetched { rows: 0, known: true }) };
-        let rows = self.rest.call(&call).await?;
+        let rows = self.rest.call_with(&call, self.urgency).await?;
         let full = rows.len() >= self.exchange.profile().page_rows as usize;
         let Page { candles, claims, rejected } =
             read_page(series.interval, range, &rows, full && self.exchange.profile().wide_pages, self.clock.now());
@@ -252,6 +318,36 @@ impl Filler {
         }
         // Rows that contradict themselves will not get better by asking again at once.
         Ok(Fetched { rows: rows.len(), known: learnt == range.duration() || rejected > 0 })
+    }
+}
+
+/// What takes as long as it takes: how often it failed, and the pauses between.
+struct Tries {
+    clock: Clock,
+    backoff: Backoff,
+    late: u32,
+}
+
+impl Tries {
+    /// Waits until another try makes sense.
+    async fn failed(&mut self, series: &Series, error: &FillError) {
+        self.late += u32::from(matches!(error, FillError::Late));
+        let now = self.clock.now();
+        let named = error.retry_at(now).map(|at| at.since(now));
+        // Whom the budget holds back was told when there is room; all else is trouble.
+        let pause = match error {
+            FillError::Upstream(UpstreamError::HeldBack { .. }) => named.unwrap_or_default(),
+            _ => self.backoff.next(&self.clock).max(named.unwrap_or_default()),
+        };
+        if !matches!(error, FillError::Late | FillError::Upstream(UpstreamError::HeldBack { .. })) {
+            FillFailed { series, exchange: series.exchange, error, pause }.emit();
+        }
+        self.clock.sleep(pause).await;
+    }
+
+    const fn worked(&mut self) {
+        self.backoff.reset();
+        self.late = 0;
     }
 }
 

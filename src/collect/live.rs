@@ -14,6 +14,7 @@ use super::listing::Listed;
 use super::publisher::Publisher;
 use super::repair::Holes;
 use super::state::Teller;
+use super::sweep::Followed;
 use super::writer::Writer;
 use crate::cache::{CacheError, Lease};
 use crate::exchanges::{MinuteCandles, Subscription};
@@ -59,6 +60,8 @@ pub struct Collector<'a> {
     pub outcomes: Vec<Outcome>,
     /// What the exchange refused, and when it is asked for again.
     pub refused: Vec<(Timestamp, Subscription)>,
+    /// To those who look after what is collected.
+    pub collecting: watch::Sender<Vec<Followed>>,
 }
 
 impl Collector<'_> {
@@ -96,6 +99,7 @@ impl Collector<'_> {
             self.publisher.forget(symbol);
             self.connections.remove(symbol);
             self.refused.retain(|(_, one)| one.instrument.symbol != *symbol);
+            self.hand_on();
         }
     }
 
@@ -118,6 +122,16 @@ impl Collector<'_> {
             self.markets.insert(instrument.symbol.clone(), Collected { instrument, closing, on_demand });
         }
         self.connections.add(subscriptions);
+        self.hand_on();
+    }
+
+    /// Tells those who look after the markets which ones there are.
+    fn hand_on(&self) {
+        let followed = |market: &Collected| Followed {
+            instrument: Arc::clone(&market.instrument),
+            configured: !market.on_demand,
+        };
+        self.collecting.send_replace(self.markets.values().map(followed).collect());
     }
 
     /// Takes what comes, until the end is asked for or something cannot go on.

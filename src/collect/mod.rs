@@ -3,7 +3,8 @@
 //! [`supervise`] collects one exchange: it chooses the source (`source`) and keeps a collector running (`collector`).
 //! Everything that the streams say passes through its loop (`live`). Candles are judged by `closing`, written by `writer`
 //! and made longer by `aftermath` and `derive`; what is missing is asked for by `repair`, which shares the way of
-//! `fill` with the questions of the doors (`answers`). `publisher` numbers and encodes what subscribers get.
+//! `fill` with the questions of the doors (`answers`). What nobody asks for is found by
+//! `sweep`. `publisher` numbers and encodes what subscribers get.
 
 mod aftermath;
 mod answers;
@@ -21,6 +22,7 @@ mod repair;
 mod retention;
 mod source;
 mod state;
+mod sweep;
 mod writer;
 
 pub use retention::retain;

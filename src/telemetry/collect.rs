@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use crate::model::{ExchangeId, TimeRange};
+use crate::model::{Candle, ExchangeId, Interval, TimeRange};
 
 /// Candles are in the store.
 pub struct CandlesWritten {
@@ -18,8 +18,42 @@ impl CandlesWritten {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_candles_written_total", "exchange" => exchange).increment(self.candles as u64);
-        counter!("candlewick_candles_revised_total", "exchange" => exchange).increment(self.revised as u64);
         tracing::debug!(exchange, candles = self.candles, revised = self.revised, "candles written");
+    }
+}
+
+/// A closed candle has other values now: a late trade, or the exchange's own word where it differs from ours.
+pub struct CandleRevised<'a> {
+    pub series: &'a dyn Display,
+    pub exchange: ExchangeId,
+    pub interval: Interval,
+    pub candle: &'a Candle,
+}
+
+impl CandleRevised<'_> {
+    pub fn emit(&self) {
+        let (exchange, interval) = (self.exchange.as_str(), self.interval.as_str());
+        counter!("candlewick_candles_revised_total", "exchange" => exchange, "interval" => interval).increment(1);
+        let Candle { timestamp, revision, .. } = self.candle;
+        tracing::info!(series = %self.series, candle = %timestamp, revision, "closed candle revised");
+    }
+}
+
+/// A sweep found times that nobody had repaired; it repairs them now.
+pub struct HolesFound<'a> {
+    pub series: &'a dyn Display,
+    pub exchange: ExchangeId,
+    /// Ascending.
+    pub holes: &'a [TimeRange],
+}
+
+impl HolesFound<'_> {
+    pub fn emit(&self) {
+        let holes = self.holes.len();
+        counter!("candlewick_holes_found_total", "exchange" => self.exchange.as_str()).increment(holes as u64);
+        let missing: Duration = self.holes.iter().map(|hole| hole.duration()).sum();
+        let since = self.holes.first().map(|hole| hole.start().to_string());
+        tracing::info!(series = %self.series, holes, ?missing, since, "holes found, fetching them");
     }
 }
 

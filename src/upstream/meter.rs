@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::Urgency;
 use super::window::Window;
 use crate::cache::{Budgets, Spend, Spent};
 use crate::clock::Clock;
@@ -14,6 +15,12 @@ use crate::model::{BudgetState, ExchangeId, Timestamp};
 
 /// The longest that a call waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest that a call that nobody waits for waits for its turn: meanwhile its series is busy.
+const SPARE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// While others wait, what nobody waits for looks again after so long.
+const BEHIND: Duration = Duration::from_millis(100);
 
 /// The longest that a breaker stays open. Binance bans for three days at most:
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
@@ -61,7 +68,14 @@ impl Meter {
     }
 
     /// Waits until `weight` may be spent, and spends it.
-    pub async fn admit(&self, weight: u32) -> Result<(), HeldBack> {
+    pub async fn admit(&self, weight: u32, urgency: Urgency) -> Result<(), HeldBack> {
+        match urgency {
+            Urgency::Live => self.admit_live(weight).await,
+            Urgency::Background => self.admit_spare(weight).await,
+        }
+    }
+
+    async fn admit_live(&self, weight: u32) -> Result<(), HeldBack> {
         let asked_at = self.clock.elapsed();
         let in_queue = InQueue::enter(&self.queued, weight);
         {
@@ -77,13 +91,13 @@ impl Meter {
             let _turn = self.turn.lock().await;
             loop {
                 let now = self.clock.elapsed();
-                let (wait, used) = {
+                let (wait, used, most) = {
                     let mut state = self.state.lock();
                     state.breaker(now).map_err(|open| self.held_back(open))?;
                     let most = state.window.aim();
-                    (state.window.forecast(now, weight.min(most)), state.window.used(now))
+                    (state.window.forecast(now, weight.min(most)), state.window.used(now), most)
                 };
-                let wait = if wait.is_zero() { self.ask_others(weight, used).await? } else { wait };
+                let wait = if wait.is_zero() { self.ask_others(weight, used, most).await? } else { wait };
                 if wait.is_zero() && self.state.lock().window.take(self.clock.elapsed(), weight).is_ok() {
                     return Ok(());
                 }
@@ -96,11 +110,36 @@ impl Meter {
         }
     }
 
+    /// Spends of what live data leave: behind all who wait, and never the last third.
+    async fn admit_spare(&self, weight: u32) -> Result<(), HeldBack> {
+        let turns = async {
+            loop {
+                let now = self.clock.elapsed();
+                let (wait, used, most) = {
+                    let mut state = self.state.lock();
+                    state.breaker(now).map_err(|open| self.held_back(open))?;
+                    let most = state.window.spare();
+                    let behind = if self.queued.load(Ordering::Acquire) > 0 { BEHIND } else { Duration::ZERO };
+                    let wait = state.window.forecast_within(now, weight.min(most), most);
+                    (wait.max(behind), state.window.used(now), most)
+                };
+                let wait = if wait.is_zero() { self.ask_others(weight, used, most).await? } else { wait };
+                if wait.is_zero() && self.state.lock().window.take(self.clock.elapsed(), weight).is_ok() {
+                    return Ok(());
+                }
+                self.clock.sleep(wait).await;
+            }
+        };
+        match self.clock.timeout(SPARE_PATIENCE, turns).await {
+            Ok(admitted) => admitted,
+            Err(_) => Err(self.held_back(BEHIND)),
+        }
+    }
+
     /// Spends `weight` of what all behind this address may, or says how long it takes until it can be. Where nobody knows
     /// of the others this process goes by its own count.
-    async fn ask_others(&self, weight: u32, used: u32) -> Result<Duration, HeldBack> {
+    async fn ask_others(&self, weight: u32, used: u32, most: u32) -> Result<Duration, HeldBack> {
         let Some(Others { exchange, budgets }) = &self.others else { return Ok(Duration::ZERO) };
-        let most = self.state.lock().window.aim();
         let Scope { name, window, .. } = *self.scope;
         let spend = Spend { exchange: *exchange, scope: name, weight, most, window, used, banned: Duration::ZERO };
         match budgets.spend(spend).await {
@@ -206,7 +245,7 @@ mod tests {
     fn queue(meter: &Arc<Meter>, order: &Arc<Mutex<Vec<u32>>>, id: u32) -> tokio::task::JoinHandle<()> {
         let (meter, order) = (Arc::clone(meter), Arc::clone(order));
         tokio::spawn(async move {
-            meter.admit(1).await.unwrap();
+            meter.admit(1, Urgency::Live).await.unwrap();
             order.lock().push(id);
         })
     }
@@ -233,7 +272,7 @@ mod tests {
         let calls: Vec<_> = (0..18).map(|id| queue(&meter, &order, id)).collect();
         clock.advance(Duration::from_millis(1)).await;
         assert_eq!(order.lock().len(), 9);
-        assert_eq!(meter.admit(1).await, Err(HeldBack(Timestamp::from_millis(42_000))), "one in the third window");
+        assert_eq!(meter.admit(1, Urgency::Live).await, Err(HeldBack(Timestamp::from_millis(42_000))), "one in the third window");
         clock.advance(Duration::from_secs(25)).await;
         assert_eq!(order.lock().len(), 18);
         drop(calls);
@@ -245,18 +284,18 @@ mod tests {
         meter.admit_now(1).unwrap();
         let waiting = tokio::spawn({
             let meter = Arc::clone(&meter);
-            async move { meter.admit(1).await }
+            async move { meter.admit(1, Urgency::Live).await }
         });
         clock.advance(Duration::from_secs(1)).await;
         let until = meter.open_breaker(Duration::from_mins(1));
         assert_eq!(until, Timestamp::from_millis(61_000));
         assert_eq!(meter.open_breaker(Duration::from_secs(2)), until, "the longer word stays");
-        assert_eq!(meter.admit(1).await, Err(HeldBack(until)));
+        assert_eq!(meter.admit(1, Urgency::Live).await, Err(HeldBack(until)));
         assert_eq!(meter.state().open_at, Some(until));
         clock.advance(Duration::from_secs(10)).await;
         assert_eq!(waiting.await.unwrap(), Err(HeldBack(until)));
         clock.advance(Duration::from_secs(50)).await;
-        assert_eq!(meter.admit(1).await, Ok(()));
+        assert_eq!(meter.admit(1, Urgency::Live).await, Ok(()));
         assert_eq!(meter.state().open_at, None);
     }
 
@@ -287,16 +326,42 @@ mod tests {
         let meter = Arc::new(Meter::new(Box::leak(Box::new(scope)), clock.clone(), Some(others)));
         let waiting = tokio::spawn({
             let meter = Arc::clone(&meter);
-            async move { meter.admit(1).await }
+            async move { meter.admit(1, Urgency::Live).await }
         });
         clock.advance(Duration::from_secs(4)).await;
         assert!(!waiting.is_finished(), "others have used it up");
         clock.advance(Duration::from_secs(2)).await;
         assert_eq!(waiting.await.unwrap(), Ok(()));
-        assert_eq!(meter.admit(1).await, Ok(()), "where nobody knows of them, our own count holds");
+        assert_eq!(meter.admit(1, Urgency::Live).await, Ok(()), "where nobody knows of them, our own count holds");
         let until = Timestamp::from_millis(96_000);
-        assert_eq!(meter.admit(1).await, Err(HeldBack(until)));
+        assert_eq!(meter.admit(1, Urgency::Live).await, Err(HeldBack(until)));
         assert_eq!(meter.state().open_at, Some(until));
         assert_eq!(meter.state().used, 2);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_leaves_a_third_and_goes_last() {
+        let (meter, clock) = meter(10, 20);
+        for _ in 0..6 {
+            meter.admit(1, Urgency::Background).await.unwrap();
+        }
+        let spare = |meter: &Arc<Meter>| {
+            let meter = Arc::clone(meter);
+            tokio::spawn(async move { meter.admit(1, Urgency::Background).await })
+        };
+        let refused = spare(&meter);
+        clock.advance(Duration::from_secs(3)).await;
+        assert!(refused.await.unwrap().is_err(), "the last third is not for it");
+        for _ in 0..3 {
+            meter.admit(1, Urgency::Live).await.unwrap();
+        }
+        // Nothing is left; whoever is live and came later goes first all the same.
+        let (order, last) = (Arc::default(), spare(&meter));
+        let first = queue(&meter, &order, 1);
+        clock.advance(Duration::from_secs(19)).await;
+        assert_eq!((*order.lock()).as_slice(), [1]);
+        first.await.unwrap();
+        assert!(last.await.unwrap().is_err(), "it did not wait so long");
+        assert_eq!(meter.admit(1, Urgency::Background).await, Ok(()));
     }
 }

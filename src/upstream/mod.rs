@@ -22,6 +22,15 @@ pub use websocket::{
     ConnectionHandle, Dial, DialError, DialErrorKind, Dialer, Feed, FeedItem, Io, NoRoom, Socket, socket_config,
 };
 
+/// Who has the first claim on an exchange's budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Urgency {
+    /// Someone waits: live data, their repair, the questions of the doors.
+    Live,
+    /// Nobody waits: backfills, sweeps and checks. They leave a third of each budget alone, and go behind all that is live.
+    Background,
+}
+
 /// How candlewick introduces itself to exchanges.
 const USER_AGENT: &str = concat!("candlewick/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
 

@@ -46,13 +46,18 @@ impl Window {
 
     /// How long it takes until `weight` can be spent; more than the budget takes several windows.
     pub fn forecast(&mut self, now: Duration, weight: u32) -> Duration {
+        self.forecast_within(now, weight, self.aim)
+    }
+
+    /// The same, if no more than `most` may be used in a window.
+    pub fn forecast_within(&mut self, now: Duration, weight: u32, most: u32) -> Duration {
         self.forget(now);
-        let windows = weight.saturating_sub(1) / self.aim;
-        let need = weight - windows * self.aim;
+        let windows = weight.saturating_sub(1) / most;
+        let need = weight - windows * most;
         let mut wait = Duration::ZERO;
         let mut used = self.used;
         for &(at, weight) in &self.spent {
-            if used.saturating_add(need) <= self.aim {
+            if used.saturating_add(need) <= most {
                 break;
             }
             used -= weight;
@@ -77,6 +82,11 @@ impl Window {
     /// The most that we use in a window.
     pub const fn aim(&self) -> u32 {
         self.aim
+    }
+
+    /// What of it may go to what nobody waits for: a third is left alone.
+    pub const fn spare(&self) -> u32 {
+        self.aim - self.aim / 3
     }
 
     pub const fn limit(&self) -> u32 {

@@ -20,7 +20,7 @@ use crate::model::{BudgetState, ExchangeId, Timestamp};
 use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};
 use crate::upstream::meter::{HeldBack, Meter, Others};
 use crate::upstream::tap::{Tap, What};
-use crate::upstream::{Backoff, USER_AGENT, UpstreamError};
+use crate::upstream::{Backoff, USER_AGENT, UpstreamError, Urgency};
 
 /// How long connecting may take. In the machine's own time, since it is the network that is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,14 +123,20 @@ impl Fetcher {
     }
 
     /// Asks for `target` until there is a reply to read.
-    pub async fn fetch(&self, target: &str, scope: &str, weight: u32) -> Result<Fetched, UpstreamError> {
+    pub async fn fetch(
+        &self,
+        target: &str,
+        scope: &str,
+        weight: u32,
+        urgency: Urgency,
+    ) -> Result<Fetched, UpstreamError> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
         let (mut round, started) = (1, self.clock.elapsed());
         loop {
             let mut outcome = None;
             for (index, origin) in self.open_origins()? {
                 if let Some(meter) = self.meter(scope) {
-                    meter.admit(weight).await.map_err(|held_back| self.held_back(held_back))?;
+                    meter.admit(weight, urgency).await.map_err(|held_back| self.held_back(held_back))?;
                 }
                 match self.request(&origin, target, scope, REQUEST_TIMEOUT).await {
                     Ok(fetched) => {

@@ -10,12 +10,13 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
 use super::Fetched;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Urgency, UpstreamError};
 
 type Answer = Result<Fetched, UpstreamError>;
 type Flight = BoxFuture<'static, Answer>;
+type Key = (Urgency, String);
 /// The requests in flight by their target, numbered.
-type Board = Arc<Mutex<HashMap<String, (u64, WeakShared<Flight>)>>>;
+type Board = Arc<Mutex<HashMap<Key, (u64, WeakShared<Flight>)>>>;
 
 /// Which requests are in flight.
 ///
@@ -29,16 +30,17 @@ pub(super) struct Flights {
 
 impl Flights {
     /// Joins the flight to `target`, or starts it.
-    pub fn join<F>(&self, target: &str, start: impl FnOnce() -> F) -> Shared<Flight>
+    pub fn join<F>(&self, (urgency, target): (Urgency, &str), start: impl FnOnce() -> F) -> Shared<Flight>
     where
         F: Future<Output = Answer> + Send + 'static,
     {
+        let target = (urgency, target.to_owned());
         let mut flying = self.flying.lock();
-        if let Some(flight) = flying.get(target).and_then(|(_, flight)| flight.upgrade()) {
+        if let Some(flight) = flying.get(&target).and_then(|(_, flight)| flight.upgrade()) {
             return flight;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let landing = Landing { flying: Arc::clone(&self.flying), target: target.to_owned(), id };
+        let landing = Landing { flying: Arc::clone(&self.flying), target: target.clone(), id };
         let request = start();
         let flight = async move {
             let _landing = landing;
@@ -46,7 +48,7 @@ impl Flights {
         };
         let flight = flight.boxed().shared();
         if let Some(weak) = flight.downgrade() {
-            flying.insert(target.to_owned(), (id, weak));
+            flying.insert(target, (id, weak));
         }
         flight
     }
@@ -55,7 +57,7 @@ impl Flights {
 /// Takes a flight off the board when it has landed or was left by all.
 struct Landing {
     flying: Board,
-    target: String,
+    target: Key,
     id: u64,
 }
 
@@ -79,7 +81,7 @@ mod tests {
 
     fn flight(flights: &Flights, clock: &Clock, started: &Arc<AtomicU64>) -> Shared<Flight> {
         let (clock, started) = (clock.clone(), Arc::clone(started));
-        flights.join("/a", || async move {
+        flights.join((Urgency::Live, "/a"), || async move {
             started.fetch_add(1, Ordering::Relaxed);
             clock.sleep(Duration::from_secs(1)).await;
             Ok(Fetched { status: 200, body: "x".into(), received: clock.now() })

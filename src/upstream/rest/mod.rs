@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use self::fetch::Fetcher;
 use self::flight::Flights;
-use super::UpstreamError;
+use super::{Urgency, UpstreamError};
 use super::tap::Tap;
 use crate::cache::Budgets;
 use crate::clock::Clock;
@@ -87,11 +87,20 @@ impl RestClient {
     /// # Errors
     /// [`UpstreamError`].
     pub async fn call<T>(&self, call: &RestCall<T>) -> Result<T, UpstreamError> {
+        self.call_with(call, Urgency::Live).await
+    }
+
+    /// The same, with this claim on the budget.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn call_with<T>(&self, call: &RestCall<T>, urgency: Urgency) -> Result<T, UpstreamError> {
         let target = fetch::target(&call.path, &call.query);
-        let flight = self.flights.join(&target, || {
+        // Who is in a hurry does not join those who are not.
+        let flight = self.flights.join((urgency, &target), || {
             let (fetcher, target) = (Arc::clone(&self.fetcher), target.clone());
             let (scope, weight) = (call.scope, call.weight);
-            async move { fetcher.fetch(&target, scope, weight).await }
+            async move { fetcher.fetch(&target, scope, weight, urgency).await }
         });
         let fetched = flight.await?;
         let reply = Reply { status: fetched.status, body: &fetched.body };

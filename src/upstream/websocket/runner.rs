@@ -18,7 +18,7 @@ use crate::telemetry::upstream::{
     FeedConnected, FeedDialFailed, FeedGaveUp, FeedLost, FeedRotated, FeedStale, FrameSkipped, FramesReceived,
     SubscriptionRefused,
 };
-use crate::upstream::Backoff;
+use crate::upstream::{Backoff, Urgency};
 use crate::upstream::tap::ConnectionTap;
 
 /// The longest that opening a socket may take, an origin.
@@ -434,7 +434,7 @@ async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket),
     let mut failed: Option<DialError> = None;
     for index in (first..feed.origins.len()).chain(0..first) {
         let origin = feed.origins[index].trim_end_matches('/');
-        feed.connects.admit(1).await.map_err(|held_back| feed.held_back(held_back))?;
+        feed.connects.admit(1, Urgency::Live).await.map_err(|held_back| feed.held_back(held_back))?;
         let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
         let mut error = match dialed {
             Ok(Ok(socket)) => return Ok((index, socket)),

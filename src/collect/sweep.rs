@@ -1,0 +1,175 @@
+//! What nobody asks for: holes in what was collected are found and closed, and what streams and derivation gave is compared
+//! with what the exchange itself says.
+//!
+//! All of it goes behind live data ([`Urgency::Background`](crate::upstream::Urgency)), page by page, so that nobody waits
+//! for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::fill::{FillError, Filler};
+use crate::model::{Coverage, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
+use crate::telemetry::collect::{FillFailed, HolesFound};
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_mins(10);
+
+/// The first look after a start, when what the start itself asks for is there.
+const FIRST: Duration = Duration::from_mins(1);
+
+/// What is younger is still on its way: the stream closes it, the repair fetches it.
+const SETTLES: Duration = Duration::from_mins(10);
+
+/// Minutes of the stream are compared with the exchange's own once so much has gathered.
+const MINUTES_GATHER: Duration = Duration::from_hours(1);
+
+/// Longer candles likewise.
+const LONGER_GATHER: Duration = Duration::from_hours(24);
+
+/// How many markets are looked at at a time.
+const AT_A_TIME: usize = 4;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// How far back is looked.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Holes of the last days are closed.
+    pub repair_days: u32,
+    /// The last days of configured markets are made known even where nothing of them was.
+    pub backfill_days: u32,
+}
+
+/// A market that is collected.
+#[derive(Clone)]
+pub struct Followed {
+    pub instrument: Arc<Instrument>,
+    /// Not only because someone asked.
+    pub configured: bool,
+}
+
+/// Looks after the markets that are collected.
+pub struct Sweeper {
+    /// In the background.
+    pub filler: Filler,
+    pub collected: watch::Receiver<Vec<Followed>>,
+    pub reach: Reach,
+    pub doubts: Arc<Doubts>,
+    /// Up to when each series was compared since the start: what the exchange has no row for is not asked again.
+    pub compared: Mutex<HashMap<Series, Timestamp>>,
+}
+
+/// Candles whose parts have changed since they were fetched: the exchange is asked for them again.
+#[derive(Default)]
+pub struct Doubts(Mutex<HashMap<Series, Coverage>>);
+
+impl Doubts {
+    /// Doubts the candles of `range`.
+    pub fn add(&self, series: &Series, range: TimeRange) {
+        let part = CoveredRange { range, state: Knowledge::Unavailable };
+        self.0.lock().entry(series.clone()).or_default().add(part);
+    }
+
+    fn take(&self, series: &Series) -> Coverage {
+        self.0.lock().remove(series).unwrap_or_default()
+    }
+}
+
+impl Sweeper {
+    /// Looks again and again, for ever.
+    pub async fn run(self) {
+        let mut pause = FIRST;
+        loop {
+            self.filler.clock.sleep(pause).await;
+            pause = EVERY;
+            let markets = self.collected.borrow().clone();
+            self.compared.lock().retain(|series, _| markets.iter().any(|market| market.instrument.symbol == series.symbol));
+            stream::iter(&markets).for_each_concurrent(AT_A_TIME, |market| self.look_after(market)).await;
+        }
+    }
+
+    async fn look_after(&self, Followed { instrument: market, configured }: &Followed) {
+        let of = |interval| Series { exchange: market.exchange, symbol: market.symbol.clone(), interval };
+        let mut result = self.close_holes(&of(Interval::M1), market, *configured).await;
+        for interval in self.filler.exchange.profile().intervals {
+            if result.is_ok() {
+                result = self.compare(&of(*interval), market).await;
+            }
+        }
+        // The rest is done at the next look.
+        if let Err(error) = result {
+            let (series, exchange) = (of(Interval::M1), market.exchange);
+            FillFailed { series: &series, exchange, error: &error, pause: EVERY }.emit();
+        }
+    }
+
+    /// Makes known what is unknown since the first time that is known, and of the days that are wanted anyway.
+    async fn close_holes(
+        &self,
+        series: &Series,
+        market: &Arc<Instrument>,
+        configured: bool,
+    ) -> Result<(), FillError> {
+        let now = self.filler.clock.now();
+        let since = |days: u32| Interval::M1.ceil(now - DAY * days);
+        let Reach { repair_days, backfill_days } = self.reach;
+        let backfill_days = if configured { backfill_days } else { 0 };
+        let wanted = since(backfill_days);
+        let range = TimeRange::new(since(repair_days.max(backfill_days)), Interval::M1.floor(now - SETTLES));
+        let known = self.filler.store.coverage(series, range).await?;
+        let given = |known: &&CoveredRange| known.state != Knowledge::Unavailable;
+        let collected = known.ranges().iter().find(given).map_or(range.end(), |first| first.range.start());
+        let holes = known.unknown(TimeRange::new(collected.max(since(repair_days)), range.end()));
+        if !holes.is_empty() {
+            HolesFound { series, exchange: series.exchange, holes: &holes }.emit();
+        }
+        let from = collected.max(since(repair_days)).min(wanted);
+        self.filler.fill_steadily(series, market, TimeRange::new(from, range.end().max(from)), |_| {}).await
+    }
+
+    /// Asks the exchange for what it did not give itself, and for what is doubted. Where it says something else, its word
+    /// is taken; the store counts the revision.
+    async fn compare(&self, series: &Series, market: &Arc<Instrument>) -> Result<(), FillError> {
+        let interval = series.interval;
+        let now = self.filler.clock.now();
+        let end = interval.floor(now - SETTLES);
+        let reach = interval.ceil(now - DAY * self.reach.repair_days);
+        let start = self.compared.lock().get(series).copied().unwrap_or(reach).max(reach);
+        let range = TimeRange::new(start.min(end), end);
+        let known = self.filler.store.coverage(series, range).await?;
+        let second_hand = |known: &&CoveredRange| matches!(known.state, Knowledge::Observed | Knowledge::Derived);
+        let mut parts: Vec<TimeRange> = known.ranges().iter().filter(second_hand).map(|known| known.range).collect();
+        let gathers = if interval == Interval::M1 { MINUTES_GATHER } else { LONGER_GATHER };
+        if parts.first().is_none_or(|first| first.start() + gathers > now) {
+            parts.clear();
+        } else {
+            self.compared.lock().insert(series.clone(), end);
+        }
+        let doubted = self.doubts.take(series);
+        parts.extend(doubted.ranges().iter().map(|doubted| doubted.range));
+        parts.sort_unstable_by_key(|part| part.start());
+        let mut done = Timestamp::EPOCH;
+        for part in parts {
+            let mut from = part.start().max(done);
+            while from < part.end() {
+                // A whole page costs no more than a part of it.
+                let page = TimeRange::new(from, self.filler.page_end(interval, from).min(end.max(part.end())));
+                if let Err(error) = self.filler.fetch_again(series, market, page).await {
+                    self.compared.lock().insert(series.clone(), from);
+                    doubted.within(TimeRange::new(from, end.max(part.end()))).ranges().iter().for_each(|doubted| {
+                        self.doubts.add(series, doubted.range);
+                    });
+                    return Err(error);
+                }
+                from = page.end();
+                done = from;
+            }
+        }
+        Ok(())
+    }
+}
