@@ -46,7 +46,8 @@ struct Aftermath<'a> {
 impl Aftermath<'_> {
     async fn run(&self, batch: Written) -> Result<(), StoreError> {
         for (series, candle) in batch.revised {
-            CandleRevised { series: &series, exchange: series.exchange, interval: series.interval, candle: &candle }.emit();
+            CandleRevised { series: &series, exchange: series.exchange, interval: series.interval, candle: &candle }
+                .emit();
             if series.interval == Interval::M1 {
                 let minute = Interval::M1.span(candle.timestamp);
                 self.derive_from(&series, minute, Knowledge::Fetched).await?;

@@ -134,7 +134,8 @@ impl Filler {
         mut reached: impl FnMut(Timestamp) + Send,
     ) -> Result<(), FillError> {
         let range = self.closed_part(series.interval, range);
-        let mut tries = Tries { clock: self.clock.clone(), backoff: Backoff::new(LATE_ROWS / 5, LONGEST_PAUSE), late: 0 };
+        let mut tries =
+            Tries { clock: self.clock.clone(), backoff: Backoff::new(LATE_ROWS / 5, LONGEST_PAUSE), late: 0 };
         let holes = loop {
             match self.store.coverage(series, range).await {
                 Ok(known) => break known.unknown(range),

@@ -127,10 +127,8 @@ impl Collector<'_> {
 
     /// Tells those who look after the markets which ones there are.
     fn hand_on(&self) {
-        let followed = |market: &Collected| Followed {
-            instrument: Arc::clone(&market.instrument),
-            configured: !market.on_demand,
-        };
+        let followed =
+            |market: &Collected| Followed { instrument: Arc::clone(&market.instrument), configured: !market.on_demand };
         self.collecting.send_replace(self.markets.values().map(followed).collect());
     }
 

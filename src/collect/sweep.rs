@@ -88,7 +88,9 @@ impl Sweeper {
             self.filler.clock.sleep(pause).await;
             pause = EVERY;
             let markets = self.collected.borrow().clone();
-            self.compared.lock().retain(|series, _| markets.iter().any(|market| market.instrument.symbol == series.symbol));
+            self.compared
+                .lock()
+                .retain(|series, _| markets.iter().any(|market| market.instrument.symbol == series.symbol));
             stream::iter(&markets).for_each_concurrent(AT_A_TIME, |market| self.look_after(market)).await;
         }
     }
@@ -109,12 +111,7 @@ impl Sweeper {
     }
 
     /// Makes known what is unknown since the first time that is known, and of the days that are wanted anyway.
-    async fn close_holes(
-        &self,
-        series: &Series,
-        market: &Arc<Instrument>,
-        configured: bool,
-    ) -> Result<(), FillError> {
+    async fn close_holes(&self, series: &Series, market: &Arc<Instrument>, configured: bool) -> Result<(), FillError> {
         let now = self.filler.clock.now();
         let since = |days: u32| Interval::M1.ceil(now - DAY * days);
         let Reach { repair_days, backfill_days } = self.reach;

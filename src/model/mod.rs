@@ -1,5 +1,6 @@
 //! The vocabulary of market data. Everything else speaks in these words.
 
+mod backfill;
 mod candle;
 mod coverage;
 mod event;
@@ -16,6 +17,7 @@ mod topic;
 mod trade;
 pub mod wire;
 
+pub use backfill::{Backfill, BackfillState, UnknownBackfillState};
 pub use candle::{CLOSING_GRACE, Candle, CandleError, aggregate};
 pub use coverage::{Coverage, CoveredRange, Knowledge};
 pub use event::{CandleUpdate, Gap, GapReason, MarketEvent};

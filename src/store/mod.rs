@@ -10,7 +10,7 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
-use crate::model::{Candle, Coverage, CoveredRange, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{Backfill, Candle, Coverage, CoveredRange, ExchangeId, Instrument, Series, TimeRange, Timestamp};
 
 /// Keeps closed candles and knows what it knows.
 #[async_trait]
@@ -60,6 +60,18 @@ pub trait CandleStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError>;
 
+    /// Keeps a backfill, new or changed, and of those that ended the newest [`KEPT_BACKFILLS`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError>;
+
+    /// Backfills that were asked for, at most [`KEPT_BACKFILLS`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError>;
+
     /// Deletes some of what is older than `before`: of one series at most `most` candles, and with them what the ledger
     /// says of their time. To be repeated until it gives `None`: there is nothing older. Gives how many candles went.
     ///
@@ -93,6 +105,20 @@ pub enum Take {
     First(u32),
     Last(u32),
 }
+
+/// Which backfills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backfills<'a> {
+    /// All, the newest first.
+    Newest,
+    /// Those of an exchange that are not done, the oldest first.
+    Open(ExchangeId),
+    /// The one of this id, if there is one.
+    Id(&'a str),
+}
+
+/// How many backfills are kept and told.
+pub const KEPT_BACKFILLS: i64 = 1_000;
 
 /// Candles and what is known of their time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

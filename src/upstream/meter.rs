@@ -272,7 +272,11 @@ mod tests {
         let calls: Vec<_> = (0..18).map(|id| queue(&meter, &order, id)).collect();
         clock.advance(Duration::from_millis(1)).await;
         assert_eq!(order.lock().len(), 9);
-        assert_eq!(meter.admit(1, Urgency::Live).await, Err(HeldBack(Timestamp::from_millis(42_000))), "one in the third window");
+        assert_eq!(
+            meter.admit(1, Urgency::Live).await,
+            Err(HeldBack(Timestamp::from_millis(42_000))),
+            "one in the third window"
+        );
         clock.advance(Duration::from_secs(25)).await;
         assert_eq!(order.lock().len(), 18);
         drop(calls);

@@ -3,6 +3,7 @@
 //! A batch is one transaction of a few statements, however many rows it has: rows and ranges go as arrays. Writers of a
 //! series take turns by its row in `series`, so that none merges a ledger that another is changing.
 
+mod backfills;
 mod forget;
 mod listing;
 mod numeric;
@@ -17,9 +18,9 @@ use async_trait::async_trait;
 use sqlx::PgPool;
 
 use super::ids::SeriesIds;
-use super::{CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
+use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
 use crate::clock::Clock;
-use crate::model::{Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
 
 /// How long a question may take on its way there and back. The server's own `statement_timeout` ends what it works on;
 /// this ends the wait for one that does not answer at all.
@@ -88,6 +89,14 @@ impl CandleStore for PostgresStore {
 
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError> {
         in_time(listing::get(self, exchange)).await
+    }
+
+    async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError> {
+        in_time(backfills::put(self, backfill)).await
+    }
+
+    async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
+        in_time(backfills::get(self, which)).await
     }
 
     async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {

@@ -3,6 +3,7 @@
 //! SQLite takes one writer at a time, so there is one connection that writes; readers have a small pool and are not
 //! held up by it. What was committed survives the end of the process, however sudden.
 
+mod backfills;
 mod forget;
 mod listing;
 mod open;
@@ -20,8 +21,8 @@ use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, SqlitePool};
 
 use super::ids::SeriesIds;
-use super::{CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
-use crate::model::{Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
+use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
+use crate::model::{Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
 
 /// Candles, ledger and listings in SQLite.
 pub struct SqliteStore {
@@ -79,6 +80,14 @@ impl CandleStore for SqliteStore {
 
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError> {
         listing::get(self, exchange).await
+    }
+
+    async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError> {
+        backfills::put(self, backfill).await
+    }
+
+    async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
+        backfills::get(self, which).await
     }
 
     async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {

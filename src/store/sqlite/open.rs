@@ -21,8 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOG_BYTES: &str = "67108864";
 
 /// Every version of the tables, oldest first. What was released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
+    (2, "backfills", include_str!("../../../migrations/sqlite/0002_backfills.sql")),
+];
 
 const REMEDY: &str = "let this user write there, or name another file in `store.url` (or DATABASE_URL)";
 

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
 use super::Fetched;
-use crate::upstream::{Urgency, UpstreamError};
+use crate::upstream::{UpstreamError, Urgency};
 
 type Answer = Result<Fetched, UpstreamError>;
 type Flight = BoxFuture<'static, Answer>;

@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use self::fetch::Fetcher;
 use self::flight::Flights;
-use super::{Urgency, UpstreamError};
 use super::tap::Tap;
+use super::{UpstreamError, Urgency};
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Reply, ReplyErrorKind, RestCall};

@@ -18,8 +18,8 @@ use crate::telemetry::upstream::{
     FeedConnected, FeedDialFailed, FeedGaveUp, FeedLost, FeedRotated, FeedStale, FrameSkipped, FramesReceived,
     SubscriptionRefused,
 };
-use crate::upstream::{Backoff, Urgency};
 use crate::upstream::tap::ConnectionTap;
+use crate::upstream::{Backoff, Urgency};
 
 /// The longest that opening a socket may take, an origin.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
