@@ -4,6 +4,7 @@ mod decode;
 mod health;
 mod migrate;
 mod openapi;
+pub mod progress;
 mod record;
 mod serve;
 mod simulate;

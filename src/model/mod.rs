@@ -8,6 +8,7 @@ mod exchange;
 mod instrument;
 mod interval;
 mod number;
+pub mod rows;
 mod state;
 mod symbol;
 mod text;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
-/// The text is neither Unix milliseconds nor an RFC 3339 time between the years 1970 and 9999.
+/// The text is neither Unix milliseconds, nor an RFC 3339 time, nor a date, between the years 1970 and 9999.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a time is written as Unix milliseconds (1763672400000) or in RFC 3339 (2025-11-20T21:00:00Z)")]
+#[error(
+    "a time is written as Unix milliseconds (1763672400000), in RFC 3339 (2025-11-20T21:00:00Z), or as a date (2025-11-20)"
+)]
 pub struct BadTime;
 
 impl Timestamp {
@@ -45,16 +47,23 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Reads Unix milliseconds or RFC 3339.
+    /// Reads Unix milliseconds, RFC 3339, or a date such as `2025-11-20`, which means its first moment in UTC.
     ///
     /// # Errors
     /// [`BadTime`] for any other text, and for times before 1970 or after 9999.
     pub fn parse(text: &str) -> Result<Self, BadTime> {
         let at = match text.parse::<i64>() {
             Ok(millis) => Self(millis),
-            Err(_) => Self::parse_rfc3339(text)?,
+            Err(_) => Self::parse_date(text).map_or_else(|| Self::parse_rfc3339(text), Ok)?,
         };
         if (Self::EPOCH..=Self::MAX).contains(&at) { Ok(at) } else { Err(BadTime) }
+    }
+
+    /// Exactly `YYYY-MM-DD`.
+    fn parse_date(text: &str) -> Option<Self> {
+        let whole = text.len() == 10 && !text.contains([' ', '+']);
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| whole)?;
+        Some(Self(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis()))
     }
 
     /// Reads RFC 3339 with any number of fractional digits; what lies below a millisecond is cut.
@@ -150,17 +159,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_both_ways_of_writing_a_time() {
+    fn reads_each_way_of_writing_a_time() {
         let at = Timestamp::from_millis(1_763_672_400_123);
         assert_eq!(Timestamp::parse("1763672400123"), Ok(at));
         assert_eq!(Timestamp::parse("2025-11-20T21:00:00.123Z"), Ok(at));
         assert_eq!(Timestamp::parse("2025-11-20T22:00:00.123456789+01:00"), Ok(at));
         assert_eq!(at.to_string(), "2025-11-20T21:00:00.123Z");
+        assert_eq!(Timestamp::parse("2025-11-20"), Timestamp::parse("2025-11-20T00:00:00Z"));
     }
 
     #[test]
     fn refuses_what_is_no_time() {
-        for text in ["", "now", "2025-11-20", "-1", "0001-01-01T00:00:00Z", "99999999999999999999", "1e3"] {
+        for text in [
+            "",
+            "now",
+            "-1",
+            "0001-01-01T00:00:00Z",
+            "99999999999999999999",
+            "1e3",
+            "2025-11-31",
+            "2025-2-003",
+            "1969-12-31",
+            "+025-11-20",
+            " 2025-1-20",
+            "2025-11-20T",
+        ] {
             assert_eq!(Timestamp::parse(text), Err(BadTime), "{text}");
         }
     }

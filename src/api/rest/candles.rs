@@ -1,19 +1,17 @@
 //! How a history is written: JSON, CCXT's rows, CSV and NDJSON.
 
 use crate::market::{Format, HistoryPage};
-use crate::model::{Candle, wire};
+use crate::model::{Candle, rows, wire};
 
 /// About the longest candle in JSON.
 const CANDLE_BYTES: usize = 230;
-
-pub(super) const CSV_HEAD: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision\n";
 
 /// A page's body.
 pub(super) fn write_page(format: Format, page: &HistoryPage) -> Vec<u8> {
     match format {
         Format::Json => write_json(page),
         Format::Array => write_array(&page.candles),
-        Format::Csv => [CSV_HEAD, &write_rows(format, &page.candles)].concat(),
+        Format::Csv => [rows::CSV_HEAD, &write_rows(format, &page.candles)].concat(),
         Format::Ndjson => write_rows(format, &page.candles),
     }
 }
@@ -56,40 +54,20 @@ fn write_array(candles: &[Candle]) -> Vec<u8> {
     out.push(b'[');
     for (index, candle) in candles.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"[" } else { b",[" });
-        write_ohlcv(&mut out, candle);
+        rows::ohlcv(&mut out, candle);
         out.push(b']');
     }
     out.push(b']');
     out
 }
 
-/// `timestamp,open,high,low,close,volume`, which both CCXT's rows and CSV begin with.
-fn write_ohlcv(out: &mut Vec<u8>, candle: &Candle) {
-    wire::integer(out, candle.timestamp.millis());
-    for value in [candle.open, candle.high, candle.low, candle.close, candle.volume] {
-        out.push(b',');
-        wire::decimal(out, value);
-    }
-}
-
 /// A line a candle.
 pub(super) fn write_rows(format: Format, candles: &[Candle]) -> Vec<u8> {
     let mut out = Vec::with_capacity(candles.len() * CANDLE_BYTES);
     for candle in candles {
-        if format == Format::Csv {
-            write_ohlcv(&mut out, candle);
-            out.push(b',');
-            candle.quote_volume.inspect(|volume| wire::decimal(&mut out, *volume));
-            out.push(b',');
-            candle.trades.inspect(|count| wire::integer(&mut out, *count));
-            out.push(b',');
-            boolean(&mut out, candle.closed);
-            out.push(b',');
-            wire::integer(&mut out, candle.revision);
-        } else {
-            out.push(b'{');
-            wire::candle_fields(&mut out, candle);
-            out.push(b'}');
+        match format {
+            Format::Csv => rows::csv(&mut out, candle),
+            _ => rows::ndjson(&mut out, candle),
         }
         out.push(b'\n');
     }

@@ -11,14 +11,14 @@ use poem_openapi::payload::Binary;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
 
 use super::Tag;
-use super::candles::{CSV_HEAD, write_page, write_rows};
+use super::candles::{write_page, write_rows};
 use super::parameters::{Cursor, End, Exchange, Format as FormatName, Interval, Limit, PathSymbol, Start, Symbol};
 use super::payload::{RawJson, entity_tag, names};
 use super::schema;
 use crate::api::Doors;
 use crate::api::refusal::Refusal;
 use crate::market::{CandleFields, CandleQuery, Format, HistoryPage, Listed};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, rows};
 
 /// Candles.
 pub struct HistoryApi(pub Arc<Doors>);
@@ -192,7 +192,7 @@ impl HistoryApi {
             (Some(only), None) => only.complete,
             _ => market.coverage(&listed, interval, range).await?.complete,
         };
-        let head = if format == Format::Csv { CSV_HEAD } else { b"" };
+        let head = if format == Format::Csv { rows::CSV_HEAD } else { b"" };
         let body = stream::iter([Ok(head.to_vec())]).chain(
             stream::iter(first.map(Ok).into_iter().chain(second)).chain(pages).map(move |page| match page {
                 Ok(page) => Ok(write_rows(format, &page.candles)),

@@ -74,9 +74,9 @@ parameters! {
     Symbols: MetaSchema { max_length: Some(MAX_LIST_BYTES), ..text("BTC/USDT,ETH/USDT") };
     /// How long a candle lasts; case matters: `1m` is a minute, `1M` a month.
     Interval: one_of(&model::Interval::ALL.map(model::Interval::as_str), model::Interval::M1.as_str());
-    /// The first open time, inclusive: Unix milliseconds or RFC 3339.
+    /// The first open time, inclusive: Unix milliseconds, RFC 3339, or a date in UTC.
     Start: time("2025-11-20T21:00:00Z");
-    /// Where the range ends, exclusive: Unix milliseconds or RFC 3339.
+    /// Where the range ends, exclusive: Unix milliseconds, RFC 3339, or a date in UTC.
     End: time("2025-11-20T22:00:00Z");
     /// How many candles a page has at most.
     Limit: count(HISTORY_LIMIT, HISTORY_LIMIT_MAX);
