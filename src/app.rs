@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, About, ApiConfig};
 use crate::cache::{self, Cache, CacheError, RedisConfig};
 use crate::clock::Clock;
-use crate::collect::{self, Assignment, Shared, Source};
+use crate::collect::{self, Assignment, CollectError, Errand, Shared, Source};
 use crate::config::{CacheUrl, CollectConfig, Config, DataMode, Role, StoreUrl};
 use crate::exchanges;
 use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
 use crate::market::{Market, Stores};
-use crate::model::FeedState;
+use crate::model::{ExchangeId, FeedState};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::store::postgres::{Options, PostgresStore};
 use crate::store::sqlite::SqliteStore;
@@ -102,6 +102,7 @@ impl App {
         let bounds = ApiConfig {
             max_body_bytes: config.server.max_body_bytes as u64,
             max_connections: config.server.max_connections,
+            open_to_change: address.ip().is_loopback(),
             ..ApiConfig::default()
         };
         let doors = api::build(Arc::clone(&market), hub, life.clone(), clock.clone(), about, bounds);
@@ -226,6 +227,37 @@ fn limits(config: &Config) -> CollectConfig {
         limits.backfill_days = limits.backfill_days.min(config.store.retention_days);
     }
     limits
+}
+
+/// An exchange of the configuration, to be asked without being collected, and the store that keeps what it gives.
+///
+/// # Errors
+/// [`ErrandError`].
+pub async fn errand(
+    config: &Config,
+    exchange: ExchangeId,
+    clock: Clock,
+) -> Result<(Errand, Arc<dyn CandleStore>), ErrandError> {
+    let (kept, _) = open_store(config).await?;
+    let (cache, _) = open_cache(config, &clock).await?;
+    let stores = Stores { kept, simulated: None };
+    let assignment = assignments(config, &stores, None).into_iter().find(|one| one.exchange.id() == exchange);
+    let Some(assignment) = assignment else { return Err(ErrandError::NotEnabled(exchange)) };
+    let shared = Shared { cache, clock, limits: limits(config) };
+    Ok((Errand::begin(assignment.exchange, &assignment.live, &shared).await?, stores.kept))
+}
+
+/// Why an exchange cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrandError {
+    #[error("{0} is not enabled here: set `exchanges.{0}.enabled = true`")]
+    NotEnabled(ExchangeId),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
 }
 
 /// Keeps the metrics small where nobody reads them.

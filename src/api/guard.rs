@@ -1,5 +1,5 @@
 //! What stands before every operation, made from its own description at the start: the strict check of its parameters,
-//! its metrics and span, `OPTIONS` and `HEAD`, and the answer where its handler panics.
+//! its metrics and span, `HEAD` and `OPTIONS`, and the answer where its handler panics.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -43,6 +43,11 @@ impl<T: OpenApi> OpenApi for Guarded<T> {
         self.api.add_routes(&mut open);
         for path in Self::meta().into_iter().flat_map(|api| api.paths) {
             let pattern = pattern(&path.path);
+            let allow = if path.operations.iter().any(|operation| operation.method == Method::POST) {
+                ALLOW_POST
+            } else {
+                ALLOW
+            };
             for operation in path.operations {
                 let handler = open.get_mut(&pattern).and_then(|methods| methods.remove(&operation.method));
                 let (Some(handler), Some(id)) = (handler, operation.operation_id) else {
@@ -50,16 +55,41 @@ impl<T: OpenApi> OpenApi for Guarded<T> {
                 };
                 let guard = Arc::new(Guard::new(id, &operation.params, handler, self.clock.clone()));
                 let methods = routes.entry(pattern.clone()).or_default();
-                for method in METHODS {
-                    methods.insert(method, Arc::clone(&guard).boxed());
+                if operation.method == Method::GET {
+                    methods.insert(Method::HEAD, Arc::clone(&guard).boxed());
                 }
+                methods.insert(operation.method, guard.boxed());
+            }
+            let methods = routes.entry(pattern).or_default();
+            for other in [Method::OPTIONS, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                methods.entry(other).or_insert_with(|| Offered(allow).boxed());
             }
         }
     }
 }
 
-/// The methods that every path takes; see [`ALLOW`].
-const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+/// The methods of a path that also takes something.
+const ALLOW_POST: &str = "GET, HEAD, OPTIONS, POST";
+
+/// Says which methods a path takes: to who asks, and to who used another.
+pub struct Offered(pub &'static str);
+
+impl Endpoint for Offered {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let Self(allow) = *self;
+        let offered = |mut response: Response| {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+            response
+        };
+        if request.method() == Method::OPTIONS {
+            return Ok(offered(StatusCode::NO_CONTENT.into_response()));
+        }
+        let refusal = Problem::new(Code::MethodNotAllowed, format!("this path takes {allow}"));
+        Err(poem::Error::from_response(offered(refusal.into_response())))
+    }
+}
 
 /// The pattern that poem-openapi gives the router for a path of the document.
 fn pattern(path: &str) -> String {
@@ -109,9 +139,6 @@ impl<E: Endpoint> Guard<E> {
     }
 
     async fn answer(&self, request: Request) -> Response {
-        if request.method() == Method::OPTIONS {
-            return Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, ALLOW).finish();
-        }
         if let Err(problem) = self.parameters.check(request.uri().query(), |name| request.raw_path_param(name)) {
             return problem.into_response();
         }

@@ -62,7 +62,7 @@ impl Front {
         })
     }
 
-    /// Refuses what is too long. No door takes a body, so one that fits is read and forgotten.
+    /// Refuses what is too long. A body that fits is read at once, whether a door takes it or not.
     async fn check_size(&self, request: &mut Request) -> Result<(), Problem> {
         let max_url = self.config.max_url_bytes;
         if request.uri().path_and_query().map_or(0, |url| url.as_str().len()) > max_url {
@@ -83,16 +83,24 @@ impl Front {
         }
         let mut body = request.take_body().into_bytes_stream();
         let mut read = 0_u64;
+        let mut kept = Vec::new();
         let all = async {
             while let Some(Ok(part)) = body.next().await {
                 read = read.saturating_add(part.len() as u64);
+                if read <= max {
+                    kept.extend_from_slice(&part);
+                }
                 if read > max.saturating_mul(PATIENT_BODIES) {
                     break;
                 }
             }
         };
         let in_time = self.clock.timeout(BODY_TIME, all).await;
-        if read > max || in_time.is_err() { too_large() } else { Ok(()) }
+        if read > max || in_time.is_err() {
+            return too_large();
+        }
+        request.set_body(kept);
+        Ok(())
     }
 }
 

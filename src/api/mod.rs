@@ -42,6 +42,8 @@ pub struct ApiConfig {
     pub max_connections: usize,
     /// The most sockets at a time; the next ones are refused.
     pub max_sockets: usize,
+    /// Whether anyone may change something: the service listens on loopback.
+    pub open_to_change: bool,
     /// From the request to end until sockets are closed and the door is shut, so that balancers see it.
     pub notice: Duration,
     /// How long requests in flight may take after that.
@@ -55,6 +57,7 @@ impl Default for ApiConfig {
             max_url_bytes: 32 * 1024,
             max_connections: 8_192,
             max_sockets: 8_192,
+            open_to_change: false,
             notice: Duration::from_secs(1),
             grace: Duration::from_secs(4),
         }

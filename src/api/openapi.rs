@@ -40,7 +40,9 @@ every change. A slow client gets the newest and skips what lies between. Before 
 same problems as `/v1/ticker`; a plain `GET` gets `upgrade_required` (426).";
 
 /// What the answers of operations look like, by the schema or the media type.
-const EXAMPLES: [(&str, &str); 12] = [
+const EXAMPLES: [(&str, &str); 14] = [
+    ("Backfill", include_str!("rest/examples/backfill.json")),
+    ("Backfills", include_str!("rest/examples/backfills.json")),
     ("Coverage", include_str!("rest/examples/coverage.json")),
     ("Exchange", include_str!("rest/examples/exchange.json")),
     ("Exchanges", include_str!("rest/examples/exchanges.json")),

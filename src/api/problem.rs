@@ -18,7 +18,7 @@ use crate::market::{InvalidParameter, MarketError};
 /// The media type of a refusal.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The methods that every path takes.
+/// The methods that most paths take.
 pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// Why a request was refused. A code has one status; both are stable.
@@ -34,6 +34,8 @@ pub enum Code {
     MethodNotAllowed,
     TooLarge,
     UpgradeRequired,
+    Forbidden,
+    RateLimited,
     UpstreamUnavailable,
     UpstreamRateLimited,
     StoreUnavailable,
@@ -43,8 +45,9 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their status.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::InvalidParameter,
+        Self::Forbidden,
         Self::UnknownExchange,
         Self::UnknownSymbol,
         Self::UnsupportedInterval,
@@ -52,6 +55,7 @@ impl Code {
         Self::MethodNotAllowed,
         Self::TooLarge,
         Self::UpgradeRequired,
+        Self::RateLimited,
         Self::Internal,
         Self::UpstreamUnavailable,
         Self::UpstreamRateLimited,
@@ -62,6 +66,7 @@ impl Code {
     const fn about(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "A parameter is not valid"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This may not be changed from here"),
             Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "There is no such exchange here"),
             Self::UnknownSymbol => (StatusCode::NOT_FOUND, "unknown_symbol", "Nobody lists this symbol"),
             Self::UnsupportedInterval => (StatusCode::NOT_FOUND, "unsupported_interval", "This interval cannot be had"),
@@ -71,6 +76,7 @@ impl Code {
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large"),
             Self::UpgradeRequired => (StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path is a WebSocket"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too much was asked for"),
             Self::UpstreamUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "The exchange does not answer")
             }
@@ -122,7 +128,7 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// For `invalid_parameter`: each parameter that is wrong.
     pub errors: Vec<Refused>,
-    /// When it makes sense to try again; always set with status 503.
+    /// When it makes sense to try again; always set with status 429 and 503.
     pub retry_after: Option<Duration>,
 }
 
@@ -130,8 +136,8 @@ impl Problem {
     /// A refusal with a detail of its own.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        let unavailable = code.status() == StatusCode::SERVICE_UNAVAILABLE;
-        let retry_after = unavailable.then_some(Duration::from_secs(1));
+        let passes = matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let retry_after = passes.then_some(Duration::from_secs(1));
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after }
     }
 
@@ -214,6 +220,8 @@ impl From<MarketError> for Problem {
             MarketError::UnknownExchange(_) => Self::new(Code::UnknownExchange, detail),
             MarketError::UnknownSymbol(_) => Self::new(Code::UnknownSymbol, detail),
             MarketError::UnsupportedInterval(_) => Self::new(Code::UnsupportedInterval, detail),
+            MarketError::NotFound(_) => Self::new(Code::NotFound, detail),
+            MarketError::TooMany { retry_after, .. } => later(Code::RateLimited, retry_after),
             MarketError::UpstreamUnavailable { retry_after, .. } => later(Code::UpstreamUnavailable, retry_after),
             MarketError::UpstreamRateLimited { retry_after, .. } => later(Code::UpstreamRateLimited, retry_after),
             MarketError::StoreUnavailable(_) => Self::new(Code::StoreUnavailable, detail),
@@ -251,7 +259,8 @@ mod tests {
     fn whoever_may_try_again_is_told_when() {
         for code in Code::ALL {
             let response = Problem::new(code, "x").into_response();
-            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), code.status().as_u16() == 503, "{code:?}");
+            let passes = matches!(code.status().as_u16(), 429 | 503);
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), passes, "{code:?}");
         }
         let detail = "busy".to_owned();
         let limited = MarketError::UpstreamUnavailable { detail, retry_after: Duration::from_millis(1_200) };

@@ -12,9 +12,15 @@ pub enum Refusal {
     /// `invalid_parameter`: `errors` says which parameters are not valid, and why.
     #[oai(status = 400)]
     Invalid(Problem),
+    /// `forbidden`: this may not be changed from here.
+    #[oai(status = 403)]
+    Forbidden(Problem),
     /// `unknown_exchange`, `unknown_symbol` or `unsupported_interval`: what was asked for is not to be had here.
     #[oai(status = 404)]
     Unknown(Problem),
+    /// `rate_limited`: to be tried again.
+    #[oai(status = 429, header(name = "Retry-After", ty = "u32", description = "When to try again, in seconds."))]
+    Limited(Problem),
     /// `internal`: the log says more.
     #[oai(status = 500)]
     Internal(Problem),
@@ -31,6 +37,8 @@ where
         let problem = Problem::from(cause);
         match problem.code.status() {
             StatusCode::BAD_REQUEST => Self::Invalid(problem),
+            StatusCode::FORBIDDEN => Self::Forbidden(problem),
+            StatusCode::TOO_MANY_REQUESTS => Self::Limited(problem),
             StatusCode::NOT_FOUND => Self::Unknown(problem),
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(problem),
             _ => Self::Internal(problem),

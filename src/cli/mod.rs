@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod backfill;
 mod decode;
 mod health;
 mod migrate;
@@ -7,6 +8,7 @@ mod openapi;
 pub mod progress;
 mod record;
 mod serve;
+mod service;
 mod simulate;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ enum Command {
     Serve(serve::Args),
     /// Serve simulated exchanges: their native dialects on one port, seeded prices, scripted faults
     Simulate(simulate::Args),
+    /// Fetch ranges of candles into the store
+    Backfill(backfill::Args),
     /// Record an exchange's raw traffic as JSON lines, in files of a bounded size
     Record(record::Args),
     /// Show what exchange payloads mean, without network or store
@@ -46,6 +50,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Simulate(args)) => simulate::run(args),
+        Some(Command::Backfill(args)) => backfill::run(args),
         Some(Command::Record(args)) => record::run(args),
         Some(Command::Decode(args)) => decode::run(args),
         Some(Command::Migrate(args)) => migrate::run(args),

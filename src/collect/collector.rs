@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Answerer;
+use super::backfill::Backfiller;
 use super::connections::Connections;
 use super::fill::Filler;
 use super::listing::{self, Listed};
@@ -114,6 +115,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     let store = Arc::clone(&source.store);
     let read_every = Duration::from_mins(limits.listing_minutes.into());
     helpers.spawn(listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing));
+    helpers.spawn(Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() }.run());
     let answerer = Arc::new(Answerer { filler, listed: listed.clone(), tickers });
     helpers.spawn(answerer.serve(cache.requests.serve(exchange.id()).await?));
 

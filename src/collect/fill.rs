@@ -44,6 +44,7 @@ pub enum FillError {
 
 impl FillError {
     /// When it may work.
+    #[must_use]
     pub fn retry_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Upstream(error) => error.retry_at(),
@@ -53,11 +54,13 @@ impl FillError {
     }
 
     /// Whether it would befall any other range, too.
+    #[must_use]
     pub const fn is_general(&self) -> bool {
         !matches!(self, Self::Late | Self::Upstream(UpstreamError::Reply { .. }))
     }
 
     /// Whether asking again is pointless.
+    #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Upstream(UpstreamError::Reply { error, .. })
             if matches!(error.kind, ReplyErrorKind::UnknownSymbol | ReplyErrorKind::Refused))

@@ -36,6 +36,11 @@ impl Listed {
         self.by_symbol.get(symbol)
     }
 
+    /// The symbols of all instruments.
+    pub fn symbols(&self) -> impl Iterator<Item = &Symbol> {
+        self.by_symbol.keys()
+    }
+
     /// The instrument, if it is traded now; else why not.
     pub fn traded(&self, symbol: &Symbol) -> Result<&Arc<Instrument>, &'static str> {
         match self.get(symbol) {

@@ -4,15 +4,17 @@
 //! Everything that the streams say passes through its loop (`live`). Candles are judged by `closing`, written by `writer`
 //! and made longer by `aftermath` and `derive`; what is missing is asked for by `repair`, which shares the way of
 //! `fill` with the questions of the doors (`answers`). What nobody asks for is found by
-//! `sweep`. `publisher` numbers and encodes what subscribers get.
+//! `sweep`; `backfill` works off what was asked for in large. `publisher` numbers and encodes what subscribers get.
 
 mod aftermath;
 mod answers;
+mod backfill;
 mod claims;
 mod closing;
 mod collector;
 mod connections;
 mod derive;
+mod errand;
 mod fill;
 mod lease;
 mod listing;
@@ -25,5 +27,8 @@ mod state;
 mod sweep;
 mod writer;
 
+pub use collector::CollectError;
+pub use errand::Errand;
+pub use fill::FillError;
 pub use retention::retain;
 pub use source::{Assignment, Shared, Source, supervise};

@@ -3,11 +3,13 @@
 //! Answers come from the store and the cache of this replica. What only a collector can do is asked for through the
 //! cache's `Requests`, the same way in every role, within a time budget. An answer says what it knows.
 
+mod backfill;
 mod directory;
 mod history;
 mod query;
 mod service;
 
+pub use backfill::{BackfillFields, BackfillQuery};
 pub use directory::near;
 pub use query::{CandleFields, CandleQuery, Direction, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter};
 pub use service::{Market, Stores};
@@ -16,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::KeptTicker;
-use crate::model::{Candle, Coverage, ExchangeId, ExchangeState, Instrument, Interval, Symbol, TimeRange, Timestamp};
+use crate::model::{
+    Backfill, Candle, Coverage, ExchangeId, ExchangeState, Instrument, Interval, Symbol, TimeRange, Timestamp,
+};
 
 /// A market that was found in a listing.
 #[derive(Clone, Debug)]
@@ -112,6 +116,18 @@ pub struct CoverageAnswer {
     pub coverage: Coverage,
 }
 
+/// A backfill and how far it is.
+#[derive(Clone, Debug)]
+pub struct BackfillAnswer {
+    pub backfill: Backfill,
+    /// Whether the simulator stands in for the exchange.
+    pub simulated: bool,
+    /// How much of its range is known.
+    pub known: Duration,
+    /// No time of its range is unknown or unavailable.
+    pub complete: bool,
+}
+
 /// How the whole is doing.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -135,6 +151,12 @@ pub enum MarketError {
     /// The interval cannot be had there; the text says which can.
     #[error("{0}")]
     UnsupportedInterval(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// Too much of this was asked for already.
+    #[error("{detail}")]
+    TooMany { detail: String, retry_after: Duration },
     /// The exchange did not answer.
     #[error("{detail}")]
     UpstreamUnavailable { detail: String, retry_after: Duration },

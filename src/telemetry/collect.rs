@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use crate::model::{Candle, ExchangeId, Interval, TimeRange};
+use crate::model::{Backfill, Candle, ExchangeId, Interval, TimeRange};
 
 /// Candles are in the store.
 pub struct CandlesWritten {
@@ -54,6 +54,36 @@ impl HolesFound<'_> {
         let missing: Duration = self.holes.iter().map(|hole| hole.duration()).sum();
         let since = self.holes.first().map(|hole| hole.start().to_string());
         tracing::info!(series = %self.series, holes, ?missing, since, "holes found, fetching them");
+    }
+}
+
+/// A collector begins with a backfill, or goes on with one.
+pub struct BackfillStarted<'a> {
+    pub backfill: &'a Backfill,
+}
+
+impl BackfillStarted<'_> {
+    pub fn emit(&self) {
+        let Backfill { id, series, range, .. } = self.backfill;
+        tracing::info!(id, %series, start = %range.start(), end = %range.end(), "backfill under way");
+    }
+}
+
+/// A backfill has ended.
+pub struct BackfillEnded<'a> {
+    pub backfill: &'a Backfill,
+    pub result: &'a Result<(), String>,
+}
+
+impl BackfillEnded<'_> {
+    pub fn emit(&self) {
+        let Backfill { id, series, .. } = self.backfill;
+        let (exchange, ended) = (series.exchange.as_str(), if self.result.is_ok() { "done" } else { "failed" });
+        counter!("candlewick_backfills_total", "exchange" => exchange, "result" => ended).increment(1);
+        match self.result {
+            Ok(()) => tracing::info!(id, %series, "backfill done"),
+            Err(why) => tracing::warn!(id, %series, why, "backfill failed"),
+        }
     }
 }
 

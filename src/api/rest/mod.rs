@@ -1,5 +1,6 @@
 //! The doors that answer once: one file a subject.
 
+mod backfills;
 mod candles;
 mod document;
 mod history;
@@ -22,8 +23,14 @@ pub use parameters::{Exchange, PathSymbol, Symbol};
 pub use schema::Problem as ProblemSchema;
 
 /// All operations, in the order of the document.
-pub type Api =
-    (ticker::TickerApi, history::HistoryApi, reference::ReferenceApi, service::ServiceApi, document::DocumentApi);
+pub type Api = (
+    ticker::TickerApi,
+    history::HistoryApi,
+    reference::ReferenceApi,
+    backfills::BackfillApi,
+    service::ServiceApi,
+    document::DocumentApi,
+);
 
 /// All operations over the same doors.
 pub fn api(doors: &Arc<Doors>) -> Api {
@@ -32,6 +39,7 @@ pub fn api(doors: &Arc<Doors>) -> Api {
         ticker::TickerApi(doors()),
         history::HistoryApi(doors()),
         reference::ReferenceApi(doors()),
+        backfills::BackfillApi(doors()),
         service::ServiceApi(doors()),
         document::DocumentApi,
     )
@@ -45,6 +53,8 @@ enum Tag {
     Market,
     /// What can be asked for, and what is known.
     Reference,
+    /// Candles that are fetched because someone asked.
+    Backfills,
     /// How the service is doing.
     Service,
     /// Aliases for clients of earlier services; same answers as the paths under `/v1`.

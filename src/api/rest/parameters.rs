@@ -87,6 +87,8 @@ parameters! {
     Format: one_of(&["json", "array", "csv", "ndjson"], "json");
     /// How many instruments a page has at most.
     InstrumentsLimit: count(INSTRUMENTS_LIMIT.0, INSTRUMENTS_LIMIT.1);
+    /// The `id` that the backfill was given.
+    BackfillId: text("1f0c7a52b9d3e648");
     /// Only those of this base asset.
     Base: text("BTC");
     /// Only those of this quote asset.

@@ -10,7 +10,8 @@ use poem_openapi::registry::{MetaOperationParam, MetaParamIn};
 use poem_openapi::types::Type;
 
 use super::Doors;
-use super::guard::Guard;
+use super::guard::{Guard, Offered};
+use super::problem::ALLOW;
 use super::rest::{Exchange, PathSymbol, Symbol};
 
 /// All of them. OpenAPI has no words for a socket, so the document tells of them in prose.
@@ -30,7 +31,7 @@ fn socket(
     handler: impl Endpoint + 'static,
 ) -> impl Endpoint + 'static {
     let guard = Arc::new(Guard::new(operation, takes, handler.data(Arc::clone(doors)), doors.clock.clone()));
-    get(Arc::clone(&guard)).head(Arc::clone(&guard)).options(guard)
+    get(Arc::clone(&guard)).head(guard).options(Offered(ALLOW))
 }
 
 fn parameter<T: Type>(name: &str, in_type: MetaParamIn, required: bool) -> MetaOperationParam {

@@ -1,5 +1,6 @@
 //! What every [`CandleStore`] must do. A backend is a function that opens it, and one line for each suite below.
 
+mod backfills;
 mod candles;
 mod ledger;
 mod listing;
@@ -84,6 +85,9 @@ macro_rules! keeps_candles {
             ledger:
                 the_ledger_agrees_with_the_model
                 claims_without_rows_are_kept;
+            backfills:
+                a_backfill_is_kept_and_changed
+                of_backfills_that_ended_the_newest_are_kept;
             listing:
                 a_listing_is_replaced_as_a_whole;
             together:

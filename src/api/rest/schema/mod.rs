@@ -3,8 +3,10 @@
 //!
 //! Every member is always there; one that may be `null` is an `Option`. Only a problem leaves members out.
 
+mod backfill;
 mod market;
 mod service;
 
+pub use backfill::{Backfill, Backfills, NewBackfill};
 pub use market::{Coverage, Exchange, Exchanges, History, Instruments, Ticker, Tickers};
 pub use service::{Health, Live, Problem, Ready};

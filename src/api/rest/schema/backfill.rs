@@ -1,0 +1,128 @@
+//! The bodies of backfills.
+
+use std::borrow::Cow;
+
+use poem_openapi::Object;
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::market::BackfillAnswer;
+
+/// What to fetch.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub struct NewBackfill {
+    /// The id of the exchange. Without it, the first enabled one that lists the symbol.
+    pub exchange: Option<String>,
+    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in any case, or the exchange's own id.
+    pub symbol: String,
+    /// How long a candle lasts; `1m` where absent.
+    pub interval: Option<String>,
+    /// The first open time, inclusive.
+    pub since: Time,
+    /// Where the range ends, exclusive; now where absent.
+    pub until: Option<Time>,
+}
+
+/// A range that is fetched because someone asked.
+#[derive(Debug, Object, Serialize)]
+pub struct Backfill {
+    id: String,
+    exchange: String,
+    symbol: String,
+    interval: String,
+    simulated: bool,
+    /// The first open time, inclusive.
+    start: i64,
+    /// Where the range ends, exclusive.
+    end: i64,
+    /// `waiting`, `running`, `done` or `failed`.
+    state: String,
+    /// Whether no time of the range is unknown or unavailable.
+    complete: bool,
+    /// How much of the range is known, in milliseconds.
+    known_ms: u64,
+    /// How long the range is, in milliseconds.
+    total_ms: u64,
+    /// Why it failed.
+    detail: Option<String>,
+    created_at: i64,
+    /// When its state changed.
+    updated_at: i64,
+}
+
+impl Backfill {
+    pub fn new(answer: &BackfillAnswer) -> Self {
+        let backfill = &answer.backfill;
+        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            id: backfill.id.clone(),
+            exchange: backfill.series.exchange.to_string(),
+            symbol: backfill.series.symbol.to_string(),
+            interval: backfill.series.interval.to_string(),
+            simulated: answer.simulated,
+            start: backfill.range.start().millis(),
+            end: backfill.range.end().millis(),
+            state: backfill.state.to_string(),
+            complete: answer.complete,
+            known_ms: millis(answer.known),
+            total_ms: millis(backfill.range.duration()),
+            detail: backfill.detail.clone(),
+            created_at: backfill.created_at.millis(),
+            updated_at: backfill.updated_at.millis(),
+        }
+    }
+}
+
+/// The latest backfills, the newest first.
+#[derive(Debug, Object, Serialize)]
+pub struct Backfills {
+    pub backfills: Vec<Backfill>,
+}
+
+/// A time in a body: Unix milliseconds, or RFC 3339. Checked where it is used.
+#[derive(Clone, Debug)]
+pub struct Time(pub String);
+
+impl Type for Time {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
+        let millis = MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "int64") };
+        let one_of = vec![inline(millis), inline(MetaSchema::new_with_format("string", "date-time"))];
+        inline(MetaSchema { one_of, example: Some("2025-11-20T21:00:00Z".into()), ..MetaSchema::ANY })
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl ParseFromJSON for Time {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        match value.unwrap_or_default() {
+            Value::String(text) => Ok(Self(text)),
+            Value::Number(number) => Ok(Self(number.to_string())),
+            other => Err(ParseError::expected_type(other)),
+        }
+    }
+}
+
+impl ToJSON for Time {
+    fn to_json(&self) -> Option<Value> {
+        Some(Value::String(self.0.clone()))
+    }
+}

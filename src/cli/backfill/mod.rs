@@ -1,0 +1,155 @@
+//! `candlewick backfill`: fetches ranges of candles into the store.
+//!
+//! Where the service of this configuration runs on this machine, it is asked to do it (`asked`), so that one process keeps
+//! to the exchange's limits; else it is done here (`here`). What the ledger knows is not fetched again: after an
+//! interruption the same command goes on where it was.
+
+mod asked;
+mod here;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::progress::Group;
+use super::{interruption, service};
+use crate::clock::Clock;
+use crate::config::{Config, DataMode, Role};
+use crate::market::{BackfillFields, BackfillQuery};
+use crate::model::{BudgetState, Coverage, ExchangeId, Interval, Symbol, TimeRange};
+use crate::telemetry::logs;
+use crate::upstream::install_crypto;
+
+/// How many series are fetched at a time, inside of one budget.
+const AT_A_TIME: usize = 4;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The exchange
+    #[arg(long, value_name = "ID")]
+    exchange: ExchangeId,
+
+    /// The markets, with commas between them
+    #[arg(long, value_name = "SYMBOLS", value_delimiter = ',', required = true)]
+    symbol: Vec<Symbol>,
+
+    /// How long a candle lasts; several with commas between them
+    #[arg(long, value_name = "INTERVALS", value_delimiter = ',', default_value = "1m")]
+    interval: Vec<Interval>,
+
+    /// From when on: 2024-01-01, RFC 3339 or Unix milliseconds
+    #[arg(long, value_name = "TIME")]
+    since: String,
+
+    /// Until when, exclusive [default: now]
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+
+    /// The configuration file [default: candlewick.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Run a time-lapse: so many times as fast as the machine's clock
+    #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::clock_speed)]
+    clock_speed: f64,
+}
+
+/// One series to fetch.
+struct Wanted {
+    symbol: Symbol,
+    interval: Interval,
+    range: TimeRange,
+}
+
+impl Wanted {
+    fn name(&self) -> String {
+        format!("{} {}", self.symbol, self.interval)
+    }
+
+    /// How many candles the range has room for.
+    fn candles(&self) -> u64 {
+        self.interval.opens(self.range).map(|_| 1).sum()
+    }
+}
+
+/// How it ended for one series, and whether well.
+type Outcome = Result<String, String>;
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args.config)?;
+    if config.data == DataMode::Simulated {
+        bail!("with data = \"simulated\" nothing is kept, so there is nothing to fetch into; set data = \"live\"");
+    }
+    if config.role == Role::Api {
+        bail!("role = \"api\" collects nothing; run this with role = \"all\" or \"collector\"");
+    }
+    let clock = Clock::scaled(args.clock_speed);
+    let mut wanted = Vec::new();
+    for interval in args.interval {
+        let fields =
+            BackfillFields { interval: Some(interval.as_str()), since: &args.since, until: args.until.as_deref() };
+        let query = BackfillQuery::new(fields, clock.now())
+            .map_err(|wrong| anyhow!(wrong.into_iter().map(|one| one.detail).collect::<Vec<_>>().join("; ")))?;
+        wanted.extend(args.symbol.iter().map(|symbol| Wanted { symbol: symbol.clone(), interval, range: query.range }));
+    }
+    // What goes wrong meanwhile is worth a line; what goes well is in the progress.
+    logs::init(logs::Format::Auto, "warn").map_err(anyhow::Error::msg)?;
+    install_crypto();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
+    runtime.block_on(async {
+        let ended = interruption()?;
+        let group = Group::new(&clock);
+        let address = service::address(&config);
+        let taken = asked::begin(address, args.exchange, &wanted, &group);
+        let work = async {
+            match taken? {
+                Some(jobs) => anyhow::Ok(asked::follow(address, jobs, &wanted, &group, &clock).await),
+                None => here::fetch(&config, args.exchange, &wanted, &group, &clock).await,
+            }
+        };
+        let outcomes = tokio::select! {
+            outcomes = work => outcomes?,
+            () = ended => {
+                eprintln!("interrupted; the same command goes on where it was");
+                return Ok(ExitCode::from(130));
+            }
+        };
+        let mut well = true;
+        for (wanted, outcome) in wanted.iter().zip(outcomes) {
+            match outcome {
+                Ok(said) => println!("{} {}: {said}", args.exchange, wanted.name()),
+                Err(why) => {
+                    well = false;
+                    eprintln!("candlewick: {} {}: {why}", args.exchange, wanted.name());
+                }
+            }
+        }
+        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// What is known of a range that was fetched as far as it can be.
+fn summary(wanted: &Wanted, coverage: &Coverage) -> String {
+    let Wanted { interval, range, .. } = wanted;
+    let (start, end) = (range.start(), range.end());
+    if coverage.completes(*range) {
+        return format!("complete from {start} to {end}");
+    }
+    let count =
+        |ranges: &mut dyn Iterator<Item = TimeRange>| ranges.map(|range| interval.opens(range).count()).sum::<usize>();
+    let lost = coverage.ranges().iter().filter(|known| known.state == crate::model::Knowledge::Unavailable);
+    let lost = count(&mut lost.map(|known| known.range));
+    let unknown = count(&mut coverage.unknown(*range).into_iter());
+    format!("from {start} to {end} the exchange cannot give {lost} candles, and {unknown} are not there yet")
+}
+
+/// The most that is used of any of an exchange's limits.
+fn used(exchange: ExchangeId, budgets: &[BudgetState]) -> String {
+    let share = |budget: &BudgetState| u64::from(budget.used) * 100 / u64::from(budget.limit.max(1));
+    match budgets.iter().map(share).max() {
+        Some(share) => format!("{exchange} {share} % of its limit"),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,109 @@
+//! An exchange that is asked for candles without being collected: for the command line.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::aftermath;
+use super::collector::CollectError;
+use super::fill::{FillError, Filler};
+use super::listing::{self, Listed};
+use super::source::{Shared, Source};
+use super::sweep::Doubts;
+use super::writer::Writer;
+use crate::exchanges::Exchange;
+use crate::model::{BudgetState, Coverage, Instrument, Series, Symbol, TimeRange, Timestamp};
+use crate::store::StoreError;
+use crate::upstream::{RestClient, Urgency};
+
+/// What is needed to fetch candles and to keep them.
+pub struct Errand {
+    filler: Filler,
+    listed: Listed,
+    /// Writes, and derives longer candles.
+    helpers: JoinSet<()>,
+}
+
+impl Errand {
+    /// Reads the listing of an exchange.
+    ///
+    /// # Errors
+    /// [`CollectError`]: neither the exchange nor the store gave one.
+    pub async fn begin(
+        exchange: &'static dyn Exchange,
+        source: &Source,
+        shared: &Shared,
+    ) -> Result<Self, CollectError> {
+        let Shared { cache, clock, limits } = shared;
+        let budgets = Arc::clone(&cache.budgets);
+        let rest = RestClient::sharing(exchange, &source.rest_origins, clock.clone(), budgets)?;
+        let listed = listing::read(exchange, &rest, &*source.store, clock).await??;
+        let store = Arc::clone(&source.store);
+        let mut helpers = JoinSet::new();
+        let mut writer = |written| {
+            let (store, stop) = (Arc::clone(&store), CancellationToken::new());
+            let (writer, writing) = Writer::new(exchange.id(), store, limits.write_queue, clock.clone(), written, stop);
+            helpers.spawn(writing);
+            writer
+        };
+        // What is derived has a writer of its own, so that all of it ends, one after another, when the first is let go.
+        let (written, batches) = mpsc::channel(64);
+        let (writer, derived) = (writer(written), writer(mpsc::channel(1).0));
+        let (announce, mut announced) = mpsc::channel(64);
+        let doubts = Arc::new(Doubts::default());
+        helpers.spawn(aftermath::follow(batches, Arc::clone(&store), derived, clock.clone(), announce, doubts));
+        // Nobody listens.
+        helpers.spawn(async move { while announced.recv().await.is_some() {} });
+        let (clock, busy) = (clock.clone(), Arc::default());
+        let filler = Filler { exchange, rest, store, writer, clock, busy, urgency: Urgency::Background };
+        Ok(Self { filler, listed, helpers })
+    }
+
+    /// Finds a market that is listed.
+    #[must_use]
+    pub fn find(&self, symbol: &Symbol) -> Option<&Arc<Instrument>> {
+        self.listed.get(symbol)
+    }
+
+    /// The symbols of all markets that are listed.
+    pub fn symbols(&self) -> impl Iterator<Item = &Symbol> {
+        self.listed.symbols()
+    }
+
+    /// Makes a range known, however long it takes, and tells each time up to which it has come.
+    ///
+    /// # Errors
+    /// What trying again would not mend.
+    pub async fn fill(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+        reached: impl FnMut(Timestamp) + Send,
+    ) -> Result<(), FillError> {
+        self.filler.fill_steadily(series, instrument, range, reached).await
+    }
+
+    /// What the ledger says.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
+        self.filler.store.coverage(series, range).await
+    }
+
+    /// How much of each of the exchange's limits is used.
+    #[must_use]
+    pub fn budgets(&self) -> Vec<BudgetState> {
+        self.filler.rest.budgets()
+    }
+
+    /// Waits until everything is written, and what follows from it is derived.
+    pub async fn end(self) {
+        let Self { filler, mut helpers, .. } = self;
+        drop(filler);
+        while helpers.join_next().await.is_some() {}
+    }
+}
