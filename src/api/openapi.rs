@@ -40,7 +40,8 @@ every change. A slow client gets the newest and skips what lies between. Before 
 same problems as `/v1/ticker`; a plain `GET` gets `upgrade_required` (426).";
 
 /// What the answers of operations look like, by the schema or the media type.
-const EXAMPLES: [(&str, &str); 14] = [
+const EXAMPLES: [(&str, &str); 15] = [
+    ("NewBackfill", include_str!("rest/examples/new_backfill.json")),
     ("Backfill", include_str!("rest/examples/backfill.json")),
     ("Backfills", include_str!("rest/examples/backfills.json")),
     ("Coverage", include_str!("rest/examples/coverage.json")),
@@ -143,7 +144,7 @@ fn modern(mut document: Value) -> Value {
         tags.sort_by_key(|tag| tag["name"] == "Kept paths");
     }
     for (name, schema) in members(&mut document["components"]["schemas"]) {
-        modernize(schema, name != "Problem");
+        modernize(schema, name != "Problem" && name != "NewBackfill");
     }
     for operation in members(&mut document["paths"]).flat_map(|(_, path)| members(path)).map(|(_, operation)| operation)
     {
@@ -154,6 +155,9 @@ fn modern(mut document: Value) -> Value {
                 parameter.insert("example".to_owned(), example);
             }
         }
+        if let Some(body) = operation.get_mut("requestBody") {
+            modern_contents(&mut body["content"], "");
+        }
         for (_, response) in members(&mut operation["responses"]) {
             rename(&mut response["headers"], header_name);
             members(&mut response["headers"]).for_each(|(_, header)| drop_defaults(header));
@@ -161,14 +165,19 @@ fn modern(mut document: Value) -> Value {
                 continue;
             }
             let description = response["description"].as_str().unwrap_or_default().to_owned();
-            rename(&mut response["content"], |media| media.split(';').next().unwrap_or_default().to_owned());
-            for (media, content) in members(&mut response["content"]) {
-                modernize(&mut content["schema"], true);
-                add_examples(media, content, &description);
-            }
+            modern_contents(&mut response["content"], &description);
         }
     }
     document
+}
+
+/// Media types without parameters, schemas of today, and examples.
+fn modern_contents(contents: &mut Value, description: &str) {
+    rename(contents, |media| media.split(';').next().unwrap_or_default().to_owned());
+    for (media, content) in members(contents) {
+        modernize(&mut content["schema"], true);
+        add_examples(media, content, description);
+    }
 }
 
 fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {

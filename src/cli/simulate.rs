@@ -14,7 +14,7 @@ use crate::simulator::{Simulator, SimulatorConfig, parse_script};
 
 const FAULTS_HELP: &str = "Faults to play, a JSON line each: \
     {\"exchange\":\"binance\",\"after_ms\":1500,\"fault\":\"drop\",\"for_ms\":0}. Faults are drop, dark, silent, malformed, slow, \
-    http_429, http_418, http_500, skip_candle, late_trade, duplicate, refuse, shutdown_notice; with for_ms 0 one strikes once";
+    http_429, http_418, http_500, skip_candle, late_trade, correct_candle, duplicate, refuse, shutdown_notice; with for_ms 0 one strikes once";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -67,6 +67,10 @@ pub enum FaultKind {
     /// [`Market::candles`](super::Market::candles), not in the candle stream. Once: the next minute that closes.
     #[serde(rename = "late_trade")]
     LateTrade,
+    /// Each minute that closes is corrected three minutes later without a word: in REST and in
+    /// [`Market::candles`](super::Market::candles), on no stream. Once: the next minute that closes.
+    #[serde(rename = "correct_candle")]
+    CorrectCandle,
     /// Trades and candles are sent twice. Once: one frame.
     #[serde(rename = "duplicate")]
     Duplicate,
@@ -143,7 +147,7 @@ impl Schedule {
         let instant = Duration::from_millis(1);
         let (from, until) = match (fault.for_ms, fault.fault) {
             // From after this moment to the close of the minute, and that included.
-            (0, FaultKind::SkipCandle | FaultKind::LateTrade) => {
+            (0, FaultKind::SkipCandle | FaultKind::LateTrade | FaultKind::CorrectCandle) => {
                 (from + instant, Some(Interval::M1.next(from) + instant))
             }
             (0, _) => (from, None),
@@ -236,7 +240,7 @@ mod tests {
     #[test]
     fn every_documented_fault_has_its_name() {
         for name in
-            "drop dark silent malformed slow http_429 http_418 http_500 skip_candle late_trade duplicate refuse \
+            "drop dark silent malformed slow http_429 http_418 http_500 skip_candle late_trade correct_candle duplicate refuse \
                      shutdown_notice"
                 .split(' ')
         {

@@ -10,7 +10,7 @@ use crate::model::{Candle, ExchangeId, Interval, Symbol, TimeRange, Timestamp};
 
 use super::catalog::{self, Listing};
 use super::noise::{self, Dice};
-use super::tape::{self, Bar, LATENESS, LISTED_MINUTE, MINUTE, Trade};
+use super::tape::{self, Bar, CORRECTED_AFTER, LATENESS, LISTED_MINUTE, MINUTE, Trade};
 
 const MINUTES_AN_HOUR: i64 = 60;
 const MINUTES_A_DAY: i64 = 1_440;
@@ -21,8 +21,8 @@ const KEPT_HOURS: usize = 65_536;
 #[derive(Debug)]
 pub struct Market {
     listings: Vec<Listing>,
-    /// When, by exchange, the candles that close are changed by a late trade.
-    late: RwLock<Vec<(ExchangeId, TimeRange)>>,
+    /// When, by exchange, the candles that close are changed by a late trade, and how late it is known.
+    late: RwLock<Vec<(ExchangeId, TimeRange, i64)>>,
     /// Sums of whole hours that are over, by listing and hour since the epoch.
     hours: Mutex<HashMap<(usize, i64), Option<Bar>>>,
     /// Places of listings that are gone.
@@ -181,7 +181,7 @@ impl Market {
         let (mut sum, mut price) = (None, tape::price_at(listing, hour * MINUTES_AN_HOUR));
         for minute in hour * MINUTES_AN_HOUR..(hour + 1) * MINUTES_AN_HOUR {
             let next = tape::price_at(listing, minute + 1);
-            let late = self.is_late(listing.exchange, minute);
+            let late = self.lateness(listing.exchange, minute);
             sum = Bar::join(sum, Bar::sum(&tape::trades_from(listing, minute, (price, next), late)));
             price = next;
         }
@@ -195,7 +195,7 @@ impl Market {
 
     /// The trades of a minute that are known at `now`.
     pub(super) fn trades(&self, listing: &Listing, minute: i64, now: i64) -> Vec<Trade> {
-        let mut trades = tape::trades(listing, minute, self.is_late(listing.exchange, minute));
+        let mut trades = tape::trades(listing, minute, self.lateness(listing.exchange, minute));
         trades.truncate(trades.partition_point(|trade| trade.known <= now));
         trades
     }
@@ -205,7 +205,7 @@ impl Market {
         let mut trades = Vec::new();
         // A late trade belongs to the minute before the one in which it is known.
         for minute in after / MINUTE - 1..=until / MINUTE {
-            if minute < after / MINUTE && !self.is_late(listing.exchange, minute) {
+            if minute < after / MINUTE && self.lateness(listing.exchange, minute) != Some(LATENESS) {
                 continue;
             }
             trades.extend(self.trades(listing, minute, until).into_iter().filter(|trade| trade.known > after));
@@ -214,14 +214,16 @@ impl Market {
         trades
     }
 
-    fn is_late(&self, exchange: ExchangeId, minute: i64) -> bool {
+    /// How late a minute's last trade is known, where it is.
+    fn lateness(&self, exchange: ExchangeId, minute: i64) -> Option<i64> {
         let end = Timestamp::from_millis((minute + 1).saturating_mul(MINUTE));
-        self.late.read().iter().any(|(which, range)| *which == exchange && range.contains(end))
+        let late = self.late.read();
+        late.iter().find(|(which, range, _)| *which == exchange && range.contains(end)).map(|(.., lateness)| *lateness)
     }
 
-    /// Candles that close in `range` are changed by a late trade.
-    pub(super) fn add_late(&self, exchange: ExchangeId, range: TimeRange) {
-        self.late.write().push((exchange, range));
+    /// Candles that close in `range` are changed by a trade that is known so late.
+    pub(super) fn add_late(&self, exchange: ExchangeId, range: TimeRange, lateness: i64) {
+        self.late.write().push((exchange, range, lateness));
         self.hours.lock().clear();
         self.days.lock().clear();
     }
@@ -281,9 +283,9 @@ impl Market {
     }
 }
 
-/// Whether every trade before the start of `minute` is known at `now`, late ones too.
+/// Whether every trade before the start of `minute` is known at `now`, however late.
 const fn over(minute: i64, now: i64) -> bool {
-    minute.saturating_mul(MINUTE).saturating_add(LATENESS) <= now
+    minute.saturating_mul(MINUTE).saturating_add(CORRECTED_AFTER) <= now
 }
 
 #[cfg(test)]
@@ -391,7 +393,7 @@ mod tests {
         let hour = |market: &Market| market.bar(&listing, minute / 60 * 60, minute / 60 * 60 + 60, i64::MAX).unwrap();
         let before = hour(&market);
         let end = Timestamp::from_millis((minute + 1) * MINUTE);
-        market.add_late(ExchangeId::Kraken, TimeRange::new(end, Timestamp::from_millis(end.millis() + 1)));
+        market.add_late(ExchangeId::Kraken, TimeRange::new(end, Timestamp::from_millis(end.millis() + 1)), LATENESS);
         let known = |now| market.bar(&listing, minute, minute + 1, now).unwrap();
         let (said, told) = (known(end.millis()), known(end.millis() + LATENESS));
         assert_eq!(said.trades + 1, told.trades);

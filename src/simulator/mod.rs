@@ -131,8 +131,13 @@ impl Simulator {
     /// Schedules a fault relative to now.
     pub fn inject(&self, fault: Fault) {
         let lasting = self.0.faults.add(fault, self.0.clock.now());
-        if let (FaultKind::LateTrade, Some(range)) = (fault.fault, lasting) {
-            self.0.market.add_late(fault.exchange, range);
+        let lateness = match fault.fault {
+            FaultKind::LateTrade => tape::LATENESS,
+            FaultKind::CorrectCandle => tape::CORRECTED_AFTER,
+            _ => return,
+        };
+        if let Some(range) = lasting {
+            self.0.market.add_late(fault.exchange, range, lateness);
         }
     }
 

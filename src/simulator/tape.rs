@@ -9,6 +9,8 @@ pub const MINUTE: i64 = 60_000;
 const IDS_A_MINUTE: i64 = 64;
 /// How long after its minute's end a late trade is published, in milliseconds.
 pub const LATENESS: i64 = 1_500;
+/// How long after its minute's end an exchange corrects a candle, without a word, in milliseconds.
+pub const CORRECTED_AFTER: i64 = 180_000;
 /// Every market opens on 2017-08-17T00:00:00Z: the first minute since the epoch.
 pub const LISTED_MINUTE: i64 = 1_502_928_000 / 60;
 
@@ -117,13 +119,13 @@ pub fn price_at(listing: &Listing, minute: i64) -> i64 {
     (listing.level * (1_000_000_000 + drift) / 1_000_000_000).max(1)
 }
 
-/// All trades of a minute in their order; `late` adds the one that is known only after the minute's end.
-pub fn trades(listing: &Listing, minute: i64, late: bool) -> Vec<Trade> {
+/// All trades of a minute in their order; `late` adds one that is known only so long after the minute's end.
+pub fn trades(listing: &Listing, minute: i64, late: Option<i64>) -> Vec<Trade> {
     trades_from(listing, minute, (price_at(listing, minute), price_at(listing, minute + 1)), late)
 }
 
 /// The same, between the prices at the minute's start and end.
-pub fn trades_from(listing: &Listing, minute: i64, (from, to): (i64, i64), late: bool) -> Vec<Trade> {
+pub fn trades_from(listing: &Listing, minute: i64, (from, to): (i64, i64), late: Option<i64>) -> Vec<Trade> {
     if minute < LISTED_MINUTE {
         return Vec::new();
     }
@@ -152,12 +154,12 @@ pub fn trades_from(listing: &Listing, minute: i64, (from, to): (i64, i64), late:
             }
         })
         .collect();
-    if late {
+    if let Some(lateness) = late {
         let before = trades.last().map_or(from, |last| last.price);
         trades.push(Trade {
             id: minute * IDS_A_MINUTE + IDS_A_MINUTE - 1,
             time: start + MINUTE - 1,
-            known: start + MINUTE + LATENESS,
+            known: start + MINUTE + lateness,
             price: before + before / 5_000 + 3,
             amount: listing.lot,
             buy: true,

@@ -1,8 +1,8 @@
 //! From start to end: readiness, and a shutdown that nobody can hold up.
 
 use async_trait::async_trait;
-use candlewick::model::Coverage;
-use candlewick::store::{Listing, StoreError, StoredPage, Take};
+use candlewick::model::{Backfill, Coverage};
+use candlewick::store::{Backfills, Listing, StoreError, StoredPage, Take};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -61,6 +61,12 @@ impl CandleStore for Broken {
     }
     async fn instruments(&self, id: ExchangeId) -> Result<Listing, StoreError> {
         self.0.instruments(id).await
+    }
+    async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError> {
+        self.0.put_backfill(backfill).await
+    }
+    async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
+        self.0.backfills(which).await
     }
     async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {
         self.0.forget(before, most).await

@@ -141,6 +141,14 @@ impl Service {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        let reply = request.body(body.to_string()).send().await.unwrap();
+        let status = reply.status().as_u16();
+        let text = reply.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
     /// The answer to a question that must be answered.
     pub async fn ok(&self, path: &str) -> Value {
         let (status, body) = self.get(path).await;

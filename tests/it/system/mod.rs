@@ -1,6 +1,7 @@
 //! The whole service against the simulator: real sockets, real store, a minute in a second.
 
 mod bad_input;
+mod complete;
 mod crashes;
 mod faults;
 mod lifecycle;
