@@ -1,4 +1,4 @@
-.PHONY: run test check bench fuzz fmt openapi
+.PHONY: run test soak check bench fuzz fmt openapi
 
 run: ## collect and serve; simulated where there is no network
 	cargo run --release
@@ -7,6 +7,10 @@ test: ## everything, in one go; tests of the databases need a server, see CONTRI
 	@tests/servers
 	cargo test --lib --bins --tests
 	cargo test --doc
+
+soak: ## six hours of the market with everything that goes wrong, and ten kills, on both stores; about eight minutes
+	@tests/servers
+	SOAK_HOURS=6 cargo test --test it -- --test-threads=1 everything_goes_wrong
 
 check: ## what must hold before each commit
 	cargo fmt --check

@@ -7,6 +7,7 @@ mod faults;
 mod lifecycle;
 mod listings;
 mod modes;
+mod soak;
 mod state;
 mod storms;
 mod whole;

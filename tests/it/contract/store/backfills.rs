@@ -35,7 +35,7 @@ pub async fn a_backfill_is_kept_and_changed(backend: Backend) {
     first.detail = Some("the exchange does not list it".to_owned());
     first.updated_at = minute(9);
     store.put_backfill(&first).await.unwrap();
-    assert_eq!(open().await, [second.clone()]);
+    assert_eq!(open().await, std::slice::from_ref(&second));
     assert_eq!(store.backfills(Backfills::Id("b00001")).await.unwrap(), [first.clone()]);
     assert_eq!(store.backfills(Backfills::Id("b'--")).await.unwrap(), []);
     assert_eq!(store.backfills(Backfills::Newest).await.unwrap(), [elsewhere, second, first]);

@@ -1,0 +1,209 @@
+//! Hours of everything that goes wrong, on five exchanges with ten markets each: afterwards every series is complete and
+//! equals the exchange's own history, and before that no answer called itself complete while a candle was missing.
+//!
+//! `SOAK_HOURS` says for how long faults are made, in hours of the market; `make soak` makes it six, with ten kills.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use candlewick::model::{ExchangeId, Interval, Symbol, TimeRange, Timestamp};
+use candlewick::simulator::{FaultKind, Simulator, SimulatorConfig};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+use crate::support::process::{Process, all_exchanges_at, with};
+use crate::support::{World, minutes_after, rows, servers, truth_rows, until};
+
+/// Two minutes of the market in a second of the test.
+const SPEED: f64 = 120.0;
+
+/// Markets of each exchange.
+const MARKETS: usize = 10;
+
+/// Faults, how often each befalls an exchange in a thousand of its minutes, and for how many seconds.
+const FAULTS: [(FaultKind, u32, u64); 7] = [
+    (FaultKind::SkipCandle, 10, 0),
+    (FaultKind::Drop, 20, 0),
+    (FaultKind::Http429, 10, 20),
+    (FaultKind::CorrectCandle, 20, 0),
+    (FaultKind::LateTrade, 20, 0),
+    (FaultKind::Dark, 5, 180),
+    (FaultKind::Duplicate, 10, 30),
+];
+
+/// What is corrected without a word is found within an hour and a look.
+const SETTLES: Duration = Duration::from_mins(85);
+
+/// The world outside, the program, and what it is asked.
+struct Soak {
+    world: World,
+    /// The same market without faults: what must be there whatever is corrected.
+    plain: Simulator,
+    markets: Vec<(ExchangeId, Symbol)>,
+    folder: tempfile::TempDir,
+    http: reqwest::Client,
+    store: String,
+}
+
+impl Soak {
+    async fn new(store: Option<String>) -> Self {
+        let world = World::paced(SPEED).await;
+        let plain = Simulator::new(SimulatorConfig { seed: 7, faults: Vec::new() }, world.clock.clone());
+        let of = |exchange| {
+            let listings = plain.market().listings(exchange).take(MARKETS);
+            listings.map(move |listing| (exchange, listing.symbol.clone())).collect::<Vec<_>>()
+        };
+        let markets: Vec<_> = ExchangeId::ALL.into_iter().flat_map(of).collect();
+        assert_eq!(markets.len(), 5 * MARKETS);
+        let folder = tempfile::tempdir().unwrap();
+        let toml: String = ExchangeId::ALL
+            .map(|exchange| {
+                let symbols =
+                    markets.iter().filter(|(of, _)| *of == exchange).map(|(_, symbol)| format!("\"{symbol}\""));
+                format!("[exchanges.{exchange}]\nsymbols = [{}]\n", symbols.collect::<Vec<_>>().join(","))
+            })
+            .concat();
+        std::fs::write(folder.path().join("candlewick.toml"), toml).unwrap();
+        let store = store.unwrap_or_else(|| "sqlite://candles.db".to_owned());
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { world, plain, markets, folder, http, store }
+    }
+
+    fn begin(&self) -> Process {
+        let simulated = all_exchanges_at(&self.world.address.to_string());
+        let own = [
+            ("CANDLEWICK__DATA", "live"),
+            ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0"),
+            ("DATABASE_URL", &self.store),
+        ];
+        Process::spawn(self.folder.path(), &["--clock-speed", &SPEED.to_string()], &with(&own, &simulated))
+    }
+
+    /// A page of candles; `None` while there is no answer.
+    async fn page(
+        &self,
+        base: &str,
+        (exchange, symbol): &(ExchangeId, Symbol),
+        interval: Interval,
+        range: TimeRange,
+    ) -> Option<Value> {
+        let (start, end) = (range.start().millis(), range.end().millis());
+        let select = format!("interval={interval}&start={start}&end={end}&limit=5000");
+        let url = format!("{base}/v1/history?exchange={exchange}&symbol={symbol}&{select}");
+        let reply = self.http.get(url).send().await.ok()?;
+        if reply.status() != 200 {
+            return None;
+        }
+        serde_json::from_str(&reply.text().await.ok()?).ok()
+    }
+
+    /// An answer that calls itself complete has every candle that was traded when it was asked for.
+    async fn check(&self, base: &str, random: &mut StdRng, since: Timestamp) -> bool {
+        let market = self.markets.choose(random).unwrap();
+        let now = self.world.clock.now();
+        let start = Interval::M1.back(now, random.random_range(1..240)).max(since);
+        let range = TimeRange::new(start, Interval::M1.floor(now));
+        if range.is_empty() {
+            return false;
+        }
+        let Some(page) = self.page(base, market, Interval::M1, range).await else { return false };
+        let told: BTreeSet<i64> =
+            page["candles"].as_array().unwrap().iter().map(|candle| candle["timestamp"].as_i64().unwrap()).collect();
+        if page["complete"] == true {
+            for candle in self.plain.market().candles(market.0, &market.1, Interval::M1, range) {
+                let open = candle.timestamp.millis();
+                assert!(told.contains(&open), "{market:?}: {} is missing in a complete answer", candle.timestamp);
+            }
+        }
+        true
+    }
+
+    /// Waits until a series is as the exchange itself tells it.
+    async fn assert_whole(&self, base: &str, market: &(ExchangeId, Symbol), interval: Interval, range: TimeRange) {
+        let range = interval.shrink(range);
+        let truth = truth_rows(&self.world.simulator.market().candles(market.0, &market.1, interval, range));
+        let mut told = Vec::new();
+        until(&format!("{market:?} {interval} is whole"), async || {
+            let Some(page) = self.page(base, market, interval, range).await else { return false };
+            told = rows(&page["candles"]);
+            page["complete"] == true && told == truth
+        })
+        .await;
+    }
+}
+
+async fn listening(process: &mut Process) -> String {
+    let mut base = None;
+    until("it listens", async || {
+        base = process.log().iter().find_map(|line| {
+            (line["message"] == "listening").then(|| format!("http://{}", line["address"].as_str().unwrap()))
+        });
+        base.is_some()
+    })
+    .await;
+    base.unwrap()
+}
+
+async fn soak(store: Option<String>) {
+    let hours: u32 = std::env::var("SOAK_HOURS").map_or(1, |hours| hours.parse().unwrap());
+    let kills = (hours * 10 / 6).max(2);
+    let soak = Soak::new(store).await;
+    let mut random = StdRng::seed_from_u64(11);
+    let (mut process, mut base) = (soak.begin(), String::new());
+    let begin = minutes_after(soak.world.clock.now(), 1).end();
+    let minutes = 60 * hours;
+    let (mut answers, mut killed) = (0, 0);
+    for minute in 0..minutes {
+        let next = Interval::M1.next(soak.world.clock.now());
+        for exchange in ExchangeId::ALL {
+            for (fault, often, secs) in FAULTS {
+                if random.random_range(0..1_000) < often {
+                    soak.world.fault(exchange, fault, Duration::from_secs(secs));
+                }
+            }
+        }
+        if (minute + 1) * (kills + 1) / minutes > killed && killed < kills {
+            process.kill();
+            (process, base) = (soak.begin(), String::new());
+            killed += 1;
+        }
+        if base.is_empty() {
+            base = listening(&mut process).await;
+        }
+        while soak.world.clock.now() < next {
+            answers += u32::from(soak.check(&base, &mut random, begin).await);
+        }
+    }
+    // A look each ten minutes, and an answer now and then.
+    let settled = soak.world.clock.now() + SETTLES;
+    while soak.world.clock.now() < settled {
+        soak.check(&base, &mut random, begin).await;
+        soak.world.pass(Duration::from_secs(30)).await;
+    }
+    let range = TimeRange::new(begin, Interval::M1.back(soak.world.clock.now(), 5));
+    for market in &soak.markets {
+        for interval in [Interval::M1, Interval::M5, Interval::H1] {
+            soak.assert_whole(&base, market, interval, range).await;
+        }
+    }
+    assert!(answers > minutes, "it answered: {answers}");
+    assert_eq!(killed, kills);
+    for exchange in ExchangeId::ALL {
+        let stats = soak.world.simulator.stats(exchange);
+        assert_eq!(stats.bans, 0, "{exchange}: {stats:?}");
+    }
+    process.signal("TERM");
+    assert_eq!(process.ended().await, Some(0), "{:#?}", process.lines());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_goes_wrong_on_sqlite() {
+    soak(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_goes_wrong_on_postgresql() {
+    soak(Some(servers::database().await)).await;
+}
