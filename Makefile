@@ -1,4 +1,4 @@
-.PHONY: run test soak check bench fuzz fmt openapi
+.PHONY: run test soak interop check bench fuzz fmt openapi
 
 run: ## collect and serve; simulated where there is no network
 	cargo run --release
@@ -11,6 +11,12 @@ test: ## everything, in one go; tests of the databases need a server, see CONTRI
 soak: ## six hours of the market with everything that goes wrong, and ten kills, on both stores; about eight minutes
 	@tests/servers
 	SOAK_HOURS=6 cargo test --test it -- --test-threads=1 everything_goes_wrong
+
+interop: ## other people's clients against the simulated exchanges; needs Python 3 and PyPI
+	python3 -m venv target/interop
+	target/interop/bin/pip install --quiet --requirement tests/interop/requirements.txt
+	cargo build
+	target/interop/bin/python tests/interop/ccxt_pages.py target/debug/candlewick
 
 check: ## what must hold before each commit
 	cargo fmt --check

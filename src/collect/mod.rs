@@ -21,6 +21,8 @@ mod listing;
 mod live;
 mod publisher;
 mod repair;
+#[cfg(test)]
+mod replay;
 mod retention;
 mod source;
 mod state;

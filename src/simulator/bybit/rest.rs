@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::model::{ExchangeId, Timestamp};
+use crate::model::{ExchangeId, TimeRange, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::door::{Query, Reply};
@@ -98,7 +98,9 @@ fn ticker(market: &Market, listing: &Listing, now: i64) -> Option<String> {
     ))
 }
 
-/// The newest rows of those that open from `start` to `end`, both inclusive, newest first.
+/// The newest rows of those that open from `start` to `end`, both inclusive, newest first. With `start` alone the first ones
+/// from there on, beginning with the one that holds it: so seen by <https://github.com/bybit-exchange/pybit/issues/186>
+/// and <https://github.com/ccxt/ccxt/issues/26736>.
 fn candles(market: &Market, listing: &Listing, query: &Query, now: i64) -> Result<Vec<String>, Refusal> {
     let wrong = |name: &str| (10_001, format!("params error: {name} invalid"));
     let interval = query.get("interval").and_then(interval).ok_or_else(|| wrong("Interval"))?;
@@ -114,8 +116,19 @@ fn candles(market: &Market, listing: &Listing, query: &Query, now: i64) -> Resul
         }
     };
     let listed = interval.floor(Timestamp::from_millis(LISTED_MINUTE * MINUTE));
-    let start = number("start")?.map_or(listed, |start| interval.ceil(Timestamp::from_millis(start))).max(listed);
-    let end = Timestamp::from_millis(number("end")?.unwrap_or(now).min(now));
+    let asked = (number("start")?.map(Timestamp::from_millis), number("end")?.map(Timestamp::from_millis));
+    let now_at = Timestamp::from_millis(now);
+    let (start, end) = match asked {
+        (Some(start), None) => {
+            let start = interval.floor(start).max(listed);
+            let first = interval.opens(TimeRange::new(start, now_at)).take(limit).last();
+            (start, first.unwrap_or(now_at))
+        }
+        (start, end) => {
+            let start = start.map_or(listed, |start| interval.ceil(start)).max(listed);
+            (start, end.unwrap_or(now_at).min(now_at))
+        }
+    };
     let (mut open, mut rows) = (interval.floor(end), Vec::new());
     while open >= start && rows.len() < limit {
         let Some(bar) = market.bar_or_flat(listing, interval.span(open), now) else { break };
@@ -161,6 +174,13 @@ mod tests {
         assert_eq!(opens(&[("start", &start), ("end", &end)]), [OPEN - MINUTE, OPEN - 2 * MINUTE]);
         assert_eq!(opens(&[("start", "0"), ("end", &end), ("limit", "1")]), [OPEN - MINUTE], "the newest come");
         assert!(opens(&[("end", "1502900000000")]).is_empty());
+        let start = (OPEN - 5 * MINUTE - 1).to_string();
+        assert_eq!(
+            opens(&[("start", &start), ("limit", "2")]),
+            [OPEN - 5 * MINUTE, OPEN - 6 * MINUTE],
+            "the first ones"
+        );
+        assert_eq!(opens(&[("start", "9999"), ("limit", "1")]), [LISTED_MINUTE * MINUTE]);
     }
 
     #[test]
