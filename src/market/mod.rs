@@ -4,14 +4,18 @@
 //! cache's `Requests`, the same way in every role, within a time budget. An answer says what it knows.
 
 mod directory;
+mod fill;
 mod history;
 mod query;
 mod service;
 
 pub use directory::near;
-pub use query::{CandleFields, CandleQuery, Direction, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter};
+pub use query::{
+    CandleFields, CandleQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter,
+};
 pub use service::{Market, Stores};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +56,8 @@ pub struct HistoryPage {
     pub next_cursor: Option<String>,
     /// Ascending.
     pub candles: Vec<Candle>,
+    /// The open times of those candles that nobody traded: they continue the close before them.
+    pub filled: BTreeSet<Timestamp>,
 }
 
 /// A hole in a history.

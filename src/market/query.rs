@@ -24,6 +24,7 @@ pub struct CandleFields<'a> {
     pub end: Option<&'a str>,
     pub limit: Option<&'a str>,
     pub cursor: Option<&'a str>,
+    pub fill: Option<&'a str>,
     pub format: Option<&'a str>,
 }
 
@@ -34,6 +35,15 @@ pub enum Direction {
     Forward,
     /// From the newest back; each page is ascending all the same.
     Backward,
+}
+
+/// What stands for times in which nobody traded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Nothing.
+    None,
+    /// A candle without volume at the close of the one before.
+    Flat,
 }
 
 /// How the answer is written.
@@ -55,6 +65,7 @@ pub struct CandleQuery {
     pub direction: Direction,
     /// Candles a page.
     pub limit: u32,
+    pub fill: Fill,
     pub format: Format,
     /// Whether the answer streams all of the range without a limit: CSV and NDJSON with both `start` and `end`.
     pub unlimited: bool,
@@ -92,6 +103,14 @@ impl CandleQuery {
             refuse("limit", format!("`limit` is a whole number from 1 to {HISTORY_LIMIT_MAX}"));
             HISTORY_LIMIT
         });
+        let fill = match fields.fill.unwrap_or("none") {
+            "none" => Fill::None,
+            "flat" => Fill::Flat,
+            _ => {
+                refuse("fill", "`fill` is none or flat".to_owned());
+                Fill::None
+            }
+        };
         let format = match fields.format.unwrap_or("json") {
             "json" => Format::Json,
             "array" => Format::Array,
@@ -120,7 +139,10 @@ impl CandleQuery {
             && fields.start.is_some()
             && fields.end.is_some()
             && fields.limit.is_none();
-        if wrong.is_empty() { Ok(Self { interval, range, direction, limit, format, unlimited }) } else { Err(wrong) }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Self { interval, range, direction, limit, fill, format, unlimited })
     }
 
     /// The query of the page that `cursor` points to.
@@ -179,9 +201,10 @@ mod tests {
             end: Some("2025-11-19T00:00:00Z"),
             limit: Some("0"),
             cursor: Some("b17"),
+            fill: Some("linear"),
             format: Some("xml"),
         };
-        assert_eq!(names(fields), ["interval", "start", "limit", "format", "cursor"]);
+        assert_eq!(names(fields), ["interval", "start", "limit", "fill", "format", "cursor"]);
         for limit in ["1e9", "-1", "5001", "", "99999999999999999999"] {
             assert_eq!(names(CandleFields { limit: Some(limit), ..Default::default() }), ["limit"], "{limit}");
         }

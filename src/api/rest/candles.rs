@@ -1,20 +1,29 @@
 //! How a history is written: JSON, CCXT's rows, CSV and NDJSON.
 
-use crate::market::{Format, HistoryPage};
+use crate::market::{CandleQuery, Fill, Format, HistoryPage};
 use crate::model::{Candle, wire};
 
 /// About the longest candle in JSON.
 const CANDLE_BYTES: usize = 230;
 
-pub(super) const CSV_HEAD: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision\n";
+const CSV_HEAD: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision\n";
+const CSV_HEAD_FLAT: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision,filled\n";
+
+/// What stands before the first line.
+pub(super) fn head(query: &CandleQuery) -> &'static [u8] {
+    match (query.format, query.fill) {
+        (Format::Csv, Fill::None) => CSV_HEAD,
+        (Format::Csv, Fill::Flat) => CSV_HEAD_FLAT,
+        _ => b"",
+    }
+}
 
 /// A page's body.
-pub(super) fn write_page(format: Format, page: &HistoryPage) -> Vec<u8> {
-    match format {
+pub(super) fn write_page(query: &CandleQuery, page: &HistoryPage) -> Vec<u8> {
+    match query.format {
         Format::Json => write_json(page),
         Format::Array => write_array(&page.candles),
-        Format::Csv => [CSV_HEAD, &write_rows(format, &page.candles)].concat(),
-        Format::Ndjson => write_rows(format, &page.candles),
+        Format::Csv | Format::Ndjson => [head(query), &write_rows(query, page)].concat(),
     }
 }
 
@@ -43,9 +52,10 @@ fn write_json(page: &HistoryPage) -> Vec<u8> {
     }
     out.extend_from_slice(b",\"candles\":[");
     for (index, candle) in page.candles.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        wire::candle_fields(&mut out, candle);
-        out.push(b'}');
+        if index > 0 {
+            out.push(b',');
+        }
+        write_candle(&mut out, candle, page);
     }
     out.extend_from_slice(b"]}");
     out
@@ -72,11 +82,21 @@ fn write_ohlcv(out: &mut Vec<u8>, candle: &Candle) {
     }
 }
 
+/// A candle in JSON; only one that nobody traded says that it is `filled`.
+fn write_candle(out: &mut Vec<u8>, candle: &Candle, page: &HistoryPage) {
+    out.push(b'{');
+    wire::candle_fields(out, candle);
+    if page.filled.contains(&candle.timestamp) {
+        out.extend_from_slice(b",\"filled\":true");
+    }
+    out.push(b'}');
+}
+
 /// A line a candle.
-pub(super) fn write_rows(format: Format, candles: &[Candle]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(candles.len() * CANDLE_BYTES);
-    for candle in candles {
-        if format == Format::Csv {
+pub(super) fn write_rows(query: &CandleQuery, page: &HistoryPage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(page.candles.len() * CANDLE_BYTES);
+    for candle in &page.candles {
+        if query.format == Format::Csv {
             write_ohlcv(&mut out, candle);
             out.push(b',');
             candle.quote_volume.inspect(|volume| wire::decimal(&mut out, *volume));
@@ -86,10 +106,12 @@ pub(super) fn write_rows(format: Format, candles: &[Candle]) -> Vec<u8> {
             boolean(&mut out, candle.closed);
             out.push(b',');
             wire::integer(&mut out, candle.revision);
+            if query.fill == Fill::Flat {
+                out.push(b',');
+                boolean(&mut out, page.filled.contains(&candle.timestamp));
+            }
         } else {
-            out.push(b'{');
-            wire::candle_fields(&mut out, candle);
-            out.push(b'}');
+            write_candle(&mut out, candle, page);
         }
         out.push(b'\n');
     }

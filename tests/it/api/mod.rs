@@ -1,5 +1,6 @@
 //! The doors over real sockets, before a market whose store and cache are filled by hand and that nobody collects.
 
+mod pages;
 mod refusals;
 mod rest;
 mod serving;

@@ -123,6 +123,9 @@ pub struct Candle {
     closed: bool,
     /// How often it changed after closing.
     revision: u32,
+    /// True where nobody traded and `fill=flat` was asked for; else it is not there.
+    #[oai(skip_serializing_if_is_none)]
+    filled: Option<bool>,
 }
 
 /// All exchanges.

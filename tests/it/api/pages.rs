@@ -1,0 +1,126 @@
+//! Pages: whatever way they go and however long they are, together they tell what one page would.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+/// When the market of these tests was listed.
+const LISTED: i64 = 1_600_000_020_000;
+
+/// A minute of that market, counted from its listing.
+fn minute(minute: i64) -> Timestamp {
+    Timestamp::from_millis(LISTED + minute * 60_000)
+}
+
+fn minutes(start: i64, end: i64) -> TimeRange {
+    TimeRange::new(minute(start), minute(end))
+}
+
+fn eth() -> Series {
+    Series { exchange: ExchangeId::Binance, symbol: "ETH/USDT".parse().unwrap(), interval: Interval::M1 }
+}
+
+/// A candle at a price of its own.
+fn priced(at: Timestamp) -> Candle {
+    let price = Decimal::from(1_000 + at.millis() / 60_000 % 1_000);
+    Candle { open: price, high: price, low: price, close: price, ..candle(at) }
+}
+
+impl House {
+    async fn claim(&self, range: TimeRange, state: Knowledge) {
+        let traded = !matches!(state, Knowledge::Empty | Knowledge::Unavailable);
+        let candles = Interval::M1.opens(range).filter(|_| traded).map(priced).collect();
+        let claims = vec![CoveredRange { range, state }];
+        self.store.write(&[SeriesWrite { series: eth(), candles, claims }]).await.unwrap();
+    }
+
+    /// The members of all pages from `path` on.
+    async fn follow(&self, path: &str, member: &str) -> Vec<Value> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let mut page = self.json(&format!("{path}{cursor}")).await;
+            all.push(page[member].take());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return all,
+            }
+        }
+    }
+}
+
+/// All rows of pages that went forward, or backward.
+fn joined(mut pages: Vec<Value>, backward: bool) -> Vec<Value> {
+    if backward {
+        pages.reverse();
+    }
+    pages.iter().flat_map(|page| page.as_array().unwrap().clone()).collect()
+}
+
+#[tokio::test]
+async fn silence_is_filled_alike_on_pages_of_any_length() {
+    const STEPS: i64 = 150;
+    let house = House::open().await;
+    house.claim(TimeRange::new(Timestamp::EPOCH, minute(0)), Knowledge::Empty).await;
+    let mut random = StdRng::seed_from_u64(23);
+    let (mut naive, mut price, mut at) = (Vec::new(), None, 0);
+    while at < STEPS {
+        let end = STEPS.min(at + random.random_range(1..6));
+        let state = match random.random_range(0..8) {
+            0 => None,
+            1 => Some(Knowledge::Unavailable),
+            2..5 => Some(Knowledge::Empty),
+            _ => Some(Knowledge::Fetched),
+        };
+        if let Some(state) = state {
+            house.claim(minutes(at, end), state).await;
+        }
+        for at in (at..end).map(minute) {
+            match state {
+                Some(Knowledge::Fetched) => {
+                    price = Some(priced(at).close);
+                    naive.push((at.millis(), price, false));
+                }
+                Some(Knowledge::Empty) => naive.extend(price.is_some().then_some((at.millis(), price, true))),
+                _ => price = None,
+            }
+        }
+        at = end;
+    }
+    let told = |rows: &[Value]| -> Vec<(i64, Option<Decimal>, bool)> {
+        let row = |row: &Value| {
+            let close = row["close"].as_i64().map(Decimal::from);
+            (row["timestamp"].as_i64().unwrap(), close, row.get("filled") == Some(&true.into()))
+        };
+        rows.iter().map(row).collect()
+    };
+    assert!(naive.iter().filter(|(.., flat)| *flat).count() > 10 && naive.iter().any(|(.., flat)| !flat));
+    let end = minute(STEPS).millis();
+    for limit in [1, 2, 3, 7, 1_000] {
+        let ask = format!("/v1/history?symbol=ETH/USDT&fill=flat&limit={limit}&end={end}");
+        for (path, backward) in
+            [(format!("{ask}&start=0"), false), (format!("{ask}&start={LISTED}"), false), (ask, true)]
+        {
+            let pages = house.follow(&path, "candles").await;
+            assert!(pages.iter().all(|page| page.as_array().unwrap().len() <= limit), "{path}");
+            assert_eq!(told(&joined(pages, backward)), naive, "{path}");
+        }
+    }
+    // From any minute on, also in the middle of a silence.
+    for start in 0..STEPS {
+        let path = format!("/history/ETH-USDT?fill=flat&start={}&end={end}&limit=4", minute(start).millis());
+        let rows = joined(house.follow(&path, "candles").await, false);
+        let from = naive.partition_point(|(at, ..)| *at < minute(start).millis());
+        assert_eq!(told(&rows), naive[from..], "{path}");
+    }
+    let path = format!("/market/history?symbol=ETH/USDT&fill=flat&start={LISTED}&end={end}&format=csv");
+    let text = house.get(&path).await.text().await.unwrap();
+    let (head, rows) = text.split_once('\n').unwrap();
+    assert!(head.ends_with(",revision,filled"), "{head}");
+    let rows: Vec<(i64, bool)> =
+        rows.lines().map(|line| (line.split(',').next().unwrap().parse().unwrap(), line.ends_with(",true"))).collect();
+    assert_eq!(rows, naive.iter().map(|(at, _, flat)| (*at, *flat)).collect::<Vec<_>>());
+    let rows = house.json(&format!("{path}&format=array").replace("&format=csv", "")).await;
+    assert_eq!(rows.as_array().unwrap().len(), naive.len());
+    house.close().await;
+}
