@@ -11,7 +11,7 @@ mod service;
 
 pub use directory::near;
 pub use query::{
-    CandleFields, CandleQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter,
+    CandleFields, CandleQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter, LedgerQuery,
 };
 pub use service::{Market, Stores};
 
@@ -109,12 +109,15 @@ pub struct InstrumentPage {
     pub next_cursor: Option<String>,
 }
 
-/// What the ledger says of a range.
+/// A page of the ledger.
 #[derive(Clone, Debug)]
 pub struct CoverageAnswer {
     pub listed: Listed,
     pub interval: Interval,
+    /// No closed time of the page is unknown or unavailable.
     pub complete: bool,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
     pub coverage: Coverage,
 }
 

@@ -71,12 +71,46 @@ pub struct CandleQuery {
     pub unlimited: bool,
 }
 
+/// A checked question about the ledger. Its pages ascend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerQuery {
+    pub interval: Interval,
+    /// Without bounds of its own: from the epoch to a little after now.
+    pub range: TimeRange,
+    /// Whether someone said where the range begins; else it begins with what is known first.
+    pub begins: bool,
+    /// Ranges a page.
+    pub limit: u32,
+}
+
+impl LedgerQuery {
+    /// Checks all parameters at once.
+    ///
+    /// # Errors
+    /// One entry for each parameter that is wrong.
+    pub fn new(fields: CandleFields<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
+        let CandleQuery { interval, range, limit, .. } = CandleQuery::going(fields, now, Direction::Forward)?;
+        Ok(Self { interval, range, begins: fields.start.or(fields.cursor).is_some(), limit })
+    }
+
+    /// The cursor of the page after the one that ended at `at`.
+    #[must_use]
+    pub fn cursor(&self, at: Timestamp) -> String {
+        cursor(Direction::Forward, at)
+    }
+}
+
 impl CandleQuery {
     /// Checks all parameters at once.
     ///
     /// # Errors
     /// One entry for each parameter that is wrong.
     pub fn new(fields: CandleFields<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
+        let direction = if fields.start.is_some() { Direction::Forward } else { Direction::Backward };
+        Self::going(fields, now, direction)
+    }
+
+    fn going(fields: CandleFields<'_>, now: Timestamp, direction: Direction) -> Result<Self, Vec<InvalidParameter>> {
         let mut wrong = Vec::new();
         let mut refuse = |parameter, detail: String| wrong.push(InvalidParameter { parameter, detail });
 
@@ -122,7 +156,6 @@ impl CandleQuery {
             }
         };
 
-        let direction = if start.is_some() { Direction::Forward } else { Direction::Backward };
         // The candle that is open now belongs to the newest ones.
         let horizon = interval.next(now + Duration::from_millis(1));
         let mut range = TimeRange::new(start.unwrap_or(Timestamp::EPOCH), end.unwrap_or(horizon));
@@ -159,12 +192,16 @@ impl CandleQuery {
     /// The cursor of the page after the one that ended (forward) or began (backward) at `at`.
     #[must_use]
     pub fn cursor(&self, at: Timestamp) -> String {
-        let way = match self.direction {
-            Direction::Forward => 'f',
-            Direction::Backward => 'b',
-        };
-        format!("{way}{}", at.millis())
+        cursor(self.direction, at)
     }
+}
+
+fn cursor(direction: Direction, at: Timestamp) -> String {
+    let way = match direction {
+        Direction::Forward => 'f',
+        Direction::Backward => 'b',
+    };
+    format!("{way}{}", at.millis())
 }
 
 fn parse_cursor(text: &str, direction: Direction) -> Option<Timestamp> {

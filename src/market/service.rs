@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::directory::{Directory, Listing};
 use super::{
-    CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, Listed, MarketError, TickerAnswer,
+    CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LedgerQuery, Listed, MarketError,
+    TickerAnswer,
 };
 use crate::cache::{Answer, Cache, KeptTicker, Question, RequestError};
 use crate::clock::Clock;
@@ -229,21 +230,43 @@ impl Market {
         Ok(InstrumentPage { instruments: found, next_cursor: None })
     }
 
-    /// What the ledger says of a range of a series.
+    /// A page of the ledger of a series.
+    ///
+    /// # Errors
+    /// `UnsupportedInterval`, `StoreUnavailable`.
+    pub async fn coverage(&self, listed: &Listed, query: &LedgerQuery) -> Result<CoverageAnswer, MarketError> {
+        let LedgerQuery { interval, range, limit, .. } = *query;
+        self.check_interval(listed, interval).await?;
+        let series = super::history::series(listed, interval);
+        let known = self.stores.of(listed.simulated).ledger(&series, range, limit + 1).await?;
+        let more = known.ranges().len() > limit as usize;
+        let told = &known.ranges()[..known.ranges().len().min(limit as usize)];
+        let first = told.first().filter(|_| !query.begins).map(|first| first.range.start());
+        let last = told.last().filter(|_| more).map(|last| last.range.end());
+        let page = TimeRange::new(first.unwrap_or(range.start()), last.unwrap_or(range.end()));
+        let closed = TimeRange::new(page.start(), page.end().min(interval.floor(self.clock.now())));
+        Ok(CoverageAnswer {
+            listed: listed.clone(),
+            interval,
+            complete: known.completes(closed),
+            next_cursor: last.map(|last| query.cursor(last)),
+            coverage: known.within(page),
+        })
+    }
+
+    /// Whether no closed time of a range is unknown or unavailable.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn coverage(
+    pub async fn is_complete(
         &self,
         listed: &Listed,
         interval: Interval,
         range: TimeRange,
-    ) -> Result<CoverageAnswer, MarketError> {
-        self.check_interval(listed, interval).await?;
-        let series = super::history::series(listed, interval);
+    ) -> Result<bool, MarketError> {
         let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.clock.now())));
-        let coverage = self.stores.of(listed.simulated).coverage(&series, range).await?;
-        Ok(CoverageAnswer { listed: listed.clone(), interval, complete: coverage.completes(closed), coverage })
+        let series = super::history::series(listed, interval);
+        Ok(self.stores.of(listed.simulated).coverage(&series, closed).await?.completes(closed))
     }
 
     /// Whether the exchange has candles of that interval.

@@ -37,11 +37,19 @@ pub trait CandleStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn page(&self, series: &Series, range: TimeRange, take: Take) -> Result<StoredPage, StoreError>;
 
-    /// What the ledger says about `range`, cut to it.
+    /// What the ledger says about `range`, cut to it: the first `most` ranges. No more of the ledger is read.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError>;
+    async fn ledger(&self, series: &Series, range: TimeRange, most: u32) -> Result<Coverage, StoreError>;
+
+    /// All that the ledger says about `range`, cut to it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
+        self.ledger(series, range, u32::MAX).await
+    }
 
     /// Replaces an exchange's listing.
     ///

@@ -197,7 +197,7 @@ impl HistoryApi {
         let second = pages.next().await;
         let complete = match (&first, &second) {
             (Some(only), None) => only.complete,
-            _ => market.coverage(&listed, interval, range).await?.complete,
+            _ => market.is_complete(&listed, interval, range).await?,
         };
         let body = stream::iter([Ok(head(&query).to_vec())]).chain(
             stream::iter(first.map(Ok).into_iter().chain(second)).chain(pages).map(move |page| match page {

@@ -88,6 +88,8 @@ parameters! {
     /// How candles are written. `array` is CCXT's `[[timestamp,open,high,low,close,volume],…]`. `csv` and `ndjson` give
     /// the whole range without pages when `start` and `end` are given and `limit` is not.
     Format: one_of(&["json", "array", "csv", "ndjson"], "json");
+    /// How many ranges a page has at most.
+    CoverageLimit: count(HISTORY_LIMIT, HISTORY_LIMIT_MAX);
     /// How many instruments a page has at most.
     InstrumentsLimit: count(INSTRUMENTS_LIMIT.0, INSTRUMENTS_LIMIT.1);
     /// Only those of this base asset.

@@ -216,10 +216,13 @@ fn listings_and_ledgers_are_what_their_schemas_say() {
         listed: Listed { exchange: ExchangeId::Binance, instrument: instrument(), simulated: false },
         interval: Interval::M1,
         complete: true,
+        next_cursor: None,
         coverage: [CoveredRange { range, state: Knowledge::Observed }].into_iter().collect(),
     };
     let body = reference::write_coverage(&answer);
     agrees::<schema::Coverage>(&body);
+    let first = CoverageAnswer { next_cursor: Some("f17".to_owned()), ..answer };
+    assert_eq!(agrees::<schema::Coverage>(&reference::write_coverage(&first))["next_cursor"], "f17");
     assert_eq!(String::from_utf8(body).unwrap(), include_str!("examples/coverage.json").trim());
 }
 

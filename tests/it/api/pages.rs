@@ -124,3 +124,45 @@ async fn silence_is_filled_alike_on_pages_of_any_length() {
     assert_eq!(rows.as_array().unwrap().len(), naive.len());
     house.close().await;
 }
+
+#[tokio::test]
+async fn the_ledger_comes_in_pages() {
+    let house = House::open().await;
+    let path = "/v1/coverage?symbol=ETH/USDT";
+    let nothing = house.json(path).await;
+    assert_eq!((&nothing["complete"], &nothing["next_cursor"]), (&false.into(), &Value::Null));
+    assert_eq!(nothing["ranges"], serde_json::json!([]));
+
+    let mut expected = Vec::new();
+    for run in 0..25 {
+        let state = Knowledge::ALL[usize::try_from(run).unwrap() % Knowledge::ALL.len()];
+        let range = minutes(run * 7, run * 7 + 7 - i64::from(run % 3 == 0));
+        house.claim(range, state).await;
+        let (start, end) = (range.start().millis(), range.end().millis());
+        expected.push(serde_json::json!({"start": start, "end": end, "state": state.as_str()}));
+    }
+    let end = minute(25 * 7).millis();
+    for limit in [1, 2, 7, 24, 25, 26, 5_000] {
+        for start in [format!("&start={LISTED}"), "&start=0".to_owned(), String::new()] {
+            let pages = house.follow(&format!("{path}{start}&end={end}&limit={limit}"), "ranges").await;
+            assert!(pages.iter().all(|page| page.as_array().unwrap().len() <= limit));
+            assert_eq!(pages.len(), 25_usize.div_ceil(limit), "{start} {limit}");
+            assert_eq!(joined(pages, false), expected, "{start} {limit}");
+        }
+    }
+    // A page speaks of its own time: one empty run, whole, and a part that nobody knows behind the first run of all.
+    let one = house.json(&format!("{path}&start={}&limit=1", minute(8).millis())).await;
+    assert_eq!((&one["complete"], &one["ranges"][0]["start"]), (&true.into(), &minute(8).millis().into()));
+    let cursor = format!("f{}", minute(6).millis());
+    assert_eq!(house.json(&format!("{path}&cursor={cursor}&limit=1")).await["complete"], false, "a minute is unknown");
+    assert_eq!(house.json(&format!("{path}&start=0&limit=1")).await["complete"], false);
+    let first = house.json(&format!("{path}&start={}&limit=2", minute(7).millis())).await;
+    assert_eq!(
+        (&first["complete"], &first["next_cursor"]),
+        (&true.into(), &format!("f{}", minute(21).millis()).into())
+    );
+    for wrong in ["limit=0", "limit=5001", "cursor=x", "cursor=b17"] {
+        problem(house.get(&format!("{path}&{wrong}")).await, 400, "invalid_parameter").await;
+    }
+    house.close().await;
+}

@@ -83,6 +83,8 @@ macro_rules! keeps_candles {
                 what_is_old_is_forgotten;
             ledger:
                 the_ledger_agrees_with_the_model
+                a_part_of_the_ledger_has_a_bound
+                order_and_repetition_do_not_matter
                 claims_without_rows_are_kept;
             listing:
                 a_listing_is_replaced_as_a_whole;

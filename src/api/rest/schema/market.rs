@@ -226,7 +226,7 @@ pub struct Instrument {
     active: bool,
 }
 
-/// What is known of a series.
+/// A page of what is known of a series.
 #[derive(Debug, Object)]
 pub struct Coverage {
     /// Id of the exchange.
@@ -237,8 +237,10 @@ pub struct Coverage {
     interval: String,
     /// Whether it comes from the simulator.
     simulated: bool,
-    /// Whether no closed time of the range is unknown or unavailable.
+    /// Whether no closed time of the page is unknown or unavailable.
     complete: bool,
+    /// For `cursor`, to get the next page; null on the last one.
+    next_cursor: Option<String>,
     /// Disjoint, ascending.
     ranges: Vec<CoveredRange>,
 }
