@@ -49,7 +49,10 @@ impl House {
     }
 
     async fn with(store: Arc<dyn CandleStore>, config: ApiConfig) -> Self {
-        let clock = Clock::system();
+        Self::at(Clock::system(), store, config).await
+    }
+
+    async fn at(clock: Clock, store: Arc<dyn CandleStore>, config: ApiConfig) -> Self {
         let cache = cache::memory(clock.clone());
         let life = Lifecycle::default();
         let stores = Stores { kept: Arc::clone(&store), simulated: None };

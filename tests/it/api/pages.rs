@@ -166,3 +166,133 @@ async fn the_ledger_comes_in_pages() {
     }
     house.close().await;
 }
+
+/// A house whose clock stands still: an hour after the market was listed, of which it knows every minute.
+async fn an_hour_later() -> House {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let house = House::at(Clock::manual(minute(60)), store, ApiConfig::default()).await;
+    house.claim(TimeRange::new(Timestamp::EPOCH, minute(0)), Knowledge::Empty).await;
+    house.claim(minutes(0, 60), Knowledge::Observed).await;
+    house
+}
+
+impl House {
+    /// The state of the candle that is open now.
+    async fn put_open(&self, seq: u64) {
+        let open = Candle { closed: false, ..priced(Interval::M1.floor(self.clock.now())) };
+        self.cache.candles.put(&eth(), open, Position { token: 1, seq }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn candles_that_come_between_two_pages_are_told_once() {
+    let listed = format!("&start={LISTED}");
+    for (start, fill, limit) in [("", "none", 7), ("", "flat", 7), (&*listed, "none", 7), (&*listed, "flat", 2)] {
+        let house = an_hour_later().await;
+        house.put_open(1).await;
+        let path = format!("/v1/history?symbol=ETH/USDT&limit={limit}&fill={fill}{start}");
+        let (mut pages, mut cursor, mut now) = (Vec::new(), String::new(), 60);
+        loop {
+            let mut page = house.json(&format!("{path}{cursor}")).await;
+            assert_eq!(page["complete"], true, "{path}");
+            pages.push(page["candles"].take());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+            // A minute later the open candle is closed, and there is another one.
+            house.clock.advance(Duration::from_mins(1)).await;
+            house.claim(minutes(now, now + 1), Knowledge::Observed).await;
+            now += 1;
+            house.put_open(pages.len() as u64 + 1).await;
+        }
+        let backward = start.is_empty();
+        let rows = joined(pages, backward);
+        let told: Vec<i64> = rows.iter().map(|row| row["timestamp"].as_i64().unwrap()).collect();
+        // Backward, all there was at the first page; forward, all there is at the last one.
+        let expected = minutes(0, if backward { 61 } else { now + 1 });
+        assert_eq!(told, Interval::M1.opens(expected).map(Timestamp::millis).collect::<Vec<_>>(), "{path}");
+        assert!(
+            rows.split_last().is_some_and(|(last, rest)| {
+                last["closed"] == false && rest.iter().all(|row| row["closed"] == true)
+            })
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_tag_of_an_answer_changes_when_the_answer_does() {
+    let house = an_hour_later().await;
+    let head = async |path: &str, known: &str| {
+        let asked = house.client.get(format!("http://{}{path}", house.address)).header("If-None-Match", known);
+        let told = asked.send().await.unwrap();
+        let header = |name| told.headers()[name].to_str().unwrap().to_owned();
+        (told.status().as_u16(), header("etag"), header("cache-control"))
+    };
+    house.put_open(1).await;
+    let (end, series) = (minute(60).millis(), "/v1/history?symbol=ETH/USDT");
+    for fill in ["", "&fill=flat"] {
+        for format in ["", "&format=csv", "&format=array", "&format=ndjson"] {
+            let newest = format!("{series}{fill}{format}&limit=50");
+            let (status, tag, caching) = head(&newest, "\"none\"").await;
+            assert_eq!((status, &*caching), (200, "no-cache"), "{newest}");
+            assert_eq!(head(&newest, &tag).await, (304, tag.clone(), caching), "{newest}");
+            let price = priced(minute(60)).close + Decimal::ONE;
+            let open = Candle { closed: false, close: price, high: price, ..priced(minute(60)) };
+            let changed = Candle { volume: open.volume + Decimal::from(fill.len() + format.len() + 1), ..open };
+            let seq = 2 + (fill.len() * 100 + format.len()) as u64;
+            house.cache.candles.put(&eth(), changed, Position { token: 1, seq }).await.unwrap();
+            let (status, other, _) = head(&newest, &tag).await;
+            assert!(status == 200 && other != tag, "{newest}: the open candle changed");
+            let past = format!("{series}{fill}{format}&limit=50&end={end}");
+            let (status, tag, caching) = head(&past, &other).await;
+            assert_eq!((status, &*caching), (200, "public, max-age=60"), "{past}");
+            assert_eq!(head(&past, &tag).await.0, 304, "{past}");
+        }
+    }
+    // What is not complete is asked for anew, however old it is, and has another tag when it is there.
+    house.claim(minutes(61, 62), Knowledge::Observed).await;
+    house.clock.advance(Duration::from_mins(3)).await;
+    let part = format!("{series}&start={}&end={}", minute(59).millis(), minute(62).millis());
+    let (_, tag, caching) = head(&part, "\"none\"").await;
+    assert_eq!((caching.as_str(), &house.json(&part).await["complete"]), ("no-cache", &false.into()));
+    house.claim(minutes(60, 61), Knowledge::Fetched).await;
+    let (status, other, caching) = head(&part, &tag).await;
+    assert!(status == 200 && other != tag);
+    assert_eq!(caching, "public, max-age=60");
+}
+
+#[tokio::test]
+async fn what_has_no_candles_is_answered_clearly() {
+    let house = an_hour_later().await;
+    let ask = async |range: &str| {
+        let response = house.get(&format!("/v1/history?symbol=ETH/USDT&{range}")).await;
+        let caching = response.headers()["cache-control"].to_str().unwrap().to_owned();
+        (caching, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
+    };
+    let (far, farther) = (minute(1_000).millis(), minute(2_000).millis());
+    // Nothing is missing of the future, and it may not be kept: it will come.
+    for fill in ["none", "flat"] {
+        for range in [format!("start={far}"), format!("start={far}&end={farther}")] {
+            let (caching, page) = ask(&format!("{range}&fill={fill}")).await;
+            assert_eq!((&page["complete"], &page["candles"]), (&true.into(), &serde_json::json!([])), "{range}");
+            assert_eq!((&page["next_cursor"], &*caching), (&Value::Null, "no-cache"), "{range}");
+        }
+    }
+    // Nor of the time before the listing, where nothing is filled either.
+    let before = format!("start=0&end={LISTED}&fill=flat");
+    let (caching, page) = ask(&before).await;
+    assert_eq!((&page["complete"], &page["candles"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!((&page["next_cursor"], &*caching), (&Value::Null, "public, max-age=60"));
+    for range in ["start=0&limit=3", "start=1970-01-01T00:00:30Z&limit=3&fill=flat"] {
+        let (_, page) = ask(range).await;
+        assert_eq!((&page["complete"], &page["candles"][0]["timestamp"]), (&true.into(), &LISTED.into()), "{range}");
+    }
+    // Behind its last trade: known to be silent, then unavailable.
+    house.clock.advance(Duration::from_mins(40)).await;
+    house.claim(minutes(60, 70), Knowledge::Empty).await;
+    house.claim(minutes(70, 100), Knowledge::Unavailable).await;
+    let (_, page) = ask(&format!("start={}&fill=flat", minute(58).millis())).await;
+    let flat = page["candles"].as_array().unwrap().iter().filter(|row| row["filled"] == true).count();
+    assert_eq!((page["candles"].as_array().unwrap().len(), flat, &page["complete"]), (12, 10, &false.into()));
+    let (start, end) = (minute(70).millis(), minute(100).millis());
+    assert_eq!(page["gaps"], serde_json::json!([{"start": start, "end": end, "reason": "unavailable"}]));
+}
