@@ -49,12 +49,12 @@ impl Market {
         let series = series(listed, query.interval);
         let deadline = self.clock.now() + ASK_BUDGET;
         let mut asked: Vec<TimeRange> = Vec::new();
-        let mut offline = false;
+        let mut unknown = HoleReason::Pending;
         let view = loop {
             let view = self.view(listed, &series, query).await?;
             let Some(wish) = view.wish(query, self.clock.now()) else { break view };
             let left = deadline.since(self.clock.now());
-            if left.is_zero() || offline || asked.len() == MAX_ASKS || asked.contains(&wish) {
+            if left.is_zero() || unknown != HoleReason::Pending || asked.len() == MAX_ASKS || asked.contains(&wish) {
                 break view;
             }
             asked.push(wish);
@@ -62,10 +62,12 @@ impl Market {
             match self.cache.requests.ask(question, left).await {
                 Ok(_) => {}
                 Err(RequestError::Pending) => break self.view(listed, &series, query).await?,
-                Err(_) => offline = true,
+                // Nobody will ever give it.
+                Err(RequestError::UnknownSymbol) => unknown = HoleReason::Unavailable,
+                Err(_) => unknown = HoleReason::Offline,
             }
         };
-        Ok(view.into_page(listed, query, if offline { HoleReason::Offline } else { HoleReason::Pending }))
+        Ok(view.into_page(listed, query, unknown))
     }
 
     /// All pages of a range, in order, each of at most [`HISTORY_LIMIT_MAX`] candles.

@@ -64,7 +64,7 @@ impl Market {
     }
 
     /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
-    /// enabled one that lists it, in registry order.
+    /// enabled one that trades it, in registry order, else the first that lists or listed it.
     ///
     /// # Errors
     /// `InvalidParameters`, `UnknownExchange`, `UnknownSymbol`, `NotReady`.
@@ -82,18 +82,26 @@ impl Market {
             Some(name) => vec![self.exchange_id(name)?],
             None => self.exchanges.clone(),
         };
-        let (mut near, mut waiting) = (Vec::new(), None);
+        let (mut near, mut waiting, mut idle) = (Vec::new(), None, None);
         for exchange in candidates {
             match self.listing(exchange).await {
                 Ok((listing, state)) => match listing.find(parsed.as_ref().ok(), symbol) {
                     Some(instrument) => {
-                        return Ok(Listed { exchange, instrument: Arc::clone(instrument), simulated: state.simulated });
+                        let instrument = Arc::clone(instrument);
+                        let listed = Listed { exchange, instrument, simulated: state.simulated };
+                        if listed.instrument.active {
+                            return Ok(listed);
+                        }
+                        idle = idle.or(Some(listed));
                     }
                     None => near.extend(listing.near(symbol).into_iter().map(|near| format!("{near} on {exchange}"))),
                 },
                 Err(error @ MarketError::NotReady(_)) => waiting = Some(error),
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(idle) = idle {
+            return Ok(idle);
         }
         // As long as a listing is missing nobody can say that the symbol is unknown.
         if let Some(error) = waiting {
@@ -153,6 +161,7 @@ impl Market {
         let question = Question::Ticker { exchange, symbol: symbol.clone() };
         match self.cache.requests.ask(question, ASK_BUDGET).await {
             Ok(Answer::Ticker(asked)) => Ok(self.answer(asked, false)),
+            Err(error @ RequestError::UnknownSymbol) => Err(self.refused(&error, listed)),
             // An old value that says its age is better than none.
             Ok(Answer::Stored) | Err(_) if kept.is_some() => {
                 Ok(self.answer(kept.ok_or_else(|| unavailable("no ticker"))?, true))

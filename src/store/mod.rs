@@ -51,7 +51,7 @@ pub trait CandleStore: Send + Sync + 'static {
         self.ledger(series, range, u32::MAX).await
     }
 
-    /// Replaces an exchange's listing.
+    /// Replaces an exchange's listing. What is listed no longer stays as it was, but is not active.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -62,7 +62,7 @@ pub trait CandleStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// An exchange's listing, by symbol, and when it was read; empty if it never was.
+    /// An exchange's listing with what was listed before, by symbol, and when it was read; empty if it never was.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -109,7 +109,7 @@ pub struct StoredPage {
     pub coverage: Coverage,
 }
 
-/// What an exchange lists.
+/// What an exchange lists, and what it listed once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     pub instruments: Vec<Instrument>,

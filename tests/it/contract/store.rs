@@ -87,7 +87,7 @@ macro_rules! keeps_candles {
                 order_and_repetition_do_not_matter
                 claims_without_rows_are_kept;
             listing:
-                a_listing_is_replaced_as_a_whole;
+                a_listing_is_replaced_and_what_is_gone_stays_inactive;
             together:
                 readers_see_only_whole_batches
                 a_page_is_of_one_moment
