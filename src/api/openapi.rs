@@ -58,6 +58,15 @@ const EXAMPLES: [(&str, &str); 15] = [
     ("application/x-ndjson", include_str!("rest/examples/history.ndjson")),
 ];
 
+/// The members that are left out where they have no value, each with its schema.
+const LEFT_OUT: [(&str, &str); 5] = [
+    ("Problem", "errors"),
+    ("Candle", "filled"),
+    ("NewBackfill", "exchange"),
+    ("NewBackfill", "interval"),
+    ("NewBackfill", "until"),
+];
+
 /// What is served, made once at the first request.
 pub(super) static PAGES: LazyLock<Pages> = LazyLock::new(Pages::new);
 
@@ -144,7 +153,7 @@ fn modern(mut document: Value) -> Value {
         tags.sort_by_key(|tag| tag["name"] == "Kept paths");
     }
     for (name, schema) in members(&mut document["components"]["schemas"]) {
-        modernize(schema, name != "Problem" && name != "NewBackfill");
+        modernize(schema, name);
     }
     for operation in members(&mut document["paths"]).flat_map(|(_, path)| members(path)).map(|(_, operation)| operation)
     {
@@ -175,7 +184,7 @@ fn modern(mut document: Value) -> Value {
 fn modern_contents(contents: &mut Value, description: &str) {
     rename(contents, |media| media.split(';').next().unwrap_or_default().to_owned());
     for (media, content) in members(contents) {
-        modernize(&mut content["schema"], true);
+        modernize(&mut content["schema"], "");
         add_examples(media, content, description);
     }
 }
@@ -231,8 +240,8 @@ fn problem(code: Code) -> Value {
 }
 
 /// Makes a schema of OpenAPI 3.0 one of 3.1. In ours, a member that need not have a value is there all the same, as
-/// null, where `always_there`.
-fn modernize(schema: &mut Value, always_there: bool) {
+/// null, unless it is [`LEFT_OUT`].
+fn modernize(schema: &mut Value, schema_name: &str) {
     let Some(object) = schema.as_object_mut() else { return };
     // Digits are exact; a double is what a client may make of them. Files are texts here.
     if object.get("format").is_some_and(|format| format == "double" || format == "binary") {
@@ -241,17 +250,20 @@ fn modernize(schema: &mut Value, always_there: bool) {
     let required = object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut names = Vec::new();
     for (name, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
-        modernize(property, always_there);
-        if always_there && !required.iter().any(|one| one == name) {
+        modernize(property, "");
+        if LEFT_OUT.contains(&(schema_name, name)) {
+            continue;
+        }
+        if !required.iter().any(|one| one == name) {
             property["type"] = json!([property["type"], "null"]);
         }
         names.push(Value::from(name.clone()));
     }
-    if always_there && !names.is_empty() {
+    if !names.is_empty() {
         object.insert("required".to_owned(), names.into());
     }
     if let Some(items) = object.get_mut("items") {
-        modernize(items, always_there);
+        modernize(items, "");
     }
 }
 

@@ -7,7 +7,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::fill::{FillError, Filler};
 use super::listing::Listed;
 use crate::cache::{Answer, Asked, KeptTicker, Question, Questions, RequestError};
-use crate::model::{Instrument, Series, Source, Symbol, Ticker, TickerPatch, TimeRange};
+use crate::model::{
+    CLOSING_GRACE, CoveredRange, Instrument, Knowledge, Series, Source, Symbol, Ticker, TickerPatch, TimeRange,
+};
+use crate::store::SeriesWrite;
 use crate::upstream::UpstreamError;
 
 /// How many questions are worked on at a time; more wait.
@@ -70,13 +73,24 @@ impl Answerer {
     }
 
     async fn candles(&self, series: &Series, range: TimeRange) -> Result<(), RequestError> {
-        let instrument = self.instrument(&series.symbol)?;
+        let instrument = self.listed.borrow().get_or_gone(&series.symbol).map(Arc::clone);
+        let instrument = instrument.ok_or(RequestError::UnknownSymbol)?;
         match self.filler.fill(series, &instrument, range).await {
             // What the exchange does not show yet is not an error: the ledger says that it is unknown.
             Ok(()) | Err(FillError::Late) => Ok(()),
+            Err(error) if error.is_final() && !instrument.active => self.give_up(series, range).await,
             Err(FillError::Upstream(error)) => Err(refused(&error)),
             Err(error) => Err(RequestError::Failed(error.to_string())),
         }
+    }
+
+    /// What the exchange does not give of a market that it trades no longer is not asked for again.
+    async fn give_up(&self, series: &Series, range: TimeRange) -> Result<(), RequestError> {
+        let settled = range.end().min(self.filler.clock.now() - CLOSING_GRACE);
+        let closed = series.interval.shrink(TimeRange::new(range.start(), settled));
+        let claims = vec![CoveredRange { range: closed, state: Knowledge::Unavailable }];
+        let lost = SeriesWrite { series: series.clone(), candles: Vec::new(), claims };
+        self.filler.writer.write(lost).await.map_err(|error| RequestError::Failed(error.to_string()))
     }
 }
 

@@ -6,7 +6,8 @@
 //! reported missing, to be fetched by REST.
 //!
 //! Where the exchange streams no candles, they are built here from the trades, of whole minutes only; the clock closes
-//! one when something was heard after its end, for silence may be a dead connection.
+//! one when the exchange itself says that it has told everything up to after its end: silence may be a dead connection,
+//! and what was heard late may not be all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -128,11 +129,11 @@ impl Closing {
         }
     }
 
-    /// Time went on; the stream was `heard` last then.
-    pub fn clock(&mut self, now: Timestamp, heard: Option<Timestamp>, out: &mut Vec<Outcome>) {
+    /// Time went on; everything up to `told` was heard, by the exchange's own clock.
+    pub fn clock(&mut self, now: Timestamp, told: Option<Timestamp>, out: &mut Vec<Outcome>) {
         // While the connection lasts, what was not heard yet may still come.
         let waits = self.minutes == MinuteCandles::FromTrades && self.live_since.is_some();
-        let known = if waits { heard.unwrap_or(self.next).min(now) } else { now };
+        let known = if waits { told.unwrap_or(self.next).min(now) } else { now };
         self.settle_until(Interval::M1.floor(known - CLOSING_GRACE), out);
     }
 

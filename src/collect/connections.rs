@@ -30,6 +30,8 @@ struct Open {
     /// The kind of socket, by its path.
     path: String,
     handle: ConnectionHandle,
+    /// Up to when of the exchange's clock everything was told, where it says so.
+    reached: Option<Timestamp>,
 }
 
 impl Connections {
@@ -72,7 +74,7 @@ impl Connections {
             let path = plan.path.clone();
             let (handle, run) = self.feed.open(name, plan, self.items.clone(), self.stop.clone());
             self.tasks.spawn(run);
-            self.open.push(Open { path, handle });
+            self.open.push(Open { path, handle, reached: None });
         }
     }
 
@@ -93,12 +95,19 @@ impl Connections {
         self.open.iter().map(|open| open.handle.state()).filter(|state| state.topics > 0).collect()
     }
 
-    /// When something was heard last on the connections that carry the markets' `channel`.
-    pub fn heard(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
+    /// A connection has told everything up to a moment of the exchange's clock.
+    pub fn reached(&mut self, connection: &str, at: Timestamp) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.handle.name() == connection) {
+            open.reached = Some(at);
+        }
+    }
+
+    /// Up to when everything was told on the connections that carry the markets' `channel`.
+    pub fn told_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
         let of = |open: &Open| {
-            let heard = open.handle.state().last_message;
+            let reached = open.reached;
             let markets = open.handle.subscriptions().into_iter().filter(move |one| one.channel == channel);
-            markets.filter_map(move |one| Some((one.instrument.symbol.clone(), heard?))).collect::<Vec<_>>()
+            markets.filter_map(move |one| Some((one.instrument.symbol.clone(), reached?))).collect::<Vec<_>>()
         };
         self.open.iter().flat_map(of).collect()
     }

@@ -1,6 +1,6 @@
 //! What an exchange lists: read at the start and again when it is old, kept in the store, looked up by symbol.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ const TRY_AGAIN: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub struct Listed {
     by_symbol: HashMap<Symbol, Arc<Instrument>>,
+    /// What was listed once, under ids that mean nothing else now.
+    gone: HashMap<Symbol, Arc<Instrument>>,
     /// When the exchange was asked.
     pub read_at: Timestamp,
     /// Whether the store has it, too.
@@ -27,9 +29,15 @@ pub struct Listed {
 }
 
 impl Listed {
-    fn new(instruments: Vec<Instrument>, read_at: Timestamp) -> Self {
-        let by_symbol = instruments.into_iter().map(|one| (one.symbol.clone(), Arc::new(one))).collect();
-        Self { by_symbol, read_at, stored: true }
+    /// What the exchange lists, among `all` that it listed at any time.
+    fn new(listed: Vec<Instrument>, all: Vec<Instrument>, read_at: Timestamp, stored: bool) -> Self {
+        let by_symbol = |some: Vec<Instrument>| -> HashMap<Symbol, Arc<Instrument>> {
+            some.into_iter().map(|one| (one.symbol.clone(), Arc::new(one))).collect()
+        };
+        let natives: HashSet<&str> = listed.iter().map(|one| &*one.native).collect();
+        let mut gone = all;
+        gone.retain(|one| !natives.contains(&*one.native));
+        Self { gone: by_symbol(gone), by_symbol: by_symbol(listed), read_at, stored }
     }
 
     pub fn get(&self, symbol: &Symbol) -> Option<&Arc<Instrument>> {
@@ -39,6 +47,11 @@ impl Listed {
     /// The symbols of all instruments.
     pub fn symbols(&self) -> impl Iterator<Item = &Symbol> {
         self.by_symbol.keys()
+    }
+
+    /// The instrument, also if it was only listed once: the exchange may still give its past.
+    pub fn get_or_gone(&self, symbol: &Symbol) -> Option<&Arc<Instrument>> {
+        self.get(symbol).or_else(|| self.gone.get(symbol))
     }
 
     /// The instrument, if it is traded now; else why not.
@@ -98,7 +111,8 @@ async fn fetch(
     if let Err(error) = &stored {
         ListingFailed { exchange: exchange.id(), error, older_serves: true }.emit();
     }
-    Ok(Ok(Listed { stored: stored.is_ok(), ..Listed::new(instruments, now) }))
+    let all = store.instruments(exchange.id()).await.unwrap_or_default().instruments;
+    Ok(Ok(Listed::new(instruments, all, now, stored.is_ok())))
 }
 
 /// Reads the listing from the exchange and keeps it in the store. Where the exchange does not answer, the one that the
@@ -119,5 +133,5 @@ pub async fn read(
     let older = store.instruments(exchange.id()).await?;
     let older_serves = !older.instruments.is_empty();
     ListingFailed { exchange: exchange.id(), error: &error, older_serves }.emit();
-    Ok(if older_serves { Ok(Listed::new(older.instruments, older.read_at)) } else { Err(error) })
+    Ok(if older_serves { Ok(Listed::new(older.instruments, Vec::new(), older.read_at, true)) } else { Err(error) })
 }

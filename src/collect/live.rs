@@ -183,6 +183,7 @@ impl Collector<'_> {
                 }
                 self.tell().await;
             }
+            FeedItem::Reached { connection, at } => self.connections.reached(&connection, at),
             // The runner told of it; meanwhile the market's candles come by REST.
             FeedItem::Refused { subscription, .. } => {
                 self.refused.push((self.now() + REFUSAL_HOLDS, subscription));
@@ -306,10 +307,10 @@ impl Collector<'_> {
     async fn tick(&mut self) -> Result<(), CollectError> {
         let now = self.now();
         let symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
-        let heard = if self.builds_candles() { self.connections.heard(Channel::Trades) } else { HashMap::new() };
+        let told = if self.builds_candles() { self.connections.told_until(Channel::Trades) } else { HashMap::new() };
         for symbol in &symbols {
             if let Some(market) = self.markets.get_mut(symbol) {
-                market.closing.clock(now, heard.get(symbol).copied(), &mut self.outcomes);
+                market.closing.clock(now, told.get(symbol).copied(), &mut self.outcomes);
             }
             if !self.outcomes.is_empty() {
                 self.settle(symbol).await?;

@@ -12,8 +12,10 @@ use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::derive::{Purpose, derive};
 use super::fill::{FillError, Filler};
-use crate::model::{Coverage, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
+use crate::model::{Candle, Coverage, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
+use crate::store::Take;
 use crate::telemetry::collect::{FillFailed, HolesFound};
 
 /// How often it is looked.
@@ -30,6 +32,10 @@ const MINUTES_GATHER: Duration = Duration::from_hours(1);
 
 /// Longer candles likewise.
 const LONGER_GATHER: Duration = Duration::from_hours(24);
+
+/// So much of what was derived is derived again at the first look, where an end of the process, or the store, came between
+/// a minute's change and what follows from it; at later looks less.
+const DERIVED_AGAIN: (Duration, Duration) = (Duration::from_hours(24), Duration::from_hours(3));
 
 /// How many markets are looked at at a time.
 const AT_A_TIME: usize = 4;
@@ -83,7 +89,7 @@ impl Doubts {
 impl Sweeper {
     /// Looks again and again, for ever.
     pub async fn run(self) {
-        let mut pause = FIRST;
+        let (mut pause, (mut again, later)) = (FIRST, DERIVED_AGAIN);
         loop {
             self.filler.clock.sleep(pause).await;
             pause = EVERY;
@@ -91,13 +97,17 @@ impl Sweeper {
             self.compared
                 .lock()
                 .retain(|series, _| markets.iter().any(|market| market.instrument.symbol == series.symbol));
-            stream::iter(&markets).for_each_concurrent(AT_A_TIME, |market| self.look_after(market)).await;
+            stream::iter(&markets).for_each_concurrent(AT_A_TIME, |market| self.look_after(market, again)).await;
+            again = later;
         }
     }
 
-    async fn look_after(&self, Followed { instrument: market, configured }: &Followed) {
+    async fn look_after(&self, Followed { instrument: market, configured }: &Followed, again: Duration) {
         let of = |interval| Series { exchange: market.exchange, symbol: market.symbol.clone(), interval };
         let mut result = self.close_holes(&of(Interval::M1), market, *configured).await;
+        if result.is_ok() {
+            result = self.derive_again(market, again).await;
+        }
         for interval in self.filler.exchange.profile().intervals {
             if result.is_ok() {
                 result = self.compare(&of(*interval), market).await;
@@ -127,6 +137,29 @@ impl Sweeper {
         }
         let from = collected.max(since(repair_days)).min(wanted);
         self.filler.fill_steadily(series, market, TimeRange::new(from, range.end().max(from)), |_| {}).await
+    }
+
+    /// Derives the candles of up to a day again that closed in the last `time`, and writes those that differ.
+    async fn derive_again(&self, market: &Arc<Instrument>, time: Duration) -> Result<(), FillError> {
+        let now = self.filler.clock.now();
+        let store = &*self.filler.store;
+        for interval in Interval::ALL.into_iter().filter(|one| (Interval::M3..=Interval::D1).contains(one)) {
+            let series = Series { exchange: market.exchange, symbol: market.symbol.clone(), interval };
+            let range = TimeRange::new(interval.floor(now - time), interval.floor(now));
+            for mut write in derive(store, &series, Interval::M1, range, Purpose::Again).await? {
+                let kept = store.candles(&series, range, Take::First(u32::MAX)).await?;
+                let same = |candle: &Candle| {
+                    let kept = kept.binary_search_by_key(&candle.timestamp, |kept| kept.timestamp).map(|at| kept[at]);
+                    kept.is_ok_and(|kept| kept.same_values(candle))
+                };
+                write.candles.retain(|candle| !same(candle));
+                write.claims.retain(|claim| write.candles.iter().any(|candle| claim.range.contains(candle.timestamp)));
+                if !write.candles.is_empty() {
+                    self.filler.writer.write(write).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks the exchange for what it did not give itself, and for what is doubted. Where it says something else, its word

@@ -312,6 +312,8 @@ pub enum Notice {
     },
     /// The exchange will cut this connection soon: open the next one now.
     Rotate,
+    /// Everything up to this moment of the exchange's clock was told on this connection, by the exchange's own word.
+    Reached(Timestamp),
 }
 
 /// What went wrong in a session.

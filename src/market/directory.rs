@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use crate::model::{ExchangeId, Instrument, Symbol, Timestamp};
 use crate::store::{CandleStore, StoreError};
 
-/// One exchange's listing.
+/// One exchange's listing, with what was listed once and is not any more.
 #[derive(Debug, Default)]
 pub struct Listing {
     by_symbol: HashMap<Symbol, Arc<Instrument>>,
@@ -22,8 +22,12 @@ impl Listing {
         instruments.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         let mut listing = Self::default();
         for instrument in instruments.into_iter().map(Arc::new) {
-            listing.by_native.insert(instrument.native.to_uppercase(), Arc::clone(&instrument));
-            listing.by_native.insert(instrument.stream_name().to_uppercase(), Arc::clone(&instrument));
+            for native in [instrument.native.to_uppercase(), instrument.stream_name().to_uppercase()] {
+                // An id belongs to what is traded under it now, not to what was.
+                if instrument.active || !listing.by_native.contains_key(&native) {
+                    listing.by_native.insert(native, Arc::clone(&instrument));
+                }
+            }
             listing.by_symbol.insert(instrument.symbol.clone(), Arc::clone(&instrument));
             listing.all.push(instrument);
         }
@@ -142,6 +146,18 @@ mod tests {
             assert_eq!(listing.find(text.parse().ok().as_ref(), text).unwrap().symbol.as_str(), "BTC/USDT", "{text}");
         }
         assert!(listing.find(None, "BTC").is_none());
+    }
+
+    #[test]
+    fn an_id_belongs_to_what_is_traded_under_it_now() {
+        let mut all: Vec<Instrument> = listing().all.iter().map(|one| (**one).clone()).collect();
+        all[0].active = false;
+        for symbol in ["AAA/USDT", "ZZZ/USDT"] {
+            all.push(Instrument { symbol: symbol.parse().unwrap(), active: symbol < "B", ..all[0].clone() });
+        }
+        let listing = Listing::new(all);
+        assert_eq!(listing.find(None, "XXBTZEUR").unwrap().symbol.as_str(), "AAA/USDT");
+        assert!(!listing.find("BTC/EUR".parse().ok().as_ref(), "").unwrap().active, "found by its own symbol");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Pages of candles: the store overlaid with what is live, what is unknown asked for, and what the page knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 
+use super::fill::{Filled, Wanted, fill};
 use super::service::ASK_BUDGET;
 use super::{
-    CandleQuery, Direction, HISTORY_LIMIT_MAX, HistoryGap, HistoryPage, HoleReason, Listed, Market, MarketError,
+    CandleQuery, Direction, Fill, HISTORY_LIMIT_MAX, HistoryGap, HistoryPage, HoleReason, Listed, Market, MarketError,
 };
 use crate::cache::{Question, RequestError};
 use crate::model::{
@@ -26,6 +27,8 @@ pub(super) fn series(listed: &Listed, interval: Interval) -> Series {
 struct View {
     /// Ascending, at most `limit`, inside `page`.
     candles: Vec<Candle>,
+    /// The open times of those that nobody traded.
+    filled: BTreeSet<Timestamp>,
     /// The time that the page speaks of.
     page: TimeRange,
     /// What the ledger says of the page.
@@ -46,12 +49,12 @@ impl Market {
         let series = series(listed, query.interval);
         let deadline = self.clock.now() + ASK_BUDGET;
         let mut asked: Vec<TimeRange> = Vec::new();
-        let mut offline = false;
+        let mut unknown = HoleReason::Pending;
         let view = loop {
             let view = self.view(listed, &series, query).await?;
             let Some(wish) = view.wish(query, self.clock.now()) else { break view };
             let left = deadline.since(self.clock.now());
-            if left.is_zero() || offline || asked.len() == MAX_ASKS || asked.contains(&wish) {
+            if left.is_zero() || unknown != HoleReason::Pending || asked.len() == MAX_ASKS || asked.contains(&wish) {
                 break view;
             }
             asked.push(wish);
@@ -59,10 +62,12 @@ impl Market {
             match self.cache.requests.ask(question, left).await {
                 Ok(_) => {}
                 Err(RequestError::Pending) => break self.view(listed, &series, query).await?,
-                Err(_) => offline = true,
+                // Nobody will ever give it.
+                Err(RequestError::UnknownSymbol) => unknown = HoleReason::Unavailable,
+                Err(_) => unknown = HoleReason::Offline,
             }
         };
-        Ok(view.into_page(listed, query, if offline { HoleReason::Offline } else { HoleReason::Pending }))
+        Ok(view.into_page(listed, query, unknown))
     }
 
     /// All pages of a range, in order, each of at most [`HISTORY_LIMIT_MAX`] candles.
@@ -86,7 +91,6 @@ impl Market {
 
     async fn view(&self, listed: &Listed, series: &Series, query: &CandleQuery) -> Result<View, MarketError> {
         let interval = series.interval;
-        let store = self.stores.of(listed.simulated);
         let now = self.clock.now();
         let range = TimeRange::new(interval.ceil(query.range.start()), interval.ceil(query.range.end()));
         let limit = query.limit as usize;
@@ -94,15 +98,11 @@ impl Market {
             Direction::Forward => Take::First(query.limit + 1),
             Direction::Backward => Take::Last(query.limit + 1),
         };
-        let StoredPage { candles, mut coverage } = store.page(series, range, take).await?;
-        let mut rows: BTreeMap<Timestamp, Candle> = candles.into_iter().map(|row| (row.timestamp, row)).collect();
-        for live in self.live(listed, series, range, now).await? {
-            if live.closed {
-                coverage.add(CoveredRange { range: interval.span(live.timestamp), state: Knowledge::Observed });
-            }
-            rows.entry(live.timestamp).or_insert(live);
-        }
-        let mut candles: Vec<Candle> = rows.into_values().collect();
+        let (rows, coverage) = self.rows(listed, series, range, take, now).await?;
+        let Filled { mut candles, flat: filled } = match query.fill {
+            Fill::None => Filled { candles: rows.into_values().collect(), ..Filled::default() },
+            Fill::Flat => self.filled(listed, series, query, range, (rows, &coverage)).await?,
+        };
         let full = candles.len() > limit;
         let page = match query.direction {
             Direction::Forward => {
@@ -117,7 +117,62 @@ impl Market {
             }
         };
         let closed = TimeRange::new(page.start(), page.end().min(interval.floor(now)));
-        Ok(View { candles, page, coverage, closed, more: full })
+        Ok(View { candles, filled, page, coverage, closed, more: full })
+    }
+
+    /// What is stored of a range, and over it what is live.
+    async fn rows(
+        &self,
+        listed: &Listed,
+        series: &Series,
+        range: TimeRange,
+        take: Take,
+        now: Timestamp,
+    ) -> Result<(BTreeMap<Timestamp, Candle>, Coverage), MarketError> {
+        let store = self.stores.of(listed.simulated);
+        let StoredPage { candles, mut coverage } = store.page(series, range, take).await?;
+        let mut rows: BTreeMap<Timestamp, Candle> = candles.into_iter().map(|row| (row.timestamp, row)).collect();
+        for live in self.live(listed, series, range, now).await? {
+            if live.closed {
+                let range = series.interval.span(live.timestamp);
+                coverage.add(CoveredRange { range, state: Knowledge::Observed });
+            }
+            rows.entry(live.timestamp).or_insert(live);
+        }
+        Ok((rows, coverage))
+    }
+
+    /// One candle more than the page may have, with those that nobody traded among them.
+    async fn filled(
+        &self,
+        listed: &Listed,
+        series: &Series,
+        query: &CandleQuery,
+        range: TimeRange,
+        (mut rows, coverage): (BTreeMap<Timestamp, Candle>, &Coverage),
+    ) -> Result<Filled, MarketError> {
+        let (interval, now) = (series.interval, self.clock.now());
+        let first = coverage.ranges().first().filter(|first| first.range.contains(range.start()));
+        let quiet = first.is_some_and(|first| first.state == Knowledge::Empty);
+        let mut coverage = coverage.clone();
+        if quiet && range.start() > Timestamp::EPOCH && !rows.contains_key(&range.start()) {
+            // The page begins in silence: the price is that of the last candle before it.
+            let past = TimeRange::new(Timestamp::EPOCH, range.start());
+            let (mut before, known) = self.rows(listed, series, past, Take::Last(1), now).await?;
+            if let Some((at, last)) = before.pop_last() {
+                rows.insert(at, last);
+                known.ranges().iter().for_each(|known| coverage.add(*known));
+            }
+        }
+        let wanted = Wanted {
+            interval,
+            range,
+            closed: interval.floor(now),
+            direction: query.direction,
+            most: query.limit as usize + 1,
+        };
+        let candles: Vec<Candle> = rows.into_values().collect();
+        Ok(fill(&wanted, &candles, &coverage))
     }
 
     /// Candles that the store may not have yet: closed ones on their way, and the one that is open.
@@ -204,6 +259,7 @@ impl View {
             self.candles.retain(|candle| self.page.contains(candle.timestamp));
             self.closed = self.closed.intersection(self.page);
         }
+        self.filled.retain(|open| self.page.contains(*open));
         let mut gaps: Vec<HistoryGap> = self
             .coverage
             .unknown(self.closed)
@@ -231,6 +287,7 @@ impl View {
             gaps,
             next_cursor,
             candles: self.candles,
+            filled: self.filled,
         }
     }
 }

@@ -5,15 +5,19 @@
 
 mod backfill;
 mod directory;
+mod fill;
 mod history;
 mod query;
 mod service;
 
 pub use backfill::{BackfillFields, BackfillQuery};
 pub use directory::near;
-pub use query::{CandleFields, CandleQuery, Direction, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter};
+pub use query::{
+    CandleFields, CandleQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter, LedgerQuery,
+};
 pub use service::{Market, Stores};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +60,8 @@ pub struct HistoryPage {
     pub next_cursor: Option<String>,
     /// Ascending.
     pub candles: Vec<Candle>,
+    /// The open times of those candles that nobody traded: they continue the close before them.
+    pub filled: BTreeSet<Timestamp>,
 }
 
 /// A hole in a history.
@@ -107,12 +113,15 @@ pub struct InstrumentPage {
     pub next_cursor: Option<String>,
 }
 
-/// What the ledger says of a range.
+/// A page of the ledger.
 #[derive(Clone, Debug)]
 pub struct CoverageAnswer {
     pub listed: Listed,
     pub interval: Interval,
+    /// No closed time of the page is unknown or unavailable.
     pub complete: bool,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
     pub coverage: Coverage,
 }
 

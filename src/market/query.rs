@@ -24,6 +24,7 @@ pub struct CandleFields<'a> {
     pub end: Option<&'a str>,
     pub limit: Option<&'a str>,
     pub cursor: Option<&'a str>,
+    pub fill: Option<&'a str>,
     pub format: Option<&'a str>,
 }
 
@@ -34,6 +35,15 @@ pub enum Direction {
     Forward,
     /// From the newest back; each page is ascending all the same.
     Backward,
+}
+
+/// What stands for times in which nobody traded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Nothing.
+    None,
+    /// A candle without volume at the close of the one before.
+    Flat,
 }
 
 /// How the answer is written.
@@ -55,9 +65,39 @@ pub struct CandleQuery {
     pub direction: Direction,
     /// Candles a page.
     pub limit: u32,
+    pub fill: Fill,
     pub format: Format,
     /// Whether the answer streams all of the range without a limit: CSV and NDJSON with both `start` and `end`.
     pub unlimited: bool,
+}
+
+/// A checked question about the ledger. Its pages ascend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerQuery {
+    pub interval: Interval,
+    /// Without bounds of its own: from the epoch to a little after now.
+    pub range: TimeRange,
+    /// Whether someone said where the range begins; else it begins with what is known first.
+    pub begins: bool,
+    /// Ranges a page.
+    pub limit: u32,
+}
+
+impl LedgerQuery {
+    /// Checks all parameters at once.
+    ///
+    /// # Errors
+    /// One entry for each parameter that is wrong.
+    pub fn new(fields: CandleFields<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
+        let CandleQuery { interval, range, limit, .. } = CandleQuery::going(fields, now, Direction::Forward)?;
+        Ok(Self { interval, range, begins: fields.start.or(fields.cursor).is_some(), limit })
+    }
+
+    /// The cursor of the page after the one that ended at `at`.
+    #[must_use]
+    pub fn cursor(&self, at: Timestamp) -> String {
+        cursor(Direction::Forward, at)
+    }
 }
 
 impl CandleQuery {
@@ -66,6 +106,11 @@ impl CandleQuery {
     /// # Errors
     /// One entry for each parameter that is wrong.
     pub fn new(fields: CandleFields<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
+        let direction = if fields.start.is_some() { Direction::Forward } else { Direction::Backward };
+        Self::going(fields, now, direction)
+    }
+
+    fn going(fields: CandleFields<'_>, now: Timestamp, direction: Direction) -> Result<Self, Vec<InvalidParameter>> {
         let mut wrong = Vec::new();
         let mut refuse = |parameter, detail: String| wrong.push(InvalidParameter { parameter, detail });
 
@@ -92,6 +137,14 @@ impl CandleQuery {
             refuse("limit", format!("`limit` is a whole number from 1 to {HISTORY_LIMIT_MAX}"));
             HISTORY_LIMIT
         });
+        let fill = match fields.fill.unwrap_or("none") {
+            "none" => Fill::None,
+            "flat" => Fill::Flat,
+            _ => {
+                refuse("fill", "`fill` is none or flat".to_owned());
+                Fill::None
+            }
+        };
         let format = match fields.format.unwrap_or("json") {
             "json" => Format::Json,
             "array" => Format::Array,
@@ -103,7 +156,6 @@ impl CandleQuery {
             }
         };
 
-        let direction = if start.is_some() { Direction::Forward } else { Direction::Backward };
         // The candle that is open now belongs to the newest ones.
         let horizon = interval.next(now + Duration::from_millis(1));
         let mut range = TimeRange::new(start.unwrap_or(Timestamp::EPOCH), end.unwrap_or(horizon));
@@ -120,7 +172,10 @@ impl CandleQuery {
             && fields.start.is_some()
             && fields.end.is_some()
             && fields.limit.is_none();
-        if wrong.is_empty() { Ok(Self { interval, range, direction, limit, format, unlimited }) } else { Err(wrong) }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Self { interval, range, direction, limit, fill, format, unlimited })
     }
 
     /// The query of the page that `cursor` points to.
@@ -137,12 +192,16 @@ impl CandleQuery {
     /// The cursor of the page after the one that ended (forward) or began (backward) at `at`.
     #[must_use]
     pub fn cursor(&self, at: Timestamp) -> String {
-        let way = match self.direction {
-            Direction::Forward => 'f',
-            Direction::Backward => 'b',
-        };
-        format!("{way}{}", at.millis())
+        cursor(self.direction, at)
     }
+}
+
+fn cursor(direction: Direction, at: Timestamp) -> String {
+    let way = match direction {
+        Direction::Forward => 'f',
+        Direction::Backward => 'b',
+    };
+    format!("{way}{}", at.millis())
 }
 
 fn parse_cursor(text: &str, direction: Direction) -> Option<Timestamp> {
@@ -179,9 +238,10 @@ mod tests {
             end: Some("2025-11-19T00:00:00Z"),
             limit: Some("0"),
             cursor: Some("b17"),
+            fill: Some("linear"),
             format: Some("xml"),
         };
-        assert_eq!(names(fields), ["interval", "start", "limit", "format", "cursor"]);
+        assert_eq!(names(fields), ["interval", "start", "limit", "fill", "format", "cursor"]);
         for limit in ["1e9", "-1", "5001", "", "99999999999999999999"] {
             assert_eq!(names(CandleFields { limit: Some(limit), ..Default::default() }), ["limit"], "{limit}");
         }

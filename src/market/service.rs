@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::directory::{Directory, Listing};
 use super::{
-    CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, Listed, MarketError, TickerAnswer,
+    CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LedgerQuery, Listed, MarketError,
+    TickerAnswer,
 };
 use crate::cache::{Answer, Cache, KeptTicker, Question, RequestError};
 use crate::clock::Clock;
@@ -63,7 +64,7 @@ impl Market {
     }
 
     /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
-    /// enabled one that lists it, in registry order.
+    /// enabled one that trades it, in registry order, else the first that lists or listed it.
     ///
     /// # Errors
     /// `InvalidParameters`, `UnknownExchange`, `UnknownSymbol`, `NotReady`.
@@ -81,18 +82,26 @@ impl Market {
             Some(name) => vec![self.exchange_id(name)?],
             None => self.exchanges.clone(),
         };
-        let (mut near, mut waiting) = (Vec::new(), None);
+        let (mut near, mut waiting, mut idle) = (Vec::new(), None, None);
         for exchange in candidates {
             match self.listing(exchange).await {
                 Ok((listing, state)) => match listing.find(parsed.as_ref().ok(), symbol) {
                     Some(instrument) => {
-                        return Ok(Listed { exchange, instrument: Arc::clone(instrument), simulated: state.simulated });
+                        let instrument = Arc::clone(instrument);
+                        let listed = Listed { exchange, instrument, simulated: state.simulated };
+                        if listed.instrument.active {
+                            return Ok(listed);
+                        }
+                        idle = idle.or(Some(listed));
                     }
                     None => near.extend(listing.near(symbol).into_iter().map(|near| format!("{near} on {exchange}"))),
                 },
                 Err(error @ MarketError::NotReady(_)) => waiting = Some(error),
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(idle) = idle {
+            return Ok(idle);
         }
         // As long as a listing is missing nobody can say that the symbol is unknown.
         if let Some(error) = waiting {
@@ -152,6 +161,7 @@ impl Market {
         let question = Question::Ticker { exchange, symbol: symbol.clone() };
         match self.cache.requests.ask(question, ASK_BUDGET).await {
             Ok(Answer::Ticker(asked)) => Ok(self.answer(asked, false)),
+            Err(error @ RequestError::UnknownSymbol) => Err(self.refused(&error, listed)),
             // An old value that says its age is better than none.
             Ok(Answer::Stored) | Err(_) if kept.is_some() => {
                 Ok(self.answer(kept.ok_or_else(|| unavailable("no ticker"))?, true))
@@ -229,21 +239,43 @@ impl Market {
         Ok(InstrumentPage { instruments: found, next_cursor: None })
     }
 
-    /// What the ledger says of a range of a series.
+    /// A page of the ledger of a series.
+    ///
+    /// # Errors
+    /// `UnsupportedInterval`, `StoreUnavailable`.
+    pub async fn coverage(&self, listed: &Listed, query: &LedgerQuery) -> Result<CoverageAnswer, MarketError> {
+        let LedgerQuery { interval, range, limit, .. } = *query;
+        self.check_interval(listed, interval).await?;
+        let series = super::history::series(listed, interval);
+        let known = self.stores.of(listed.simulated).ledger(&series, range, limit + 1).await?;
+        let more = known.ranges().len() > limit as usize;
+        let told = &known.ranges()[..known.ranges().len().min(limit as usize)];
+        let first = told.first().filter(|_| !query.begins).map(|first| first.range.start());
+        let last = told.last().filter(|_| more).map(|last| last.range.end());
+        let page = TimeRange::new(first.unwrap_or(range.start()), last.unwrap_or(range.end()));
+        let closed = TimeRange::new(page.start(), page.end().min(interval.floor(self.clock.now())));
+        Ok(CoverageAnswer {
+            listed: listed.clone(),
+            interval,
+            complete: known.completes(closed),
+            next_cursor: last.map(|last| query.cursor(last)),
+            coverage: known.within(page),
+        })
+    }
+
+    /// Whether no closed time of a range is unknown or unavailable.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn coverage(
+    pub async fn is_complete(
         &self,
         listed: &Listed,
         interval: Interval,
         range: TimeRange,
-    ) -> Result<CoverageAnswer, MarketError> {
-        self.check_interval(listed, interval).await?;
-        let series = super::history::series(listed, interval);
+    ) -> Result<bool, MarketError> {
         let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.clock.now())));
-        let coverage = self.stores.of(listed.simulated).coverage(&series, range).await?;
-        Ok(CoverageAnswer { listed: listed.clone(), interval, complete: coverage.completes(closed), coverage })
+        let series = super::history::series(listed, interval);
+        Ok(self.stores.of(listed.simulated).coverage(&series, closed).await?.completes(closed))
     }
 
     /// Whether the exchange has candles of that interval.

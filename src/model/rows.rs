@@ -5,6 +5,9 @@ use super::{Candle, wire};
 /// The names of the columns of [`csv`], with the end of their line.
 pub const CSV_HEAD: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision\n";
 
+/// The same where times in which nobody traded are filled.
+pub const CSV_HEAD_FLAT: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision,filled\n";
+
 /// `timestamp,open,high,low,close,volume`, which both CCXT's rows and CSV begin with.
 pub fn ohlcv(out: &mut Vec<u8>, candle: &Candle) {
     wire::integer(out, candle.timestamp.millis());

@@ -6,6 +6,17 @@ use crate::model::{Coverage, CoveredRange, TimeRange, Timestamp};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// How many rows hold the first `most` ranges of some time: the first row may end before it.
+pub(super) fn rows(most: u32) -> i64 {
+    i64::from(most) + 1
+}
+
+/// The first `most` ranges of the `rows` that touch `range`, cut to it.
+pub(super) fn cut(rows: impl IntoIterator<Item = CoveredRange>, range: TimeRange, most: u32) -> Coverage {
+    let known: Coverage = rows.into_iter().collect();
+    known.within(range).ranges().iter().take(most as usize).copied().collect()
+}
+
 /// What claims make of a series' rows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {

@@ -37,13 +37,21 @@ pub trait CandleStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn page(&self, series: &Series, range: TimeRange, take: Take) -> Result<StoredPage, StoreError>;
 
-    /// What the ledger says about `range`, cut to it.
+    /// What the ledger says about `range`, cut to it: the first `most` ranges. No more of the ledger is read.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError>;
+    async fn ledger(&self, series: &Series, range: TimeRange, most: u32) -> Result<Coverage, StoreError>;
 
-    /// Replaces an exchange's listing.
+    /// All that the ledger says about `range`, cut to it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
+        self.ledger(series, range, u32::MAX).await
+    }
+
+    /// Replaces an exchange's listing. What is listed no longer stays as it was, but is not active.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -54,7 +62,7 @@ pub trait CandleStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// An exchange's listing, by symbol, and when it was read; empty if it never was.
+    /// An exchange's listing with what was listed before, by symbol, and when it was read; empty if it never was.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -127,7 +135,7 @@ pub struct StoredPage {
     pub coverage: Coverage,
 }
 
-/// What an exchange lists.
+/// What an exchange lists, and what it listed once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     pub instruments: Vec<Instrument>,

@@ -1,18 +1,26 @@
 //! How a history is written: JSON, CCXT's rows, CSV and NDJSON.
 
-use crate::market::{Format, HistoryPage};
+use crate::market::{CandleQuery, Fill, Format, HistoryPage};
 use crate::model::{Candle, rows, wire};
 
 /// About the longest candle in JSON.
 const CANDLE_BYTES: usize = 230;
 
+/// What stands before the first line.
+pub(super) fn head(query: &CandleQuery) -> &'static [u8] {
+    match (query.format, query.fill) {
+        (Format::Csv, Fill::None) => rows::CSV_HEAD,
+        (Format::Csv, Fill::Flat) => rows::CSV_HEAD_FLAT,
+        _ => b"",
+    }
+}
+
 /// A page's body.
-pub(super) fn write_page(format: Format, page: &HistoryPage) -> Vec<u8> {
-    match format {
+pub(super) fn write_page(query: &CandleQuery, page: &HistoryPage) -> Vec<u8> {
+    match query.format {
         Format::Json => write_json(page),
         Format::Array => write_array(&page.candles),
-        Format::Csv => [rows::CSV_HEAD, &write_rows(format, &page.candles)].concat(),
-        Format::Ndjson => write_rows(format, &page.candles),
+        Format::Csv | Format::Ndjson => [head(query), &write_rows(query, page)].concat(),
     }
 }
 
@@ -41,9 +49,10 @@ fn write_json(page: &HistoryPage) -> Vec<u8> {
     }
     out.extend_from_slice(b",\"candles\":[");
     for (index, candle) in page.candles.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        wire::candle_fields(&mut out, candle);
-        out.push(b'}');
+        if index > 0 {
+            out.push(b',');
+        }
+        write_candle(&mut out, candle, page);
     }
     out.extend_from_slice(b"]}");
     out
@@ -61,13 +70,28 @@ fn write_array(candles: &[Candle]) -> Vec<u8> {
     out
 }
 
+/// A candle in JSON; only one that nobody traded says that it is `filled`.
+fn write_candle(out: &mut Vec<u8>, candle: &Candle, page: &HistoryPage) {
+    out.push(b'{');
+    wire::candle_fields(out, candle);
+    if page.filled.contains(&candle.timestamp) {
+        out.extend_from_slice(b",\"filled\":true");
+    }
+    out.push(b'}');
+}
+
 /// A line a candle.
-pub(super) fn write_rows(format: Format, candles: &[Candle]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(candles.len() * CANDLE_BYTES);
-    for candle in candles {
-        match format {
-            Format::Csv => rows::csv(&mut out, candle),
-            _ => rows::ndjson(&mut out, candle),
+pub(super) fn write_rows(query: &CandleQuery, page: &HistoryPage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(page.candles.len() * CANDLE_BYTES);
+    for candle in &page.candles {
+        if query.format == Format::Csv {
+            rows::csv(&mut out, candle);
+            if query.fill == Fill::Flat {
+                out.push(b',');
+                boolean(&mut out, page.filled.contains(&candle.timestamp));
+            }
+        } else {
+            write_candle(&mut out, candle, page);
         }
         out.push(b'\n');
     }

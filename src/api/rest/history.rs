@@ -11,14 +11,16 @@ use poem_openapi::payload::Binary;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
 
 use super::Tag;
-use super::candles::{write_page, write_rows};
-use super::parameters::{Cursor, End, Exchange, Format as FormatName, Interval, Limit, PathSymbol, Start, Symbol};
+use super::candles::{head, write_page, write_rows};
+use super::parameters::{
+    Cursor, End, Exchange, Fill, Format as FormatName, Interval, Limit, PathSymbol, Start, Symbol,
+};
 use super::payload::{RawJson, entity_tag, names};
 use super::schema;
 use crate::api::Doors;
 use crate::api::refusal::Refusal;
 use crate::market::{CandleFields, CandleQuery, Format, HistoryPage, Listed};
-use crate::model::{Timestamp, rows};
+use crate::model::Timestamp;
 
 /// Candles.
 pub struct HistoryApi(pub Arc<Doors>);
@@ -84,7 +86,8 @@ impl HistoryApi {
     /// Without `start` the newest; pages then go backward, else forward, and each page is ascending. What is not known
     /// yet is fetched from the exchange within a time budget: `complete` says whether every closed candle of the
     /// page's range is there, and `gaps` says what is missing and why. Minutes in which nobody traded have no candle
-    /// and are no gap.
+    /// and are no gap; with `fill=flat` they have a candle at the close before. What lies before the listing or in the
+    /// future has no candles, and nothing of it is missing. A market that the exchange lists no longer keeps its history.
     #[oai(path = "/v1/history", method = "get", operation_id = "getHistory", tag = "Tag::Market")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
     async fn history(
@@ -97,6 +100,7 @@ impl HistoryApi {
         end: Query<Option<End>>,
         limit: Query<Option<Limit>>,
         cursor: Query<Option<Cursor>>,
+        fill: Query<Option<Fill>>,
         format: Query<Option<FormatName>>,
         /// Entity tags of bodies that the client has.
         #[oai(name = "If-None-Match")]
@@ -108,6 +112,7 @@ impl HistoryApi {
             end: end.as_deref(),
             limit: limit.as_deref(),
             cursor: cursor.as_deref(),
+            fill: fill.as_deref(),
             format: format.as_deref(),
         };
         self.candles(uri, exchange.as_deref(), &symbol, fields, known.as_deref()).await
@@ -128,13 +133,14 @@ impl HistoryApi {
         end: Query<Option<End>>,
         limit: Query<Option<Limit>>,
         cursor: Query<Option<Cursor>>,
+        fill: Query<Option<Fill>>,
         format: Query<Option<FormatName>>,
         /// Entity tags of bodies that the client has.
         #[oai(name = "If-None-Match")]
         known: Header<Option<String>>,
     ) -> Result<History, Refusal> {
         let symbol = Query(symbol.0.into());
-        self.history(uri, exchange, symbol, interval, start, end, limit, cursor, format, known).await
+        self.history(uri, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
     }
 
     /// Candles of a market, ascending
@@ -152,12 +158,13 @@ impl HistoryApi {
         end: Query<Option<End>>,
         limit: Query<Option<Limit>>,
         cursor: Query<Option<Cursor>>,
+        fill: Query<Option<Fill>>,
         format: Query<Option<FormatName>>,
         /// Entity tags of bodies that the client has.
         #[oai(name = "If-None-Match")]
         known: Header<Option<String>>,
     ) -> Result<History, Refusal> {
-        self.history(uri, exchange, symbol, interval, start, end, limit, cursor, format, known).await
+        self.history(uri, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
     }
 }
 
@@ -183,28 +190,27 @@ impl HistoryApi {
     /// A whole range, page after page. The first page is awaited, so that what fails at once is a problem; what fails
     /// later cuts the connection before the end of the body.
     async fn whole(&self, listed: Listed, query: CandleQuery) -> Result<History, Refusal> {
-        let (market, format) = (&self.0.market, query.format);
+        let market = &self.0.market;
         let (simulated, range, interval) = (listed.simulated, query.range, query.interval);
         let mut pages = Arc::clone(market).history_pages(listed.clone(), query);
         let first = pages.next().await.transpose()?;
         let second = pages.next().await;
         let complete = match (&first, &second) {
             (Some(only), None) => only.complete,
-            _ => market.coverage(&listed, interval, range).await?.complete,
+            _ => market.is_complete(&listed, interval, range).await?,
         };
-        let head = if format == Format::Csv { rows::CSV_HEAD } else { b"" };
-        let body = stream::iter([Ok(head.to_vec())]).chain(
+        let body = stream::iter([Ok(head(&query).to_vec())]).chain(
             stream::iter(first.map(Ok).into_iter().chain(second)).chain(pages).map(move |page| match page {
-                Ok(page) => Ok(write_rows(format, &page.candles)),
+                Ok(page) => Ok(write_rows(&query, &page)),
                 Err(error) => {
                     tracing::info!(%error, "a history could not be sent to its end");
                     Err(io::Error::other(error.to_string()))
                 }
             }),
         );
-        let filled = body.try_filter(|part| std::future::ready(!part.is_empty()));
-        let body = Binary(Body::from_bytes_stream(filled));
-        let candles = if format == Format::Csv { Candles::Csv(body) } else { Candles::Ndjson(body) };
+        let parts = body.try_filter(|part| std::future::ready(!part.is_empty()));
+        let body = Binary(Body::from_bytes_stream(parts));
+        let candles = if query.format == Format::Csv { Candles::Csv(body) } else { Candles::Ndjson(body) };
         Ok(History::Page(candles, None, "no-cache".to_owned(), None, simulated, complete))
     }
 }
@@ -217,7 +223,7 @@ pub(super) fn answer(
     page: &HistoryPage,
     now: Timestamp,
 ) -> History {
-    let body = write_page(query.format, page);
+    let body = write_page(query, page);
     let tag = entity_tag(&body);
     let lasting = page.complete && query.range.end() <= query.interval.floor(now);
     let cache = if lasting { "public, max-age=60" } else { "no-cache" }.to_owned();

@@ -82,9 +82,14 @@ parameters! {
     Limit: count(HISTORY_LIMIT, HISTORY_LIMIT_MAX);
     /// `next_cursor` of the page before, with all other parameters as they were.
     Cursor: text("b1763672400000");
+    /// What stands for times in which nobody traded: nothing (`none`), or a candle at the close of the one before, with no
+    /// volume and `filled` set (`flat`). Nothing is made up before the first candle, nor behind what is unknown.
+    Fill: one_of(&["none", "flat"], "none");
     /// How candles are written. `array` is CCXT's `[[timestamp,open,high,low,close,volume],…]`. `csv` and `ndjson` give
     /// the whole range without pages when `start` and `end` are given and `limit` is not.
     Format: one_of(&["json", "array", "csv", "ndjson"], "json");
+    /// How many ranges a page has at most.
+    CoverageLimit: count(HISTORY_LIMIT, HISTORY_LIMIT_MAX);
     /// How many instruments a page has at most.
     InstrumentsLimit: count(INSTRUMENTS_LIMIT.0, INSTRUMENTS_LIMIT.1);
     /// The `id` that the backfill was given.

@@ -7,14 +7,15 @@ use poem_openapi::param::{Path, Query};
 
 use super::Tag;
 use super::parameters::{
-    Base, Cursor, End, Exchange, INSTRUMENTS_LIMIT, InstrumentsLimit, Interval, Part, Quote, Start, Symbol,
+    Base, CoverageLimit, Cursor, End, Exchange, INSTRUMENTS_LIMIT, InstrumentsLimit, Interval, Part, Quote, Start,
+    Symbol,
 };
 use super::payload::RawJson;
 use super::schema;
 use crate::api::Doors;
 use crate::api::problem::{Code, Problem, Refused};
 use crate::api::refusal::Refusal;
-use crate::market::{CandleFields, CandleQuery, CoverageAnswer, InstrumentPage, InstrumentQuery};
+use crate::market::{CandleFields, CoverageAnswer, InstrumentPage, InstrumentQuery, LedgerQuery};
 use crate::model::wire;
 
 /// About the longest instrument in JSON.
@@ -56,7 +57,8 @@ impl ReferenceApi {
 
     /// What can be asked for
     ///
-    /// The spot markets that the enabled exchanges list, by exchange and symbol. Texts compare without case.
+    /// The spot markets that the enabled exchanges list, by exchange and symbol, and those that they listed once and
+    /// whose history is kept (`active` is false). Texts compare without case.
     #[oai(path = "/v1/instruments", method = "get", operation_id = "listInstruments")]
     async fn instruments(
         &self,
@@ -89,7 +91,8 @@ impl ReferenceApi {
     ///
     /// Disjoint ranges, ascending; what is in none of them is unknown. States: `observed` (seen on the stream),
     /// `fetched` (asked from the exchange), `derived` (from shorter candles), `empty` (nobody traded, or before the
-    /// listing), `unavailable` (the exchange cannot give it).
+    /// listing), `unavailable` (the exchange cannot give it). Without `start` the first page begins with what is known
+    /// first. `complete` speaks of the page's time, which ends with its last range where another page follows.
     #[oai(path = "/v1/coverage", method = "get", operation_id = "getCoverage")]
     async fn coverage(
         &self,
@@ -98,16 +101,20 @@ impl ReferenceApi {
         interval: Query<Option<Interval>>,
         start: Query<Option<Start>>,
         end: Query<Option<End>>,
+        limit: Query<Option<CoverageLimit>>,
+        cursor: Query<Option<Cursor>>,
     ) -> Result<RawJson<schema::Coverage>, Refusal> {
         let fields = CandleFields {
             interval: interval.as_deref(),
             start: start.as_deref(),
             end: end.as_deref(),
+            limit: limit.as_deref(),
+            cursor: cursor.as_deref(),
             ..CandleFields::default()
         };
-        let query = CandleQuery::new(fields, self.0.clock.now())?;
+        let query = LedgerQuery::new(fields, self.0.clock.now())?;
         let listed = self.0.market.find(exchange.as_deref(), &symbol).await?;
-        Ok(RawJson::new(write_coverage(&self.0.market.coverage(&listed, query.interval, query.range).await?)))
+        Ok(RawJson::new(write_coverage(&self.0.market.coverage(&listed, &query).await?)))
     }
 }
 
@@ -121,12 +128,16 @@ pub(super) fn write_instruments(page: &InstrumentPage) -> Vec<u8> {
         wire::instrument(&mut out, instrument);
     }
     out.extend_from_slice(b"],\"next_cursor\":");
-    match &page.next_cursor {
-        Some(cursor) => wire::string(&mut out, cursor),
-        None => out.extend_from_slice(b"null"),
-    }
+    write_cursor(&mut out, page.next_cursor.as_deref());
     out.push(b'}');
     out
+}
+
+fn write_cursor(out: &mut Vec<u8>, cursor: Option<&str>) {
+    match cursor {
+        Some(cursor) => wire::string(out, cursor),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 pub(super) fn write_coverage(answer: &CoverageAnswer) -> Vec<u8> {
@@ -140,6 +151,8 @@ pub(super) fn write_coverage(answer: &CoverageAnswer) -> Vec<u8> {
     out.extend_from_slice(if answer.listed.simulated { b"true" } else { b"false" });
     out.extend_from_slice(b",\"complete\":");
     out.extend_from_slice(if answer.complete { b"true" } else { b"false" });
+    out.extend_from_slice(b",\"next_cursor\":");
+    write_cursor(&mut out, answer.next_cursor.as_deref());
     out.extend_from_slice(b",\"ranges\":[");
     for (index, known) in ranges.iter().enumerate() {
         if index > 0 {

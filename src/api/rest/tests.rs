@@ -1,5 +1,6 @@
 //! The encoders say what the schemas say, and the examples of the document say the same.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use super::{candles, history, reference, schema, ticker};
 use crate::api::problem::{Code, Problem};
 use crate::cache::{KeptTicker, Position};
 use crate::market::{
-    CandleFields, CandleQuery, CoverageAnswer, Format, HistoryGap, HistoryPage, HoleReason, InstrumentPage, Listed,
-    TickerAnswer,
+    CandleFields, CandleQuery, CoverageAnswer, Fill, Format, HistoryGap, HistoryPage, HoleReason, InstrumentPage,
+    Listed, TickerAnswer,
 };
 use crate::model::{
     BudgetState, Candle, Channel, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument,
@@ -89,7 +90,13 @@ fn page() -> HistoryPage {
         gaps: vec![HistoryGap { range: Interval::M1.span(start), reason: HoleReason::Pending }],
         next_cursor: None,
         candles: vec![candle()],
+        filled: BTreeSet::new(),
     }
+}
+
+/// The question of a page in that format.
+fn query(format: Format, fill: Fill) -> CandleQuery {
+    CandleQuery { fill, format, ..CandleQuery::new(CandleFields::default(), OPEN).unwrap() }
 }
 
 fn instrument() -> Arc<Instrument> {
@@ -121,18 +128,19 @@ fn a_ticker_is_what_its_schema_says() {
 #[test]
 fn a_history_is_what_its_schema_says() {
     let mut page = page();
-    let json = candles::write_page(Format::Json, &page);
+    let json = candles::write_page(&query(Format::Json, Fill::None), &page);
     agrees::<schema::History>(&json);
     assert_eq!(String::from_utf8(json).unwrap().trim(), include_str!("examples/history.json").trim());
     page.candles.push(Candle { quote_volume: None, trades: None, closed: false, ..candle() });
     page.next_cursor = Some("b17".to_owned());
-    agrees::<schema::History>(&candles::write_page(Format::Json, &page));
+    agrees::<schema::History>(&candles::write_page(&query(Format::Json, Fill::None), &page));
 }
 
 #[test]
 fn the_other_formats_have_a_row_a_candle() {
     let mut page = page();
-    let text = |format, page: &HistoryPage| String::from_utf8(candles::write_page(format, page)).unwrap();
+    let text =
+        |format, page: &HistoryPage| String::from_utf8(candles::write_page(&query(format, Fill::None), page)).unwrap();
     assert_eq!(text(Format::Csv, &page), include_str!("examples/history.csv"));
     assert_eq!(text(Format::Ndjson, &page), include_str!("examples/history.ndjson"));
     assert_eq!(text(Format::Array, &page), "[[1763672340000,67000.1,67020,66990,67012.34,12.5]]");
@@ -145,6 +153,29 @@ fn the_other_formats_have_a_row_a_candle() {
     page.candles.clear();
     assert_eq!(text(Format::Array, &page), "[]");
     assert_eq!(text(Format::Ndjson, &page), "");
+}
+
+#[test]
+fn what_nobody_traded_is_told_apart() {
+    let quiet = OPEN + Duration::from_mins(1);
+    let flat = Candle { timestamp: quiet, volume: Decimal::ZERO, trades: Some(0), ..candle() };
+    let page = HistoryPage { candles: vec![candle(), flat], filled: BTreeSet::from([quiet]), ..page() };
+    let bytes = |format| candles::write_page(&query(format, Fill::Flat), &page);
+    let body = agrees::<schema::History>(&bytes(Format::Json));
+    assert_eq!((body["candles"][0].get("filled"), &body["candles"][1]["filled"]), (None, &true.into()));
+    let text = |format| String::from_utf8(bytes(format)).unwrap();
+    let ends = |format, lines: [&str; 2]| {
+        let text = text(format);
+        let told: Vec<&str> = text.lines().rev().take(2).collect();
+        assert!(told[1].ends_with(lines[0]) && told[0].ends_with(lines[1]), "{text}");
+    };
+    ends(Format::Ndjson, ["\"revision\":0}", "\"revision\":0,\"filled\":true}"]);
+    ends(Format::Csv, [",true,0,false", ",true,0,true"]);
+    assert!(
+        text(Format::Csv)
+            .starts_with("timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision,filled\n")
+    );
+    assert_eq!(serde_json::from_str::<Vec<[f64; 6]>>(&text(Format::Array)).unwrap().len(), 2);
 }
 
 #[test]
@@ -185,10 +216,13 @@ fn listings_and_ledgers_are_what_their_schemas_say() {
         listed: Listed { exchange: ExchangeId::Binance, instrument: instrument(), simulated: false },
         interval: Interval::M1,
         complete: true,
+        next_cursor: None,
         coverage: [CoveredRange { range, state: Knowledge::Observed }].into_iter().collect(),
     };
     let body = reference::write_coverage(&answer);
     agrees::<schema::Coverage>(&body);
+    let first = CoverageAnswer { next_cursor: Some("f17".to_owned()), ..answer };
+    assert_eq!(agrees::<schema::Coverage>(&reference::write_coverage(&first))["next_cursor"], "f17");
     assert_eq!(String::from_utf8(body).unwrap(), include_str!("examples/coverage.json").trim());
 }
 

@@ -19,7 +19,7 @@ use crate::api::problem::{Code, Problem};
 use crate::cache::{BusEvent, BusEventKind};
 use crate::clock::Clock;
 use crate::hub::Subscription;
-use crate::market::{Listed, Market};
+use crate::market::{Listed, Market, MarketError};
 use crate::model::Topic;
 use crate::telemetry::http::Open;
 
@@ -70,6 +70,12 @@ async fn open(request: &Request, doors: &Doors, exchange: Option<&str>, symbol: 
     let Doors { market, hub, life, clock, config, sockets, .. } = doors;
     let handshake = Handshake::read(request)?;
     let listed = market.find(exchange, symbol).await?;
+    // What was listed once has a history, but nothing that could be listened to.
+    if !listed.instrument.active
+        && let Err(error @ MarketError::UnknownSymbol(_)) = market.ticker(&listed).await
+    {
+        return Err(error.into());
+    }
     if life.draining().is_cancelled() {
         return Err(Problem::new(Code::NotReady, "shutting down: connect elsewhere"));
     }

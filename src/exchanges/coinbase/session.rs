@@ -97,7 +97,12 @@ impl Session {
             (Some("market_trades"), _) => self.trades(text, out),
             (Some("subscriptions"), _) => self.answered(text, out),
             (None, Some("error")) => self.refused(frame.message.as_deref().unwrap_or("no reason"), received, out),
-            // A heartbeat, or a channel that nobody asked for.
+            // Each second; messages are in order, so all that it was to tell before has come.
+            (Some("heartbeats"), _) => {
+                out.notices.extend(frame.timestamp.as_deref().and_then(moment).map(Notice::Reached));
+                Ok(())
+            }
+            // A channel that nobody asked for.
             _ => Ok(()),
         }
     }

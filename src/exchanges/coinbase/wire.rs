@@ -14,6 +14,8 @@ use crate::model::Number;
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub channel: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub timestamp: Option<Text<'a>>,
     /// Counts every message of the connection, from 0.
     pub sequence_num: Option<Int>,
     #[serde(borrow, rename = "type")]

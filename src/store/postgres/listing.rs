@@ -29,14 +29,17 @@ pub(super) async fn put(
     .execute(&mut *transaction)
     .await
     .map_err(failed)?;
-    query("DELETE FROM instruments WHERE exchange = $1")
+    query("UPDATE instruments SET active = false WHERE exchange = $1 AND active AND NOT symbol = ANY($2)")
         .bind(exchange.as_str())
+        .bind(listed.iter().map(|one| one.symbol.as_str()).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
     query(
         "INSERT INTO instruments (exchange, symbol, native, stream_native, price_step, amount_step, active) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::boolean[])",
+         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::boolean[]) \
+         ON CONFLICT (exchange, symbol) DO UPDATE SET native = excluded.native, stream_native = excluded.stream_native, \
+             price_step = excluded.price_step, amount_step = excluded.amount_step, active = excluded.active",
     )
     .bind(exchange.as_str())
     .bind(listed.iter().map(|one| one.symbol.as_str()).collect::<Vec<_>>())

@@ -74,8 +74,8 @@ impl CandleStore for PostgresStore {
         in_time(read::page(self, series, range, take)).await
     }
 
-    async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
-        in_time(read::coverage(self, series, range)).await
+    async fn ledger(&self, series: &Series, range: TimeRange, most: u32) -> Result<Coverage, StoreError> {
+        in_time(read::ledger(self, series, range, most)).await
     }
 
     async fn put_instruments(

@@ -7,7 +7,7 @@ use sqlx::{PgExecutor, Row, query, query_scalar};
 use super::numeric::Numeric;
 use super::{PostgresStore, corrupt, failed};
 use crate::model::{Candle, Coverage, CoveredRange, Series, TimeRange, Timestamp};
-use crate::store::{StoreError, StoredPage, Take, known_time};
+use crate::store::{StoreError, StoredPage, Take, known_time, ledger};
 
 const FIRST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
     WHERE series_id = $1 AND open_time >= $2 AND open_time < $3 ORDER BY open_time LIMIT $4";
@@ -19,7 +19,7 @@ const LAST: &str = "SELECT open_time, open, high, low, close, volume, quote_volu
 const RANGES: &str = "SELECT start_time, end_time, state FROM coverage \
     WHERE series_id = $1 AND start_time <= $3 AND start_time >= \
         coalesce((SELECT max(start_time) FROM coverage WHERE series_id = $1 AND start_time <= $2), $2) \
-    ORDER BY start_time";
+    ORDER BY start_time LIMIT $4";
 
 /// The rows of [`FIRST`] or [`LAST`], and after them, with a state, those of [`RANGES`] for the time that the page knows. A
 /// full page knows no more than up to its outermost candle.
@@ -109,15 +109,17 @@ pub(super) async fn page(
     Ok(StoredPage { candles, coverage })
 }
 
-pub(super) async fn coverage(store: &PostgresStore, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
+pub(super) async fn ledger(
+    store: &PostgresStore,
+    series: &Series,
+    range: TimeRange,
+    most: u32,
+) -> Result<Coverage, StoreError> {
     let Some(id) = known_id(store, series).await? else { return Ok(Coverage::default()) };
     let asked = query(RANGES).bind(id).bind(range.start().millis()).bind(range.end().millis());
-    let rows = asked.fetch_all(&store.pool).await.map_err(failed)?;
-    let mut known = Coverage::default();
-    for row in &rows {
-        known.add(covered_range(row.try_get(0), row.try_get(1), row.try_get(2).map_err(failed)?)?);
-    }
-    Ok(known.within(range))
+    let rows = asked.bind(ledger::rows(most)).fetch_all(&store.pool).await.map_err(failed)?;
+    let known = |row: &PgRow| covered_range(row.try_get(0), row.try_get(1), row.try_get(2).map_err(failed)?);
+    Ok(ledger::cut(rows.iter().map(known).collect::<Result<Vec<_>, _>>()?, range, most))
 }
 
 pub(super) fn covered_range(

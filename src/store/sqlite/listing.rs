@@ -28,7 +28,7 @@ pub(super) async fn put(
 ) -> Result<(), StoreError> {
     let mut writer = store.writer.acquire().await.map_err(failed)?;
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    query("DELETE FROM instruments WHERE exchange = ?")
+    query("UPDATE instruments SET active = 0 WHERE exchange = ?")
         .bind(exchange.as_str())
         .execute(&mut *transaction)
         .await

@@ -65,8 +65,8 @@ impl CandleStore for SqliteStore {
         read::page(self, series, range, take).await
     }
 
-    async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
-        read::coverage(self, series, range).await
+    async fn ledger(&self, series: &Series, range: TimeRange, most: u32) -> Result<Coverage, StoreError> {
+        read::ledger(self, series, range, most).await
     }
 
     async fn put_instruments(

@@ -6,7 +6,7 @@ use sqlx::{Row, query};
 
 use super::{SqliteStore, corrupt, failed};
 use crate::model::{Candle, Coverage, CoveredRange, Series, TimeRange, Timestamp, parse_decimal};
-use crate::store::{StoreError, StoredPage, Take, known_time};
+use crate::store::{StoreError, StoredPage, Take, known_time, ledger};
 
 pub(super) const FIRST: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
     WHERE series_id = ? AND open_time >= ? AND open_time < ? ORDER BY open_time LIMIT ?";
@@ -18,7 +18,10 @@ pub(super) const LAST: &str = "SELECT open_time, open, high, low, close, volume,
 pub(super) const RANGES: &str = "SELECT start_time, end_time, state FROM coverage \
     WHERE series_id = ?1 AND start_time <= ?3 AND start_time >= \
         coalesce((SELECT max(start_time) FROM coverage WHERE series_id = ?1 AND start_time <= ?2), ?2) \
-    ORDER BY start_time";
+    ORDER BY start_time LIMIT ?4";
+
+/// For a range of the ledger without a bound.
+pub(super) const ALL: i64 = i64::MAX;
 
 pub(super) async fn candles(
     store: &SqliteStore,
@@ -41,7 +44,7 @@ pub(super) async fn page(
     let mut moment = store.readers.begin().await.map_err(failed)?;
     let candles = rows(&mut *moment, (series, id), range, take).await?;
     let known = known_time(&candles, range, take);
-    let coverage: Coverage = ranges(&mut *moment, id, known.start(), known.end()).await?.into_iter().collect();
+    let coverage: Coverage = ranges(&mut *moment, id, known, ALL).await?.into_iter().collect();
     moment.commit().await.map_err(failed)?;
     Ok(StoredPage { candles, coverage: coverage.within(known) })
 }
@@ -71,21 +74,27 @@ async fn rows(
     }
 }
 
-pub(super) async fn coverage(store: &SqliteStore, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
+pub(super) async fn ledger(
+    store: &SqliteStore,
+    series: &Series,
+    range: TimeRange,
+    most: u32,
+) -> Result<Coverage, StoreError> {
     let Some(id) = known_id(store, series).await? else { return Ok(Coverage::default()) };
-    let known: Coverage = ranges(&store.readers, id, range.start(), range.end()).await?.into_iter().collect();
-    Ok(known.within(range))
+    let rows = ranges(&store.readers, id, range, ledger::rows(most)).await?;
+    Ok(ledger::cut(rows, range, most))
 }
 
-/// The ranges of the ledger from the one that holds `start` to the last that begins by `end`, ascending.
+/// The ranges of the ledger from the one that holds the start of `time` to the last that begins by its end, ascending: the
+/// first `most` of them.
 pub(super) async fn ranges(
     executor: impl SqliteExecutor<'_>,
     id: i64,
-    start: Timestamp,
-    end: Timestamp,
+    time: TimeRange,
+    most: i64,
 ) -> Result<Vec<CoveredRange>, StoreError> {
-    let rows =
-        query(RANGES).bind(id).bind(start.millis()).bind(end.millis()).fetch_all(executor).await.map_err(failed)?;
+    let (start, end) = (time.start().millis(), time.end().millis());
+    let rows = query(RANGES).bind(id).bind(start).bind(end).bind(most).fetch_all(executor).await.map_err(failed)?;
     rows.iter().map(covered_range).collect()
 }
 

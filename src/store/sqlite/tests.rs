@@ -220,7 +220,7 @@ async fn the_questions_use_the_primary_key() {
     for statement in [read::FIRST, read::LAST, read::RANGES] {
         let explain = format!("EXPLAIN QUERY PLAN {statement}");
         let mut plan = sqlx::query_as::<_, (i64, i64, i64, String)>(AssertSqlSafe(explain));
-        for value in [1, 0, 100, 10].into_iter().take(if statement == read::RANGES { 3 } else { 4 }) {
+        for value in [1, 0, 100, 10] {
             plan = plan.bind(value);
         }
         let steps: Vec<String> = plan.fetch_all(&store.writer).await.unwrap().into_iter().map(|step| step.3).collect();

@@ -101,7 +101,7 @@ async fn put_candles(
 /// Merges the claims into the ranges of the ledger that they touch, and writes back what became different.
 async fn put_claims(tx: &mut SqliteConnection, id: i64, claims: &[CoveredRange]) -> Result<(), StoreError> {
     let Some(touched) = ledger::touched(claims) else { return Ok(()) };
-    let before = read::ranges(&mut *tx, id, touched.start(), touched.end()).await?;
+    let before = read::ranges(&mut *tx, id, touched, read::ALL).await?;
     let change = ledger::merge(&before, claims);
     for start in change.gone {
         sqlx::query("DELETE FROM coverage WHERE series_id = ? AND start_time = ?")

@@ -49,6 +49,8 @@ pub enum FeedItem {
     /// What happened on the market, as it was read together. Before the first event of a topic after a loss stands a
     /// [`MarketEvent::Gap`]. While a new connection takes over from an old one, events come twice.
     Events(Vec<MarketEvent>),
+    /// All that the exchange had to tell up to this moment of its clock was handed on, on the connection of that name.
+    Reached { connection: Arc<str>, at: Timestamp },
     /// The connection broke; the last frame came at `since`. They will be confirmed anew.
     Lost { subscriptions: Vec<Subscription>, since: Timestamp },
     /// The exchange refuses this one; it is not asked for again.

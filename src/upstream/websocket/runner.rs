@@ -342,6 +342,11 @@ impl Runner {
             }
             Told::Notice(Notice::Confirmed(subscriptions)) => self.confirmed(index, subscriptions),
             Told::Notice(Notice::Refused { subscription, reason }) => self.refused(subscription, reason),
+            // The one that takes over may not tell everything yet.
+            Told::Notice(Notice::Reached(at)) if index == 0 => {
+                self.told.push(FeedItem::Reached { connection: self.handle.name().into(), at });
+            }
+            Told::Notice(Notice::Reached(_)) => {}
             Told::Notice(Notice::Rotate) => self.links[index].rotate_at = Some(self.feed.clock.elapsed()),
             Told::Skipped(error) => {
                 let unlogged = self.skips.skip(self.feed.clock.elapsed());

@@ -1,5 +1,6 @@
 //! The doors over real sockets, before a market whose store and cache are filled by hand and that nobody collects.
 
+mod pages;
 mod refusals;
 mod rest;
 mod serving;
@@ -48,7 +49,10 @@ impl House {
     }
 
     async fn with(store: Arc<dyn CandleStore>, config: ApiConfig) -> Self {
-        let clock = Clock::system();
+        Self::at(Clock::system(), store, config).await
+    }
+
+    async fn at(clock: Clock, store: Arc<dyn CandleStore>, config: ApiConfig) -> Self {
         let cache = cache::memory(clock.clone());
         let life = Lifecycle::default();
         let stores = Stores { kept: Arc::clone(&store), simulated: None };
@@ -80,21 +84,7 @@ impl House {
             active: true,
         });
         self.store.put_instruments(ExchangeId::Binance, &listed, now).await.unwrap();
-        let state = ExchangeState {
-            exchange: ExchangeId::Binance,
-            state: FeedState::Live,
-            since: now,
-            simulated: false,
-            channels: Channel::ALL.to_vec(),
-            intervals: vec![Interval::M1, Interval::M5],
-            symbols: vec![btc()],
-            ended: Vec::new(),
-            connections: Vec::new(),
-            budgets: Vec::new(),
-            listed_at: Some(now),
-            detail: None,
-        };
-        self.cache.states.put(state).await.unwrap();
+        self.told(ExchangeId::Binance, vec![btc()], now).await;
         self.put_ticker(1, 67_000).await;
         let end = Interval::M1.floor(now);
         let range = TimeRange::new(Interval::M1.back(end, MINUTES), end);
@@ -102,6 +92,25 @@ impl House {
         let claims = vec![CoveredRange { range, state: Knowledge::Observed }];
         let series = Series { exchange: ExchangeId::Binance, symbol: btc(), interval: Interval::M1 };
         self.store.write(&[SeriesWrite { series, candles, claims }]).await.unwrap();
+    }
+
+    /// What a collector would tell of an exchange whose listing was read at `listed_at`.
+    async fn told(&self, exchange: ExchangeId, symbols: Vec<Symbol>, listed_at: Timestamp) {
+        let state = ExchangeState {
+            exchange,
+            state: FeedState::Live,
+            since: listed_at,
+            simulated: false,
+            channels: Channel::ALL.to_vec(),
+            intervals: vec![Interval::M1, Interval::M5],
+            symbols,
+            ended: Vec::new(),
+            connections: Vec::new(),
+            budgets: Vec::new(),
+            listed_at: Some(listed_at),
+            detail: None,
+        };
+        self.cache.states.put(state).await.unwrap();
     }
 
     /// A tick, as a collector would put it: kept, then on the bus.

@@ -27,7 +27,7 @@ async fn every_refusal_is_a_problem_with_its_code() {
         ("/v1/history?symbol=BTC/USDT&limit=1e9", 400, "invalid_parameter"),
         ("/v1/history?symbol=BTC/USDT&interval=7m", 400, "invalid_parameter"),
         ("/v1/history?symbol=BTC/USDT&start=2&end=1", 400, "invalid_parameter"),
-        ("/v1/history?symbol=BTC/USDT&fill=flat", 400, "invalid_parameter"),
+        ("/v1/history?symbol=BTC/USDT&fill=linear", 400, "invalid_parameter"),
         ("/v1/history?symbol=BTC/USDT&interval=1w", 404, "unsupported_interval"),
         ("/v1/history?symbol=BTC/USDT&format=csv&start=0&end=1&interval=1w", 404, "unsupported_interval"),
         ("/v1/tickers?symbols=,", 400, "invalid_parameter"),

@@ -110,6 +110,37 @@ async fn listings_ledgers_and_states_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn what_is_listed_no_longer_stands_behind_what_is() {
+    let house = House::open().await;
+    let eth = |exchange| Instrument {
+        exchange,
+        symbol: "ETH/USDT".parse().unwrap(),
+        native: "ETHUSDT".to_owned(),
+        stream_native: None,
+        price_step: None,
+        amount_step: None,
+        active: true,
+    };
+    let list = async |exchange, listed: &[Instrument], minute| {
+        let at = house.clock.now() + Duration::from_mins(minute);
+        house.store.put_instruments(exchange, listed, at).await.unwrap();
+        house.told(exchange, Vec::new(), at).await;
+    };
+    let path = "/v1/history?symbol=ETH/USDT";
+    list(ExchangeId::Kraken, &[eth(ExchangeId::Kraken)], 1).await;
+    assert_eq!(house.json(path).await["exchange"], "binance");
+    list(ExchangeId::Binance, &[], 1).await;
+    assert_eq!(house.json(path).await["exchange"], "kraken");
+    assert_eq!(house.json(&format!("{path}&exchange=binance")).await["exchange"], "binance");
+    let listed = house.json("/v1/instruments?base=eth").await;
+    let active: Vec<&Value> = listed["instruments"].as_array().unwrap().iter().map(|one| &one["active"]).collect();
+    assert_eq!(active, [&Value::from(false), &Value::from(true)]);
+    list(ExchangeId::Kraken, &[], 2).await;
+    assert_eq!(house.json(path).await["exchange"], "binance", "nobody trades it, and it is found all the same");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn the_service_says_how_it_is_doing() {
     let house = House::open().await;
     assert_eq!(house.json("/livez").await, serde_json::json!({"status": "ok"}));

@@ -52,7 +52,7 @@ impl CandleStore for Broken {
     async fn page(&self, series: &Series, range: TimeRange, _: Take) -> Result<StoredPage, StoreError> {
         self.coverage(series, range).await.map(|coverage| StoredPage { candles: Vec::new(), coverage })
     }
-    async fn coverage(&self, _: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
+    async fn ledger(&self, _: &Series, range: TimeRange, _: u32) -> Result<Coverage, StoreError> {
         assert_ne!(range.start(), Timestamp::EPOCH, "asked for all of time");
         Err(StoreError::Unavailable("the disk is gone".to_owned()))
     }

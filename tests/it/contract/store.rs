@@ -84,12 +84,14 @@ macro_rules! keeps_candles {
                 what_is_old_is_forgotten;
             ledger:
                 the_ledger_agrees_with_the_model
+                a_part_of_the_ledger_has_a_bound
+                order_and_repetition_do_not_matter
                 claims_without_rows_are_kept;
             backfills:
                 a_backfill_is_kept_and_changed
                 of_backfills_that_ended_the_newest_are_kept;
             listing:
-                a_listing_is_replaced_as_a_whole;
+                a_listing_is_replaced_and_what_is_gone_stays_inactive;
             together:
                 readers_see_only_whole_batches
                 a_page_is_of_one_moment

@@ -123,6 +123,9 @@ pub struct Candle {
     closed: bool,
     /// How often it changed after closing.
     revision: u32,
+    /// True where nobody traded and `fill=flat` was asked for; else it is not there.
+    #[oai(skip_serializing_if_is_none)]
+    filled: Option<bool>,
 }
 
 /// All exchanges.
@@ -223,7 +226,7 @@ pub struct Instrument {
     active: bool,
 }
 
-/// What is known of a series.
+/// A page of what is known of a series.
 #[derive(Debug, Object)]
 pub struct Coverage {
     /// Id of the exchange.
@@ -234,8 +237,10 @@ pub struct Coverage {
     interval: String,
     /// Whether it comes from the simulator.
     simulated: bool,
-    /// Whether no closed time of the range is unknown or unavailable.
+    /// Whether no closed time of the page is unknown or unavailable.
     complete: bool,
+    /// For `cursor`, to get the next page; null on the last one.
+    next_cursor: Option<String>,
     /// Disjoint, ascending.
     ranges: Vec<CoveredRange>,
 }

@@ -1,7 +1,8 @@
 //! The shapes of all bodies, for the document. Those that are asked for rarely are encoded from here, too; the others
 //! have encoders of their own, and a test compares both ways that they do not drift apart.
 //!
-//! Every member is always there; one that may be `null` is an `Option`. Only a problem leaves members out.
+//! Every member is always there; one that may be `null` is an `Option`. Only a problem leaves
+//! members out, and a candle that somebody traded.
 
 mod backfill;
 mod market;

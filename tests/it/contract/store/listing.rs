@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::{Backend, minute};
 
-pub async fn a_listing_is_replaced_as_a_whole(backend: Backend) {
+pub async fn a_listing_is_replaced_and_what_is_gone_stays_inactive(backend: Backend) {
     let store = (backend.open)().await;
     let instrument = |exchange, n: usize| Instrument {
         exchange,
@@ -25,13 +25,26 @@ pub async fn a_listing_is_replaced_as_a_whole(backend: Backend) {
     let expected = Listing { instruments: binance.clone(), read_at: minute(7) };
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected, "sorted by symbol");
 
-    store.put_instruments(ExchangeId::Binance, &binance[2..4], minute(9)).await.unwrap();
-    let expected = Listing { instruments: binance[2..4].to_vec(), read_at: minute(9) };
+    // Two are still listed, one of them with another id, and one came.
+    let renamed = Instrument { native: "NEW".into(), stream_native: None, active: true, ..binance[2].clone() };
+    let came = instrument(ExchangeId::Binance, 1_501);
+    let listed = [renamed.clone(), binance[3].clone(), came.clone()];
+    store.put_instruments(ExchangeId::Binance, &listed, minute(9)).await.unwrap();
+    let gone = |one: &Instrument| Instrument { active: false, ..one.clone() };
+    let mut all: Vec<Instrument> = binance.iter().map(gone).collect();
+    (all[2], all[3]) = (renamed, binance[3].clone());
+    all.push(came);
+    let expected = Listing { instruments: all.clone(), read_at: minute(9) };
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected);
     let expected = Listing { instruments: kraken, read_at: minute(8) };
     assert_eq!(store.instruments(ExchangeId::Kraken).await.unwrap(), expected);
 
     store.put_instruments(ExchangeId::Binance, &[], minute(10)).await.unwrap();
-    let expected = Listing { instruments: Vec::new(), read_at: minute(10) };
+    let expected = Listing { instruments: all.iter().map(gone).collect(), read_at: minute(10) };
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected);
+    // What comes back is as it is listed now.
+    store.put_instruments(ExchangeId::Binance, &binance, minute(11)).await.unwrap();
+    let mut back = store.instruments(ExchangeId::Binance).await.unwrap().instruments;
+    assert_eq!(back.pop().map(|last| last.active), Some(false));
+    assert_eq!(back, binance);
 }
