@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BackfillAnswer, InvalidParameter, Listed, Market, MarketError};
-use crate::model::{Backfill, BackfillState, Interval, TimeRange, Timestamp};
+use crate::model::{Backfill, BackfillState, CLOSING_GRACE, Interval, TimeRange, Timestamp};
 use crate::store::{Backfills, CandleStore};
 
 /// The most backfills of an exchange that wait or are under way.
@@ -49,9 +49,11 @@ impl BackfillQuery {
                 .ok()
         };
         let since = time("since", fields.since);
-        let until = fields.until.map_or(Some(now), |text| time("until", text));
+        // A candle that has only just closed may not be shown yet.
+        let newest = now - CLOSING_GRACE;
+        let until = fields.until.map_or(Some(newest), |text| time("until", text));
         let (Some(since), Some(until)) = (since, until) else { return Err(wrong) };
-        let range = TimeRange::new(interval.floor(since), interval.floor(until.min(now)));
+        let range = TimeRange::new(interval.floor(since), interval.floor(until.min(newest)));
         if since >= now {
             refuse("since", format!("`since` ({since}) lies in the future: there is nothing to fetch yet"));
         } else if since >= until {

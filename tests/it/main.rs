@@ -4,6 +4,7 @@
 
 mod api;
 mod architecture;
+mod backfill;
 mod contract;
 mod decode;
 mod exchanges;

@@ -25,6 +25,7 @@ pub struct Job {
     id: String,
     state: String,
     complete: bool,
+    simulated: bool,
     known_ms: u64,
     total_ms: u64,
     detail: Option<String>,
@@ -112,6 +113,7 @@ pub async fn follow(
         clock.sleep(clock.inside(LOOK)).await;
     }
     let outcome = |job: Job| match (job.state.as_str(), job.detail) {
+        ("done", _) if job.simulated => Ok("done, with SIMULATED candles: the exchange cannot be reached".to_owned()),
         ("done", _) if job.complete => Ok("complete".to_owned()),
         ("done", _) => Ok("as complete as the exchange can give; `/v1/coverage` says what is missing".to_owned()),
         ("failed", why) => Err(why.unwrap_or_else(|| "it failed".to_owned())),

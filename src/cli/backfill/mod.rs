@@ -93,8 +93,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             .map_err(|wrong| anyhow!(wrong.into_iter().map(|one| one.detail).collect::<Vec<_>>().join("; ")))?;
         wanted.extend(args.symbol.iter().map(|symbol| Wanted { symbol: symbol.clone(), interval, range: query.range }));
     }
-    // What goes wrong meanwhile is worth a line; what goes well is in the progress.
-    logs::init(logs::Format::Auto, "warn").map_err(anyhow::Error::msg)?;
+    // What goes wrong meanwhile is worth a line, and what it is waited for; what goes well is in the progress.
+    logs::init(logs::Format::Auto, "warn,candlewick::telemetry::collect=info").map_err(anyhow::Error::msg)?;
     install_crypto();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
@@ -142,7 +142,9 @@ fn summary(wanted: &Wanted, coverage: &Coverage) -> String {
     let lost = coverage.ranges().iter().filter(|known| known.state == crate::model::Knowledge::Unavailable);
     let lost = count(&mut lost.map(|known| known.range));
     let unknown = count(&mut coverage.unknown(*range).into_iter());
-    format!("from {start} to {end} the exchange cannot give {lost} candles, and {unknown} are not there yet")
+    let missing = [(lost, "cannot be had from the exchange"), (unknown, "are not there yet")];
+    let missing = missing.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} candles {why}"));
+    format!("from {start} to {end}: {}", missing.collect::<Vec<_>>().join(", "))
 }
 
 /// The most that is used of any of an exchange's limits.

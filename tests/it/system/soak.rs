@@ -114,7 +114,13 @@ impl Soak {
         if page["complete"] == true {
             for candle in self.plain.market().candles(market.0, &market.1, Interval::M1, range) {
                 let open = candle.timestamp.millis();
-                assert!(told.contains(&open), "{market:?}: {} is missing in a complete answer", candle.timestamp);
+                if !told.contains(&open) {
+                    let around = format!("start={}&end={}", open - 300_000, open + 300_000);
+                    let url = format!("{base}/v1/coverage?exchange={}&symbol={}&{around}", market.0, market.1);
+                    let known = self.http.get(url).send().await.unwrap().text().await.unwrap();
+                    let (when, page) = (candle.timestamp, page.to_string());
+                    panic!("{market:?}: {when} is missing in an answer at {now} that is complete: {known} {page}");
+                }
             }
         }
         true
