@@ -11,6 +11,7 @@ test: ## everything, in one go; tests of the databases need a server, see CONTRI
 check: ## what must hold before each commit
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: advisories, licences and sources are not checked"; fi
 	@cargo run --quiet -- openapi | diff -u openapi.json - || { echo "openapi.json is not what the code says: run 'make openapi'"; exit 1; }

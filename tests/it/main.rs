@@ -7,6 +7,7 @@ mod architecture;
 mod contract;
 mod decode;
 mod exchanges;
+mod export;
 mod mutated;
 mod record;
 mod recordings;
