@@ -74,6 +74,9 @@ async fn unknown(store: &dyn CandleStore, series: &Series, hint: &str) -> anyhow
             Interval::ALL.into_iter().filter(|one| profile.offers(*one)).map(Interval::as_str).collect();
         return Ok(format!("{id} has no candles of {interval}; it has {}", has.join(", ")));
     }
+    if !hint.is_empty() {
+        return Ok(format!("{id} lists no {symbol}, and the store has nothing of it{hint}"));
+    }
     let mut others = Vec::new();
     for other in Interval::ALL {
         if held(store, &Series { interval: other, ..series.clone() }).await?.is_some() {
@@ -83,7 +86,7 @@ async fn unknown(store: &dyn CandleStore, series: &Series, hint: &str) -> anyhow
     let range = TimeRange::new(EVER.0, EVER.1);
     Ok(if others.is_empty() {
         format!(
-            "the store has nothing of {id} {symbol}{hint}; a service that collects it fills the store from now on, and \
+            "the store has nothing of {id} {symbol}; a service that collects it fills the store from now on, and \
              `{}` fetches what was before",
             backfill(series, range)
         )

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use candlewick::model::Instrument;
+
 use super::*;
 
 on_each_store! {
@@ -108,6 +110,25 @@ async fn what_the_store_does_not_have_is_said(kept: Kept) {
         assert!(said.contains(expected), "{arguments:?}: {said}");
     }
     assert_eq!(kept.files(), [""; 0]);
+
+    // Where the listing is known, a market may have any of its spellings, and a wrong one is told what is near.
+    let listed = Instrument {
+        exchange: ExchangeId::Binance,
+        symbol: series().symbol,
+        native: "BTCUSDT".to_owned(),
+        stream_native: None,
+        price_step: None,
+        amount_step: None,
+        active: true,
+    };
+    kept.store.put_instruments(ExchangeId::Binance, &[listed], minute(0)).await.unwrap();
+    let asked = |symbol| {
+        let arguments = ["export", "--exchange", "binance", "--symbol", symbol, "--until", "2024-01-01T01:40:00Z"];
+        process::run(kept.home.path(), &arguments, &[("DATABASE_URL", &kept.url)])
+    };
+    let said = failed(&asked("BTC/USDTT"));
+    assert!(said.contains("binance lists no BTC/USDTT") && said.contains("did you mean BTC/USDT?"), "{said}");
+    assert!(succeeded(asked("btcusdt")).1.contains("100 candles of binance BTC/USDT 1m"));
 }
 
 #[test]
