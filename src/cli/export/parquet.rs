@@ -22,7 +22,10 @@ const PRECISION: u8 = 38;
 const SCALE: u8 = 18;
 
 /// Rows of a row group, which is encoded in memory before it is written.
-const GROUP_ROWS: usize = 131_072;
+const GROUP_ROWS: usize = 65_536;
+
+/// A column with more different values than fit is written without a dictionary, which would take most of the memory.
+const DICTIONARY_BYTES: usize = 128 * 1024;
 
 /// The columns whose numbers are decimals, in their order.
 const NUMBERS: [&str; 6] = ["open", "high", "low", "close", "volume", "quote_volume"];
@@ -40,6 +43,7 @@ impl Table {
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_created_by(concat!("candlewick ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let writer =
