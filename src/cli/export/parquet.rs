@@ -10,7 +10,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use rust_decimal::Decimal;
 
 use super::output::Part;
@@ -26,6 +27,9 @@ const GROUP_ROWS: usize = 65_536;
 
 /// A column with more different values than fit is written without a dictionary, which would take most of the memory.
 const DICTIONARY_BYTES: usize = 128 * 1024;
+
+/// The column that readers look for a range in.
+const TIMESTAMP: &str = "timestamp";
 
 /// The columns whose numbers are decimals, in their order.
 const NUMBERS: [&str; 6] = ["open", "high", "low", "close", "volume", "quote_volume"];
@@ -44,6 +48,9 @@ impl Table {
             .set_compression(Compression::SNAPPY)
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+            // Those of a decimal hold on to the batch that it came in, in each row group until the end of the file.
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_column_statistics_enabled(ColumnPath::from(TIMESTAMP), EnabledStatistics::Page)
             .set_created_by(concat!("candlewick ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let writer =
@@ -86,7 +93,7 @@ impl Table {
 
 fn schema() -> Schema {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    let mut fields = vec![Field::new("timestamp", time, false)];
+    let mut fields = vec![Field::new(TIMESTAMP, time, false)];
     let number = DataType::Decimal128(PRECISION, SCALE.cast_signed());
     fields.extend(NUMBERS.map(|name| Field::new(name, number.clone(), name == "quote_volume")));
     fields.push(Field::new("trades", DataType::Int64, true));

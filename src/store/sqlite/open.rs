@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many rows may wait between the thread that reads and the task that asked: with few, most of the time goes into
 /// waking each other up.
-const ROWS_AHEAD: usize = 1_024;
+const ROWS_AHEAD: usize = 256;
 
 /// The log is cut back to this size after it was folded into the file.
 const LOG_BYTES: &str = "67108864";
