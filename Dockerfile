@@ -10,6 +10,8 @@ ARG RUN_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
 ARG RUST_VERSION
+# What is not built in otherwise: parquet.
+ARG FEATURES=""
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # The compiler that the image brings: rust-toolchain.toml would make rustup fetch clippy and rustfmt, too.
 ENV RUSTUP_TOOLCHAIN=${RUST_VERSION}
@@ -23,14 +25,14 @@ RUN grep -qF "\"${RUST_VERSION}\"" rust-toolchain.toml \
     touch src/lib.rs; \
     echo 'fn main() {}' >src/main.rs; \
     sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml | xargs -I% cp src/main.rs benches/%.rs; \
-    cargo build --profile dist --locked; \
+    cargo build --profile dist --locked --features "${FEATURES}"; \
     rm -r src benches
 
 # Our crate. Cargo compares times, and what is copied may be older than what was empty: hence touch. The empty binary says
 # nothing, so what has a version is the right one. The last stage has no shell, so its folder for the store is made here.
 COPY . .
 RUN touch src/lib.rs src/main.rs; \
-    cargo build --profile dist --locked; \
+    cargo build --profile dist --locked --features "${FEATURES}"; \
     test -n "$(target/dist/candlewick --version)"; \
     mkdir -p /rootfs/data
 

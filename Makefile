@@ -21,6 +21,7 @@ interop: ## other people's clients against the simulated exchanges; needs Python
 check: ## what must hold before each commit
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: advisories, licences and sources are not checked"; fi
 	@cargo run --quiet -- openapi | diff -u openapi.json - || { echo "openapi.json is not what the code says: run 'make openapi'"; exit 1; }

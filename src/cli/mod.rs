@@ -2,6 +2,7 @@
 
 mod backfill;
 mod decode;
+mod export;
 mod health;
 mod migrate;
 mod openapi;
@@ -36,6 +37,8 @@ enum Command {
     Record(record::Args),
     /// Show what exchange payloads mean, without network or store
     Decode(decode::Args),
+    /// Write the store's candles to a file: CSV, NDJSON or Parquet
+    Export(export::Args),
     /// Make the store's tables, or bring them to this version
     Migrate(migrate::Args),
     /// Ask the service on this machine whether it is ready
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Some(Command::Backfill(args)) => backfill::run(args),
         Some(Command::Record(args)) => record::run(args),
         Some(Command::Decode(args)) => decode::run(args),
+        Some(Command::Export(args)) => export::run(&args),
         Some(Command::Migrate(args)) => migrate::run(args),
         Some(Command::Health(args)) => health::run(args),
         Some(Command::Openapi(args)) => openapi::run(&args),

@@ -130,8 +130,8 @@ impl Plain {
         let mut parts = match self.unit {
             Unit::Count => {
                 let rate = u128::from(done) * 1_000 / took.as_millis().max(1);
-                let rate = HumanCount(u64::try_from(rate).unwrap_or(u64::MAX));
-                vec![format!("{}/{}", HumanCount(done), HumanCount(self.total)), format!("{rate}/s")]
+                let rate = count(u64::try_from(rate).unwrap_or(u64::MAX));
+                vec![format!("{}/{}", count(done), count(self.total)), format!("{rate}/s")]
             }
             Unit::Share => vec![format!("{} %", u128::from(done) * 100 / u128::from(self.total.max(1)))],
         };
@@ -150,6 +150,12 @@ impl Plain {
         let note = if note.is_empty() { "done" } else { note };
         format!("{}: {note} · {:#}", self.name, HumanDuration(now.saturating_sub(self.began)))
     }
+}
+
+/// `1234567` as `1,234,567`.
+#[must_use]
+pub fn count(number: u64) -> String {
+    HumanCount(number).to_string()
 }
 
 /// Unlike `eprintln!`, does not panic where nobody reads any more.

@@ -39,10 +39,6 @@ impl Teller {
         before: Option<Arc<ExchangeState>>,
         shared: Shared,
     ) -> Self {
-        let profile = exchange.profile();
-        let offered = |interval: &Interval| {
-            profile.intervals.contains(interval) || profile.intervals.iter().any(|native| native.divides(*interval))
-        };
         let before = before.filter(|before| before.simulated == simulated);
         let before =
             before.map_or_else(|| ExchangeState::unheard(exchange.id(), shared.clock.now()), Arc::unwrap_or_clone);
@@ -50,7 +46,7 @@ impl Teller {
             simulated,
             // Candles that no stream gives are built.
             channels: Channel::ALL.to_vec(),
-            intervals: Interval::ALL.into_iter().filter(offered).collect(),
+            intervals: Interval::ALL.into_iter().filter(|one| exchange.profile().offers(*one)).collect(),
             connections: Vec::new(),
             ..before
         };

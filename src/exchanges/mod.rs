@@ -113,6 +113,12 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether there are candles of this interval: its own, or made of its own.
+    #[must_use]
+    pub fn offers(&self, interval: Interval) -> bool {
+        self.intervals.contains(&interval) || self.intervals.iter().any(|native| native.divides(interval))
+    }
+
     /// The time between two messages on one connection. A fifth of the exchange's limit stays free: pongs count there
     /// too, and two messages that left apart may arrive together.
     #[must_use]

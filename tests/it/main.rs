@@ -8,6 +8,7 @@ mod backfill;
 mod contract;
 mod decode;
 mod exchanges;
+mod export;
 mod mutated;
 mod record;
 mod recordings;

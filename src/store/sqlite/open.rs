@@ -17,6 +17,10 @@ const READERS: u32 = 4;
 /// How long to wait for another process that writes, or for a free connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How many rows may wait between the thread that reads and the task that asked: with few, most of the time goes into
+/// waking each other up.
+const ROWS_AHEAD: usize = 256;
+
 /// The log is cut back to this size after it was folded into the file.
 const LOG_BYTES: &str = "67108864";
 
@@ -43,7 +47,7 @@ pub(super) async fn at(url: &str) -> Result<SqliteStore, StoreError> {
         .thread_name(|_| "sqlite-writer".to_owned());
     let writer = pool(1).connect_with(writing).await.map_err(explain)?;
     migrate(&writer, &path.display().to_string()).await?;
-    let reading = options.read_only(true).thread_name(|n| format!("sqlite-reader-{n}"));
+    let reading = options.read_only(true).row_buffer_size(ROWS_AHEAD).thread_name(|n| format!("sqlite-reader-{n}"));
     let readers = pool(READERS).connect_with(reading).await.map_err(explain)?;
     Ok(SqliteStore { writer, readers, ids: SeriesIds::default() })
 }

@@ -33,11 +33,13 @@ const SEES_EACH_EXCHANGE: [&str; 3] = ["exchanges", "app", "cli"];
 const EXCHANGE_FOLDERS: [&str; 5] = ["binance", "bybit", "coinbase", "kraken", "okx"];
 
 /// Libraries that may be seen only in files whose path begins like this.
-const LIBRARIES: [(&[&str], &[&str]); 4] = [
+const LIBRARIES: [(&[&str], &[&str]); 6] = [
     (&["sqlx"], &["src/store/sqlite", "src/store/postgres"]),
     (&["fred"], &["src/cache/redis"]),
     (&["poem", "poem_openapi"], &["src/api/", "src/simulator/", "src/app"]),
     (&["reqwest"], &["src/upstream/"]),
+    (&["indicatif"], &["src/cli/progress"]),
+    (&["arrow_array", "arrow_schema", "parquet"], &["src/cli/export/parquet"]),
 ];
 
 /// Rooms that are data and pure functions: they know of no runtime.

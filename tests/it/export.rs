@@ -1,0 +1,235 @@
+//! `candlewick export`, as a user runs it, on each store.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use candlewick::model::{Candle, CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp};
+use candlewick::store::postgres::{Options, PostgresStore};
+use candlewick::store::sqlite::SqliteStore;
+use candlewick::store::{CandleStore, SeriesWrite};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{process, servers};
+
+/// 2024-01-01T00:00:00Z, in minutes.
+const BEGIN: i64 = 28_401_120;
+
+/// Minutes of the market: two full pages of an export and a bit of a third.
+const MINUTES: i64 = 10_500;
+
+/// A store that is open here, as a running service has it open.
+struct Kept {
+    store: Arc<dyn CandleStore>,
+    url: String,
+    home: TempDir,
+}
+
+async fn sqlite() -> Kept {
+    let home = TempDir::new().unwrap();
+    let url = format!("sqlite://{}/candles.db", home.path().display());
+    Kept { store: Arc::new(SqliteStore::open(&url).await.unwrap()), url, home }
+}
+
+async fn postgres() -> Kept {
+    let url = servers::database().await;
+    let options = Options { connections: 2, statement_timeout: Duration::from_secs(30) };
+    Kept { store: Arc::new(PostgresStore::open(&url, &options).await.unwrap()), url, home: TempDir::new().unwrap() }
+}
+
+macro_rules! on_each_store {
+    ($($case:ident)*) => {
+        mod on_sqlite {
+            $(#[tokio::test] async fn $case() { super::$case(super::sqlite().await).await; })*
+        }
+        mod on_postgres {
+            $(#[tokio::test] async fn $case() { super::$case(super::postgres().await).await; })*
+        }
+    };
+}
+
+mod failures;
+#[cfg(feature = "parquet")]
+mod parquet;
+
+on_each_store! {
+    every_row_of_the_store_is_written_once
+    the_file_comes_with_its_coverage
+    a_part_of_the_range_may_be_asked_for
+}
+
+fn series() -> Series {
+    Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
+}
+
+fn minute(minute: i64) -> Timestamp {
+    Timestamp::from_secs((BEGIN + minute) * 60)
+}
+
+fn claim(start: i64, end: i64, state: Knowledge) -> CoveredRange {
+    CoveredRange { range: TimeRange::new(minute(start), minute(end)), state }
+}
+
+fn candle(n: i64) -> Candle {
+    let price = Decimal::new(4_200_000 + n * 7 % 1_000, 2).normalize();
+    Candle {
+        timestamp: minute(n),
+        open: price,
+        high: price + Decimal::ONE,
+        low: price - Decimal::ONE,
+        close: price,
+        volume: Decimal::new(n + 1, 8).normalize(),
+        quote_volume: (n % 3 > 0).then(|| (price * Decimal::new(n, 8)).normalize()),
+        trades: (n % 4 > 0).then_some(n.unsigned_abs()),
+        closed: true,
+        revision: 0,
+    }
+}
+
+/// How a candle reads in CSV, written in another way than the program does.
+fn line(candle: &Candle) -> String {
+    let Candle { open, high, low, close, volume, .. } = candle;
+    let quote = candle.quote_volume.map(|volume| volume.to_string()).unwrap_or_default();
+    let trades = candle.trades.map(|count| count.to_string()).unwrap_or_default();
+    let (at, revision) = (candle.timestamp.millis(), candle.revision);
+    format!("{at},{open},{high},{low},{close},{volume},{quote},{trades},true,{revision}")
+}
+
+impl Kept {
+    /// Writes the candles of these minutes, and how their time came to be known.
+    async fn keep(&self, minutes: impl Iterator<Item = i64>, claims: Vec<CoveredRange>) {
+        let candles = minutes.map(candle).collect();
+        self.store.write(&[SeriesWrite { series: series(), candles, claims }]).await.unwrap();
+    }
+
+    fn export(&self, more: &[&str]) -> Output {
+        let arguments = ["export", "--exchange", "binance", "--symbol", "BTC/USDT"];
+        process::run(self.home.path(), &[&arguments, more].concat(), &[("DATABASE_URL", &self.url)])
+    }
+
+    /// What is in the folder where it runs, but for the store.
+    fn files(&self) -> Vec<String> {
+        let names = fs::read_dir(self.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| !name.starts_with("candles.db"));
+        names.sort();
+        names
+    }
+}
+
+/// What a run that must succeed wrote, and what it said.
+fn succeeded(output: Output) -> (String, String) {
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    (String::from_utf8(output.stdout).unwrap(), said)
+}
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+async fn every_row_of_the_store_is_written_once(kept: Kept) {
+    // Every seventh minute nobody traded.
+    let traded = || (0..MINUTES).filter(|n| n % 7 != 3);
+    kept.keep(traded(), vec![claim(0, MINUTES, Knowledge::Fetched)]).await;
+    let until = minute(MINUTES).to_string();
+    let (csv, said) = succeeded(kept.export(&["--until", &until]));
+    let mut expected = vec!["timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision".to_owned()];
+    expected.extend(traded().map(|n| line(&candle(n))));
+    assert_eq!(csv.lines().collect::<Vec<_>>(), expected);
+    assert!(csv.ends_with('\n'));
+    assert_eq!(
+        said,
+        "candlewick: 9,000 candles of binance BTC/USDT 1m from 2024-01-01 to 2024-01-08T07:00:00Z, complete\n"
+    );
+
+    let (ndjson, _) = succeeded(kept.export(&["--until", &until, "--format", "ndjson"]));
+    assert_eq!(ndjson.lines().count(), traded().count());
+    let first = r#"{"timestamp":1704067200000,"open":42000,"high":42001,"low":41999,"close":42000,"volume":0.00000001,"quote_volume":null,"trades":null,"closed":true,"revision":0}"#;
+    assert_eq!(ndjson.lines().next(), Some(first));
+
+    // A page that ends where the range does, and one candle more or less.
+    for minutes in [5_000, 5_001, 5_002] {
+        let all = (0..minutes).filter(|n| n % 7 != 3).count();
+        let (csv, _) = succeeded(kept.export(&["--until", &minute(minutes).to_string()]));
+        assert_eq!(csv.lines().count(), all + 1, "{minutes}");
+    }
+    let full = |rows: i64| minute(rows * 7 / 6);
+    for rows in [4_998, 5_004] {
+        let (csv, _) = succeeded(kept.export(&["--until", &full(rows).to_string()]));
+        assert_eq!(csv.lines().count() - 1, usize::try_from(rows).unwrap());
+    }
+}
+
+async fn the_file_comes_with_its_coverage(kept: Kept) {
+    let claims = vec![
+        claim(0, 6_000, Knowledge::Fetched),
+        claim(6_000, 6_060, Knowledge::Unavailable),
+        claim(6_060, 7_000, Knowledge::Observed),
+        claim(7_100, 7_200, Knowledge::Empty),
+        claim(7_200, MINUTES, Knowledge::Fetched),
+    ];
+    let known = |n: &i64| !(6_000..6_060).contains(n) && !(7_000..7_200).contains(n);
+    kept.keep((0..MINUTES).filter(known), claims).await;
+    let until = minute(MINUTES + 10).to_string();
+    let (nothing, said) = succeeded(kept.export(&["--until", &until, "--output", "btc.csv"]));
+    assert_eq!(nothing, "");
+    assert_eq!(kept.files(), ["btc.csv", "btc.csv.coverage.json"]);
+    assert_eq!(fs::read_to_string(kept.home.path().join("btc.csv")).unwrap().lines().count(), 10_500 - 260 + 1);
+
+    let mut coverage = json_of(&kept.home.path().join("btc.csv.coverage.json"));
+    assert!(coverage["created_at"].take().as_i64() > Some(1_704_067_200_000));
+    let range = |start: i64, end: i64, key: &str, value: &str| json!({"start": minute(start).millis(), "end": minute(end).millis(), key: value});
+    assert_eq!(
+        coverage,
+        json!({
+            "exchange": "binance", "symbol": "BTC/USDT", "interval": "1m", "version": env!("CARGO_PKG_VERSION"),
+            "start": minute(0).millis(), "end": minute(MINUTES + 10).millis(), "candles": 10_240, "created_at": null,
+            "complete": false,
+            "ranges": [
+                range(0, 6_000, "state", "fetched"),
+                range(6_000, 6_060, "state", "unavailable"),
+                range(6_060, 7_000, "state", "observed"),
+                range(7_100, 7_200, "state", "empty"),
+                range(7_200, MINUTES, "state", "fetched"),
+            ],
+            "gaps": [
+                range(6_000, 6_060, "reason", "unavailable"),
+                range(7_000, 7_100, "reason", "unknown"),
+                range(MINUTES, MINUTES + 10, "reason", "unknown"),
+            ],
+        })
+    );
+    assert_eq!(
+        said,
+        "candlewick: 10,240 candles of binance BTC/USDT 1m from 2024-01-01 to 2024-01-08T07:10:00Z, with 3 gaps: \
+         2024-01-05T04:00:00Z to 2024-01-05T05:00:00Z (the exchange does not give it), \
+         2024-01-05T20:40:00Z to 2024-01-05T22:20:00Z, 2024-01-08T07:00:00Z to 2024-01-08T07:10:00Z\n\
+         candlewick: to fetch what is missing: candlewick backfill --exchange binance --symbol BTC/USDT --interval 1m \
+         --since 2024-01-05T20:40:00Z --until 2024-01-08T07:10:00Z\n"
+    );
+}
+
+async fn a_part_of_the_range_may_be_asked_for(kept: Kept) {
+    kept.keep(0..4_000, vec![claim(0, 4_000, Knowledge::Fetched)]).await;
+    let day: Vec<&str> = vec!["--since", "2024-01-02", "--until", "2024-01-02T01:00:00Z"];
+    let (csv, said) = succeeded(kept.export(&day));
+    let expected: Vec<String> = (1_440..1_500).map(|n| line(&candle(n))).collect();
+    assert_eq!(csv.lines().skip(1).collect::<Vec<_>>(), expected);
+    assert!(said.contains("60 candles") && said.ends_with("complete\n"), "{said}");
+
+    // What is known to be empty is complete, and its file has no candle.
+    kept.keep(0..0, vec![claim(-600, 0, Knowledge::Empty)]).await;
+    let (csv, said) = succeeded(kept.export(&["--since", "2023-12-31T20:00:00Z", "--until", "2024-01-01"]));
+    assert_eq!(csv.lines().count(), 1);
+    assert!(said.contains(" 0 candles") && said.ends_with("complete\n"), "{said}");
+    // The years before the first candle are no part of what is exported by default.
+    let (csv, said) = succeeded(kept.export(&["--until", "2024-01-02", "--output", "day.ndjson"]));
+    assert_eq!(csv, "");
+    assert!(said.contains("1,440 candles of binance BTC/USDT 1m from 2024-01-01 to 2024-01-02, complete"), "{said}");
+    assert!(fs::read_to_string(kept.home.path().join("day.ndjson")).unwrap().starts_with("{\"timestamp\":"));
+}
