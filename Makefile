@@ -10,7 +10,7 @@ test: ## everything, in one go; tests of the databases need a server, see CONTRI
 
 soak: ## six hours of the market with everything that goes wrong, and ten kills, on both stores; about eight minutes
 	@tests/servers
-	SOAK_HOURS=6 cargo test --test it -- --test-threads=1 everything_goes_wrong
+	SOAK_HOURS=6 cargo test --test soak -- --test-threads=1
 
 interop: ## other people's clients against the simulated exchanges; needs Python 3 and PyPI
 	python3 -m venv target/interop

@@ -26,7 +26,7 @@ async fn complete(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_correction_is_found_and_told() {
-    let world = World::paced(120.0).await;
+    let world = World::new().await;
     let service = Service::live(&world).await;
     let range = minutes_after(world.clock.now() + Duration::from_mins(3), 3);
     world.clock.sleep_until(range.start()).await;
@@ -55,7 +55,7 @@ async fn a_silent_correction_is_found_and_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn days_are_fetched_in_the_background() {
-    let world = World::paced(240.0).await;
+    let world = World::new().await;
     let service = Service::live_with(&world, "[collect]\nbackfill_days = 3\n").await;
     let now = world.clock.now();
     let days = TimeRange::new(Interval::M1.back(now, 3 * 1_440 - 60), Interval::M1.back(now, 60));

@@ -7,7 +7,6 @@ mod faults;
 mod lifecycle;
 mod listings;
 mod modes;
-mod soak;
 mod state;
 mod storms;
 mod whole;

@@ -3,6 +3,10 @@
 //!
 //! `SOAK_HOURS` says for how long faults are made, in hours of the market; `make soak` makes it six, with ten kills.
 
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, reason = "the other integration tests use the rest")]
+mod support;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,8 +17,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use crate::support::process::{Process, all_exchanges_at, with};
-use crate::support::{World, minutes_after, rows, servers, truth_rows, until};
+use support::process::{Process, all_exchanges_at, with};
+use support::{World, minutes_after, rows, servers, truth_rows, until};
 
 /// Two minutes of the market in a second of the test.
 const SPEED: f64 = 120.0;
