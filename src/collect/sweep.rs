@@ -172,8 +172,7 @@ impl Sweeper {
         let start = self.compared.lock().get(series).copied().unwrap_or(reach).max(reach);
         let range = TimeRange::new(start.min(end), end);
         let known = self.filler.store.coverage(series, range).await?;
-        let second_hand = |known: &&CoveredRange| matches!(known.state, Knowledge::Observed | Knowledge::Derived);
-        let mut parts: Vec<TimeRange> = known.ranges().iter().filter(second_hand).map(|known| known.range).collect();
+        let mut parts = second_hand(&known);
         let gathers = if interval == Interval::M1 { MINUTES_GATHER } else { LONGER_GATHER };
         if parts.first().is_none_or(|first| first.start() + gathers > now) {
             parts.clear();
@@ -201,5 +200,51 @@ impl Sweeper {
             }
         }
         Ok(())
+    }
+}
+
+/// The times that the exchange did not give itself, with the silence before each: what was empty when it was asked may
+/// have been corrected, too.
+fn second_hand(known: &Coverage) -> Vec<TimeRange> {
+    let mut parts = Vec::new();
+    let mut silence: Option<TimeRange> = None;
+    for known in known.ranges() {
+        let before = silence.filter(|silence| silence.end() == known.range.start());
+        match known.state {
+            Knowledge::Empty => silence = Some(known.range),
+            Knowledge::Observed | Knowledge::Derived => {
+                let start = before.map_or(known.range.start(), TimeRange::start);
+                parts.push(TimeRange::new(start, known.range.end()));
+                silence = None;
+            }
+            Knowledge::Fetched | Knowledge::Unavailable => silence = None,
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minutes(start: i64, end: i64) -> TimeRange {
+        TimeRange::new(Timestamp::from_secs(60 * start), Timestamp::from_secs(60 * end))
+    }
+
+    #[test]
+    fn silence_is_compared_with_what_follows_it() {
+        let known: Coverage = [
+            (0, 5, Knowledge::Empty),
+            (5, 8, Knowledge::Observed),
+            (8, 9, Knowledge::Fetched),
+            (9, 10, Knowledge::Derived),
+            (10, 12, Knowledge::Empty),
+            (13, 14, Knowledge::Observed),
+            (14, 20, Knowledge::Empty),
+        ]
+        .into_iter()
+        .map(|(start, end, state)| CoveredRange { range: minutes(start, end), state })
+        .collect();
+        assert_eq!(second_hand(&known), [minutes(0, 8), minutes(9, 10), minutes(13, 14)]);
     }
 }
