@@ -205,8 +205,10 @@ async fn who_asks_twice_does_not_wait() {
         process.signal(second);
         let code = process.ended().await;
         assert!(code.is_some_and(|code| code != 0), "{code:?}");
-        let end = process.log().pop().unwrap();
-        assert_eq!(end["message"], "asked to end again: ending at once", "nothing was waited for");
+        // Whoever is cut short meanwhile may say so after it.
+        let log = process.log();
+        let at_once = log.iter().any(|line| line["message"] == "asked to end again: ending at once");
+        assert!(at_once, "something was waited for: {log:#?}");
     }
 }
 
