@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlSafeStr, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 
 use super::SqliteStore;
 use crate::store::StoreError;
@@ -45,7 +45,8 @@ pub(super) async fn at(url: &str) -> Result<SqliteStore, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("journal_size_limit", LOG_BYTES)
         .thread_name(|_| "sqlite-writer".to_owned());
-    let writer = pool(1).connect_with(writing).await.map_err(explain)?;
+    let writer =
+        pool(1).after_release(|writer, _| Box::pin(is_clean(writer))).connect_with(writing).await.map_err(explain)?;
     migrate(&writer, &path.display().to_string()).await?;
     let reading = options.read_only(true).row_buffer_size(ROWS_AHEAD).thread_name(|n| format!("sqlite-reader-{n}"));
     let readers = pool(READERS).connect_with(reading).await.map_err(explain)?;
@@ -86,6 +87,15 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+}
+
+/// Whether a connection can begin anew. Where the disk is full SQLite undoes a transaction by itself, which the driver does
+/// not notice: it would refuse every other one. Such a connection is given up.
+async fn is_clean(writer: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    match writer.begin_with("BEGIN").await {
+        Ok(nothing) => Ok(nothing.rollback().await.is_ok()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// The file that a URL names; `None` for memory.

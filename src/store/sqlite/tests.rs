@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use futures_util::FutureExt;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 
 use super::*;
@@ -254,4 +254,18 @@ fn a_page_of_rows_takes_few_round_trips() {
     }
     assert_eq!(chunks.iter().flat_map(|(_, chunk)| *chunk).copied().collect::<Vec<_>>(), rows);
     assert_eq!(statements.chunks::<i64>(&[]).count(), 0);
+}
+
+#[tokio::test]
+async fn what_sqlite_undoes_by_itself_does_not_stop_the_writer() {
+    let home = TempDir::new().unwrap();
+    let store = SqliteStore::open(&url(&home.path().join("candles.db"))).await.unwrap();
+    let mut writer = store.writer.acquire().await.unwrap();
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    // As SQLite does where the disk is full; the driver is not told.
+    sqlx::query("ROLLBACK").execute(&mut *transaction).await.unwrap();
+    drop(transaction);
+    drop(writer);
+    store.write(&batch(10)).await.unwrap();
+    assert_eq!(store.candles(&series(), ever(), Take::First(u32::MAX)).await.unwrap(), batch(10)[0].candles);
 }
