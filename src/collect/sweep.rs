@@ -33,6 +33,9 @@ const MINUTES_GATHER: Duration = Duration::from_hours(1);
 /// Longer candles likewise.
 const LONGER_GATHER: Duration = Duration::from_hours(24);
 
+/// After a start the minutes of so long are compared, however they came to be known.
+const FRESH: Duration = Duration::from_hours(2);
+
 /// So much of what was derived is derived again at the first look, where an end of the process, or the store, came between
 /// a minute's change and what follows from it; at later looks less.
 const DERIVED_AGAIN: (Duration, Duration) = (Duration::from_hours(24), Duration::from_hours(3));
@@ -169,10 +172,17 @@ impl Sweeper {
         let now = self.filler.clock.now();
         let end = interval.floor(now - SETTLES);
         let reach = interval.ceil(now - DAY * self.reach.repair_days);
-        let start = self.compared.lock().get(series).copied().unwrap_or(reach).max(reach);
+        let earlier = self.compared.lock().get(series).copied();
+        let start = earlier.unwrap_or(reach).max(reach);
         let range = TimeRange::new(start.min(end), end);
         let known = self.filler.store.coverage(series, range).await?;
         let mut parts = second_hand(&known);
+        let fresh = TimeRange::new(earlier.unwrap_or(end - FRESH).max(start), end);
+        if interval == Interval::M1 && !known.within(fresh).ranges().is_empty() {
+            // What was fetched soon after its close may have been corrected since.
+            parts.push(fresh);
+            parts.sort_unstable_by_key(|part| part.start());
+        }
         let gathers = if interval == Interval::M1 { MINUTES_GATHER } else { LONGER_GATHER };
         if parts.first().is_none_or(|first| first.start() + gathers > now) {
             parts.clear();
