@@ -12,9 +12,9 @@ use crate::api::{self, About, ApiConfig};
 use crate::cache::{self, Cache, CacheError, RedisConfig};
 use crate::clock::Clock;
 use crate::collect::{self, Assignment, CollectError, Errand, Shared, Source};
-use crate::config::{CacheUrl, CollectConfig, Config, DataMode, Role, StoreUrl};
+use crate::config::{CacheUrl, CollectConfig, Config, DataMode, Role, StoreUrl, StreamConfig};
 use crate::exchanges;
-use crate::hub::Hub;
+use crate::hub::{Bounds, Hub, HubConfig};
 use crate::lifecycle::Lifecycle;
 use crate::market::{Market, Stores};
 use crate::model::{ExchangeId, FeedState};
@@ -90,7 +90,7 @@ impl App {
 
         let ids: Vec<_> = config.exchanges.keys().copied().collect();
         let market = Arc::new(Market::new(ids, stores.clone(), cache.clone(), clock.clone()));
-        let hub = Hub::new(&cache, clock.clone());
+        let hub = Hub::new(&cache, clock.clone(), hub_config(&config.stream));
         let about = About {
             version: env!("CARGO_PKG_VERSION"),
             role: config.role.as_str(),
@@ -103,6 +103,10 @@ impl App {
             max_body_bytes: config.server.max_body_bytes as u64,
             max_connections: config.server.max_connections,
             open_to_change: address.ip().is_loopback(),
+            max_sockets: config.stream.max_connections,
+            max_sockets_per_address: config.stream.max_connections_per_address,
+            max_topics: config.stream.max_topics_per_connection,
+            max_behind_bytes: config.stream.max_behind_bytes,
             ..ApiConfig::default()
         };
         let doors = api::build(Arc::clone(&market), hub, life.clone(), clock.clone(), about, bounds);
@@ -217,6 +221,15 @@ fn assignments(config: &Config, stores: &Stores, simulator: Option<&SocketAddr>)
             Assignment { exchange, symbols: settings.symbols.clone(), mode: config.data, live, simulated }
         })
         .collect()
+}
+
+/// What the hub keeps of each topic.
+fn hub_config(stream: &StreamConfig) -> HubConfig {
+    HubConfig {
+        ring: Bounds { frames: stream.kept_frames, bytes: stream.kept_bytes },
+        linger: Duration::from_secs(stream.linger_seconds.into()),
+        ..HubConfig::default()
+    }
 }
 
 /// How much is collected: nothing that retention would delete.

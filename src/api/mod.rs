@@ -11,6 +11,7 @@ mod problem;
 mod query;
 mod refusal;
 mod rest;
+mod seats;
 mod server;
 mod stream;
 
@@ -18,13 +19,16 @@ pub use middleware::Front;
 pub use openapi::{openapi_document, openapi_json, openapi_yaml};
 pub use server::serve;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
+use poem::web::RemoteAddr;
 
 use self::guard::Guarded;
+use self::problem::{Code, Problem};
+use self::seats::{Seats, SocketSeat};
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
@@ -40,8 +44,14 @@ pub struct ApiConfig {
     pub max_url_bytes: usize,
     /// The most HTTP connections at a time; the next ones wait.
     pub max_connections: usize,
-    /// The most sockets at a time; the next ones are refused.
+    /// The most sockets and event streams at a time; the next ones are refused.
     pub max_sockets: usize,
+    /// The most of them from one address.
+    pub max_sockets_per_address: usize,
+    /// The most topics of one socket.
+    pub max_topics: usize,
+    /// A client that misses more bytes of trades and candles without ever catching up is cut off.
+    pub max_behind_bytes: u64,
     /// Whether anyone may change something: the service listens on loopback.
     pub open_to_change: bool,
     /// From the request to end until sockets are closed and the door is shut, so that balancers see it.
@@ -57,6 +67,9 @@ impl Default for ApiConfig {
             max_url_bytes: 32 * 1024,
             max_connections: 8_192,
             max_sockets: 8_192,
+            max_sockets_per_address: 2_048,
+            max_topics: 1_024,
+            max_behind_bytes: 4 * 1024 * 1024,
             open_to_change: false,
             notice: Duration::from_secs(1),
             grace: Duration::from_secs(4),
@@ -86,8 +99,17 @@ pub struct Doors {
     clock: Clock,
     about: About,
     config: ApiConfig,
-    /// Seats for sockets.
-    sockets: Arc<Semaphore>,
+    seats: Arc<Seats>,
+}
+
+impl Doors {
+    /// A seat for a client that stays.
+    fn take_seat(&self, remote: &RemoteAddr, kind: &'static str) -> Result<SocketSeat, Problem> {
+        if self.life.draining().is_cancelled() {
+            return Err(Problem::new(Code::NotReady, "shutting down: connect elsewhere"));
+        }
+        self.seats.take(remote.as_socket_addr().map(SocketAddr::ip), kind)
+    }
 }
 
 /// Builds all doors. The recorder of metrics must be installed before.
@@ -100,8 +122,8 @@ pub fn build(
     about: About,
     config: ApiConfig,
 ) -> Front {
-    let sockets = Arc::new(Semaphore::new(config.max_sockets));
-    let doors = Arc::new(Doors { market, hub, life, clock: clock.clone(), about, config, sockets });
+    let seats = Seats::new(config.max_sockets, config.max_sockets_per_address);
+    let doors = Arc::new(Doors { market, hub, life, clock: clock.clone(), about, config, seats });
     let rest = openapi::service(Guarded { api: rest::api(&doors), clock: clock.clone() });
     let route = stream::routes(&doors).nest_no_strip("/", rest);
     Front { route, clock, config, unmatched: OperationMetrics::new("unmatched") }

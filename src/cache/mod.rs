@@ -204,6 +204,12 @@ pub fn epoch(token: u64, chance: u64) -> Arc<str> {
     format!("{token:x}.{:04x}", chance & 0xffff).into()
 }
 
+/// The lease token of an epoch.
+#[must_use]
+pub fn token_of(epoch: &str) -> u64 {
+    epoch.split_once('.').and_then(|(token, _)| u64::from_str_radix(token, 16).ok()).unwrap_or_default()
+}
+
 /// Asks the collector of an exchange for what only it can do. Identical questions share one answer.
 #[async_trait]
 pub trait Requests: Send + Sync + 'static {

@@ -338,13 +338,7 @@ impl Collector<'_> {
     /// Collects what someone listens to, and no longer what nobody does.
     fn follow_demand(&mut self) {
         let Some(wanted) = self.wanted.borrow().clone() else { return };
-        let mut room = self.duties.shared.limits.on_demand_symbols
-            - self
-                .markets
-                .values()
-                .filter(|market| market.on_demand)
-                .count()
-                .min(self.duties.shared.limits.on_demand_symbols);
+        let mut room = self.room();
         let unwanted: Vec<Symbol> = self
             .markets
             .iter()
@@ -363,13 +357,19 @@ impl Collector<'_> {
         }
     }
 
+    /// How many more markets can be collected because someone asks.
+    fn room(&self) -> usize {
+        let on_demand = self.markets.values().filter(|market| market.on_demand).count();
+        self.duties.shared.limits.on_demand_symbols.saturating_sub(on_demand)
+    }
+
     /// Tells how the collection is going.
     pub async fn tell(&mut self) {
         let mut symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
         symbols.sort_unstable();
         let mut budgets = self.rest.budgets();
         budgets.push(self.connections.budget());
-        self.teller.tell(symbols, self.connections.states(), budgets).await;
+        self.teller.tell(symbols, self.room(), self.connections.states(), budgets).await;
     }
 }
 

@@ -86,8 +86,15 @@ impl Teller {
     }
 
     /// Tells how the connections are.
-    pub async fn tell(&mut self, symbols: Vec<Symbol>, connections: Vec<ConnectionState>, budgets: Vec<BudgetState>) {
+    pub async fn tell(
+        &mut self,
+        symbols: Vec<Symbol>,
+        room: usize,
+        connections: Vec<ConnectionState>,
+        budgets: Vec<BudgetState>,
+    ) {
         self.told.symbols = symbols;
+        self.told.room = room;
         self.told.connections = connections;
         let state = judge(&self.told, self.shared.clock.now());
         if state == FeedState::Live {

@@ -5,12 +5,14 @@ mod collect;
 mod exchanges;
 mod log;
 mod server;
+mod stream;
 mod urls;
 
 pub use collect::CollectConfig;
 pub use exchanges::ExchangeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use server::ServerConfig;
+pub use stream::StreamConfig;
 pub use urls::{CacheConfig, CacheUrl, StoreConfig, StoreUrl};
 
 use std::collections::BTreeMap;
@@ -38,6 +40,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub cache: CacheConfig,
     pub collect: CollectConfig,
+    pub stream: StreamConfig,
     pub log: LogConfig,
     /// The enabled exchanges.
     pub exchanges: BTreeMap<ExchangeId, ExchangeConfig>,
@@ -52,6 +55,7 @@ struct Raw {
     store: StoreConfig,
     cache: CacheConfig,
     collect: CollectConfig,
+    stream: StreamConfig,
     log: LogConfig,
     exchanges: BTreeMap<String, ExchangeConfig>,
 }
@@ -177,6 +181,7 @@ impl Raw {
         let cache = self.cache.check()?;
         let server = self.server.check()?;
         let collect = self.collect.check()?;
+        let stream = self.stream.check()?;
         let own_store = matches!(store.parsed, StoreUrl::Sqlite(_));
         let own_cache = matches!(cache.parsed, CacheUrl::Memory);
         let embedded = own_store && own_cache;
@@ -211,6 +216,7 @@ impl Raw {
             store,
             cache,
             collect,
+            stream,
             log: self.log,
             exchanges,
         })

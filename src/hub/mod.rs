@@ -1,72 +1,113 @@
 //! One event in, many subscribers out.
 //!
-//! All subscribers of a topic in this replica share one listener of the bus, and the bus is listened to only while
-//! somebody wants the topic. Events arrive numbered and encoded; the hub hands the same bytes to everybody.
+//! A topic that somebody wants has a room: one listener of the bus, and a ring of recent frames. An event arrives numbered
+//! and encoded; it is framed once, put into the ring, and who listens is woken. Each client reads the rings of its topics
+//! at its own pace ([`Subscriber`]), so that nothing here waits for a slow one, nor keeps anything for it.
 //!
-//! Nothing here waits for a slow subscriber. Of a ticker only the newest event is kept, so a slow one skips values. Of
-//! trades and candles the newest [`QUEUED_EVENTS`] are kept for each topic, and who falls further behind gets a gap.
+//! A room stays for a while after its last subscriber has left ([`HubConfig::linger`]), so that a client that lost its
+//! connection may go on where it was; and as long as it is wanted, so is its market ([`crate::cache::Demand`]).
+
+mod frame;
+mod ring;
+mod room;
+mod status;
+mod subscriber;
+
+pub use frame::{Frame, Missed, Place, put_text_frame};
+pub use ring::Bounds;
+pub use room::{Seat, View};
+pub use status::Statuses;
+pub use subscriber::{SlotId, Subscriber};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
 
-use crate::cache::{BusEvent, BusEventKind, BusListener, Cache, EventBus};
+use self::room::Room;
+use crate::cache::{BusListener, Cache, Demand, EventBus};
 use crate::clock::Clock;
-use crate::model::{Channel, GapReason, Topic};
+use crate::model::Topic;
+use crate::telemetry::hub::{RoomClosed, RoomOpened};
 
-/// How many events of a topic of trades or candles wait for slow subscribers.
-pub const QUEUED_EVENTS: usize = 1_024;
-
-/// How long [`Hub::subscribe`] waits for the bus. A bus that takes longer is down; its return is a gap in the stream.
+/// How long [`Hub::enter`] waits for the bus. A bus that takes longer is down; its return is a gap in the stream.
 const BUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts to listen to a bus that does not answer: doubled from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// How often at least a market that someone listens to is said to be wanted.
+const WANT_EVERY: Duration = Duration::from_secs(10);
+
+/// What the hub keeps, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct HubConfig {
+    /// The recent frames of a topic, for slow clients and those that come back.
+    pub ring: Bounds,
+    /// How long a topic is listened to and its market wanted after the last subscriber left.
+    pub linger: Duration,
+    /// The most topics at a time, with those that nobody listens to any more.
+    pub max_topics: usize,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self { ring: Bounds { frames: 1_024, bytes: 256 * 1024 }, linger: Duration::from_mins(1), max_topics: 20_000 }
+    }
+}
+
+/// So many topics are listened to here that there is no room for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many topics are listened to here")]
+pub struct Full;
+
 /// Hands events of the bus to the subscribers of this replica.
 pub struct Hub {
     bus: Arc<dyn EventBus>,
+    demand: Arc<dyn Demand>,
+    statuses: Arc<Statuses>,
     clock: Clock,
-    rooms: Mutex<HashMap<Topic, Room>>,
+    config: HubConfig,
+    rooms: Mutex<HashMap<Topic, Arc<Room>>>,
 }
-
-/// The subscribers of one topic.
-struct Room {
-    sender: Sender,
-    /// Whether the bus is being listened to.
-    listening: watch::Receiver<bool>,
-}
-
-#[derive(Clone)]
-enum Sender {
-    Newest(watch::Sender<Option<BusEvent>>),
-    Queue(broadcast::Sender<BusEvent>),
-}
-
-enum Receiver {
-    Newest(watch::Receiver<Option<BusEvent>>),
-    Queue(broadcast::Receiver<BusEvent>),
-}
-
-/// One subscriber's view of a topic. Dropping it unsubscribes.
-pub struct Subscription(Receiver);
 
 impl Hub {
     /// A hub over the event bus of `cache`.
     #[must_use]
-    pub fn new(cache: &Cache, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { bus: Arc::clone(&cache.bus), clock, rooms: Mutex::default() })
+    pub fn new(cache: &Cache, clock: Clock, config: HubConfig) -> Arc<Self> {
+        Arc::new(Self {
+            bus: Arc::clone(&cache.bus),
+            demand: Arc::clone(&cache.demand),
+            statuses: Statuses::new(Arc::clone(&cache.states), clock.clone()),
+            clock,
+            config,
+            rooms: Mutex::default(),
+        })
     }
 
-    /// Subscribes to a topic from now on. When this returns the bus is being listened to, so that a value asked for
+    /// A client without topics yet.
+    #[must_use]
+    pub fn subscriber(&self) -> Subscriber {
+        Subscriber::new(self.clock.clone())
+    }
+
+    /// The states of exchanges, as they change.
+    #[must_use]
+    pub fn statuses(&self) -> &Arc<Statuses> {
+        &self.statuses
+    }
+
+    /// Takes a seat at a topic, from now on. When this returns the bus is being listened to, so that a value asked for
     /// afterwards is not older than the first event.
-    pub async fn subscribe(self: &Arc<Self>, topic: &Topic) -> Subscription {
-        let (subscription, mut listening) = self.enter(topic);
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub async fn enter(self: &Arc<Self>, topic: &Topic) -> Result<Seat, Full> {
+        let seat = self.seat(topic)?;
+        let mut listening = seat.0.listening.subscribe();
         let _ = self.clock.timeout(BUS_PATIENCE, listening.wait_for(|listening| *listening)).await;
-        subscription
+        Ok(seat)
     }
 
     /// How many topics are listened to now.
@@ -75,157 +116,95 @@ impl Hub {
         self.rooms.lock().len()
     }
 
-    fn enter(self: &Arc<Self>, topic: &Topic) -> (Subscription, watch::Receiver<bool>) {
+    fn seat(self: &Arc<Self>, topic: &Topic) -> Result<Seat, Full> {
         let mut rooms = self.rooms.lock();
-        let room = rooms.entry(topic.clone()).or_insert_with(|| {
-            let sender = Sender::new(topic.channel());
-            let (says, listening) = watch::channel(false);
-            tokio::spawn(Arc::clone(self).pump(topic.clone(), sender.clone(), says));
-            Room { sender, listening }
-        });
-        (Subscription(room.sender.subscribe()), room.listening.clone())
+        if let Some(room) = rooms.get(topic) {
+            return Ok(Seat::take(room));
+        }
+        if rooms.len() >= self.config.max_topics {
+            return Err(Full);
+        }
+        let room = Room::new(topic.clone(), self.config.ring);
+        let seat = Seat::take(&room);
+        rooms.insert(topic.clone(), Arc::clone(&room));
+        RoomOpened { channel: topic.channel() }.emit();
+        tokio::spawn(Arc::clone(self).keep(room));
+        Ok(seat)
     }
 
-    /// Carries the events of one topic until its last subscriber has left.
-    async fn pump(self: Arc<Self>, topic: Topic, sender: Sender, listening: watch::Sender<bool>) {
-        let carry = self.carry(&topic, &sender, &listening);
-        tokio::pin!(carry);
+    /// Keeps a room until nobody has wanted it for a while.
+    async fn keep(self: Arc<Self>, room: Arc<Room>) {
+        tokio::select! {
+            () = self.carry(&room) => {}
+            () = self.attend(&room) => {}
+        }
+    }
+
+    /// Says that the market is wanted while somebody listens; ends when the room was empty for a while, and is closed.
+    async fn attend(&self, room: &Room) {
+        let linger = self.config.linger;
+        let mut left_at = None;
+        // The first one has come.
+        room.changed.notified().await;
         loop {
-            tokio::select! {
-                () = sender.closed() => {
-                    let mut rooms = self.rooms.lock();
-                    // Somebody may have entered since; the lock keeps new ones out while we look.
-                    if sender.is_empty() {
-                        rooms.remove(&topic);
-                        return;
-                    }
+            let now = self.clock.elapsed();
+            let was_left = left_at.is_some();
+            left_at = if room.is_empty() { left_at.or(Some(now)) } else { None };
+            let pause = match left_at {
+                None => WANT_EVERY.min(linger / 3),
+                Some(at) => (at + linger).saturating_sub(now),
+            };
+            if pause.is_zero() {
+                let mut rooms = self.rooms.lock();
+                // Somebody may have come since; the lock keeps new ones out while we look.
+                if room.is_empty() {
+                    rooms.remove(&room.topic);
+                    RoomClosed { channel: room.topic.channel() }.emit();
+                    return;
                 }
-                () = &mut carry => return,
+                continue;
+            }
+            // Wanted once more when the last one leaves, and then no longer. What fails is said again.
+            if !(was_left && left_at.is_some()) {
+                let _ = self.demand.want(room.topic.exchange(), room.topic.symbol(), linger).await;
+            }
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                () = room.changed.notified() => {}
             }
         }
     }
 
     /// Listens to the bus again and again, telling of each hole. Does not end by itself.
-    async fn carry(&self, topic: &Topic, sender: &Sender, listening: &watch::Sender<bool>) {
+    async fn carry(&self, room: &Room) {
         let (mut pause, longest) = RETRY;
-        let mut lost = None;
+        let mut was_lost = false;
         loop {
-            match self.bus.subscribe(topic).await {
+            match self.bus.subscribe(&room.topic).await {
                 Ok(mut listener) => {
                     pause = RETRY.0;
-                    if let Some(gap) = lost.take() {
-                        sender.send(gap);
+                    if std::mem::take(&mut was_lost) {
+                        room.lost();
                     }
-                    listening.send_replace(true);
-                    let last = forward(&mut *listener, sender).await;
-                    lost = Some(bus_lost(last.or(lost)));
+                    room.listening.send_replace(true);
+                    hear(&mut *listener, room).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%topic, %error, "the event bus does not take a subscription: trying again");
-                    lost = Some(bus_lost(lost));
+                    tracing::warn!(topic = %room.topic, %error, "the event bus does not take a subscription: trying again");
                 }
             }
+            was_lost = true;
             self.clock.sleep(pause / 2 + self.clock.jitter(pause / 2)).await;
             pause = (pause * 2).min(longest);
         }
     }
 }
 
-/// Forwards until the bus is gone; gives the last event.
-async fn forward(listener: &mut dyn BusListener, sender: &Sender) -> Option<BusEvent> {
-    let mut last = None;
+/// Hands on what is heard until the bus is gone.
+async fn hear(listener: &mut dyn BusListener, room: &Room) {
     while let Some(event) = listener.next().await {
-        last = Some(BusEvent { kind: BusEventKind::Gap(GapReason::BusLost), ..event.clone() });
-        sender.send(event);
+        room.take(&event);
     }
-    last
-}
-
-/// The gap after `last`.
-fn bus_lost(last: Option<BusEvent>) -> BusEvent {
-    let (epoch, seq) = last.map_or_else(|| (Arc::from(""), 0), |last| (last.epoch, last.seq));
-    BusEvent { epoch, seq, kind: BusEventKind::Gap(GapReason::BusLost) }
-}
-
-impl Sender {
-    fn new(channel: Channel) -> Self {
-        match channel {
-            Channel::Ticker => Self::Newest(watch::Sender::new(None)),
-            Channel::Trades | Channel::Candles => Self::Queue(broadcast::Sender::new(QUEUED_EVENTS)),
-        }
-    }
-
-    fn subscribe(&self) -> Receiver {
-        match self {
-            Self::Newest(sender) => {
-                let mut receiver = sender.subscribe();
-                receiver.mark_unchanged();
-                Receiver::Newest(receiver)
-            }
-            Self::Queue(sender) => Receiver::Queue(sender.subscribe()),
-        }
-    }
-
-    fn send(&self, event: BusEvent) {
-        match self {
-            Self::Newest(sender) => {
-                sender.send_replace(Some(event));
-            }
-            // Fails only when nobody listens.
-            Self::Queue(sender) => drop(sender.send(event)),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Newest(sender) => sender.receiver_count() == 0,
-            Self::Queue(sender) => sender.receiver_count() == 0,
-        }
-    }
-
-    async fn closed(&self) {
-        match self {
-            Self::Newest(sender) => sender.closed().await,
-            Self::Queue(sender) => sender.closed().await,
-        }
-    }
-}
-
-impl Subscription {
-    /// The next event. Where this subscriber was too slow for some trades or candles, a gap `SlowClient` comes first,
-    /// without a position: the event that follows has it. `None` when the hub is gone. Cancelling loses nothing.
-    pub async fn next(&mut self) -> Option<BusEvent> {
-        match &mut self.0 {
-            Receiver::Newest(receiver) => {
-                receiver.changed().await.ok()?;
-                receiver.borrow_and_update().clone()
-            }
-            Receiver::Queue(receiver) => match receiver.recv().await {
-                Ok(event) => Some(event),
-                Err(broadcast::error::RecvError::Lagged(_)) => Some(slow_client()),
-                Err(broadcast::error::RecvError::Closed) => None,
-            },
-        }
-    }
-
-    /// The next event if it is there already.
-    pub fn ready(&mut self) -> Option<BusEvent> {
-        match &mut self.0 {
-            Receiver::Newest(receiver) => {
-                receiver.has_changed().ok().filter(|changed| *changed)?;
-                receiver.borrow_and_update().clone()
-            }
-            Receiver::Queue(receiver) => match receiver.try_recv() {
-                Ok(event) => Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => Some(slow_client()),
-                Err(_) => None,
-            },
-        }
-    }
-}
-
-fn slow_client() -> BusEvent {
-    BusEvent { epoch: Arc::from(""), seq: 0, kind: BusEventKind::Gap(GapReason::SlowClient) }
 }
 
 #[cfg(test)]

@@ -19,9 +19,6 @@ pub(super) const ASK_BUDGET: Duration = Duration::from_secs(2);
 /// How long a ticker that was asked for is good.
 const TICKER_KEPT: Duration = Duration::from_secs(2);
 
-/// How long a market is wanted after the last time that someone said so.
-const WANT_TTL: Duration = Duration::from_secs(30);
-
 /// The store is in trouble when it does not say a word within so long.
 const PING_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -279,7 +276,10 @@ impl Market {
     }
 
     /// Whether the exchange has candles of that interval.
-    pub(super) async fn check_interval(&self, listed: &Listed, interval: Interval) -> Result<(), MarketError> {
+    ///
+    /// # Errors
+    /// `UnsupportedInterval`.
+    pub async fn check_interval(&self, listed: &Listed, interval: Interval) -> Result<(), MarketError> {
         let Some(state) = self.state(listed.exchange).await else { return Ok(()) };
         if state.intervals.contains(&interval) {
             return Ok(());
@@ -300,10 +300,11 @@ impl Market {
         states
     }
 
-    /// Makes a collector collect a market that someone listens to. To be repeated while they do.
-    pub async fn want(&self, listed: &Listed) {
-        // What is not wanted now is wanted when this is repeated.
-        let _ = self.cache.demand.want(listed.exchange, &listed.instrument.symbol, WANT_TTL).await;
+    /// How many more markets of an exchange can be collected because someone asks; `None` for one that is collected already.
+    pub async fn room_for(&self, listed: &Listed) -> Option<usize> {
+        let state = self.state(listed.exchange).await?;
+        let collected = state.symbols.binary_search(&listed.instrument.symbol).is_ok();
+        (!collected).then_some(state.room)
     }
 
     /// How the whole is doing.

@@ -21,6 +21,8 @@ pub struct ExchangeState {
     pub intervals: Vec<Interval>,
     /// What is collected now, ascending.
     pub symbols: Vec<Symbol>,
+    /// How many more can be collected because someone asks.
+    pub room: usize,
     /// What was to be collected, and is not.
     pub ended: Vec<EndedSymbol>,
     pub connections: Vec<ConnectionState>,
@@ -111,6 +113,7 @@ impl ExchangeState {
             channels: Vec::new(),
             intervals: Vec::new(),
             symbols: Vec::new(),
+            room: 0,
             ended: Vec::new(),
             connections: Vec::new(),
             budgets: Vec::new(),

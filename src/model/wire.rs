@@ -214,7 +214,7 @@ pub fn data_frame(topic: &Topic, epoch: &str, seq: u64, data: &[u8]) -> Vec<u8> 
     out
 }
 
-/// The frame of a gap before the event that follows it.
+/// A gap on its way between replicas, with a number of its own.
 #[must_use]
 pub fn gap_frame(topic: &Topic, epoch: &str, seq: u64, reason: GapReason) -> Vec<u8> {
     let mut out = Vec::with_capacity(160);
@@ -223,6 +223,65 @@ pub fn gap_frame(topic: &Topic, epoch: &str, seq: u64, reason: GapReason) -> Vec
     out.extend_from_slice(reason.as_str().as_bytes());
     out.extend_from_slice(b"\"}");
     out
+}
+
+/// The frame of a gap as clients get it: which numbers of a topic were missed. An unknown number is `null`.
+#[must_use]
+pub fn missed_frame(
+    topic: &Topic,
+    epoch: Option<&str>,
+    from: Option<u64>,
+    to: Option<u64>,
+    reason: GapReason,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(192);
+    out.extend_from_slice(b"{\"type\":\"gap\",\"topic\":");
+    string(&mut out, &topic.to_string());
+    out.extend_from_slice(b",\"epoch\":");
+    text_or_null(&mut out, epoch);
+    for (name, number) in [(&b",\"from_seq\":"[..], from), (b",\"to_seq\":", to)] {
+        out.extend_from_slice(name);
+        number_or_null(&mut out, number);
+    }
+    out.extend_from_slice(b",\"reason\":\"");
+    out.extend_from_slice(reason.as_str().as_bytes());
+    out.extend_from_slice(b"\"}");
+    out
+}
+
+/// The frame of a snapshot: encoded objects, and the number up to which they tell everything, where it is known.
+#[must_use]
+pub fn snapshot_frame(topic: &Topic, place: Option<(&str, u64)>, data: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160 + data.iter().map(|one| one.as_ref().len() + 1).sum::<usize>());
+    out.extend_from_slice(b"{\"type\":\"snapshot\",\"topic\":");
+    string(&mut out, &topic.to_string());
+    out.extend_from_slice(b",\"epoch\":");
+    text_or_null(&mut out, place.map(|(epoch, _)| epoch));
+    out.extend_from_slice(b",\"seq\":");
+    number_or_null(&mut out, place.map(|(_, seq)| seq));
+    out.extend_from_slice(b",\"data\":[");
+    for (index, one) in data.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(one.as_ref());
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn text_or_null(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => string(out, text),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn number_or_null(out: &mut Vec<u8>, number: Option<u64>) {
+    match number {
+        Some(number) => integer(out, number),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn frame_head(out: &mut Vec<u8>, kind: &str, topic: &Topic, epoch: &str, seq: u64) {

@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod collect;
 pub mod http;
+pub mod hub;
 pub mod logs;
 pub mod metrics;
 pub mod upstream;

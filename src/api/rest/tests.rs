@@ -236,6 +236,7 @@ fn an_exchange_is_what_its_schema_says() {
         channels: Channel::ALL.to_vec(),
         intervals: vec![Interval::M1, Interval::M3],
         symbols: vec!["BTC/USDT".parse().unwrap()],
+        room: 10,
         ended: Vec::new(),
         connections: vec![ConnectionState {
             id: "binance.1".to_owned(),

@@ -1,6 +1,13 @@
-//! The doors that stay open: live streams over WebSocket.
+//! The doors that stay open: live streams over WebSocket and as server-sent events.
 
+mod events;
+mod feed;
+mod find;
 mod kept;
+mod line;
+mod message;
+mod session;
+mod status;
 mod upgrade;
 
 use std::sync::Arc;
@@ -19,7 +26,13 @@ pub fn routes(doors: &Arc<Doors>) -> Route {
     let exchange = || parameter::<Exchange>("exchange", MetaParamIn::Query, false);
     let subscribe = [parameter::<PathSymbol>("symbol", MetaParamIn::Path, true), exchange()];
     let realtime = [exchange(), parameter::<Symbol>("symbol", MetaParamIn::Query, true)];
+    let events = [
+        parameter::<String>("topics", MetaParamIn::Query, true),
+        parameter::<String>("snapshot", MetaParamIn::Query, false),
+    ];
     Route::new()
+        .at("/v1/stream", socket(doors, "stream", &[], session::stream))
+        .at("/v1/events", socket(doors, "events", &events, events::events))
         .at("/ws/subscribe/:param0", socket(doors, "wsSubscribe", &subscribe, kept::subscribe))
         .at("/ws/realtime", socket(doors, "wsRealtime", &realtime, kept::realtime))
 }

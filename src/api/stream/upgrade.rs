@@ -1,11 +1,17 @@
-//! From an HTTP request to a WebSocket (RFC 6455, 4.2).
+//! From an HTTP request to a WebSocket (RFC 6455, 4.2), with a seat of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
+use poem::web::RemoteAddr;
 use poem::{Request, Response, Upgraded};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::line::Line;
+use crate::api::Doors;
 use crate::api::problem::{Code, Problem};
 
 /// The longest message that a client may send.
@@ -14,11 +20,40 @@ const MAX_INBOUND_BYTES: usize = 64 * 1024;
 /// Most sockets are idle most of the time, so their buffers are small.
 const BUFFER_BYTES: usize = 4 * 1024;
 
-/// How much may wait to be written to a client before it counts as too slow.
-const MAX_WRITE_BYTES: usize = 256 * 1024;
+/// The library itself writes pongs and closes only.
+const MAX_WRITE_BYTES: usize = 4 * 1024;
+
+/// Takes a client's socket, and serves it with `serve` in a task of its own.
+///
+/// # Errors
+/// `upgrade_required`; `not_ready` while the process ends or has no seat left; `rate_limited` where the address has as
+/// many as it may.
+pub fn open<F, S>(
+    request: &Request,
+    doors: &Arc<Doors>,
+    remote: &RemoteAddr,
+    beat: Duration,
+    serve: F,
+) -> Result<Response, Problem>
+where
+    F: FnOnce(Line) -> S + Send + 'static,
+    S: Future<Output = ()> + Send,
+{
+    let handshake = Handshake::read(request)?;
+    let seat = doors.take_seat(remote, "socket")?;
+    let (response, socket) = handshake.accept(request)?;
+    let (clock, draining, notice) = (doors.clock.clone(), doors.life.draining().clone(), doors.config.notice);
+    doors.life.spawn(async move {
+        let _seat = seat;
+        if let Some(socket) = socket.await {
+            serve(Line::new(socket, clock, beat, draining, notice)).await;
+        }
+    });
+    Ok(response)
+}
 
 /// A request that asks for a WebSocket as it should.
-pub struct Handshake {
+struct Handshake {
     accept: HeaderValue,
 }
 
@@ -27,7 +62,7 @@ impl Handshake {
     ///
     /// # Errors
     /// `upgrade_required` if it is a plain request or another version.
-    pub fn read(request: &Request) -> Result<Self, Problem> {
+    fn read(request: &Request) -> Result<Self, Problem> {
         let lists = |name: HeaderName, token: &str| {
             let values = request.headers().get_all(name).into_iter().filter_map(|value| value.to_str().ok());
             values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
@@ -49,7 +84,7 @@ impl Handshake {
     ///
     /// # Errors
     /// `upgrade_required` if the connection cannot be taken over.
-    pub fn accept(
+    fn accept(
         self,
         request: &Request,
     ) -> Result<(Response, impl Future<Output = Option<Socket>> + Send + 'static), Problem> {

@@ -13,7 +13,7 @@ use super::link::{Link, Message};
 use super::outgoing::{Op, Outgoing};
 use super::{Home, codec};
 use crate::cache::memory::bus::Bus;
-use crate::cache::{BusEvent, BusEventKind, BusListener, CacheError, EventBus};
+use crate::cache::{BusEvent, BusEventKind, BusListener, CacheError, EventBus, token_of};
 use crate::clock::Clock;
 use crate::model::{Channel, GapReason, Topic};
 
@@ -229,7 +229,7 @@ impl Inner {
             let is_old = room.heard.as_ref().is_some_and(|(epoch, last)| {
                 // Sent again, since the connection broke before Redis had answered; or by a collector that does not know
                 // yet that another took over.
-                (*epoch == event.epoch && event.seq <= *last) || codec::token_of(&event.epoch) < codec::token_of(epoch)
+                (*epoch == event.epoch && event.seq <= *last) || token_of(&event.epoch) < token_of(epoch)
             });
             if is_old {
                 return;

@@ -11,11 +11,6 @@ use crate::model::{
     wire,
 };
 
-/// The lease token of an epoch; see [`crate::cache::epoch`].
-pub(super) fn token_of(epoch: &str) -> u64 {
-    epoch.split_once('.').and_then(|(token, _)| u64::from_str_radix(token, 16).ok()).unwrap_or_default()
-}
-
 #[derive(Deserialize)]
 struct Frame<'a> {
     #[serde(borrow)]
@@ -36,7 +31,7 @@ pub(super) fn event(frame: &Bytes) -> Option<BusEvent> {
     Some(BusEvent { epoch: read.epoch.into(), seq: read.seq, kind })
 }
 
-/// An event as the frame that clients get.
+/// An event on its way to other replicas.
 pub(super) fn frame(topic: &Topic, event: &BusEvent) -> Bytes {
     match &event.kind {
         BusEventKind::Data(data) => wire::data_frame(topic, &event.epoch, event.seq, data),

@@ -15,7 +15,7 @@ use super::link::Link;
 use super::outgoing::{LIFETIME, Op, Outgoing};
 use super::{Home, codec, scripts};
 use crate::cache::memory::tickers::Tickers;
-use crate::cache::{BusEventKind, BusListener, CacheError, EventBus, KeptTicker, LatestTickers, Position};
+use crate::cache::{BusEventKind, BusListener, CacheError, EventBus, KeptTicker, LatestTickers, Position, token_of};
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Source, Symbol, Topic};
 
@@ -191,7 +191,7 @@ impl Following {
             match machine.timeout(FOLLOWED, events.next()).await {
                 Ok(Some(event)) => match event.kind {
                     BusEventKind::Data(json) => {
-                        let position = Position { token: codec::token_of(&event.epoch), seq: event.seq };
+                        let position = Position { token: token_of(&event.epoch), seq: event.seq };
                         if let Some(kept) = codec::ticker(&json, position) {
                             // Whoever numbered it has decided that it is the latest.
                             let _ = memory.put(kept, Duration::ZERO).await;

@@ -5,6 +5,7 @@ mod refusals;
 mod rest;
 mod serving;
 mod sockets;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use candlewick::api::{self, About, ApiConfig};
 use candlewick::cache::{self, BusEvent, BusEventKind, Cache, KeptTicker, Position};
 use candlewick::clock::Clock;
-use candlewick::hub::Hub;
+use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{Market, Stores};
 use candlewick::model::{
@@ -59,7 +60,7 @@ impl House {
         let market = Arc::new(Market::new(ExchangeId::ALL.to_vec(), stores, cache.clone(), clock.clone()));
         let about =
             About { version: "1.2.3", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
-        let hub = Hub::new(&cache, clock.clone());
+        let hub = Hub::new(&cache, clock.clone(), HubConfig::default());
         let front = api::build(market, hub, life.clone(), clock.clone(), about, config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -104,6 +105,7 @@ impl House {
             channels: Channel::ALL.to_vec(),
             intervals: vec![Interval::M1, Interval::M5],
             symbols,
+            room: 10,
             ended: Vec::new(),
             connections: Vec::new(),
             budgets: Vec::new(),
@@ -122,7 +124,7 @@ impl House {
         let json = data.slice(..data.len() - 1);
         let kept = KeptTicker { ticker, simulated: false, position: Position { token: 1, seq }, json };
         self.cache.tickers.put(kept, Duration::from_mins(1)).await.unwrap();
-        let event = BusEvent { epoch: "e".into(), seq, kind: BusEventKind::Data(data) };
+        let event = BusEvent { epoch: "1.e".into(), seq, kind: BusEventKind::Data(data) };
         self.cache.bus.publish(&Topic::Ticker { exchange, symbol: btc() }, event).await.unwrap();
     }
 

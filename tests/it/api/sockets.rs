@@ -8,15 +8,15 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl House {
-    async fn connect(&self, path: &str) -> Socket {
+    pub async fn connect(&self, path: &str) -> Socket {
         connect_async(format!("ws://{}{path}", self.address)).await.unwrap().0
     }
 }
 
-async fn next(socket: &mut Socket) -> Value {
+pub async fn next(socket: &mut Socket) -> Value {
     loop {
         match socket.next().await.unwrap().unwrap() {
             Message::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -64,17 +64,17 @@ async fn a_socket_never_goes_back_in_time() {
         let data = Bytes::from(format!("{{\"last\":\"{epoch}{seq}\"}}"));
         BusEvent { epoch: epoch.into(), seq, kind: BusEventKind::Data(data) }
     };
-    for late in [event("e", 6), event("e", 7)] {
+    for late in [event("1.e", 6), event("1.e", 7)] {
         house.cache.bus.publish(&topic, late).await.unwrap();
         // One thread runs all tasks: after so many turns the session has seen it, and sent it if it ever will.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
-    house.cache.bus.publish(&topic, event("e", 8)).await.unwrap();
-    assert_eq!(next(&mut socket).await["last"], "e8");
-    house.cache.bus.publish(&topic, event("f", 1)).await.unwrap();
-    assert_eq!(next(&mut socket).await["last"], "f1", "another collector counts anew");
+    house.cache.bus.publish(&topic, event("1.e", 8)).await.unwrap();
+    assert_eq!(next(&mut socket).await["last"], "1.e8");
+    house.cache.bus.publish(&topic, event("2.f", 1)).await.unwrap();
+    assert_eq!(next(&mut socket).await["last"], "2.f1", "another collector counts anew");
     house.close().await;
 }
 

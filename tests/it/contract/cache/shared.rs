@@ -240,6 +240,7 @@ pub async fn states_come_in_registry_order(backend: Backend) {
         channels: Vec::new(),
         intervals: vec![Interval::M1],
         symbols: vec![btc()],
+        room: 10,
         ended: Vec::new(),
         connections: Vec::new(),
         budgets: Vec::new(),

@@ -1,0 +1,110 @@
+//! From what a client names to topics of the hub.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
+use crate::api::Doors;
+use crate::api::problem::{Code, Problem};
+use crate::hub::Seat;
+use crate::market::Listed;
+use crate::model::{Channel, Interval, Series, Topic};
+
+/// How many topics are looked for at a time.
+const AT_A_TIME: usize = 32;
+
+/// A topic that was found, listened to from now on.
+pub struct Found {
+    pub listed: Listed,
+    pub seat: Seat,
+}
+
+/// What was asked for and cannot be had: a code of a problem, or one of the stream's own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The symbol as it was asked for.
+    pub symbol: String,
+    pub code: &'static str,
+}
+
+/// A connection, or this replica, listens to as many topics as it may.
+pub const TOO_MANY_TOPICS: &str = "too_many_topics";
+
+/// As many markets of the exchange are collected on demand as may be: `collect.on_demand_symbols`.
+pub const TOO_MANY_SYMBOLS: &str = "too_many_symbols";
+
+/// Topics of one channel and exchange.
+pub struct Wanted {
+    pub channel: Channel,
+    pub exchange: Option<String>,
+    pub symbols: Vec<String>,
+    /// Of candles.
+    pub interval: Interval,
+    /// How many topics there may be.
+    pub room: usize,
+}
+
+/// Finds topics and takes seats at them; in the order of the symbols.
+pub async fn find(doors: Arc<Doors>, wanted: Wanted) -> Vec<Result<Found, Rejected>> {
+    let Wanted { channel, exchange, symbols, interval, room } = wanted;
+    let mut listed = Vec::with_capacity(symbols.len());
+    // Markets that nobody collects yet; a collector has room for so many more.
+    let mut new = 0;
+    for (index, symbol) in symbols.into_iter().enumerate() {
+        let found = if index >= room {
+            Err(TOO_MANY_TOPICS)
+        } else {
+            allowed(&doors, channel, exchange.as_deref(), &symbol, interval, &mut new).await
+        };
+        listed.push((symbol, found));
+    }
+    let seated = listed.into_iter().map(|(symbol, found)| {
+        let doors = &doors;
+        async move {
+            let seated = match found {
+                Ok((listed, topic)) => match doors.hub.enter(&topic).await {
+                    Ok(seat) => Ok(Found { listed, seat }),
+                    Err(_) => Err(TOO_MANY_TOPICS),
+                },
+                Err(code) => Err(code),
+            };
+            seated.map_err(|code| Rejected { symbol, code })
+        }
+    });
+    // Collected first: a stream of borrowing futures is not known to be `Send`.
+    let seated: Vec<_> = seated.collect();
+    stream::iter(seated).buffered(AT_A_TIME).collect().await
+}
+
+/// Finds a market that can be listened to.
+async fn allowed(
+    doors: &Doors,
+    channel: Channel,
+    exchange: Option<&str>,
+    symbol: &str,
+    interval: Interval,
+    new: &mut usize,
+) -> Result<(Listed, Topic), &'static str> {
+    let code = |problem: Problem| problem.code.as_str();
+    let listed = doors.market.find(exchange, symbol).await.map_err(|error| code(error.into()))?;
+    // What was listed once has a history, but nothing that could be listened to.
+    if !listed.instrument.active {
+        return Err(Code::UnknownSymbol.as_str());
+    }
+    let (exchange, symbol) = (listed.exchange, listed.instrument.symbol.clone());
+    let topic = match channel {
+        Channel::Ticker => Topic::Ticker { exchange, symbol },
+        Channel::Trades => Topic::Trades { exchange, symbol },
+        Channel::Candles => {
+            doors.market.check_interval(&listed, interval).await.map_err(|error| code(error.into()))?;
+            Topic::Candles(Series { exchange, symbol, interval })
+        }
+    };
+    if let Some(room) = doors.market.room_for(&listed).await {
+        *new += 1;
+        if *new > room {
+            return Err(TOO_MANY_SYMBOLS);
+        }
+    }
+    Ok((listed, topic))
+}
