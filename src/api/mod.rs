@@ -18,6 +18,7 @@ mod stream;
 pub use middleware::Front;
 pub use openapi::{openapi_document, openapi_json, openapi_yaml};
 pub use server::serve;
+pub use stream::{asyncapi_document, asyncapi_json};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -28,13 +28,14 @@ empty is refused. Those with status 503 say in `Retry-After` when to try again. 
 `not_found` (404), `method_not_allowed` (405), `too_large` (413).
 - Every answer has an **X-Request-Id**: the client's own, of at most 64 visible ASCII characters, or a new one.
 
-## WebSockets
-These paths are WebSockets and so stand outside of the list below:
+## Streams
+These paths stay open and so stand outside of the list below; `/asyncapi.json` describes them:
 
-- `/ws/subscribe/{symbol}?exchange=…`
-- `/ws/realtime?exchange=…&symbol=…`
+- `/v1/stream`: a WebSocket with any number of topics: tickers, trades, candles, states of exchanges
+- `/v1/events?topics=…`: the same as server-sent events
+- `/ws/subscribe/{symbol}?exchange=…`, `/ws/realtime?exchange=…&symbol=…`: WebSockets with the ticker of one market
 
-Both send the ticker of a market as a JSON text, as `/v1/ticker` gives it without `age_ms` and `stale`: at once, and at \
+The last two send the ticker of a market as a JSON text, as `/v1/ticker` gives it without `age_ms` and `stale`: at once, and at \
 every change. A slow client gets the newest and skips what lies between. Before the service ends it sends \
 `{\"type\":\"shutdown\",\"in_ms\":…}` and then closes with 1001. An unknown market is refused before the upgrade with the \
 same problems as `/v1/ticker`; a plain `GET` gets `upgrade_required` (426).";
@@ -75,6 +76,7 @@ pub(super) struct Pages {
     pub json: String,
     pub yaml: String,
     pub html: String,
+    pub asyncapi: String,
 }
 
 impl Pages {
@@ -85,7 +87,7 @@ impl Pages {
         let described = described();
         let html = described.swagger_ui_html().replacen(&described.spec(), &shown, 1);
         let html = html.replacen("<title>Swagger UI</title>", "<title>candlewick</title>", 1);
-        Self { json: openapi_json(), yaml: openapi_yaml(), html }
+        Self { json: openapi_json(), yaml: openapi_yaml(), html, asyncapi: super::asyncapi_json() }
     }
 }
 

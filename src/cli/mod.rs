@@ -45,6 +45,8 @@ enum Command {
     Health(health::Args),
     /// Print the OpenAPI document of the HTTP interface
     Openapi(openapi::Args),
+    /// Print the AsyncAPI document of the streams
+    Asyncapi,
 }
 
 /// Runs the command line of this process.
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Some(Command::Migrate(args)) => migrate::run(args),
         Some(Command::Health(args)) => health::run(args),
         Some(Command::Openapi(args)) => openapi::run(&args),
+        Some(Command::Asyncapi) => openapi::run_asyncapi(),
         Some(Command::Serve(args)) => serve::run(args),
         None => serve::run(cli.serve),
     };

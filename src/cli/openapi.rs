@@ -1,4 +1,4 @@
-//! `candlewick openapi`
+//! `candlewick openapi` and `candlewick asyncapi`
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,6 +15,15 @@ pub struct Args {
 /// Prints the OpenAPI document that a running service has at `/openapi.json`.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let text = if args.yaml { api::openapi_yaml() } else { api::openapi_json() };
+    print(&text)
+}
+
+/// Prints the AsyncAPI document that a running service has at `/asyncapi.json`.
+pub fn run_asyncapi() -> anyhow::Result<ExitCode> {
+    print(&api::asyncapi_json())
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use crate::telemetry::collect::LeaseTaken;
 /// How long a lease is held without being renewed.
 const LEASE: Duration = Duration::from_secs(5);
 
-/// How often it is renewed, and tried for where another holds it.
+/// How often it is renewed, and tried for where another holds it; and how often it is looked at what is wanted.
 const RENEW: Duration = Duration::from_millis(500);
 
 /// Waits until nobody else collects the exchange. While the cache does not answer nobody can know. `None` if `stop` came
@@ -58,7 +58,11 @@ pub async fn watch_demand(exchange: ExchangeId, shared: Shared, wanted: watch::S
     let Shared { cache, clock, .. } = shared;
     loop {
         if let Ok(now) = cache.demand.wanted(exchange).await {
-            wanted.send_replace(Some(now));
+            wanted.send_if_modified(|wanted| {
+                let is_new = wanted.as_ref() != Some(&now);
+                *wanted = Some(now);
+                is_new
+            });
         }
         clock.sleep(RENEW).await;
     }

@@ -156,7 +156,11 @@ impl Collector<'_> {
                     let _ = kept.send(self.publisher.ticker(ticker).await?);
                 }
                 Ok(()) = self.lease.changed() => self.follow_lease()?,
-                Ok(()) = self.listed.changed() => self.follow_listing(),
+                Ok(()) = self.wanted.changed() => self.follow_demand(),
+                Ok(()) = self.listed.changed() => {
+                    self.follow_listing();
+                    self.follow_demand();
+                }
                 () = &mut tick => {
                     self.tick().await?;
                     tick.set(clock.sleep(TICK));
@@ -321,7 +325,6 @@ impl Collector<'_> {
         if !again.is_empty() {
             self.connections.add(again);
         }
-        self.follow_demand();
         self.tell().await;
         Ok(())
     }
@@ -337,7 +340,7 @@ impl Collector<'_> {
 
     /// Collects what someone listens to, and no longer what nobody does.
     fn follow_demand(&mut self) {
-        let Some(wanted) = self.wanted.borrow().clone() else { return };
+        let Some(wanted) = self.wanted.borrow_and_update().clone() else { return };
         let mut room = self.room();
         let unwanted: Vec<Symbol> = self
             .markets

@@ -38,7 +38,8 @@ struct Inner {
     place: Option<Place>,
     /// The first number that it speaks of; of data its own.
     from: u64,
-    is_gap: bool,
+    /// Of a gap.
+    reason: Option<GapReason>,
     framed: Bytes,
     /// Where in `framed` the JSON begins, and where the data lie.
     json: usize,
@@ -56,7 +57,7 @@ impl Frame {
         let end = framed.len() - 1;
         let from = place.seq;
         let data = end - data.len()..end;
-        Self(Arc::new(Inner { place: Some(place), from, is_gap: false, framed, json: at, data, bare: OnceLock::new() }))
+        Self(Arc::new(Inner { place: Some(place), from, reason: None, framed, json: at, data, bare: OnceLock::new() }))
     }
 
     /// The frame of a gap.
@@ -66,7 +67,15 @@ impl Frame {
         let (framed, at) = framed(&wire::missed_frame(topic, epoch.as_deref(), *from, *to, *reason));
         let place = epoch.clone().zip(*to).map(|(epoch, seq)| Place { epoch, seq });
         let from = from.unwrap_or(0);
-        Self(Arc::new(Inner { place, from, is_gap: true, framed, json: at, data: 0..0, bare: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            place,
+            from,
+            reason: Some(*reason),
+            framed,
+            json: at,
+            data: 0..0,
+            bare: OnceLock::new(),
+        }))
     }
 
     /// Its place in the topic; of a gap that of the last number missed, `None` where that is not known.
@@ -83,7 +92,13 @@ impl Frame {
 
     #[must_use]
     pub fn is_gap(&self) -> bool {
-        self.0.is_gap
+        self.0.reason.is_some()
+    }
+
+    /// Why there is a gap, if it is one.
+    #[must_use]
+    pub fn reason(&self) -> Option<GapReason> {
+        self.0.reason
     }
 
     /// Ready for a WebSocket.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::frame::{Frame, Place};
+use crate::cache::token_of;
 
 /// The bounds of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +114,10 @@ impl Ring {
 
     /// Where to go on after a place.
     pub fn resume(&self, place: &Place) -> Resumed {
+        // On another replica the client was told of a collector that this one has not heard of yet.
+        if self.newest.as_ref().is_some_and(|newest| token_of(&newest.epoch) < token_of(&place.epoch)) {
+            return Resumed::Whole(self.end());
+        }
         if self.conflates {
             let known = self.newest.as_ref().is_some_and(|newest| newest.epoch == place.epoch);
             return if known { Resumed::Whole(self.first) } else { Resumed::Expired(self.end()) };
@@ -209,6 +214,7 @@ mod tests {
             assert_eq!(ring.resume(&place("e", seq)), expected, "after {seq}");
         }
         assert_eq!(ring.resume(&place("d", 4)), Resumed::Expired(6));
+        assert_eq!(ring.resume(&place("7.d", 4)), Resumed::Whole(6), "the client is ahead of this replica");
         ring.push(gap("f", 1, Some(1)));
         ring.push(data("f", 2));
         assert_eq!(ring.resume(&place("e", 5)), Resumed::Whole(5), "over the end of an epoch");

@@ -193,6 +193,11 @@ impl Drop for Seat {
 pub struct View(Arc<Room>);
 
 impl View {
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.0.topic
+    }
+
     /// The last number that was heard.
     #[must_use]
     pub fn newest(&self) -> Option<Place> {

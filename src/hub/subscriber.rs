@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::frame::{Frame, Missed, Place, conflates};
 use super::ring::Resumed;
-use super::room::{Member, Seat, Signal};
+use super::room::{Member, Seat, Signal, View};
 use crate::cache::{Position, token_of};
 use crate::clock::Clock;
 use crate::model::{GapReason, Topic};
@@ -149,6 +149,12 @@ impl Subscriber {
     pub fn newest(&self, id: SlotId) -> Option<Place> {
         let slot = self.slots.get(id)?.as_ref()?;
         slot.seat.0.state.read().ring.newest().cloned()
+    }
+
+    /// A look at a topic.
+    #[must_use]
+    pub fn view(&self, id: SlotId) -> Option<View> {
+        Some(self.slots.get(id)?.as_ref()?.seat.view())
     }
 
     /// The newest data of a topic that were heard before this subscriber came.
@@ -337,6 +343,10 @@ impl Slot {
             let expected = last.seq + 1;
             last.seq = place.seq;
             expected
+        } else if token_of(&place.epoch) < token_of(&last.epoch) {
+            // A collector that does not know yet that another took over.
+            self.is_open = was_open;
+            return Before::Told;
         } else {
             *last = place.clone();
             1

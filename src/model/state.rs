@@ -62,6 +62,9 @@ pub enum FeedState {
 }
 
 impl FeedState {
+    pub const ALL: [Self; 6] =
+        [Self::Connecting, Self::Live, Self::Stale, Self::Reconnecting, Self::Down, Self::Simulated];
+
     /// The name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

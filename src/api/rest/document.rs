@@ -1,4 +1,4 @@
-//! `GET /openapi.json`, `GET /openapi.yaml` and `GET /docs`.
+//! `GET /openapi.json`, `GET /openapi.yaml`, `GET /asyncapi.json` and `GET /docs`.
 
 use poem_openapi::payload::{Html, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
@@ -35,6 +35,14 @@ impl DocumentApi {
     #[oai(path = "/openapi.yaml", method = "get", operation_id = "openapiYaml")]
     async fn yaml(&self) -> Yaml {
         Yaml::Text(PlainText(&PAGES.yaml))
+    }
+
+    /// The document of the streams
+    ///
+    /// AsyncAPI 3.0: `/v1/stream`, `/v1/events` and the kept sockets.
+    #[oai(path = "/asyncapi.json", method = "get", operation_id = "asyncapiJson")]
+    async fn asyncapi(&self) -> RawJson<Value> {
+        RawJson::new(PAGES.asyncapi.as_bytes())
     }
 
     /// This document as a page to try it out

@@ -1,6 +1,6 @@
 //! What one client gets, whatever it came through: snapshots, then frames, with nothing lost between the two.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::api::Doors;
 use crate::cache::Position;
 use crate::hub::{Frame, Place, SlotId, Subscriber, View};
 use crate::market::{CandleFields, CandleQuery, Listed, Market};
-use crate::model::{CandleUpdate, MarketEvent, Timestamp, Topic, wire};
+use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Timestamp, Topic, wire};
 use crate::telemetry::hub::Subscriptions;
 
 /// How many snapshots of a client are made at a time.
@@ -57,6 +57,8 @@ pub struct Feed {
     doors: Arc<Doors>,
     pub subscriber: Subscriber,
     count: Subscriptions,
+    /// The markets of the topics, and how many values their snapshots have.
+    topics: HashMap<SlotId, (Listed, u32)>,
     waiting: VecDeque<Wish>,
     making: FuturesUnordered<BoxFuture<'static, Made>>,
     pub status: StatusFeed,
@@ -110,6 +112,7 @@ impl Feed {
             subscriber: doors.hub.subscriber(),
             doors: Arc::clone(doors),
             count: Subscriptions::new(door),
+            topics: HashMap::new(),
             waiting: VecDeque::new(),
             making: FuturesUnordered::new(),
             status: StatusFeed::default(),
@@ -139,6 +142,7 @@ impl Feed {
                 }
             }
         }
+        self.topics.insert(slot, (listed.clone(), begin.snapshot));
         match &topic {
             _ if count == 0 => self.subscriber.start(slot),
             Topic::Trades { .. } => {
@@ -151,8 +155,19 @@ impl Feed {
         }
     }
 
+    /// Another collector took over: what it knows is shown anew, if the client wants snapshots at all.
+    fn show_again(&mut self, slot: SlotId) {
+        let (Some((listed, count)), Some(view)) = (self.topics.get(&slot), self.subscriber.view(slot)) else { return };
+        let topic = view.topic().clone();
+        if *count > 0 && topic.channel() != Channel::Trades {
+            self.waiting.push_back(Wish { slot, listed: listed.clone(), topic, count: *count, view });
+        }
+    }
+
     /// Unsubscribes from a topic; says whether it was subscribed to.
     pub fn unsubscribe(&mut self, topic: &Topic) -> bool {
+        let slot = self.subscriber.find(topic);
+        slot.map(|slot| self.topics.remove(&slot));
         let was = self.subscriber.remove(topic);
         self.count.set(self.subscriber.len());
         was
@@ -180,7 +195,14 @@ impl Feed {
 
     /// Gives what is ready, about `budget` bytes of it.
     pub fn gather(&mut self, budget: usize, out: &mut impl Outlet) {
-        self.subscriber.gather(budget, |slot, frame| out.frame(slot, frame));
+        let mut again = Vec::new();
+        self.subscriber.gather(budget, |slot, frame| {
+            out.frame(slot, frame);
+            if frame.reason() == Some(GapReason::NewEpoch) {
+                again.push(slot);
+            }
+        });
+        again.into_iter().for_each(|slot| self.show_again(slot));
         self.status.gather(out);
     }
 

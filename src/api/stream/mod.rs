@@ -1,5 +1,6 @@
 //! The doors that stay open: live streams over WebSocket and as server-sent events.
 
+mod asyncapi;
 mod events;
 mod feed;
 mod find;
@@ -9,6 +10,8 @@ mod message;
 mod session;
 mod status;
 mod upgrade;
+
+pub use asyncapi::{asyncapi_document, asyncapi_json};
 
 use std::sync::Arc;
 

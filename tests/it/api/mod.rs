@@ -1,5 +1,7 @@
 //! The doors over real sockets, before a market whose store and cache are filled by hand and that nobody collects.
 
+mod asyncapi;
+mod events;
 mod pages;
 mod refusals;
 mod rest;

@@ -1,79 +1,20 @@
 //! Two processes that serve and two that collect; the one at work is killed again and again.
 
-use std::path::Path;
 use std::time::Duration;
 
-use candlewick::cache::{BusEventKind, Cache, RedisConfig, redis};
-use candlewick::clock::Clock;
+use candlewick::cache::{BusEventKind, Cache};
 use candlewick::model::{ExchangeId, Symbol, Topic};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
-use tokio::net::TcpListener;
 
-use super::SPEED;
-use crate::support::process::{Process, all_exchanges_at, with};
-use crate::support::{World, markets, minutes_after, rows, servers, truth_rows, until};
+use super::shared::{Shared, token_of};
+use crate::support::process::Process;
+use crate::support::{markets, minutes_after, rows, truth_rows, until};
 
 const KILLS: usize = 10;
 
 /// From the death of a collector until another has its lease.
 const TAKEOVER: Duration = Duration::from_secs(10);
-
-/// What all processes share.
-struct Shared {
-    folder: tempfile::TempDir,
-    environment: Vec<(String, String)>,
-    world: World,
-    http: reqwest::Client,
-    database: String,
-    redis: (String, String),
-}
-
-impl Shared {
-    async fn new() -> Self {
-        let world = World::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(SPEED));
-        let (database, redis) = (servers::database().await, servers::redis().await);
-        let mut environment = all_exchanges_at(&world.address.to_string());
-        let own = [
-            ("DATABASE_URL", database.as_str()),
-            ("REDIS_URL", redis.0.as_str()),
-            ("CANDLEWICK__CACHE__PREFIX", redis.1.as_str()),
-            ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0"),
-        ];
-        environment.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), environment, world, http, database, redis }
-    }
-
-    fn spawn(&self, role: &str) -> Process {
-        let folder: &Path = self.folder.path();
-        let own = [("CANDLEWICK__ROLE", role)];
-        Process::spawn(folder, &["--clock-speed", &SPEED.to_string()], &with(&own, &self.environment))
-    }
-
-    async fn replica(&self) -> Cache {
-        let (url, prefix) = self.redis.clone();
-        redis(&RedisConfig { url, prefix, egress: "test".to_owned() }, self.world.clock.clone()).await.unwrap()
-    }
-
-    async fn get(&self, process: &mut Process, path: &str) -> Option<Value> {
-        let address = process.address().await;
-        let reply = self.http.get(format!("http://{address}{path}")).send().await.ok()?;
-        let text = (reply.status() == 200).then_some(reply)?.text().await.ok()?;
-        serde_json::from_str(&text).ok()
-    }
-
-    fn sockets(&self) -> Vec<u64> {
-        ExchangeId::ALL.map(|id| self.world.simulator.stats(id).sockets_open).to_vec()
-    }
-}
-
-/// The newest lease of an exchange that a process says it has taken.
-fn token_of(process: &Process, exchange: ExchangeId) -> u64 {
-    let taken =
-        |line: &Value| line["message"] == "this process collects the exchange" && line["exchange"] == exchange.as_str();
-    process.log().iter().rev().find(|line| taken(line)).map_or(0, |line| line["token"].as_u64().unwrap())
-}
 
 /// Listens to a topic for good, and counts numbers that are missing without a gap having been told.
 async fn listens(cache: &Cache, topic: Topic) -> tokio::task::JoinHandle<()> {

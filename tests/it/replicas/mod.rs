@@ -3,6 +3,8 @@
 mod commands;
 mod kills;
 mod outages;
+mod shared;
+mod streams;
 
 /// Ten seconds of the market in one of the test: slow enough for leases, whose end Redis counts.
 const SPEED: f64 = 10.0;

@@ -1,7 +1,9 @@
 //! What the tests of the whole share: a service in this process, against a simulator on loopback, on one clock.
 
+pub mod listener;
 pub mod process;
 pub mod proxy;
+pub mod schema;
 pub mod servers;
 
 use std::net::SocketAddr;
@@ -19,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// How long a condition may take on the machine's own clock.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A minute of the market in a second of the test.
 pub const SPEED: f64 = 60.0;

@@ -9,4 +9,6 @@ mod listings;
 mod modes;
 mod state;
 mod storms;
+mod stream_clients;
+mod streams;
 mod whole;
