@@ -7,10 +7,9 @@
 
 mod clients;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use candlewick::clock::Clock;
@@ -18,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use self::server::Ours;
+use self::support::Load;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,67 +28,17 @@ pub const PADDING: usize = 190;
 const CLIENTS: [usize; 3] = [1, 100, 1_000];
 const ROUND: Duration = Duration::from_secs(3);
 
-/// The clients, in a process of their own.
-struct Load {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
 /// Latencies that the clients saw, in microseconds.
 struct Seen {
     p50: u64,
     p99: u64,
 }
 
-impl Load {
-    fn spawn(kind: &str, address: SocketAddr, count: usize) -> Self {
-        let own = std::env::current_exe().expect("a program has a path");
-        let arguments = ["clients", kind, &address.to_string(), &count.to_string()].map(str::to_owned);
-        let mut child = Command::new(own)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the clients start");
-        let input = child.stdin.take().expect("a pipe");
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        Self { child, input, output }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("the clients live");
-        line.trim().to_owned()
-    }
-
-    /// Waits for a line without holding up the server.
-    async fn wait(mut self) -> (Self, String) {
-        tokio::task::spawn_blocking(move || {
-            let line = self.line();
-            (self, line)
-        })
-        .await
-        .expect("the clients live")
-    }
-
-    fn expect(&mut self, frames: usize) {
-        writeln!(self.input, "{frames}").expect("the clients live");
-    }
-
-    async fn seen(self) -> (Self, Seen) {
-        let (load, line) = self.wait().await;
-        let mut numbers = line.split(' ').map(|number| number.parse().expect("a number"));
-        let mut next = || numbers.next().expect("two numbers");
-        (load, Seen { p50: next(), p99: next() })
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn seen(load: Load) -> (Load, Seen) {
+    let (load, line) = load.answer().await;
+    let mut numbers = line.split(' ').map(|number| number.parse().expect("a number"));
+    let mut next = || numbers.next().expect("two numbers");
+    (load, Seen { p50: next(), p99: next() })
 }
 
 /// Something that hands an event to all clients.
@@ -118,9 +68,9 @@ async fn throughput(server: &mut Server, mut load: Load, clients: usize, at_a_ti
     let begun = clock.elapsed();
     let mut events = 0;
     while clock.elapsed().saturating_sub(begun) < ROUND {
-        load.expect(clients * at_a_time);
+        load.ask(&(clients * at_a_time).to_string());
         server.send(at_a_time).await;
-        (load, _) = load.seen().await;
+        (load, _) = seen(load).await;
         events += at_a_time;
     }
     let took = clock.elapsed().saturating_sub(begun);
@@ -131,7 +81,7 @@ async fn throughput(server: &mut Server, mut load: Load, clients: usize, at_a_ti
 async fn latency(server: &mut Server, mut load: Load, clients: usize, rate: f64) -> (Load, Seen) {
     let clock = Clock::system();
     let events = (rate * ROUND.as_secs_f64()).max(1.0) as usize;
-    load.expect(clients * events);
+    load.ask(&(clients * events).to_string());
     let begun = clock.elapsed();
     for event in 0..events {
         let due = begun + Duration::from_secs_f64(event as f64 / rate);
@@ -142,7 +92,7 @@ async fn latency(server: &mut Server, mut load: Load, clients: usize, rate: f64)
         server.send(1).await;
         tokio::task::yield_now().await;
     }
-    load.seen().await
+    seen(load).await
 }
 
 fn resident_kib() -> f64 {
@@ -193,10 +143,7 @@ async fn run() {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    if let [_, role, kind, address, count] = arguments.as_slice()
-        && role == "clients"
-    {
+    if let Some([kind, address, count]) = Load::arguments().as_deref() {
         let (address, count) = (address.parse().expect("an address"), count.parse().expect("a number"));
         return clients::run(kind == "ours", address, count);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 
@@ -42,7 +43,7 @@ pub(super) struct Member {
 #[derive(Default)]
 pub(super) struct Signal {
     slots: Mutex<Vec<usize>>,
-    pub wake: Notify,
+    pub wake: AtomicWaker,
 }
 
 impl Signal {
@@ -64,7 +65,7 @@ impl Member {
     pub fn tell(&self) {
         if !self.knows.swap(true, Ordering::AcqRel) {
             self.signal.slots.lock().push(self.slot);
-            self.signal.wake.notify_one();
+            self.signal.wake.wake();
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::frame::{Frame, Missed, Place, conflates};
@@ -223,15 +225,17 @@ impl Subscriber {
 
     /// Waits until there is something to read. Cancelling loses nothing.
     pub async fn ready(&self) {
-        // A wake-up may be older than the last look.
-        while self.ready.is_empty() && self.signal.is_silent() {
-            match self.parked.peek() {
-                None => self.signal.wake.notified().await,
-                Some(Reverse((due, _))) => {
-                    tokio::select! {
-                        () = self.signal.wake.notified() => {}
-                        () = self.clock.sleep(due.saturating_sub(self.clock.elapsed())) => return,
-                    }
+        let told = poll_fn(|context| {
+            // Registered first and looked at then, so that nothing is missed.
+            self.signal.wake.register(context.waker());
+            if self.ready.is_empty() && self.signal.is_silent() { Poll::Pending } else { Poll::Ready(()) }
+        });
+        match self.parked.peek() {
+            None => told.await,
+            Some(Reverse((due, _))) => {
+                tokio::select! {
+                    () = told => {}
+                    () = self.clock.sleep(due.saturating_sub(self.clock.elapsed())) => {}
                 }
             }
         }

@@ -29,7 +29,7 @@ pub struct CandleFields<'a> {
 }
 
 /// Which way pages go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From `start` on.
     Forward,
@@ -38,7 +38,7 @@ pub enum Direction {
 }
 
 /// What stands for times in which nobody traded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fill {
     /// Nothing.
     None,
@@ -47,7 +47,7 @@ pub enum Fill {
 }
 
 /// How the answer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     Json,
     /// CCXT's rows: `[[t,o,h,l,c,v],…]`.
@@ -57,7 +57,7 @@ pub enum Format {
 }
 
 /// A checked question about candles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CandleQuery {
     pub interval: Interval,
     /// Open times asked for. Without bounds of its own: from the epoch to a little after now.

@@ -11,19 +11,22 @@ use poem_openapi::payload::Binary;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
 
 use super::Tag;
-use super::candles::{head, write_page, write_rows};
+use super::candles::{head, write_rows};
+use super::hot::{Encoded, HotPages};
 use super::parameters::{
     Cursor, End, Exchange, Fill, Format as FormatName, Interval, Limit, PathSymbol, Start, Symbol,
 };
-use super::payload::{RawJson, entity_tag, names};
+use super::payload::{RawJson, names};
 use super::schema;
 use crate::api::Doors;
 use crate::api::refusal::Refusal;
-use crate::market::{CandleFields, CandleQuery, Format, HistoryPage, Listed};
-use crate::model::Timestamp;
+use crate::market::{CandleFields, CandleQuery, Format, Listed};
 
 /// Candles.
-pub struct HistoryApi(pub Arc<Doors>);
+pub struct HistoryApi {
+    doors: Arc<Doors>,
+    hot: HotPages,
+}
 
 #[derive(ApiResponse)]
 pub(super) enum History {
@@ -169,6 +172,10 @@ impl HistoryApi {
 }
 
 impl HistoryApi {
+    pub fn new(doors: &Arc<Doors>) -> Self {
+        Self { doors: Arc::clone(doors), hot: HotPages::new(doors.clock.clone()) }
+    }
+
     async fn candles(
         &self,
         uri: &Uri,
@@ -177,20 +184,20 @@ impl HistoryApi {
         fields: CandleFields<'_>,
         known: Option<&str>,
     ) -> Result<History, Refusal> {
-        let (market, now) = (&self.0.market, self.0.clock.now());
-        let query = CandleQuery::new(fields, now)?;
+        let market = &self.doors.market;
+        let query = CandleQuery::new(fields, self.doors.clock.now())?;
         let listed = market.find(exchange, symbol).await?;
         if query.unlimited {
             return self.whole(listed, query).await;
         }
-        let page = market.history(&listed, &query).await?;
-        Ok(answer(uri, known, &query, &page, now))
+        let page = self.hot.page(market, &listed, &query).await?;
+        Ok(answer(uri, known, &query, &page))
     }
 
     /// A whole range, page after page. The first page is awaited, so that what fails at once is a problem; what fails
     /// later cuts the connection before the end of the body.
     async fn whole(&self, listed: Listed, query: CandleQuery) -> Result<History, Refusal> {
-        let market = &self.0.market;
+        let market = &self.doors.market;
         let (simulated, range, interval) = (listed.simulated, query.range, query.interval);
         let mut pages = Arc::clone(market).history_pages(listed.clone(), query);
         let first = pages.next().await.transpose()?;
@@ -216,27 +223,20 @@ impl HistoryApi {
 }
 
 /// One page.
-pub(super) fn answer(
-    uri: &Uri,
-    known: Option<&str>,
-    query: &CandleQuery,
-    page: &HistoryPage,
-    now: Timestamp,
-) -> History {
-    let body = write_page(query, page);
-    let tag = entity_tag(&body);
-    let lasting = page.complete && query.range.end() <= query.interval.floor(now);
-    let cache = if lasting { "public, max-age=60" } else { "no-cache" }.to_owned();
+pub(super) fn answer(uri: &Uri, known: Option<&str>, query: &CandleQuery, page: &Encoded) -> History {
+    let cache = if page.lasting { "public, max-age=60" } else { "no-cache" }.to_owned();
     let link = page.next_cursor.as_deref().map(|cursor| next_link(uri, cursor));
-    if known.is_some_and(|known| names(known, &tag)) {
-        return History::Known(Some(tag), cache, link, page.simulated, page.complete);
+    let tag = Some(page.tag.clone());
+    if known.is_some_and(|known| names(known, &page.tag)) {
+        return History::Known(tag, cache, link, page.simulated, page.complete);
     }
+    let body = page.body.clone();
     let candles = match query.format {
         Format::Json | Format::Array => Candles::Json(RawJson::new(body)),
         Format::Csv => Candles::Csv(Binary(body.into())),
         Format::Ndjson => Candles::Ndjson(Binary(body.into())),
     };
-    History::Page(candles, Some(tag), cache, link, page.simulated, page.complete)
+    History::Page(candles, tag, cache, link, page.simulated, page.complete)
 }
 
 /// The same question with another cursor, as a relative reference.

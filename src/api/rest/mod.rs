@@ -4,6 +4,7 @@ mod backfills;
 mod candles;
 mod document;
 mod history;
+mod hot;
 mod parameters;
 mod payload;
 mod reference;
@@ -37,7 +38,7 @@ pub fn api(doors: &Arc<Doors>) -> Api {
     let doors = || Arc::clone(doors);
     (
         ticker::TickerApi(doors()),
-        history::HistoryApi(doors()),
+        history::HistoryApi::new(&doors()),
         reference::ReferenceApi(doors()),
         backfills::BackfillApi(doors()),
         service::ServiceApi(doors()),

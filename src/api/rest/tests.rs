@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::payload::RawJson;
-use super::{candles, history, reference, schema, ticker};
+use super::{candles, history, hot, reference, schema, ticker};
 use crate::api::problem::{Code, Problem};
 use crate::cache::{KeptTicker, Position};
 use crate::market::{
@@ -182,7 +182,7 @@ fn what_nobody_traded_is_told_apart() {
 fn a_page_says_in_headers_what_its_body_cannot() {
     let uri = Uri::from_static("/v1/history?symbol=BTC/USDT&start=0&cursor=f1&limit=1");
     let answer = |known: &str, query: &CandleQuery, page: &HistoryPage, now| -> Response {
-        history::answer(&uri, Some(known), query, page, now).into_response()
+        history::answer(&uri, Some(known), query, &hot::Encoded::new(query, page.clone(), now)).into_response()
     };
     let other = "\"other\"";
     let now = OPEN + Duration::from_hours(1);

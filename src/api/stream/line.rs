@@ -1,16 +1,21 @@
 //! One client's socket: what is to be sent is gathered and written at once; who says nothing for long, takes nothing, or
 //! breaks the protocol is seen off; and everyone is told when the process ends.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use futures_util::{SinkExt, StreamExt, poll};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 pub use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::upgrade::Socket;
 use crate::clock::Clock;
@@ -51,10 +56,12 @@ pub enum Turn<T> {
 pub struct Line {
     socket: Socket,
     clock: Clock,
-    draining: CancellationToken,
+    draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     notice: Duration,
     /// When the socket is closed, once the process is ending.
     end: Option<Timer>,
+    /// Woken by the client, the beat and the end: what is seldom is not looked at with every event of a topic.
+    nudge: Arc<Nudge>,
     /// Gathered and not yet written from `sent` on.
     out: Vec<u8>,
     sent: usize,
@@ -69,12 +76,29 @@ pub struct Line {
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-enum Event<T> {
+enum Seldom {
     Draining,
     End,
     Beat,
     Heard(Option<Result<Message, Error>>),
-    Other(T),
+}
+
+/// Wakes the task of a socket, and remembers that it was this that woke it.
+#[derive(Default)]
+struct Nudge {
+    woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.task.wake();
+    }
 }
 
 impl Line {
@@ -85,9 +109,10 @@ impl Line {
             socket,
             next_beat: timer(&clock, beat),
             clock,
-            draining,
+            draining: Some(Box::pin(draining.cancelled_owned())),
             notice,
             end: None,
+            nudge: Arc::new(Nudge { woken: AtomicBool::new(true), task: AtomicWaker::new() }),
             out: Vec::new(),
             sent: 0,
             owes: false,
@@ -118,35 +143,59 @@ impl Line {
         tokio::pin!(other);
         loop {
             self.write().await?;
-            let leaving = self.end.is_some();
-            let event = tokio::select! {
-                biased;
-                () = self.draining.cancelled(), if !leaving => Event::Draining,
-                () = async { if let Some(end) = &mut self.end { end.await } }, if leaving => Event::End,
-                () = &mut self.next_beat => Event::Beat,
-                message = self.socket.next() => Event::Heard(message),
-                output = &mut other => Event::Other(output),
+            let event = poll_fn(|context| match self.poll_seldom(context) {
+                Poll::Ready(seldom) => Poll::Ready(Err(seldom)),
+                Poll::Pending => other.as_mut().poll(context).map(Ok),
+            });
+            let seldom = match event.await {
+                Ok(output) => return Ok(Turn::Other(output)),
+                Err(seldom) => seldom,
             };
-            match event {
-                Event::Draining => {
+            match seldom {
+                Seldom::Draining => {
+                    self.draining = None;
                     self.end = Some(timer(&self.clock, self.notice));
                     let notice = format!("{{\"type\":\"shutdown\",\"in_ms\":{}}}", self.notice.as_millis());
                     self.text(notice.as_bytes());
                 }
-                Event::End => return self.close(CloseCode::Away, "shutting down").await,
-                Event::Beat => {
+                Seldom::End => return self.close(CloseCode::Away, "shutting down").await,
+                Seldom::Beat => {
                     if self.beats().await? {
                         return Ok(Turn::Beat);
                     }
                 }
-                Event::Heard(message) => match self.heard(message).await? {
+                Seldom::Heard(message) => match self.heard(message).await? {
                     Some(Message::Text(text)) => return Ok(Turn::Text(text)),
                     Some(Message::Binary(_)) => return Ok(Turn::Binary),
                     _ => {}
                 },
-                Event::Other(output) => return Ok(Turn::Other(output)),
             }
         }
+    }
+
+    /// Looks at what happens seldom, if one of it has called.
+    fn poll_seldom(&mut self, context: &Context<'_>) -> Poll<Seldom> {
+        self.nudge.task.register(context.waker());
+        if !self.nudge.woken.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        let waker = Waker::from(Arc::clone(&self.nudge));
+        let context = &mut Context::from_waker(&waker);
+        let draining = self.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(context).is_ready());
+        let seldom = if draining {
+            Seldom::Draining
+        } else if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
+            Seldom::End
+        } else if self.next_beat.as_mut().poll(context).is_ready() {
+            Seldom::Beat
+        } else if let Poll::Ready(message) = self.socket.poll_next_unpin(context) {
+            Seldom::Heard(message)
+        } else {
+            return Poll::Pending;
+        };
+        // The others may have something, too.
+        self.nudge.woken.store(true, Ordering::Release);
+        Poll::Ready(seldom)
     }
 
     /// Looks after the client; says whether nothing was sent for a beat.

@@ -1,0 +1,139 @@
+//! How many requests a second the doors answer, beside a bare handler of the same framework with the same bytes.
+//!
+//! `cargo bench --bench http`. The server runs on one thread; the load is a process of its own with 64 connections. Goals:
+//! a ticker at least 0.65 of the bare handler, the newest 500 candles at least 0.50.
+
+mod load;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use candlewick::cache::{Cache, KeptTicker, Position};
+use candlewick::clock::Clock;
+use candlewick::model::{
+    Candle, CoveredRange, ExchangeId, Interval, Knowledge, MarketEvent, Series, Source, Ticker, TickerPatch, TimeRange,
+    wire,
+};
+use candlewick::store::{CandleStore, SeriesWrite};
+use poem::listener::TcpAcceptor;
+use poem::{Endpoint, Request, Response, Route, Server};
+use rust_decimal::Decimal;
+
+use self::support::{Load, btc, serve};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const ROUNDS: usize = 3;
+
+/// Gives the same bytes to everybody.
+struct Bare(&'static [u8]);
+
+impl Endpoint for Bare {
+    type Output = Response;
+
+    async fn call(&self, _: Request) -> poem::Result<Response> {
+        Ok(Response::builder().content_type("application/json").body(self.0))
+    }
+}
+
+async fn bare(bodies: Vec<(&'static str, Vec<u8>)>) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let route = bodies.into_iter().fold(Route::new(), |route, (path, body)| route.at(path, Bare(body.leak())));
+    let acceptor = TcpAcceptor::from_std(listener).expect("a socket");
+    tokio::spawn(Server::new_with_acceptor(acceptor).run(route));
+    address
+}
+
+/// A live ticker, and the last 1,000 minutes.
+async fn fill(cache: &Cache, store: &dyn CandleStore, clock: &Clock) {
+    let now = clock.now();
+    let price = |n: i64| Decimal::new(6_701_234 + n % 997, 2);
+    let values = TickerPatch {
+        last: Some(price(1)),
+        bid: Some(price(2)),
+        bid_size: Some(Decimal::new(12, 1)),
+        ask: Some(price(3)),
+        ask_size: Some(Decimal::new(8, 1)),
+        open: Some(price(4)),
+        high: Some(price(5)),
+        low: Some(price(6)),
+        base_volume: Some(Decimal::new(182_341, 1)),
+        quote_volume: Some(Decimal::new(12_190_000_005, 1)),
+        change_percent: Some(Decimal::new(153, 2)),
+        timestamp: Some(now),
+    };
+    let exchange = ExchangeId::Binance;
+    let ticker = Ticker { exchange, symbol: btc(), values, received_at: now, source: Source::Stream };
+    let mut json = wire::event_data(&MarketEvent::Ticker(ticker.clone()), false);
+    json.pop();
+    let kept = KeptTicker { ticker, simulated: false, position: Position { token: 1, seq: 1 }, json: json.into() };
+    cache.tickers.put(kept, Duration::ZERO).await.expect("memory");
+    // The bench may run into the next minutes: they are known, too.
+    let range = TimeRange::new(Interval::M1.back(now, 1_000), Interval::M1.floor(now) + Duration::from_mins(60));
+    let candles = Interval::M1.opens(TimeRange::new(range.start(), Interval::M1.floor(now)));
+    let candles = candles.enumerate().map(|(n, timestamp)| Candle {
+        timestamp,
+        open: price(n as i64),
+        high: price(n as i64 * 7),
+        low: price(n as i64 * 3),
+        close: price(n as i64 * 5),
+        volume: Decimal::new(1_250_000 + n as i64, 5),
+        quote_volume: Some(Decimal::new(83_765_420 + n as i64, 2)),
+        trades: Some(412),
+        closed: true,
+        revision: 0,
+    });
+    let claims = vec![CoveredRange { range, state: Knowledge::Observed }];
+    let series = Series { exchange, symbol: btc(), interval: Interval::M1 };
+    store.write(&[SeriesWrite { series, candles: candles.collect(), claims }]).await.expect("memory");
+}
+
+async fn run() {
+    let (service, _) = serve(fill).await;
+    let paths = [
+        ("GET /v1/ticker", "/v1/ticker?exchange=binance&symbol=BTC/USDT", "/ticker", 0.65),
+        ("GET /v1/history, 500", "/v1/history?exchange=binance&symbol=BTC/USDT&limit=500", "/history", 0.50),
+    ];
+    let mut bodies = Vec::new();
+    for (_, path, at, _) in paths {
+        let (ours, at) = (path.to_owned(), at);
+        let address = service;
+        let body = tokio::task::spawn_blocking(move || load::fetch(address, &ours)).await.expect("an answer");
+        bodies.push((at, body));
+    }
+    let bare = bare(bodies).await;
+    println!("{:<22} {:>10} {:>10} {:>6} {:>6}", "requests/s", "ours", "bare", "ratio", "goal");
+    let mut load = Load::spawn(&[]);
+    for (name, path, at, goal) in paths {
+        let (mut best_ours, mut best_bare) = (0.0_f64, 0.0_f64);
+        let mut times = String::new();
+        for _ in 0..ROUNDS {
+            for (address, path, best, is_ours) in
+                [(bare, at, &mut best_bare, false), (service, path, &mut best_ours, true)]
+            {
+                load.ask(&format!("{address} {path}"));
+                let line;
+                (load, line) = load.answer().await;
+                let (rate, rest) = line.split_once(' ').expect("a rate and times");
+                *best = best.max(rate.parse().expect("a number"));
+                if is_ours {
+                    times = rest.to_owned();
+                }
+            }
+        }
+        println!("{name:<22} {best_ours:>10.0} {best_bare:>10.0} {:>6.2} {goal:>6.2}   {times}", best_ours / best_bare);
+    }
+}
+
+fn main() {
+    if Load::arguments().is_some() {
+        return load::run();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run());
+}

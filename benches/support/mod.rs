@@ -1,0 +1,112 @@
+//! What the benches of the doors share: a service that nobody collects for, and its load in a process of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use candlewick::api::{self, About, ApiConfig};
+use candlewick::cache::{self, Cache};
+use candlewick::clock::Clock;
+use candlewick::hub::{Hub, HubConfig};
+use candlewick::lifecycle::Lifecycle;
+use candlewick::market::{Market, Stores};
+use candlewick::model::{Channel, ExchangeId, ExchangeState, FeedState, Instrument, Interval, Symbol};
+use candlewick::store::CandleStore;
+use candlewick::store::sqlite::SqliteStore;
+use candlewick::telemetry::metrics;
+use tokio::net::TcpListener;
+
+/// The load, in a process of its own: it is asked in lines, and answers each with one.
+pub struct Load {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Load {
+    /// Starts this program once more, as `load` with these arguments.
+    pub fn spawn(arguments: &[String]) -> Self {
+        let own = std::env::current_exe().expect("a program has a path");
+        let mut child = Command::new(own)
+            .arg("load")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the load starts");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, input, output }
+    }
+
+    pub fn ask(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("the load lives");
+    }
+
+    /// Waits for an answer without holding up the server.
+    pub async fn answer(mut self) -> (Self, String) {
+        tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            self.output.read_line(&mut line).expect("the load lives");
+            (self, line.trim().to_owned())
+        })
+        .await
+        .expect("the load lives")
+    }
+
+    /// What the load was started with, if this process is one.
+    pub fn arguments() -> Option<Vec<String>> {
+        let mut arguments = std::env::args().skip(1);
+        (arguments.next().as_deref() == Some("load")).then(|| arguments.collect())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn btc() -> Symbol {
+    "BTC/USDT".parse().expect("a symbol")
+}
+
+/// Starts a service with nothing but its doors. Binance lists and collects BTC/USDT; what else is known of it `fill` says.
+pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> (SocketAddr, Cache) {
+    let clock = Clock::system();
+    let cache = cache::memory(clock.clone());
+    let store: Arc<dyn CandleStore> = Arc::new(SqliteStore::in_memory().await.expect("memory"));
+    let now = clock.now();
+    let instrument = Instrument {
+        exchange: ExchangeId::Binance,
+        symbol: btc(),
+        native: "BTCUSDT".to_owned(),
+        stream_native: None,
+        price_step: None,
+        amount_step: None,
+        active: true,
+    };
+    store.put_instruments(ExchangeId::Binance, &[instrument], now).await.expect("memory");
+    let state = ExchangeState {
+        state: FeedState::Live,
+        channels: Channel::ALL.to_vec(),
+        intervals: Interval::ALL.to_vec(),
+        symbols: vec![btc()],
+        listed_at: Some(now),
+        ..ExchangeState::unheard(ExchangeId::Binance, now)
+    };
+    cache.states.put(state).await.expect("memory");
+    let stores = Stores { kept: Arc::clone(&store), simulated: None };
+    let market = Arc::new(Market::new(vec![ExchangeId::Binance], stores, cache.clone(), clock.clone()));
+    let about = About { version: "0", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
+    let hub = Hub::new(&cache, clock.clone(), HubConfig::default());
+    let life = Lifecycle::default();
+    let front = api::build(market, hub, life.clone(), clock.clone(), about, ApiConfig::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    fill(&cache, &*store, &clock).await;
+    tokio::spawn(api::serve(listener, front, life, clock));
+    (address, cache)
+}
