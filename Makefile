@@ -17,6 +17,7 @@ interop: ## other people's clients against the simulated exchanges; needs Python
 	target/interop/bin/pip install --quiet --requirement tests/interop/requirements.txt
 	cargo build
 	target/interop/bin/python tests/interop/ccxt_pages.py target/debug/candlewick
+	target/interop/bin/python tests/interop/streams.py target/debug/candlewick
 
 check: ## what must hold before each commit
 	cargo fmt --check

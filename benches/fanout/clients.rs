@@ -22,13 +22,21 @@ struct Counted {
     ages: Vec<u64>,
 }
 
-pub fn run(ours: bool, address: SocketAddr, count: usize) {
+pub fn run(kind: &str, address: SocketAddr, count: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         let counted = Rc::new(RefCell::new(Counted::default()));
         for _ in 0..count {
-            let socket = connect(ours, address).await;
-            tokio::task::spawn_local(read(socket, Rc::clone(&counted)));
+            let socket = connect(kind != "bare", address).await;
+            let counted = Rc::clone(&counted);
+            if kind == "stuck" {
+                tokio::task::spawn_local(async move {
+                    let _open = socket;
+                    std::future::pending::<()>().await;
+                });
+            } else {
+                tokio::task::spawn_local(read(socket, counted));
+            }
         }
         println!("ready");
         let (says, mut said) = mpsc::unbounded_channel();

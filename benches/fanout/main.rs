@@ -34,6 +34,12 @@ struct Seen {
     p99: u64,
 }
 
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "p50 {} us, p99 {} us", self.p50, self.p99)
+    }
+}
+
 async fn seen(load: Load) -> (Load, Seen) {
     let (load, line) = load.answer().await;
     let mut numbers = line.split(' ').map(|number| number.parse().expect("a number"));
@@ -77,20 +83,24 @@ async fn throughput(server: &mut Server, mut load: Load, clients: usize, at_a_ti
     (load, (events * clients) as f64 / took.as_secs_f64())
 }
 
-/// What clients see at so many events a second.
+/// What clients see at so many events a second. What is due is sent together, as it would come from an exchange's socket.
 async fn latency(server: &mut Server, mut load: Load, clients: usize, rate: f64) -> (Load, Seen) {
     let clock = Clock::system();
     let events = (rate * ROUND.as_secs_f64()).max(1.0) as usize;
     load.ask(&(clients * events).to_string());
     let begun = clock.elapsed();
-    for event in 0..events {
-        let due = begun + Duration::from_secs_f64(event as f64 / rate);
-        let left = due.saturating_sub(clock.elapsed());
-        if left > Duration::from_millis(1) {
-            clock.sleep(left).await;
+    let mut sent = 0;
+    while sent < events {
+        let passed = clock.elapsed().saturating_sub(begun).as_secs_f64();
+        let due = ((passed * rate) as usize + 1).min(events) - sent;
+        if due > 0 {
+            server.send(due).await;
+            sent += due;
+            tokio::task::yield_now().await;
+        } else {
+            let next = begun + Duration::from_secs_f64(sent as f64 / rate);
+            clock.sleep(next.saturating_sub(clock.elapsed())).await;
         }
-        server.send(1).await;
-        tokio::task::yield_now().await;
     }
     seen(load).await
 }
@@ -127,16 +137,27 @@ async fn run() {
             let shape = format!("{clients} clients, {at_a_time} at once");
             println!("{shape:<22} {best_ours:>12.0} {best_bare:>12.0} {:>6.2}", best_ours / best_bare);
         }
-        let rate = (single / 2.0 / clients as f64).min(10_000.0);
-        let (seen_bare, seen_ours);
-        (bare_load, seen_bare) = latency(&mut bare, bare_load, clients, rate).await;
-        (ours_load, seen_ours) = latency(&mut ours, ours_load, clients, rate).await;
-        println!(
-            "{clients} clients at {rate:.0} events/s: p50 {} us, p99 {} us; bare p50 {} us, p99 {} us",
-            seen_ours.p50, seen_ours.p99, seen_bare.p50, seen_bare.p99
-        );
+        let mut rates = vec![(single / 2.0 / clients as f64).min(10_000.0)];
+        if clients == 100 {
+            rates.push(10_000.0);
+        }
+        for rate in rates {
+            let (seen_bare, seen_ours);
+            (bare_load, seen_bare) = latency(&mut bare, bare_load, clients, rate).await;
+            (ours_load, seen_ours) = latency(&mut ours, ours_load, clients, rate).await;
+            println!("{clients} clients at {rate:.0} events/s: {seen_ours}; bare {seen_bare}");
+        }
         if clients > 100 {
             println!("{clients} idle sockets: {memory:.1} KiB each, of the whole server's process");
+            let before = resident_kib();
+            let _stuck = server::stuck(&ours).await;
+            let (rate, seen_ours);
+            (ours_load, rate) = throughput(&mut ours, ours_load, clients, 64).await;
+            (ours_load, seen_ours) = latency(&mut ours, ours_load, clients, single / 2.0 / clients as f64).await;
+            let grown = resident_kib() - before;
+            println!(
+                "the same beside one that stops reading: {rate:.0} frames/s, 64 at once; {seen_ours}; memory {grown:+.0} KiB"
+            );
         }
         drop((bare_load, ours_load));
     }
@@ -145,7 +166,7 @@ async fn run() {
 fn main() {
     if let Some([kind, address, count]) = Load::arguments().as_deref() {
         let (address, count) = (address.parse().expect("an address"), count.parse().expect("a number"));
-        return clients::run(kind == "ours", address, count);
+        return clients::run(kind, address, count);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(run());

@@ -1,5 +1,6 @@
 //! Our service with nothing but its doors, and raw sockets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use candlewick::cache::{BusEvent, BusEventKind, Cache};
@@ -27,7 +28,7 @@ pub fn frame(seq: u64) -> Vec<u8> {
     out
 }
 
-fn load(kind: &str, address: std::net::SocketAddr, count: usize) -> Load {
+fn load(kind: &str, address: SocketAddr, count: usize) -> Load {
     Load::spawn(&[kind.to_owned(), address.to_string(), count.to_string()])
 }
 
@@ -45,8 +46,15 @@ pub async fn bare(count: usize) -> (Vec<TcpStream>, Load) {
     (sockets, load)
 }
 
+/// A client of ours that subscribes and never reads.
+pub async fn stuck(ours: &crate::Server) -> Option<Load> {
+    let crate::Server::Ours(ours) = ours else { return None };
+    Some(load("stuck", ours.address, 1).answer().await.0)
+}
+
 /// A service that nobody collects for.
 pub struct Ours {
+    address: SocketAddr,
     cache: Cache,
     topic: Topic,
     epoch: Arc<str>,
@@ -68,5 +76,5 @@ impl Ours {
 pub async fn ours(count: usize) -> (Ours, Load) {
     let (address, cache) = serve(async |_, _, _| {}).await;
     let (load, _) = load("ours", address, count).answer().await;
-    (Ours { cache, topic: topic(), epoch: Arc::from("1.bench"), seq: 1_000_000_000 }, load)
+    (Ours { address, cache, topic: topic(), epoch: Arc::from("1.bench"), seq: 1_000_000_000 }, load)
 }

@@ -6,13 +6,14 @@ Usage: ccxt_pages.py PATH/TO/candlewick        (needs the package ccxt; `make in
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
 import ccxt
+
+from service import started
 
 MINUTE = 60_000
 # Exchange, symbol, the exchange's own id, and how many minutes back it gives.
@@ -23,18 +24,6 @@ MARKETS = [
     ("okx", "BTC/USDT", "BTC-USDT", 1_300),
     ("bybit", "BTC/USDT", "BTCUSDT", 2_500),
 ]
-
-
-def started(command, folder, environment, mark):
-    """The process, and what stands behind `mark` in the first line of its log that has it."""
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        found = re.search(mark, line)
-        if found:
-            # Whatever it says later goes nowhere, but must not fill the pipe.
-            subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
-            return process, found.group(1)
-    sys.exit(f"{command[0]} ended before it listened")
 
 
 def client(name, symbol, native, origin):

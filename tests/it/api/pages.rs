@@ -240,6 +240,8 @@ async fn the_tag_of_an_answer_changes_when_the_answer_does() {
             let changed = Candle { volume: open.volume + Decimal::from(fill.len() + format.len() + 1), ..open };
             let seq = 2 + (fill.len() * 100 + format.len()) as u64;
             house.cache.candles.put(&eth(), changed, Position { token: 1, seq }).await.unwrap();
+            // The same page is given for so long.
+            house.clock.advance(Duration::from_millis(100)).await;
             let (status, other, _) = head(&newest, &tag).await;
             assert!(status == 200 && other != tag, "{newest}: the open candle changed");
             let past = format!("{series}{fill}{format}&limit=50&end={end}");
