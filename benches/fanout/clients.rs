@@ -5,10 +5,12 @@ use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+
+use crate::socket::{connect, frame};
 
 /// The first byte of a frame's data, with the age of the event behind it.
 const MARK: &[u8] = b"\"t\":";
@@ -27,7 +29,7 @@ pub fn run(kind: &str, address: SocketAddr, count: usize) {
     LocalSet::new().block_on(&runtime, async {
         let counted = Rc::new(RefCell::new(Counted::default()));
         for _ in 0..count {
-            let socket = connect(kind != "bare", address).await;
+            let socket = open(kind != "bare", address).await;
             let counted = Rc::clone(&counted);
             if kind == "stuck" {
                 tokio::task::spawn_local(async move {
@@ -68,25 +70,12 @@ fn report(counted: &RefCell<Counted>) {
     out.flush().expect("a pipe");
 }
 
-async fn connect(ours: bool, address: SocketAddr) -> TcpStream {
-    let mut socket = TcpStream::connect(address).await.expect("the server listens");
+async fn open(ours: bool, address: SocketAddr) -> TcpStream {
     if !ours {
-        return socket;
+        return TcpStream::connect(address).await.expect("the server listens");
     }
-    let upgrade = format!(
-        "GET /v1/stream HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    socket.write_all(upgrade.as_bytes()).await.expect("the server reads");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.expect("the server answers"));
-    }
-    let message = br#"{"op":"subscribe","channel":"trades","exchange":"binance","symbols":["BTC/USDT"],"snapshot":0}"#;
-    // A mask of zeros masks nothing.
-    let mut frame = vec![0x81, 0x80 | u8::try_from(message.len()).expect("short"), 0, 0, 0, 0];
-    frame.extend_from_slice(message);
-    socket.write_all(&frame).await.expect("the server reads");
+    let message = r#"{"op":"subscribe","channel":"trades","exchange":"binance","symbols":["BTC/USDT"],"snapshot":0}"#;
+    let mut socket = connect(address, message).await;
     let mut answer = [0; 2];
     socket.read_exact(&mut answer).await.expect("the server answers");
     let mut text = vec![0; usize::from(answer[1])];
@@ -111,7 +100,7 @@ async fn read(mut socket: TcpStream, counted: Rc<RefCell<Counted>>) {
                 let made = digits.iter().fold(0_u128, |number, digit| number * 10 + u128::from(digit - b'0'));
                 let mut counted = counted.borrow_mut();
                 counted.frames += 1;
-                if counted.frames % 16 == 0 {
+                if counted.frames.is_multiple_of(16) {
                     counted.ages.push(u64::try_from(now.saturating_sub(made) / 1_000).unwrap_or(u64::MAX));
                 }
             }
@@ -120,14 +109,4 @@ async fn read(mut socket: TcpStream, counted: Rc<RefCell<Counted>>) {
         buffer.drain(..at);
         report(&counted);
     }
-}
-
-/// Where the frame at `at` has its text, if all of it is here.
-fn frame(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
-    let head = buffer.get(at..at + 4)?;
-    let (start, length) = match head[1] {
-        126 => (at + 4, usize::from(u16::from_be_bytes([head[2], head[3]]))),
-        short => (at + 2, usize::from(short)),
-    };
-    (buffer.len() >= start + length).then_some((start, start + length))
 }

@@ -5,10 +5,21 @@
 //! at a time, which may be written at once. Goals: 0.8 of the ceiling in both; at half of the load p99 within 10 ms; an idle
 //! socket within 24 KiB.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
+
+#[path = "../support/child.rs"]
+mod child;
 mod clients;
 mod server;
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/service.rs"]
+mod service;
+#[path = "../support/socket.rs"]
+mod socket;
 
 use std::time::Duration;
 
@@ -16,8 +27,8 @@ use candlewick::clock::Clock;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use self::child::Load;
 use self::server::Ours;
-use self::support::Load;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -9,7 +9,8 @@ use candlewick::model::{Topic, wire};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::PADDING;
-use crate::support::{Load, serve};
+use crate::child::Load;
+use crate::service::serve;
 
 /// An event's data, with the time at which it was made.
 fn data() -> Vec<u8> {

@@ -3,9 +3,18 @@
 //! `cargo bench --bench http`. The server runs on one thread; the load is a process of its own with 64 connections. Goals:
 //! a ticker at least 0.65 of the bare handler, the newest 500 candles at least 0.50.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
+
+#[path = "../support/child.rs"]
+mod child;
 mod load;
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/service.rs"]
+mod service;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +30,8 @@ use poem::listener::TcpAcceptor;
 use poem::{Endpoint, Request, Response, Route, Server};
 use rust_decimal::Decimal;
 
-use self::support::{Load, btc, serve};
+use self::child::Load;
+use self::service::{btc, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,7 +49,7 @@ impl Endpoint for Bare {
     }
 }
 
-async fn bare(bodies: Vec<(&'static str, Vec<u8>)>) -> SocketAddr {
+fn bare(bodies: Vec<(&'static str, Vec<u8>)>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a socket");
     let address = listener.local_addr().expect("an address");
@@ -74,16 +84,16 @@ async fn fill(cache: &Cache, store: &dyn CandleStore, clock: &Clock) {
     let kept = KeptTicker { ticker, simulated: false, position: Position { token: 1, seq: 1 }, json: json.into() };
     cache.tickers.put(kept, Duration::ZERO).await.expect("memory");
     // The bench may run into the next minutes: they are known, too.
-    let range = TimeRange::new(Interval::M1.back(now, 1_000), Interval::M1.floor(now) + Duration::from_mins(60));
+    let range = TimeRange::new(Interval::M1.back(now, 1_000), Interval::M1.floor(now) + Duration::from_hours(1));
     let candles = Interval::M1.opens(TimeRange::new(range.start(), Interval::M1.floor(now)));
-    let candles = candles.enumerate().map(|(n, timestamp)| Candle {
+    let candles = (0_i64..).zip(candles).map(|(n, timestamp)| Candle {
         timestamp,
-        open: price(n as i64),
-        high: price(n as i64 * 7),
-        low: price(n as i64 * 3),
-        close: price(n as i64 * 5),
-        volume: Decimal::new(1_250_000 + n as i64, 5),
-        quote_volume: Some(Decimal::new(83_765_420 + n as i64, 2)),
+        open: price(n),
+        high: price(n * 7),
+        low: price(n * 3),
+        close: price(n * 5),
+        volume: Decimal::new(1_250_000 + n, 5),
+        quote_volume: Some(Decimal::new(83_765_420 + n, 2)),
         trades: Some(412),
         closed: true,
         revision: 0,
@@ -106,7 +116,7 @@ async fn run() {
         let body = tokio::task::spawn_blocking(move || load::fetch(address, &ours)).await.expect("an answer");
         bodies.push((at, body));
     }
-    let bare = bare(bodies).await;
+    let bare = bare(bodies);
     println!("{:<22} {:>10} {:>10} {:>6} {:>6}", "requests/s", "ours", "bare", "ratio", "goal");
     let mut load = Load::spawn(&[]);
     for (name, path, at, goal) in paths {
@@ -122,7 +132,7 @@ async fn run() {
                 let (rate, rest) = line.split_once(' ').expect("a rate and times");
                 *best = best.max(rate.parse().expect("a number"));
                 if is_ours {
-                    times = rest.to_owned();
+                    rest.clone_into(&mut times);
                 }
             }
         }

@@ -88,7 +88,7 @@ const CLIENT: &[&str] = &["subscribe", "unsubscribe", "list", "ping"];
 const ANSWERS: &[&str] = &["subscribed", "unsubscribed", "topics", "pong", "error"];
 const FRAMES: [&str; 8] = ["snapshot", "ticker", "trade", "candle", "gap", "status", "heartbeat", "shutdown"];
 
-fn message(summary: &str, properties: Value, required: &[&str], examples: &[Value]) -> Value {
+fn message(summary: &str, properties: &Value, required: &[&str], examples: &[Value]) -> Value {
     let examples: Vec<Value> = examples.iter().map(|example| json!({"payload": example})).collect();
     json!({
         "summary": summary,
@@ -122,7 +122,7 @@ fn millis(description: &str) -> Value {
 }
 
 /// An event: its type, its place, and data.
-fn event(kind: &str, data: Value, example: Value) -> Value {
+fn event(kind: &str, data: &Value, example: &Value) -> Value {
     let topic = match kind {
         "ticker" => "ticker:binance:BTC/USDT",
         "trade" => "trades:binance:BTC/USDT",
@@ -131,7 +131,7 @@ fn event(kind: &str, data: Value, example: Value) -> Value {
     let properties = json!({"type": one(kind), "topic": {"type": "string"}, "epoch": {"type": "string"},
         "seq": {"type": "integer", "description": "Grows by one with each event of the topic."}, "data": data});
     let example = json!({"type": kind, "topic": topic, "epoch": "k3f9.1c2d", "seq": 1813, "data": example});
-    message("New data of a topic.", properties, &["type", "topic", "epoch", "seq", "data"], &[example])
+    message("New data of a topic.", &properties, &["type", "topic", "epoch", "seq", "data"], &[example])
 }
 
 /// An object of the OpenAPI document, as streams carry it.
@@ -202,7 +202,7 @@ fn messages() -> Value {
             "properties": {what: {"type": "string"}, "code": {"type": "string"}}, "required": [what, "code"], "additionalProperties": false}})
     };
     json!({
-        "subscribe": message("Subscribes to topics of one channel.", json!({
+        "subscribe": message("Subscribes to topics of one channel.", &json!({
             "op": one("subscribe"), "id": id(),
             "channel": {"type": "string", "enum": ["ticker", "trades", "candles", "status"]},
             "exchange": {"type": "string", "description": "Without it the first enabled one that lists each symbol; of `status` all."},
@@ -218,44 +218,44 @@ fn messages() -> Value {
             json!({"op": "subscribe", "channel": "trades", "exchange": "binance", "symbols": ["BTC/USDT"], "resume": {"epoch": "k3f9.1c2d", "seq": 1812}}),
             json!({"op": "subscribe", "channel": "status", "exchange": "binance"}),
         ]),
-        "unsubscribe": message("Leaves topics.", json!({"op": one("unsubscribe"), "id": id(), "topics": texts("As `subscribed` names them.")}),
+        "unsubscribe": message("Leaves topics.", &json!({"op": one("unsubscribe"), "id": id(), "topics": texts("As `subscribed` names them.")}),
             &["op", "topics"], &[json!({"op": "unsubscribe", "id": 2, "topics": [topic]})]),
-        "list": message("Asks for the topics of this connection.", json!({"op": one("list"), "id": id()}), &["op"], &[json!({"op": "list", "id": 3})]),
-        "ping": message("Asks for a sign of life.", json!({"op": one("ping"), "id": id()}), &["op"], &[json!({"op": "ping", "id": 4})]),
-        "subscribed": message("The topics of a subscription.", json!({"type": one("subscribed"), "id": id(), "topics": texts("What is subscribed to now."), "rejected": rejected("symbol")}),
+        "list": message("Asks for the topics of this connection.", &json!({"op": one("list"), "id": id()}), &["op"], &[json!({"op": "list", "id": 3})]),
+        "ping": message("Asks for a sign of life.", &json!({"op": one("ping"), "id": id()}), &["op"], &[json!({"op": "ping", "id": 4})]),
+        "subscribed": message("The topics of a subscription.", &json!({"type": one("subscribed"), "id": id(), "topics": texts("What is subscribed to now."), "rejected": rejected("symbol")}),
             &["type", "topics", "rejected"], &[json!({"type": "subscribed", "id": 1, "topics": [topic], "rejected": [{"symbol": "X/Y", "code": "unknown_symbol"}]})]),
-        "unsubscribed": message("The topics that were left.", json!({"type": one("unsubscribed"), "id": id(), "topics": texts("What was left."), "rejected": rejected("topic")}),
+        "unsubscribed": message("The topics that were left.", &json!({"type": one("unsubscribed"), "id": id(), "topics": texts("What was left."), "rejected": rejected("topic")}),
             &["type", "topics", "rejected"], &[json!({"type": "unsubscribed", "id": 2, "topics": [topic], "rejected": []})]),
-        "topics": message("The topics of this connection.", json!({"type": one("topics"), "id": id(), "topics": texts("What is subscribed to.")}),
+        "topics": message("The topics of this connection.", &json!({"type": one("topics"), "id": id(), "topics": texts("What is subscribed to.")}),
             &["type", "topics"], &[json!({"type": "topics", "id": 3, "topics": [topic]})]),
-        "pong": message("A sign of life.", json!({"type": one("pong"), "id": id(), "timestamp": millis("Now")}), &["type", "timestamp"],
+        "pong": message("A sign of life.", &json!({"type": one("pong"), "id": id(), "timestamp": millis("Now")}), &["type", "timestamp"],
             &[json!({"type": "pong", "id": 4, "timestamp": 1_763_672_400_160_i64})]),
-        "error": message("A message that could not be followed. The subscriptions stay as they were.", json!({"type": one("error"), "id": id(),
+        "error": message("A message that could not be followed. The subscriptions stay as they were.", &json!({"type": one("error"), "id": id(),
             "code": {"type": "string", "description": "`invalid_message`, `rate_limited`, or a code of the REST interface."}, "detail": {"type": "string"}}),
             &["type", "code", "detail"], &[json!({"type": "error", "id": 1, "code": "invalid_message", "detail": "`symbols` names at least one market"})]),
-        "snapshot": message("The newest values of a topic. What follows begins after `seq`.", json!({"type": one("snapshot"), "topic": {"type": "string"},
+        "snapshot": message("The newest values of a topic. What follows begins after `seq`.", &json!({"type": one("snapshot"), "topic": {"type": "string"},
             "epoch": epoch(), "seq": number("Up to where the values tell everything; null before the first event."),
             "data": {"type": "array", "items": {"oneOf": [ticker(), trade(), candle()]}}}),
             &["type", "topic", "epoch", "seq", "data"], &[json!({"type": "snapshot", "topic": topic, "epoch": "k3f9.1c2d", "seq": 1812, "data": [candle_example]})]),
-        "ticker": event("ticker", ticker(), ticker_example.clone()),
-        "trade": event("trade", trade(), trade_example),
-        "candle": event("candle", candle(), candle_example.clone()),
-        "gap": message("Numbers of a topic that this client will not see.", json!({"type": one("gap"), "topic": {"type": "string"}, "epoch": epoch(),
+        "ticker": event("ticker", &ticker(), &ticker_example),
+        "trade": event("trade", &trade(), &trade_example),
+        "candle": event("candle", &candle(), &candle_example),
+        "gap": message("Numbers of a topic that this client will not see.", &json!({"type": one("gap"), "topic": {"type": "string"}, "epoch": epoch(),
             "from_seq": number("The first number that was missed; null where nothing was heard before."),
             "to_seq": number("The last one; null where it is not known: up to the next frame of the topic."),
             "reason": {"type": "string", "enum": ["upstream_disconnect", "slow_client", "resume_expired", "bus_lost", "new_epoch"]}}),
             &["type", "topic", "epoch", "from_seq", "to_seq", "reason"],
             &[json!({"type": "gap", "topic": topic, "epoch": "k3f9.1c2d", "from_seq": 1814, "to_seq": 1830, "reason": "slow_client"})]),
-        "status": message("How an exchange is doing, at once and at every change.", json!({"type": one("status"), "exchange": {"type": "string"},
+        "status": message("How an exchange is doing, at once and at every change.", &json!({"type": one("status"), "exchange": {"type": "string"},
             "state": {"type": "string", "enum": FeedState::ALL.map(FeedState::as_str)}, "since": millis("Since when"), "simulated": {"type": "boolean"},
             "ended": {"type": "array", "description": "Markets that were collected and are gone.", "items": {"type": "object",
                 "properties": {"symbol": {"type": "string"}, "since": millis("Since when"), "detail": {"type": "string"}},
                 "required": ["symbol", "since", "detail"], "additionalProperties": false}}}),
             &["type", "exchange", "state", "since", "simulated", "ended"],
             &[json!({"type": "status", "exchange": "binance", "state": "live", "since": 1_763_672_300_000_i64, "simulated": false, "ended": []})]),
-        "heartbeat": message("Sent each second without other traffic.", json!({"type": one("heartbeat"), "n": {"type": "integer"}, "timestamp": millis("Now")}),
+        "heartbeat": message("Sent each second without other traffic.", &json!({"type": one("heartbeat"), "n": {"type": "integer"}, "timestamp": millis("Now")}),
             &["type", "n", "timestamp"], &[json!({"type": "heartbeat", "n": 42, "timestamp": 1_763_672_400_160_i64})]),
-        "shutdown": message("The service ends: connect elsewhere. The socket is closed with 1001 after so long.", json!({"type": one("shutdown"), "in_ms": {"type": "integer"}}),
+        "shutdown": message("The service ends: connect elsewhere. The socket is closed with 1001 after so long.", &json!({"type": one("shutdown"), "in_ms": {"type": "integer"}}),
             &["type", "in_ms"], &[json!({"type": "shutdown", "in_ms": 5000})]),
         "plainTicker": {"summary": "The ticker alone.", "payload": ticker(), "examples": [{"payload": ticker_example}]},
     })

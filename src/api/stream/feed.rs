@@ -202,7 +202,9 @@ impl Feed {
                 again.push(slot);
             }
         });
-        again.into_iter().for_each(|slot| self.show_again(slot));
+        for slot in again {
+            self.show_again(slot);
+        }
         self.status.gather(out);
     }
 

@@ -32,7 +32,8 @@ impl Listener {
 
     /// Connects, goes on where it was, and hangs up after so many events. `false` where that could not be.
     pub async fn listen(&mut self, address: SocketAddr, events: usize) -> bool {
-        let listening = async {
+        // A client of a WebSocket is large.
+        let listening = Box::pin(async {
             let Ok((mut socket, _)) = connect_async(format!("ws://{address}/v1/stream")).await else { return false };
             let mut wish = self.subscription.clone();
             wish["op"] = "subscribe".into();
@@ -49,7 +50,7 @@ impl Listener {
                 self.take(&serde_json::from_str(&text).unwrap());
             }
             true
-        };
+        });
         Clock::system().timeout(PATIENCE, listening).await.expect("events came")
     }
 
