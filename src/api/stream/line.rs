@@ -1,6 +1,7 @@
 //! One client's socket: what is to be sent is gathered and written at once; who says nothing for long, takes nothing, or
 //! breaks the protocol is seen off; and everyone is told when the process ends.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,6 +37,12 @@ const SEND_TIME: Duration = Duration::from_secs(10);
 
 /// How long a client may take to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Where sockets gather what they write at once. It is small enough to stay near the processor, and a socket that
+    /// could write all of it keeps no room of its own.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The client is gone; nobody is left to be told anything.
 #[derive(Debug)]
@@ -125,12 +132,19 @@ impl Line {
 
     /// Gathers a JSON text.
     pub fn text(&mut self, json: &[u8]) {
-        put_text_frame(&mut self.out, json);
+        put_text_frame(self.out(), json);
     }
 
     /// Gathers what is framed already.
     pub fn framed(&mut self, frame: &[u8]) {
-        self.out.extend_from_slice(frame);
+        self.out().extend_from_slice(frame);
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 {
+            self.out = SCRATCH.take();
+        }
+        &mut self.out
     }
 
     /// How much more should be gathered before it is written.
@@ -212,10 +226,6 @@ impl Line {
         let silent = now.saturating_sub(self.wrote_at);
         let is_due = silent >= self.beat;
         self.next_beat = timer(&self.clock, if is_due { self.beat } else { self.beat.saturating_sub(silent) });
-        if is_due {
-            // An idle socket keeps no room for what it once sent.
-            self.out = Vec::new();
-        }
         Ok(is_due)
     }
 
@@ -250,6 +260,10 @@ impl Line {
             return self.cut_off("slow", "too slow").await;
         }
         self.out.clear();
+        let out = std::mem::take(&mut self.out);
+        if out.capacity() <= 2 * GATHER_BYTES {
+            SCRATCH.set(out);
+        }
         self.sent = 0;
         self.wrote_at = self.clock.elapsed();
         Ok(())
