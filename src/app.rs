@@ -12,7 +12,7 @@ use crate::api::{self, About, ApiConfig};
 use crate::cache::{self, Cache, CacheError, RedisConfig};
 use crate::clock::Clock;
 use crate::collect::{self, Assignment, CollectError, Errand, Shared, Source};
-use crate::config::{CacheUrl, CollectConfig, Config, DataMode, Role, StoreUrl, StreamConfig};
+use crate::config::{CacheUrl, CollectConfig, Config, DataMode, ExchangeConfig, Role, StoreUrl, StreamConfig};
 use crate::exchanges;
 use crate::hub::{Bounds, Hub, HubConfig};
 use crate::lifecycle::Lifecycle;
@@ -23,6 +23,7 @@ use crate::store::postgres::{Options, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{CandleStore, StoreError};
 use crate::telemetry::metrics;
+use crate::upstream::{RestClient, UpstreamError};
 
 /// The service is ready when every exchange is, or after so long, when it says which are not.
 const READY_WITHIN: Duration = Duration::from_secs(4);
@@ -170,7 +171,11 @@ pub async fn open_store(config: &Config) -> Result<(Arc<dyn CandleStore>, &'stat
     })
 }
 
-async fn open_cache(config: &Config, clock: &Clock) -> Result<(Cache, &'static str), CacheError> {
+/// Opens the cache that the configuration names. Its kind is for people.
+///
+/// # Errors
+/// [`CacheError`].
+pub async fn open_cache(config: &Config, clock: &Clock) -> Result<(Cache, &'static str), CacheError> {
     Ok(match &config.cache.parsed {
         CacheUrl::Memory => (cache::memory(clock.clone()), "memory"),
         CacheUrl::Redis(url) => {
@@ -195,11 +200,24 @@ async fn simulate(clock: &Clock, life: &Lifecycle, stop: CancellationToken) -> s
     Ok(address)
 }
 
+/// The configured origins, else the exchange's own.
+fn or_own(configured: &[String], own: &[&str]) -> Vec<String> {
+    if configured.is_empty() { own.iter().map(|&origin| origin.to_owned()).collect() } else { configured.to_vec() }
+}
+
+/// A REST client of each enabled exchange, to see whether it is there.
+#[must_use]
+pub fn rest_clients(config: &Config, clock: &Clock) -> Vec<(ExchangeId, Result<Arc<RestClient>, UpstreamError>)> {
+    let client = |(id, settings): (&ExchangeId, &ExchangeConfig)| {
+        let exchange = exchanges::exchange(*id);
+        let origins = or_own(&settings.rest_url, exchange.profile().rest_origins);
+        (*id, RestClient::new(exchange, &origins, clock.clone()))
+    };
+    config.exchanges.iter().map(client).collect()
+}
+
 /// What is to be collected, and from where.
 fn assignments(config: &Config, stores: &Stores, simulator: Option<&SocketAddr>) -> Vec<Assignment> {
-    let or_own = |configured: &[String], own: &[&str]| {
-        if configured.is_empty() { own.iter().map(|&origin| origin.to_owned()).collect() } else { configured.to_vec() }
-    };
     config
         .exchanges
         .iter()

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod decode;
+mod doctor;
 mod export;
 mod health;
 mod migrate;
@@ -41,6 +42,8 @@ enum Command {
     Export(export::Args),
     /// Make the store's tables, or bring them to this version
     Migrate(migrate::Args),
+    /// Look at everything that a service needs, and say what is wrong
+    Doctor(doctor::Args),
     /// Ask the service on this machine whether it is ready
     Health(health::Args),
     /// Print the OpenAPI document of the HTTP interface
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Some(Command::Decode(args)) => decode::run(args),
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Migrate(args)) => migrate::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Health(args)) => health::run(args),
         Some(Command::Openapi(args)) => openapi::run(&args),
         Some(Command::Asyncapi) => openapi::run_asyncapi(),

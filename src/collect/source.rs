@@ -111,7 +111,7 @@ pub async fn supervise(assignment: Assignment, shared: Shared, stop: Cancellatio
 async fn reach(rest: &Result<Arc<RestClient>, UpstreamError>, clock: &Clock) -> Result<(), String> {
     let rest = rest.as_ref().map_err(ToString::to_string)?;
     match clock.timeout(REACH_WITHIN, rest.probe()).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("it did not answer within {} s", REACH_WITHIN.as_secs())),
     }

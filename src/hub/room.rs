@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::frame::{Frame, Missed, Place, conflates};
 use super::ring::{Bounds, Ring};
-use crate::cache::{BusEvent, BusEventKind};
+use crate::cache::{BusEvent, BusEventKind, token_of};
 use crate::model::{GapReason, Topic};
 
 /// The subscribers of one topic and what they read.
@@ -103,6 +103,8 @@ impl Room {
             // The number of the event that follows says what was missed.
             BusEventKind::Gap(GapReason::SlowClient) => return,
             _ if place.seq <= last => return,
+            // A collector that does not know yet that another took over.
+            _ if newest.is_some_and(|newest| token_of(&newest.epoch) > token_of(&place.epoch)) => return,
             _ => {}
         }
         let jumped = place.seq > last + 1 && !is_first && !state.is_open && !conflates(self.topic.channel());

@@ -7,6 +7,7 @@ mod architecture;
 mod backfill;
 mod contract;
 mod decode;
+mod doctor;
 mod exchanges;
 mod export;
 mod mutated;

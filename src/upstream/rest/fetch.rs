@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Fetched;
-use super::headers::{number, retry_after};
+use super::headers::{date, number, retry_after};
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::Exchange;
@@ -162,15 +162,15 @@ impl Fetcher {
     }
 
     /// Asks the probe path of all origins at the same time, so that one that swallows packets does not hide the others.
-    pub async fn probe(&self) -> Result<(), UpstreamError> {
+    pub async fn probe(&self) -> Result<Option<Timestamp>, UpstreamError> {
         let mut probes: FuturesUnordered<_> =
             self.open_origins()?.into_iter().map(|(index, origin)| self.probe_origin(index, origin)).collect();
         let mut failure = UpstreamError::TimedOut { exchange: self.exchange() };
         while let Some(probed) = probes.next().await {
             match probed {
-                Ok(index) => {
+                Ok((index, date)) => {
                     self.origins.lock().preferred = index;
-                    return Ok(());
+                    return Ok(date);
                 }
                 Err(error) => failure = error,
             }
@@ -178,14 +178,14 @@ impl Fetcher {
         Err(failure)
     }
 
-    async fn probe_origin(&self, index: usize, origin: Arc<str>) -> Result<usize, UpstreamError> {
+    async fn probe_origin(&self, index: usize, origin: Arc<str>) -> Result<(usize, Option<Timestamp>), UpstreamError> {
         let profile = self.exchange.profile();
         let scope = profile.scopes.first().map_or("", |scope| scope.name);
         if let Some(meter) = self.meter(scope) {
             meter.admit_now(1).map_err(|held_back| self.held_back(held_back))?;
         }
         match self.request(&origin, profile.probe_path, scope, PROBE_TIMEOUT).await {
-            Ok(fetched) if fetched.status < 300 => Ok(index),
+            Ok(fetched) if fetched.status < 300 => Ok((index, fetched.date)),
             Ok(Fetched { status, .. }) => {
                 Err(UpstreamError::Trouble { exchange: self.exchange(), status, retry_at: None })
             }
@@ -232,7 +232,7 @@ impl Fetcher {
         {
             meter.correct(used);
         }
-        let named = retry_after(headers, self.clock.now());
+        let (named, date) = (retry_after(headers, self.clock.now()), date(headers));
         let failure = match response.status() {
             StatusCode::FORBIDDEN => {
                 if self.is_ban(response).await {
@@ -257,7 +257,7 @@ impl Fetcher {
                 if let Some(tap) = &self.tap {
                     tap.tell(What::Answered { url: format!("{origin}{target}"), status, body: body.clone() });
                 }
-                return Ok(Fetched { status, body, received: self.clock.now() });
+                return Ok(Fetched { status, body, received: self.clock.now(), date });
             }
         };
         Err((Some(status), failure))

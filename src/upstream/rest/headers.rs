@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use crate::model::Timestamp;
 
@@ -17,6 +17,13 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     // An HTTP date is written as in RFC 2822.
     let at = DateTime::parse_from_rfc2822(text).ok()?;
     Some(Timestamp::from_millis(at.timestamp_millis()).since(now))
+}
+
+/// What time it was where the answer was made.
+/// <https://www.rfc-editor.org/rfc/rfc9110#field.date>
+pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let at = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
+    Some(Timestamp::from_millis(at.timestamp_millis()))
 }
 
 /// The number in the header `name`.

@@ -33,6 +33,8 @@ struct Fetched {
     status: u16,
     body: Bytes,
     received: Timestamp,
+    /// What time it was there, in whole seconds.
+    date: Option<Timestamp>,
 }
 
 impl RestClient {
@@ -114,11 +116,12 @@ impl RestClient {
         })
     }
 
-    /// Whether the exchange is there: its cheapest path, once an origin, with little patience.
+    /// Whether the exchange is there: its cheapest path, once an origin, with little patience. Gives the time that it was
+    /// there, in whole seconds, if the answer says so.
     ///
     /// # Errors
     /// [`UpstreamError`]: why the last origin tried was not there.
-    pub async fn probe(&self) -> Result<(), UpstreamError> {
+    pub async fn probe(&self) -> Result<Option<Timestamp>, UpstreamError> {
         self.fetcher.probe().await
     }
 

@@ -1,0 +1,207 @@
+//! `candlewick doctor`: looks at everything that a service needs, and says what is wrong and what to do about it.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use crate::app;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::model::ExchangeId;
+use crate::upstream::{RestClient, UpstreamError, install_crypto};
+
+/// A clock that is wrong by so much makes candles close at the wrong time.
+const DRIFT: Duration = Duration::from_secs(2);
+
+/// How long one thing may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file [default: candlewick.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
+    config: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How something is. The worst one is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    Ok,
+    /// It works, and something should be done.
+    Warning,
+    /// It does not work.
+    Failed,
+}
+
+/// What was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    grade: Grade,
+    detail: String,
+}
+
+impl Finding {
+    fn new(check: &'static str, grade: Grade, detail: impl Into<String>) -> Self {
+        Self { check, grade, detail: detail.into() }
+    }
+}
+
+/// Looks at everything. The exit code is 0, 1 where something should be done, and 2 where something does not work.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    install_crypto();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
+    let findings = match Config::load(args.config) {
+        Ok(config) => runtime.block_on(examine(&config)),
+        Err(error) => vec![configuration(Err(&error))],
+    };
+    let out = std::io::stdout();
+    let colours = out.is_terminal();
+    let text = if args.json { json(&findings)? } else { table(&findings, colours) };
+    out.lock().write_all(text.as_bytes())?;
+    let worst = findings.iter().map(|finding| finding.grade).max().unwrap_or(Grade::Ok);
+    Ok(ExitCode::from(worst as u8))
+}
+
+async fn examine(config: &Config) -> Vec<Finding> {
+    let clock = Clock::system();
+    let (store, cache, exchanges) =
+        tokio::join!(store(config, &clock), cache(config, &clock), exchanges(config, &clock));
+    let mut findings = vec![configuration(Ok(config)), store, cache];
+    findings.extend(exchanges);
+    findings
+}
+
+fn configuration(config: Result<&Config, &ConfigError>) -> Finding {
+    match config {
+        Ok(config) => {
+            let (role, listen) = (config.role.as_str(), config.server.listen);
+            let markets: usize = config.exchanges.values().map(|exchange| exchange.symbols.len()).sum();
+            let detail = format!(
+                "role {role}, listening on {listen}, {markets} markets of {} exchanges",
+                config.exchanges.len()
+            );
+            if listen.ip().is_loopback() {
+                Finding::new("configuration", Grade::Ok, detail)
+            } else {
+                let detail = format!("{detail}; it is open to the network, and has no keys yet: put a proxy before it");
+                Finding::new("configuration", Grade::Warning, detail)
+            }
+        }
+        Err(error) => Finding::new("configuration", Grade::Failed, error.to_string()),
+    }
+}
+
+/// Opens the store as a start does, and asks it something.
+async fn store(config: &Config, clock: &Clock) -> Finding {
+    // A database's driver is large.
+    let asked = Box::pin(async {
+        let (store, kind) = app::open_store(config).await?;
+        let begun = clock.elapsed();
+        let answer = store.ping().await;
+        let took = clock.elapsed().saturating_sub(begun);
+        store.close().await;
+        answer.map(|()| format!("{kind} answers in {} ms", took.as_millis()))
+    });
+    match clock.timeout(4 * PATIENCE, asked).await {
+        Ok(Ok(detail)) => Finding::new("store", Grade::Ok, detail),
+        Ok(Err(error)) => Finding::new("store", Grade::Failed, error.to_string()),
+        Err(_) => Finding::new("store", Grade::Failed, "it does not answer"),
+    }
+}
+
+async fn cache(config: &Config, clock: &Clock) -> Finding {
+    let asked = async {
+        let (cache, kind) = app::open_cache(config, clock).await?;
+        let begun = clock.elapsed();
+        cache.demand.wanted(ExchangeId::ALL[0]).await?;
+        Ok::<_, crate::cache::CacheError>((kind, clock.elapsed().saturating_sub(begun)))
+    };
+    match clock.timeout(PATIENCE, asked).await {
+        Ok(Ok((kind, took))) => Finding::new("cache", Grade::Ok, format!("{kind} answers in {} ms", took.as_millis())),
+        Ok(Err(error)) => Finding::new("cache", Grade::Failed, error.to_string()),
+        Err(_) => Finding::new("cache", Grade::Failed, "it does not answer; see that Redis runs at `cache.url`"),
+    }
+}
+
+async fn exchanges(config: &Config, clock: &Clock) -> Vec<Finding> {
+    let clients = app::rest_clients(config, clock);
+    join_all(clients.into_iter().map(|(exchange, client)| look(exchange, client, clock))).await
+}
+
+/// Asks an exchange for its cheapest answer, and what time it is there.
+async fn look(exchange: ExchangeId, client: Result<Arc<RestClient>, UpstreamError>, clock: &Clock) -> Finding {
+    let name = exchange.as_str();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => return Finding::new(name, Grade::Failed, error.to_string()),
+    };
+    let (asked_at, begun) = (clock.now(), clock.elapsed());
+    let there = match clock.timeout(PATIENCE, client.probe()).await {
+        Ok(Ok(there)) => there,
+        Ok(Err(error)) => return Finding::new(name, Grade::Failed, error.to_string()),
+        Err(_) => return Finding::new(name, Grade::Failed, format!("no answer within {} s", PATIENCE.as_secs())),
+    };
+    let took = clock.elapsed().saturating_sub(begun);
+    let budgets = client.budgets();
+    let limits = budgets
+        .iter()
+        .map(|budget| format!("{} {} of {} in {} s", budget.scope, budget.used, budget.limit, budget.window.as_secs()));
+    let limits = limits.collect::<Vec<_>>().join(", ");
+    let detail = format!("answers in {} ms; budget used: {limits}", took.as_millis());
+    // The exchange tells its time in whole seconds, somewhere between question and answer.
+    let (behind, ahead) = there.map_or((Duration::ZERO, Duration::ZERO), |there| {
+        (there.since(clock.now()), asked_at.since(there + Duration::from_secs(1)))
+    });
+    if behind.max(ahead) >= DRIFT {
+        let (by, way) = if behind > ahead { (behind, "behind") } else { (ahead, "ahead of") };
+        let advice = "set this machine's clock (NTP): candles close by it";
+        let detail = format!("this machine's clock is {} s {way} the exchange's: {advice}; {detail}", by.as_secs());
+        return Finding::new(name, Grade::Warning, detail);
+    }
+    Finding::new(name, Grade::Ok, detail)
+}
+
+fn json(findings: &[Finding]) -> anyhow::Result<String> {
+    let worst = findings.iter().map(|finding| finding.grade).max();
+    Ok(format!("{:#}\n", serde_json::json!({"grade": worst, "findings": serde_json::to_value(findings)?})))
+}
+
+fn table(findings: &[Finding], colours: bool) -> String {
+    let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    let line = |finding: &Finding| {
+        let (word, colour) = match finding.grade {
+            Grade::Ok => ("ok", 32),
+            Grade::Warning => ("warning", 33),
+            Grade::Failed => ("failed", 31),
+        };
+        let word = format!("{word:<8}");
+        let word = if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word };
+        format!("{:<width$}  {word} {}\n", finding.check, finding.detail)
+    };
+    findings.iter().map(line).collect::<Vec<_>>().concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_for_people_and_json_for_machines() {
+        let findings = [Finding::new("store", Grade::Ok, "fine"), Finding::new("binance", Grade::Failed, "dark")];
+        assert_eq!(table(&findings, false), "store    ok       fine\nbinance  failed   dark\n");
+        let told: serde_json::Value = serde_json::from_str(&json(&findings).unwrap()).unwrap();
+        assert_eq!((&told["grade"], &told["findings"][1]["check"]), (&"failed".into(), &"binance".into()));
+    }
+}
