@@ -11,6 +11,7 @@ use super::frame::{Frame, Missed, Place, conflates};
 use super::ring::{Bounds, Ring};
 use crate::cache::{BusEvent, BusEventKind, token_of};
 use crate::model::{GapReason, Topic};
+use crate::telemetry::hub::TopicGap;
 
 /// The subscribers of one topic and what they read.
 pub(super) struct Room {
@@ -112,12 +113,14 @@ impl Room {
             let reason = if last == 0 { GapReason::NewEpoch } else { GapReason::BusLost };
             let missed =
                 Missed { epoch: Some(Arc::clone(&place.epoch)), from: Some(last + 1), to: Some(place.seq - 1), reason };
+            self.tell_gap(reason);
             state.ring.push(Frame::gap(&self.topic, &missed));
         }
         state.is_open = false;
         state.ring.push(match &event.kind {
             BusEventKind::Data(data) => Frame::data(&self.topic, place, data),
             BusEventKind::Gap(reason) => {
+                self.tell_gap(*reason);
                 let (from, to) = (Some(place.seq), Some(place.seq));
                 Frame::gap(&self.topic, &Missed { epoch: Some(place.epoch), from, to, reason: *reason })
             }
@@ -135,10 +138,15 @@ impl Room {
             return;
         }
         state.is_open = true;
+        self.tell_gap(GapReason::BusLost);
         let newest = state.ring.newest();
         let (epoch, from) = (newest.map(|at| Arc::clone(&at.epoch)), newest.map(|at| at.seq + 1));
         state.ring.push(Frame::gap(&self.topic, &Missed { epoch, from, to: None, reason: GapReason::BusLost }));
         Self::tell(state);
+    }
+
+    fn tell_gap(&self, reason: GapReason) {
+        TopicGap { channel: self.topic.channel(), reason }.emit();
     }
 
     fn tell(state: RwLockWriteGuard<'_, State>) {

@@ -41,6 +41,10 @@ async fn the_doctor_says_how_everything_is() {
     assert_eq!((grade(&told, "kraken"), grade(&told, "binance")), (&"failed".into(), &"ok".into()));
     assert_eq!(grade(&told, "configuration"), "warning", "it is open to the network");
 
+    let (told, code) = examine(&world, &[]).await;
+    assert_eq!((grade(&told, "kraken"), code), (&"warning".into(), Some(1)), "it would be simulated");
+    let (told, code) = examine(&world, &[("CANDLEWICK__DATA", "simulated")]).await;
+    assert_eq!((&told["grade"], code), (&"ok".into(), Some(0)), "{told}");
     let (told, code) = examine(&world, &[("CANDLEWICK__STORE__URL", "sqlite:///proc/nowhere/candles.db")]).await;
     assert_eq!((grade(&told, "store"), code), (&"failed".into(), Some(2)), "{told}");
     let (told, code) = examine(&world, &[("CANDLEWICK__SERVER__LISSEN", "x")]).await;

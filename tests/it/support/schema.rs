@@ -7,6 +7,7 @@ pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
     let refuse = |why: &str| Err(format!("{why}: {value} against {schema}"));
     for keyword in schema.as_object().into_iter().flatten().map(|(keyword, _)| keyword.as_str()) {
         let known = [
+            "title",
             "type",
             "properties",
             "required",
