@@ -7,6 +7,7 @@
 mod guard;
 mod middleware;
 mod openapi;
+mod patient;
 mod problem;
 mod query;
 mod refusal;
@@ -55,6 +56,8 @@ pub struct ApiConfig {
     pub max_behind_bytes: u64,
     /// Whether anyone may change something: the service listens on loopback.
     pub open_to_change: bool,
+    /// How long a client may take nothing of an answer before its connection is given up.
+    pub patience: Duration,
     /// From the request to end until sockets are closed and the door is shut, so that balancers see it.
     pub notice: Duration,
     /// How long requests in flight may take after that.
@@ -72,6 +75,7 @@ impl Default for ApiConfig {
             max_topics: 1_024,
             max_behind_bytes: 4 * 1024 * 1024,
             open_to_change: false,
+            patience: Duration::from_secs(30),
             notice: Duration::from_secs(1),
             grace: Duration::from_secs(4),
         }

@@ -17,12 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::middleware::Front;
+use super::patient::Patient;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::http::{AcceptFailed, Listening, Open};
@@ -67,10 +68,11 @@ pub async fn serve(listener: TcpListener, front: Front, life: Lifecycle, clock: 
                     let addresses = (local.clone(), RemoteAddr(Addr::SocketAddr(peer)));
                     let connection = Connection::new(Arc::clone(&front), addresses);
                     let (shut, clock, grace) = (shut.clone(), clock.clone(), config.grace);
+                    let patience = config.patience;
                     connections.spawn(async move {
                         let _seat = seat;
                         let _open = Open::new("connection");
-                        connection.serve(stream, shut, clock, grace).await;
+                        connection.serve(Patient::new(stream, patience), shut, clock, grace).await;
                     });
                 }
                 Err(error) if concerns_one_connection(&error) => {}
@@ -109,7 +111,7 @@ impl Connection {
         Self { front, addresses, in_flight: Arc::default() }
     }
 
-    async fn serve(self, stream: TcpStream, shut: CancellationToken, clock: Clock, grace: Duration) {
+    async fn serve(self, stream: Patient, shut: CancellationToken, clock: Clock, grace: Duration) {
         let in_flight = Arc::clone(&self.in_flight);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let front = Arc::clone(&self.front);

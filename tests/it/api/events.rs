@@ -137,3 +137,33 @@ async fn what_cannot_be_streamed_is_a_problem() {
     problem(bad_id.header("Last-Event-ID", "x,y").send().await.unwrap(), 400, "invalid_parameter").await;
     house.close().await;
 }
+
+#[tokio::test]
+async fn who_takes_nothing_does_not_hold_a_seat_for_ever() {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let config = ApiConfig {
+        notice: Duration::from_millis(100),
+        patience: Duration::from_millis(200),
+        max_sockets: 1,
+        ..ApiConfig::default()
+    };
+    let house = House::with(store, config).await;
+    let path = "/v1/events?topics=trades:binance:BTC/USDT&snapshot=0";
+    let mut stuck = tokio::net::TcpStream::connect(house.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut stuck, request.as_bytes()).await.unwrap();
+    crate::support::until("it has the seat", async || house.get(path).await.status() == 503).await;
+    let filler = "x".repeat(20_000);
+    let mut seq = 0;
+    crate::support::until("the seat is free", async || {
+        for _ in 0..100 {
+            seq += 1;
+            let kind = BusEventKind::Data(Bytes::from(format!("{{\"f\":\"{filler}\"}}")));
+            let event = BusEvent { epoch: "1.e".into(), seq, kind };
+            house.cache.bus.publish(&"trades:binance:BTC/USDT".parse().unwrap(), event).await.unwrap();
+        }
+        house.get(path).await.status() == 200
+    })
+    .await;
+    house.close().await;
+}
