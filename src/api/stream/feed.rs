@@ -243,18 +243,16 @@ async fn make(market: Arc<Market>, now: Timestamp, wish: Wish) -> Made {
                 limit: Some(&limit),
                 ..CandleFields::default()
             };
-            let mut shows = view.newest();
-            let mut data = Vec::new();
+            let (mut shows, mut data) = (None, Vec::new());
             for _ in 0..TRIES {
                 let Ok(query) = CandleQuery::new(fields, now) else { break };
-                let page = market.history(&listed, &query).await;
-                data = page.map(|page| page.candles).unwrap_or_default();
-                // What came meanwhile may be shown already, and would be told again: an older state after a newer one.
-                let newest = view.newest();
-                if newest == shows {
+                // What was heard before the question, the answer shows; of what comes meanwhile nobody knows. It is told
+                // after the snapshot, though it may be an older state of a candle: so the question is asked anew.
+                shows = view.newest();
+                data = market.history(&listed, &query).await.map(|page| page.candles).unwrap_or_default();
+                if view.newest() == shows {
                     break;
                 }
-                shows = newest;
             }
             let event = |candle| MarketEvent::Candle(CandleUpdate { series: series.clone(), candle });
             let data =

@@ -138,6 +138,38 @@ async fn history_meets_the_stream_without_a_seam() {
 }
 
 #[tokio::test]
+async fn a_snapshot_claims_no_more_than_it_shows() {
+    let house = House::open().await;
+    let series = Series { exchange: ExchangeId::Binance, symbol: btc(), interval: Interval::M1 };
+    // A candle that changes all the time; its volume is the number of the event that tells it.
+    let (cache, clock) = (house.cache.clone(), house.clock.clone());
+    let busy = tokio::spawn(async move {
+        for seq in 1.. {
+            let open = Candle { closed: false, volume: seq.into(), ..candle(Interval::M1.floor(clock.now())) };
+            cache.candles.put(&series, open, Position { token: 1, seq }).await.unwrap();
+            let kind = BusEventKind::Data(Bytes::from_static(b"{}"));
+            let event = BusEvent { epoch: "1.e".into(), seq, kind };
+            cache.bus.publish(&Topic::Candles(series.clone()), event).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    for _ in 0..10 {
+        let mut client = house.stream().await;
+        client.ask(&subscribe("candles")).await;
+        let snapshot = client.hear().await;
+        let shown = snapshot["data"][0]["volume"].as_u64().unwrap();
+        // Before the first event was heard there is no number.
+        let Some(told) = snapshot["seq"].as_u64() else { continue };
+        assert!(told <= shown, "{snapshot}");
+        let next = client.hear().await;
+        let follows = next.get("seq").or(next.get("from_seq")).and_then(Value::as_u64);
+        assert_eq!(follows, Some(told + 1), "no number is left out: {next}");
+    }
+    busy.abort();
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_client_that_comes_back_misses_nothing() {
     let house = House::open().await;
     let mut client = house.stream().await;
