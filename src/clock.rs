@@ -47,6 +47,9 @@ struct Manual {
 #[error("timed out")]
 pub struct TimedOut;
 
+/// A sleep that is kept: see [`Clock::timer`].
+pub type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Clock {
     /// The machine's own time.
     #[must_use]
@@ -132,6 +135,13 @@ impl Clock {
                 Sleeper { clock: self, until, id: None }.await;
             }
         }
+    }
+
+    /// The same as a value that can be kept and polled again.
+    #[must_use]
+    pub fn timer(&self, duration: Duration) -> Timer {
+        let clock = self.clone();
+        Box::pin(async move { clock.sleep(duration).await })
     }
 
     /// Waits until this clock shows `at`; returns at once if it does already.

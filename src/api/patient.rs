@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timer};
 
 /// A connection that fails when its client takes nothing for so long. A matter of the network and not of the market, so it
 /// runs on the machine's own time.
@@ -16,7 +16,7 @@ pub struct Patient {
     stream: TcpStream,
     patience: Duration,
     /// Runs while something waits to be taken.
-    stalled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    stalled: Option<Timer>,
 }
 
 impl Patient {
@@ -30,8 +30,7 @@ impl Patient {
             return poll;
         }
         let patience = self.patience;
-        let stalled =
-            self.stalled.get_or_insert_with(|| Box::pin(async move { Clock::system().sleep(patience).await }));
+        let stalled = self.stalled.get_or_insert_with(|| Clock::system().timer(patience));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -58,10 +58,7 @@ impl Statuses {
         // While the cache does not answer, what was told stands.
         let Ok(states) = self.states.all().await else { return };
         self.told.send_if_modified(|told| {
-            let same = told.len() == states.len()
-                && told.iter().zip(&states).all(|(old, new)| {
-                    (old.exchange, old.state, old.since, &old.ended) == (new.exchange, new.state, new.since, &new.ended)
-                });
+            let same = told.len() == states.len() && told.iter().zip(&states).all(|(old, new)| old.reads_like(new));
             if !same {
                 *told = states;
             }

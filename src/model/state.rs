@@ -105,6 +105,12 @@ pub struct BudgetState {
 }
 
 impl ExchangeState {
+    /// Whether a subscriber of states has nothing new to hear: the same state, and the same markets gone.
+    #[must_use]
+    pub fn reads_like(&self, other: &Self) -> bool {
+        (self.exchange, self.state, self.since, &self.ended) == (other.exchange, other.state, other.since, &other.ended)
+    }
+
     /// The state of an exchange whose collector has not said anything yet.
     #[must_use]
     pub fn unheard(exchange: ExchangeId, since: Timestamp) -> Self {

@@ -44,7 +44,7 @@ impl Encoded {
     }
 }
 
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     exchange: ExchangeId,
     symbol: Symbol,
@@ -106,8 +106,7 @@ impl HotPages {
         }
         let cell = Cell::default();
         if pages.len() < MOST {
-            let Key { exchange, ref symbol, simulated, query } = *key;
-            pages.insert(Key { exchange, symbol: symbol.clone(), simulated, query }, (now, Arc::clone(&cell)));
+            pages.insert(key.clone(), (now, Arc::clone(&cell)));
         }
         cell
     }

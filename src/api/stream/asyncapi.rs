@@ -135,8 +135,8 @@ fn event(kind: &str, data: &Value, example: &Value) -> Value {
 }
 
 /// An object of the OpenAPI document, as streams carry it.
-fn schema(name: &str, without: &[&str], with: &[(&str, Value)]) -> Value {
-    let mut schema = openapi_document()["components"]["schemas"][name].take();
+fn schema(known: &Value, name: &str, without: &[&str], with: &[(&str, Value)]) -> Value {
+    let mut schema = known[name].clone();
     if let Some(properties) = schema["properties"].as_object_mut() {
         properties.retain(|name, _| !without.contains(&name.as_str()));
         properties.extend(with.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
@@ -147,8 +147,8 @@ fn schema(name: &str, without: &[&str], with: &[(&str, Value)]) -> Value {
 }
 
 /// A ticker as streams carry it.
-fn ticker() -> Value {
-    schema("Ticker", &["age_ms", "stale"], &[])
+fn ticker(known: &Value) -> Value {
+    schema(known, "Ticker", &["age_ms", "stale"], &[])
 }
 
 fn market() -> Vec<(&'static str, Value)> {
@@ -156,10 +156,10 @@ fn market() -> Vec<(&'static str, Value)> {
     vec![("exchange", text()), ("symbol", text()), ("simulated", json!({"type": "boolean"}))]
 }
 
-fn candle() -> Value {
+fn candle(known: &Value) -> Value {
     let mut with = market();
     with.push(("interval", intervals()));
-    schema("Candle", &["filled"], &with)
+    schema(known, "Candle", &["filled"], &with)
 }
 
 fn intervals() -> Value {
@@ -186,6 +186,8 @@ fn trade() -> Value {
 }
 
 fn messages() -> Value {
+    let known = openapi_document()["components"]["schemas"].take();
+    let (ticker, trade, candle) = (ticker(&known), trade(), candle(&known));
     let ticker_example = json!({"exchange": "binance", "symbol": "BTC/USDT", "last": 67012.34, "bid": 67012.33, "bid_size": 1.2, "ask": 67012.34,
         "ask_size": 0.8, "open": 66000.1, "high": 67500, "low": 65800, "base_volume": 18234.1, "quote_volume": 1_219_000_000.5,
         "change_percent": 1.53, "timestamp": 1_763_672_400_123_i64, "received_at": 1_763_672_400_160_i64, "source": "stream", "simulated": false});
@@ -235,11 +237,11 @@ fn messages() -> Value {
             &["type", "code", "detail"], &[json!({"type": "error", "id": 1, "code": "invalid_message", "detail": "`symbols` names at least one market"})]),
         "snapshot": message("The newest values of a topic. What follows begins after `seq`.", &json!({"type": one("snapshot"), "topic": {"type": "string"},
             "epoch": epoch(), "seq": number("Up to where the values tell everything; null before the first event."),
-            "data": {"type": "array", "items": {"oneOf": [ticker(), trade(), candle()]}}}),
+            "data": {"type": "array", "items": {"oneOf": [ticker, trade, candle]}}}),
             &["type", "topic", "epoch", "seq", "data"], &[json!({"type": "snapshot", "topic": topic, "epoch": "k3f9.1c2d", "seq": 1812, "data": [candle_example]})]),
-        "ticker": event("ticker", &ticker(), &ticker_example),
-        "trade": event("trade", &trade(), &trade_example),
-        "candle": event("candle", &candle(), &candle_example),
+        "ticker": event("ticker", &ticker, &ticker_example),
+        "trade": event("trade", &trade, &trade_example),
+        "candle": event("candle", &candle, &candle_example),
         "gap": message("Numbers of a topic that this client will not see.", &json!({"type": one("gap"), "topic": {"type": "string"}, "epoch": epoch(),
             "from_seq": number("The first number that was missed; null where nothing was heard before."),
             "to_seq": number("The last one; null where it is not known: up to the next frame of the topic."),
@@ -257,6 +259,6 @@ fn messages() -> Value {
             &["type", "n", "timestamp"], &[json!({"type": "heartbeat", "n": 42, "timestamp": 1_763_672_400_160_i64})]),
         "shutdown": message("The service ends: connect elsewhere. The socket is closed with 1001 after so long.", &json!({"type": one("shutdown"), "in_ms": {"type": "integer"}}),
             &["type", "in_ms"], &[json!({"type": "shutdown", "in_ms": 5000})]),
-        "plainTicker": {"summary": "The ticker alone.", "payload": ticker(), "examples": [{"payload": ticker_example}]},
+        "plainTicker": {"summary": "The ticker alone.", "payload": ticker, "examples": [{"payload": ticker_example}]},
     })
 }

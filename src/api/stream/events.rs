@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -14,23 +12,18 @@ use poem::web::{Data, Query, RemoteAddr};
 use poem::{Body, Request, Response, handler};
 use serde::Deserialize;
 
-use super::feed::{Begin, Feed, MAX_SNAPSHOT, Outlet, Snapshot};
+use super::feed::{BEAT, Begin, Feed, GATHER_BYTES, MAX_SNAPSHOT, Outlet, Snapshot};
 use super::find::{Wanted, find};
-use super::status;
+use super::{message, status};
 use crate::api::problem::{Code, Problem, Refused};
 use crate::api::{Doors, SocketSeat};
+use crate::clock::Timer;
 use crate::hub::{Frame, Place, SlotId};
 use crate::model::{ExchangeId, Interval, Topic, wire};
 use crate::telemetry::hub::ClientEvicted;
 
 /// The most topics of one stream.
 const MAX_TOPICS: usize = 32;
-
-/// About how much is sent at once.
-const GATHER_BYTES: usize = 64 * 1024;
-
-/// A stream without other traffic carries a comment as often.
-const BEAT: Duration = Duration::from_secs(1);
 
 /// What the query says.
 #[derive(Deserialize)]
@@ -132,8 +125,6 @@ fn places(id: Option<&str>, topics: usize) -> Result<Vec<Option<Place>>, Problem
     }
 }
 
-type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// One client's events.
 struct Events {
     doors: Arc<Doors>,
@@ -159,8 +150,6 @@ impl Events {
         };
         let interval = if let Topic::Candles(series) = &topic { series.interval } else { Interval::M1 };
         let (exchange, symbol) = (topic.exchange().to_string(), topic.symbol().to_string());
-        // Only now is the market looked for, so that whatever is wrong has the same words as everywhere.
-        let listed = self.doors.market.find(Some(&exchange), &symbol).await?;
         let wanted =
             Wanted { channel: topic.channel(), exchange: Some(exchange), symbols: vec![symbol], interval, room: 1 };
         match find(Arc::clone(&self.doors), wanted).await.pop() {
@@ -170,14 +159,7 @@ impl Events {
                 self.feed.begin(added, &begin, &mut self.out);
                 Ok(())
             }
-            Some(Err(rejected)) => {
-                self.doors.market.check_interval(&listed, interval).await?;
-                let symbol = &listed.instrument.symbol;
-                Err(match rejected.code {
-                    "unknown_symbol" => Problem::new(Code::UnknownSymbol, format!("{symbol} is not traded any more")),
-                    code => Problem::new(Code::NotReady, format!("{symbol} cannot be listened to now: {code}")),
-                })
-            }
+            Some(Err(rejected)) => Err(rejected.problem()),
             None => Err(Problem::new(Code::Internal, "no topic was looked for")),
         }
     }
@@ -198,18 +180,13 @@ impl Events {
                 return None;
             }
             let Self { doors, feed, out, beat, end, ended, .. } = self;
-            let timer = |after| -> Timer {
-                let clock = doors.clock.clone();
-                Box::pin(async move { clock.sleep(after).await })
-            };
-            let beat_at = beat.get_or_insert_with(|| timer(BEAT));
+            let beat_at = beat.get_or_insert_with(|| doors.clock.timer(BEAT));
             let leaving = end.is_some();
             tokio::select! {
                 biased;
                 () = doors.life.draining().cancelled(), if !leaving => {
-                    let notice = doors.config.notice;
-                    out.text(format!("{{\"type\":\"shutdown\",\"in_ms\":{}}}", notice.as_millis()).as_bytes());
-                    *end = Some(timer(notice));
+                    out.text(&message::shutdown(doors.config.notice));
+                    *end = Some(doors.clock.timer(doors.config.notice));
                 }
                 () = async { if let Some(end) = end { end.await } }, if leaving => *ended = true,
                 made = feed.ready() => if let Some(made) = made { feed.finish(made, out) },

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,6 +17,12 @@ use crate::hub::{Frame, Place, SlotId, Subscriber, View};
 use crate::market::{CandleFields, CandleQuery, Listed, Market};
 use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Timestamp, Topic, wire};
 use crate::telemetry::hub::Subscriptions;
+
+/// About how much is sent at once.
+pub const GATHER_BYTES: usize = 64 * 1024;
+
+/// A stream without other traffic shows that it lives as often.
+pub const BEAT: Duration = Duration::from_secs(1);
 
 /// How many snapshots of a client are made at a time.
 const AT_A_TIME: usize = 8;

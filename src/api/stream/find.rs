@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use crate::api::Doors;
 use crate::api::problem::{Code, Problem};
 use crate::hub::Seat;
-use crate::market::Listed;
+use crate::market::{Listed, MarketError};
 use crate::model::{Channel, Interval, Series, Topic};
 
 /// How many topics are looked for at a time.
@@ -19,19 +19,43 @@ pub struct Found {
     pub seat: Seat,
 }
 
-/// What was asked for and cannot be had: a code of a problem, or one of the stream's own.
-#[derive(Debug, PartialEq, Eq)]
+/// What was asked for and cannot be had.
 pub struct Rejected {
     /// The symbol as it was asked for.
     pub symbol: String,
-    pub code: &'static str,
+    why: Why,
 }
 
-/// A connection, or this replica, listens to as many topics as it may.
-pub const TOO_MANY_TOPICS: &str = "too_many_topics";
+/// Why a topic cannot be had.
+enum Why {
+    Refused(Problem),
+    /// A connection, or this replica, listens to as many topics as it may.
+    TooManyTopics,
+    /// As many markets of the exchange are collected on demand as may be: `collect.on_demand_symbols`.
+    TooManySymbols,
+}
 
-/// As many markets of the exchange are collected on demand as may be: `collect.on_demand_symbols`.
-pub const TOO_MANY_SYMBOLS: &str = "too_many_symbols";
+impl Rejected {
+    /// A code of a problem, or one of the stream's own.
+    pub const fn code(&self) -> &'static str {
+        match &self.why {
+            Why::Refused(problem) => problem.code.as_str(),
+            Why::TooManyTopics => "too_many_topics",
+            Why::TooManySymbols => "too_many_symbols",
+        }
+    }
+
+    /// As the answer to a request of its own.
+    pub fn problem(self) -> Problem {
+        let code = self.code();
+        match self.why {
+            Why::Refused(problem) => problem,
+            Why::TooManyTopics | Why::TooManySymbols => {
+                Problem::new(Code::NotReady, format!("{} cannot be listened to now: {code}", self.symbol))
+            }
+        }
+    }
+}
 
 /// Topics of one channel and exchange.
 pub struct Wanted {
@@ -52,7 +76,7 @@ pub async fn find(doors: Arc<Doors>, wanted: Wanted) -> Vec<Result<Found, Reject
     let mut new = 0;
     for (index, symbol) in symbols.into_iter().enumerate() {
         let found = if index >= room {
-            Err(TOO_MANY_TOPICS)
+            Err(Why::TooManyTopics)
         } else {
             allowed(&doors, channel, exchange.as_deref(), &symbol, interval, &mut new).await
         };
@@ -64,11 +88,11 @@ pub async fn find(doors: Arc<Doors>, wanted: Wanted) -> Vec<Result<Found, Reject
             let seated = match found {
                 Ok((listed, topic)) => match doors.hub.enter(&topic).await {
                     Ok(seat) => Ok(Found { listed, seat }),
-                    Err(_) => Err(TOO_MANY_TOPICS),
+                    Err(_) => Err(Why::TooManyTopics),
                 },
-                Err(code) => Err(code),
+                Err(why) => Err(why),
             };
-            seated.map_err(|code| Rejected { symbol, code })
+            seated.map_err(|why| Rejected { symbol, why })
         }
     });
     // Collected first: a stream of borrowing futures is not known to be `Send`.
@@ -84,26 +108,27 @@ async fn allowed(
     symbol: &str,
     interval: Interval,
     new: &mut usize,
-) -> Result<(Listed, Topic), &'static str> {
-    let code = |problem: Problem| problem.code.as_str();
-    let listed = doors.market.find(exchange, symbol).await.map_err(|error| code(error.into()))?;
+) -> Result<(Listed, Topic), Why> {
+    let refused = |error: MarketError| Why::Refused(error.into());
+    let listed = doors.market.find(exchange, symbol).await.map_err(refused)?;
     // What was listed once has a history, but nothing that could be listened to.
     if !listed.instrument.active {
-        return Err(Code::UnknownSymbol.as_str());
+        let detail = format!("{} is not traded any more", listed.instrument.symbol);
+        return Err(Why::Refused(Problem::new(Code::UnknownSymbol, detail)));
     }
     let (exchange, symbol) = (listed.exchange, listed.instrument.symbol.clone());
     let topic = match channel {
         Channel::Ticker => Topic::Ticker { exchange, symbol },
         Channel::Trades => Topic::Trades { exchange, symbol },
         Channel::Candles => {
-            doors.market.check_interval(&listed, interval).await.map_err(|error| code(error.into()))?;
+            doors.market.check_interval(&listed, interval).await.map_err(refused)?;
             Topic::Candles(Series { exchange, symbol, interval })
         }
     };
     if let Some(room) = doors.market.room_for(&listed).await {
         *new += 1;
         if *new > room {
-            return Err(TOO_MANY_SYMBOLS);
+            return Err(Why::TooManySymbols);
         }
     }
     Ok((listed, topic))

@@ -18,13 +18,12 @@ pub use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::feed::GATHER_BYTES;
+use super::message;
 use super::upgrade::Socket;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timer};
 use crate::hub::put_text_frame;
 use crate::telemetry::hub::ClientEvicted;
-
-/// About how much is written at once.
-const GATHER_BYTES: usize = 64 * 1024;
 
 /// A client that was silent for so long is pinged.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -81,8 +80,6 @@ pub struct Line {
     pinged_at: Duration,
 }
 
-type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 enum Seldom {
     Draining,
     End,
@@ -114,7 +111,7 @@ impl Line {
         let now = clock.elapsed();
         Self {
             socket,
-            next_beat: timer(&clock, beat),
+            next_beat: clock.timer(beat),
             clock,
             draining: Some(Box::pin(draining.cancelled_owned())),
             notice,
@@ -168,9 +165,9 @@ impl Line {
             match seldom {
                 Seldom::Draining => {
                     self.draining = None;
-                    self.end = Some(timer(&self.clock, self.notice));
-                    let notice = format!("{{\"type\":\"shutdown\",\"in_ms\":{}}}", self.notice.as_millis());
-                    self.text(notice.as_bytes());
+                    self.end = Some(self.clock.timer(self.notice));
+                    let notice = message::shutdown(self.notice);
+                    self.text(&notice);
                 }
                 Seldom::End => return self.close(CloseCode::Away, "shutting down").await,
                 Seldom::Beat => {
@@ -225,7 +222,7 @@ impl Line {
         }
         let silent = now.saturating_sub(self.wrote_at);
         let is_due = silent >= self.beat;
-        self.next_beat = timer(&self.clock, if is_due { self.beat } else { self.beat.saturating_sub(silent) });
+        self.next_beat = self.clock.timer(if is_due { self.beat } else { self.beat.saturating_sub(silent) });
         Ok(is_due)
     }
 
@@ -311,9 +308,4 @@ impl Line {
         let end = async { while let Some(Ok(_)) = self.socket.next().await {} };
         let _ = self.clock.timeout(CLOSE_TIME, end).await;
     }
-}
-
-fn timer(clock: &Clock, after: Duration) -> Timer {
-    let clock = clock.clone();
-    Box::pin(async move { clock.sleep(after).await })
 }

@@ -1,12 +1,12 @@
 //! What a client may say on `/v1/stream`, and how it is answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::feed::MAX_SNAPSHOT;
-use super::find::Rejected;
 use crate::hub::Place;
 use crate::model::{Interval, wire};
 
@@ -195,6 +195,11 @@ pub fn answer(kind: &str, id: &Value, members: impl FnOnce(&mut Vec<u8>)) -> Vec
     out
 }
 
+/// What is said before the process ends.
+pub fn shutdown(within: Duration) -> Vec<u8> {
+    format!("{{\"type\":\"shutdown\",\"in_ms\":{}}}", within.as_millis()).into_bytes()
+}
+
 /// `{"type":"error",…}`
 pub fn error(id: &Value, code: &str, detail: &str) -> Vec<u8> {
     answer("error", id, |out| {
@@ -217,15 +222,17 @@ pub fn topics(out: &mut Vec<u8>, topics: impl IntoIterator<Item = impl AsRef<str
     out.push(b']');
 }
 
-/// `,"rejected":[{"symbol":…,"code":…}]`
-pub fn rejected(out: &mut Vec<u8>, rejected: &[Rejected]) {
+/// `,"rejected":[{"symbol":…,"code":…}]`; `what` names the first member.
+pub fn rejected<'a>(out: &mut Vec<u8>, what: &str, rejected: impl IntoIterator<Item = (&'a str, &'static str)>) {
     out.extend_from_slice(b",\"rejected\":[");
-    for (index, one) in rejected.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"{\"symbol\":" } else { b",{\"symbol\":" });
-        wire::string(out, &one.symbol);
-        out.extend_from_slice(b",\"code\":\"");
-        out.extend_from_slice(one.code.as_bytes());
-        out.extend_from_slice(b"\"}");
+    for (index, (name, code)) in rejected.into_iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        wire::string(out, what);
+        out.push(b':');
+        wire::string(out, name);
+        out.extend_from_slice(b",\"code\":");
+        wire::string(out, code);
+        out.push(b'}');
     }
     out.push(b']');
 }

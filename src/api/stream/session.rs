@@ -11,7 +11,7 @@ use poem::web::{Data, RemoteAddr};
 use poem::{Request as HttpRequest, Response, handler};
 use serde_json::Value;
 
-use super::feed::{Begin, Feed, Made, Outlet, Snapshot};
+use super::feed::{BEAT, Begin, Feed, Made, Outlet, Snapshot};
 use super::find::{Found, Rejected, Wanted, find};
 use super::line::{Line, Lost, Turn};
 use super::message::{self, ChannelName, Op, Subscribe};
@@ -21,9 +21,6 @@ use crate::api::Doors;
 use crate::api::problem::Problem;
 use crate::hub::{Frame, SlotId};
 use crate::model::{Channel, ExchangeId, Topic, wire};
-
-/// A socket without other traffic carries a heartbeat as often.
-const BEAT: Duration = Duration::from_secs(1);
 
 /// How many messages a second a client may send, and how many at once.
 const MESSAGES: u32 = 20;
@@ -191,13 +188,7 @@ impl Session {
         }
         let answer = message::answer("unsubscribed", id, |out| {
             message::topics(out, &left);
-            out.extend_from_slice(b",\"rejected\":[");
-            for (index, name) in rejected.iter().enumerate() {
-                out.extend_from_slice(if index == 0 { b"{\"topic\":" } else { b",{\"topic\":" });
-                wire::string(out, name);
-                out.extend_from_slice(b",\"code\":\"not_subscribed\"}");
-            }
-            out.push(b']');
+            message::rejected(out, "topic", rejected.iter().map(|name| (&**name, "not_subscribed")));
         });
         Outlet::text(&mut self.line, &answer);
     }
@@ -219,7 +210,7 @@ impl Session {
         let states = self.doors.hub.statuses().subscribe().await;
         let answer = message::answer("subscribed", id, |out| {
             message::topics(out, exchanges.iter().copied().map(status::topic));
-            message::rejected(out, &[]);
+            message::rejected(out, "symbol", []);
         });
         Outlet::text(&mut self.line, &answer);
         for exchange in exchanges {
@@ -260,7 +251,7 @@ impl Session {
         }
         let subscribed = message::answer("subscribed", &id, |out| {
             message::topics(out, names);
-            message::rejected(out, &refused);
+            message::rejected(out, "symbol", refused.iter().map(|one| (&*one.symbol, one.code())));
         });
         Outlet::text(&mut self.line, &subscribed);
         for (found, begin) in topics {

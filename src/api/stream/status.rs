@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::feed::Outlet;
-use crate::model::{ExchangeId, ExchangeState, wire};
+use crate::model::{EndedSymbol, ExchangeId, ExchangeState, FeedState, Timestamp};
 
 /// The exchanges whose state a client follows.
 #[derive(Default)]
@@ -71,9 +72,7 @@ impl StatusFeed {
         let Some(states) = &mut self.states else { return };
         for state in states.borrow_and_update().iter() {
             let Some(told) = self.told.get_mut(&state.exchange) else { continue };
-            let same = told
-                .as_ref()
-                .is_some_and(|told| (told.state, told.since, &told.ended) == (state.state, state.since, &state.ended));
+            let same = told.as_ref().is_some_and(|told| told.reads_like(state));
             if !same {
                 out.text(&frame(state));
                 *told = Some(Arc::clone(state));
@@ -82,26 +81,21 @@ impl StatusFeed {
     }
 }
 
+/// What is told of a state.
+#[derive(Serialize)]
+struct Status<'a> {
+    r#type: &'static str,
+    exchange: ExchangeId,
+    state: FeedState,
+    since: Timestamp,
+    simulated: bool,
+    /// Markets that were collected and are gone.
+    ended: &'a [EndedSymbol],
+}
+
 fn frame(state: &ExchangeState) -> Vec<u8> {
-    let mut out = Vec::with_capacity(160);
-    out.extend_from_slice(b"{\"type\":\"status\",\"exchange\":\"");
-    out.extend_from_slice(state.exchange.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"state\":\"");
-    out.extend_from_slice(state.state.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"since\":");
-    wire::integer(&mut out, state.since.millis());
-    out.extend_from_slice(if state.simulated { b",\"simulated\":true" } else { b",\"simulated\":false" });
-    // Markets that were collected and are gone.
-    out.extend_from_slice(b",\"ended\":[");
-    for (index, ended) in state.ended.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"{\"symbol\":" } else { b",{\"symbol\":" });
-        wire::string(&mut out, ended.symbol.as_str());
-        out.extend_from_slice(b",\"since\":");
-        wire::integer(&mut out, ended.since.millis());
-        out.extend_from_slice(b",\"detail\":");
-        wire::string(&mut out, &ended.detail);
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-    out
+    let ExchangeState { exchange, state: feed, since, simulated, ended, .. } = state;
+    let status =
+        Status { r#type: "status", exchange: *exchange, state: *feed, since: *since, simulated: *simulated, ended };
+    serde_json::to_vec(&status).expect("keys are texts")
 }
