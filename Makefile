@@ -22,6 +22,7 @@ interop: ## other people's clients against the simulated exchanges; needs Python
 check: ## what must hold before each commit
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --test soak -- -D warnings
 	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: advisories, licences and sources are not checked"; fi

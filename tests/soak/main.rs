@@ -3,8 +3,10 @@
 //!
 //! `SOAK_HOURS` says for how long faults are made, in hours of the market; `make soak` makes it six, with ten kills.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "../it/support/mod.rs"]
-#[allow(dead_code, reason = "the other integration tests use the rest")]
+#[expect(dead_code, reason = "the other integration tests use the rest")]
 mod support;
 
 use std::collections::BTreeSet;
