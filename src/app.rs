@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, About, ApiConfig};
+use crate::api::{self, About, AccessConfig, ApiConfig, Behind, Keyring};
 use crate::cache::{self, Cache, CacheError, RedisConfig};
 use crate::clock::Clock;
 use crate::collect::{self, Assignment, CollectError, Errand, Shared, Source};
@@ -36,6 +37,9 @@ const END_WITHIN: Duration = Duration::from_secs(9);
 
 /// How often what histograms gathered is put together.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often it is looked for keys that were made or revoked.
+const KEYS_LOOK: Duration = Duration::from_secs(2);
 
 /// The seed of the built-in simulator: everyone's first look is the same.
 const SEED: u64 = 1;
@@ -100,17 +104,15 @@ impl App {
             metrics: metrics::install(),
         };
         life.spawn(keep_metrics(about.metrics.clone(), clock.clone(), life.stopping().clone()));
-        let bounds = ApiConfig {
-            max_body_bytes: config.server.max_body_bytes as u64,
-            max_connections: config.server.max_connections,
-            open_to_change: address.ip().is_loopback(),
-            max_sockets: config.stream.max_connections,
-            max_sockets_per_address: config.stream.max_connections_per_address,
-            max_topics: config.stream.max_topics_per_connection,
-            max_behind_bytes: config.stream.max_behind_bytes,
-            ..ApiConfig::default()
-        };
-        let doors = api::build(Arc::clone(&market), hub, life.clone(), clock.clone(), about, bounds);
+        let keys = Arc::<Keyring>::default();
+        keys.replace(stores.kept.keys().await?);
+        if config.auth.required && !keys.has_some(clock.now()) {
+            tracing::warn!("reading needs a key, and there is none: make one with `candlewick keys create`");
+        }
+        life.spawn(keep_keys(Arc::clone(&keys), Arc::clone(&stores.kept), clock.clone(), life.stopping().clone()));
+        let behind = Behind { market: Arc::clone(&market), hub, keys, limits: Arc::clone(&cache.limits) };
+        let bounds = doors_config(&config, address.ip().is_loopback());
+        let doors = api::build(behind, life.clone(), clock.clone(), about, bounds);
         let server = life.spawn(api::serve(listener, doors, life.clone(), clock.clone()));
 
         let shared = Shared { cache: cache.clone(), clock: clock.clone(), limits: limits(&config) };
@@ -165,7 +167,7 @@ pub async fn open_store(config: &Config) -> Result<(Arc<dyn CandleStore>, &'stat
                 connections: store.connections.unwrap_or(by_role),
                 statement_timeout: Duration::from_millis(store.statement_timeout_ms.into()),
             };
-            (Arc::new(PostgresStore::open(url, &options).await?), "postgres")
+            (Arc::new(PostgresStore::open(url.expose_secret(), &options).await?), "postgres")
         }
         StoreUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
     })
@@ -250,6 +252,27 @@ fn hub_config(stream: &StreamConfig) -> HubConfig {
     }
 }
 
+/// The bounds of the doors, and who is let in.
+fn doors_config(config: &Config, loopback: bool) -> ApiConfig {
+    ApiConfig {
+        max_body_bytes: config.server.max_body_bytes as u64,
+        max_connections: config.server.max_connections,
+        max_connections_per_address: config.server.max_connections_per_address,
+        max_sockets: config.stream.max_connections,
+        max_sockets_each: config.stream.max_connections_per_address,
+        max_topics: config.stream.max_topics_per_connection,
+        max_behind_bytes: config.stream.max_behind_bytes,
+        access: AccessConfig {
+            required: config.auth.required,
+            open_to_change: loopback,
+            per_minute: config.limits.per_minute,
+            trusted_proxies: config.server.trusted_proxies.clone(),
+        },
+        cors_origins: config.server.cors_origins.clone(),
+        ..ApiConfig::default()
+    }
+}
+
 /// How much is collected: nothing that retention would delete.
 fn limits(config: &Config) -> CollectConfig {
     let mut limits = config.collect.clone();
@@ -289,6 +312,16 @@ pub enum ErrandError {
     Cache(#[from] CacheError),
     #[error(transparent)]
     Collect(#[from] CollectError),
+}
+
+/// Learns of keys that were made and revoked. While the store does not answer, those that are known stay good.
+async fn keep_keys(keys: Arc<Keyring>, store: Arc<dyn CandleStore>, clock: Clock, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(clock.sleep(KEYS_LOOK)).await.is_some() {
+        match store.keys().await {
+            Ok(known) => keys.replace(known),
+            Err(error) => tracing::debug!(%error, "API keys could not be read"),
+        }
+    }
 }
 
 /// Keeps the metrics small where nobody reads them.

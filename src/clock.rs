@@ -42,6 +42,18 @@ struct Manual {
     sleepers: BTreeMap<(Duration, u64), Waker>,
 }
 
+/// A clock as the library of limits asks it: by [`Clock::elapsed`].
+#[derive(Clone, Debug)]
+pub struct GovernorClock(pub Clock);
+
+impl governor::clock::Clock for GovernorClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Waiting took longer than allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("timed out")]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use candlewick::api::{self, About, ApiConfig};
+use candlewick::api::{self, About, AccessConfig, ApiConfig, Behind};
 use candlewick::cache::{self, Cache};
 use candlewick::clock::Clock;
 use candlewick::hub::{Hub, HubConfig};
@@ -49,7 +49,11 @@ pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> 
     let about = About { version: "0", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
     let hub = Hub::new(&cache, clock.clone(), HubConfig::default());
     let life = Lifecycle::default();
-    let front = api::build(market, hub, life.clone(), clock.clone(), about, ApiConfig::default());
+    // A limit that nothing here reaches, but that is counted.
+    let access = AccessConfig { per_minute: 60_000_000, ..AccessConfig::default() };
+    let (limits, config) = (Arc::clone(&cache.limits), ApiConfig { access, ..ApiConfig::default() });
+    let behind = Behind { market, hub, keys: Arc::default(), limits };
+    let front = api::build(behind, life.clone(), clock.clone(), about, config);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     fill(&cache, &*store, &clock).await;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use poem::endpoint::BoxEndpoint;
@@ -12,16 +13,16 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 use poem_openapi::registry::{MetaApi, MetaOperation, MetaOperationParam, MetaSchemaRef, Registry};
 use poem_openapi::{ApiResponse, OpenApi};
 
-use super::problem::{ALLOW, Code, Problem};
+use super::access::{Access, Gate, Terms};
+use super::problem::{Code, Problem};
 use super::query::{Parameters, router_name};
 use super::refusal::{Refusal, refuse};
-use crate::clock::Clock;
 use crate::telemetry::http::{HandlerPanicked, OperationMetrics};
 
 /// An API whose every operation is guarded, and says so in the document.
 pub struct Guarded<T> {
     pub api: T,
-    pub clock: Clock,
+    pub gate: Arc<Gate>,
 }
 
 impl<T: OpenApi> OpenApi for Guarded<T> {
@@ -43,17 +44,18 @@ impl<T: OpenApi> OpenApi for Guarded<T> {
         self.api.add_routes(&mut open);
         for path in Self::meta().into_iter().flat_map(|api| api.paths) {
             let pattern = pattern(&path.path);
-            let allow = if path.operations.iter().any(|operation| operation.method == Method::POST) {
-                ALLOW_POST
-            } else {
-                ALLOW
+            let takes = |method: Method| path.operations.iter().any(|operation| operation.method == method);
+            let allow = match (takes(Method::GET), takes(Method::POST)) {
+                (true, false) => ALLOW,
+                (true, true) => "GET, HEAD, OPTIONS, POST",
+                (false, _) => "OPTIONS, POST",
             };
             for operation in path.operations {
                 let handler = open.get_mut(&pattern).and_then(|methods| methods.remove(&operation.method));
                 let (Some(handler), Some(id)) = (handler, operation.operation_id) else {
                     unreachable!("every operation has a handler and an id: {}", path.path)
                 };
-                let guard = Arc::new(Guard::new(id, &operation.params, handler, self.clock.clone()));
+                let guard = Arc::new(Guard::new(id, &operation.params, handler, Arc::clone(&self.gate)));
                 let methods = routes.entry(pattern.clone()).or_default();
                 if operation.method == Method::GET {
                     methods.insert(Method::HEAD, Arc::clone(&guard).boxed());
@@ -61,15 +63,20 @@ impl<T: OpenApi> OpenApi for Guarded<T> {
                 methods.insert(operation.method, guard.boxed());
             }
             let methods = routes.entry(pattern).or_default();
-            for other in [Method::OPTIONS, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            for other in
+                [Method::OPTIONS, Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE]
+            {
                 methods.entry(other).or_insert_with(|| Offered(allow).boxed());
             }
         }
     }
 }
 
-/// The methods of a path that also takes something.
-const ALLOW_POST: &str = "GET, HEAD, OPTIONS, POST";
+/// How long an operation may take until its answer begins: longer than anything behind it takes to give up.
+const HANDLER_TIME: Duration = Duration::from_secs(30);
+
+/// The methods that most paths take.
+pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// Says which methods a path takes: to who asks, and to who used another.
 pub struct Offered(pub &'static str);
@@ -111,9 +118,16 @@ fn complete(operation: &mut MetaOperation) {
         }
     }
     let responses = &mut operation.responses.responses;
+    let terms = operation.operation_id.map_or(Terms { access: Access::Open, cost: 0 }, Terms::of);
     for response in Refusal::meta().responses {
-        if matches!(response.status, Some(400 | 500)) && !responses.iter().any(|known| known.status == response.status)
-        {
+        let possible = match response.status {
+            Some(400 | 500) => true,
+            // Also where all is open, a key that is shown must be one.
+            Some(401 | 429) => terms.cost > 0,
+            Some(403) => terms.access != Access::Open,
+            _ => false,
+        };
+        if possible && !responses.iter().any(|known| known.status == response.status) {
             responses.push(response);
         }
     }
@@ -126,23 +140,52 @@ fn complete(operation: &mut MetaOperation) {
 /// An operation behind its guard.
 pub struct Guard<E> {
     operation: &'static str,
+    terms: Terms,
     parameters: Parameters,
     handler: E,
-    clock: Clock,
+    gate: Arc<Gate>,
     metrics: OperationMetrics,
 }
 
 impl<E: Endpoint> Guard<E> {
-    pub fn new(operation: &'static str, takes: &[MetaOperationParam], handler: E, clock: Clock) -> Self {
+    pub fn new(operation: &'static str, takes: &[MetaOperationParam], handler: E, gate: Arc<Gate>) -> Self {
         let (parameters, metrics) = (Parameters::new(takes), OperationMetrics::new(operation));
-        Self { operation, parameters, handler, clock, metrics }
+        Self { operation, terms: Terms::of(operation), parameters, handler, gate, metrics }
+    }
+
+    /// Where the client's limit says so, what of it is left stands in the answer.
+    async fn guarded(&self, mut request: Request) -> Response {
+        let (admitted, used) = self.gate.admit(&request, self.terms);
+        let mut response = match admitted {
+            Ok(client) => {
+                let key = client.key.clone();
+                request.extensions_mut().insert(client);
+                let mut response = self.answer(request).await;
+                if let Some(key) = key {
+                    tracing::Span::current().record("key", key.id.as_str());
+                    keep_private(&mut response);
+                }
+                response
+            }
+            Err(problem) => problem.into_response(),
+        };
+        if let Some(used) = used {
+            used.write(response.headers_mut());
+        }
+        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        response
     }
 
     async fn answer(&self, request: Request) -> Response {
         if let Err(problem) = self.parameters.check(request.uri().query(), |name| request.raw_path_param(name)) {
             return problem.into_response();
         }
-        match AssertUnwindSafe(self.handler.call(request)).catch_unwind().await {
+        let handled = AssertUnwindSafe(self.handler.call(request)).catch_unwind();
+        let Ok(handled) = self.gate.real().timeout(HANDLER_TIME, handled).await else {
+            let detail = format!("this was not done within {} s: ask for less, or later", HANDLER_TIME.as_secs());
+            return Problem::new(Code::NotReady, detail).into_response();
+        };
+        match handled {
             Ok(Ok(response)) => response.into_response(),
             Ok(Err(error)) => refuse(error),
             Err(panic) => {
@@ -158,10 +201,20 @@ impl<E: Endpoint> Endpoint for Guard<E> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         tracing::Span::current().record("operation", self.operation);
-        let began = self.clock.elapsed();
-        let mut response = self.answer(request).await;
-        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
-        self.metrics.answered(response.status().as_u16(), self.clock.elapsed().saturating_sub(began));
+        let clock = self.gate.clock();
+        let began = clock.elapsed();
+        let response = self.guarded(request).await;
+        self.metrics.answered(response.status().as_u16(), clock.elapsed().saturating_sub(began));
         Ok(response)
+    }
+}
+
+/// What was made for the holder of a key is for no shared cache.
+fn keep_private(response: &mut Response) {
+    let headers = response.headers_mut();
+    let told = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+    let private = told.and_then(|value| value.strip_prefix("public")).map(|rest| format!("private{rest}"));
+    if let Some(private) = private.and_then(|value| HeaderValue::try_from(value).ok()) {
+        headers.insert(header::CACHE_CONTROL, private);
     }
 }

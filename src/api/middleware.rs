@@ -1,14 +1,19 @@
-//! What happens to every request, whatever door it goes to: its id and span, the limits, and the framework's own
-//! refusals turned into problems.
+//! What happens to every request, whatever door it goes to: its id and span, the bounds of its size, the framework's own
+//! refusals turned into problems, and the headers and the compression of the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use poem::http::{HeaderName, HeaderValue, Method, Uri, header};
-use poem::{Endpoint, Request, Response, Route};
+use poem::{Endpoint, IntoResponse, Request, Response, Route};
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::ApiConfig;
+use super::access::Gate;
+use super::compress::{Encoding, compress};
+use super::headers::{Allowed, Cors, secure};
 use super::problem::{Code, Problem};
 use super::refusal::refuse;
 use crate::clock::Clock;
@@ -30,6 +35,8 @@ pub struct Front {
     pub(super) route: Route,
     pub(super) clock: Clock,
     pub(super) config: ApiConfig,
+    pub(super) gate: Arc<Gate>,
+    pub(super) cors: Cors,
     pub(super) unmatched: OperationMetrics,
 }
 
@@ -39,15 +46,26 @@ impl Endpoint for Front {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request_id(&request, &self.clock);
         let text = id.to_str().unwrap_or_default();
-        let span = tracing::info_span!("request", id = text, operation = tracing::field::Empty);
-        let mut response = self.answer(request).instrument(span).await;
-        response.headers_mut().insert(REQUEST_ID, id);
+        let span = tracing::info_span!("request", id = text, operation = Empty, key = Empty);
+        let (encoding, page) = (Encoding::wanted(&request), self.cors.look(&request));
+        let mut response = match page.as_ref().and_then(Allowed::preflight) {
+            Some(preflight) => preflight,
+            None => self.answer(request).instrument(span).await,
+        };
+        compress(&mut response, encoding);
+        let headers = response.headers_mut();
+        secure(headers);
+        headers.insert(REQUEST_ID, id);
+        if let Some(page) = page {
+            page.write(headers);
+        }
         Ok(response)
     }
 }
 
 impl Front {
     async fn answer(&self, mut request: Request) -> Response {
+        let identity = self.gate.identity(&request);
         let answered = match self.check_size(&mut request).await {
             Ok(()) => {
                 keep_pluses(&mut request);
@@ -56,8 +74,12 @@ impl Front {
             Err(refusal) => Err(refusal.into()),
         };
         answered.unwrap_or_else(|error| {
-            let refusal = refuse(error);
+            let (charged, used) = self.gate.charge_unmatched(identity);
+            let mut refusal = charged.map_or_else(IntoResponse::into_response, |()| refuse(error));
             self.unmatched.answered(refusal.status().as_u16(), Duration::ZERO);
+            if let Some(used) = used {
+                used.write(refusal.headers_mut());
+            }
             refusal
         })
     }

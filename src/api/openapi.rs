@@ -12,6 +12,7 @@ use poem_openapi::registry::{MetaApi, Registry};
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Value, json};
 
+use super::access::{Access, Terms};
 use super::guard::Guarded;
 use super::problem::{Code, PROBLEM_JSON, Problem};
 use super::rest::Api;
@@ -26,6 +27,12 @@ served to any number of clients.
 - **Refusals** are `application/problem+json` (RFC 9457) with a stable `code`. A parameter that is unknown, given twice or \
 empty is refused. Those with status 503 say in `Retry-After` when to try again. Beside what each operation lists: \
 `not_found` (404), `method_not_allowed` (405), `too_large` (413).
+- **Keys** are sent as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Reading needs one where the service says so \
+(`unauthorized`, 401); changing always does, with the scope `admin` (`forbidden`, 403), except from the service's own machine \
+where it listens on loopback.
+- **Limits**: each client, by its key or else its address, has so much a minute, and each operation costs some of it: \
+`RateLimit-Policy` says how much there is, `RateLimit` what is left (`r`) and in how many seconds all is (`t`). Past it: \
+`rate_limited` (429), with `Retry-After`.
 - Every answer has an **X-Request-Id**: the client's own, of at most 64 visible ASCII characters, or a new one.
 
 ## Streams
@@ -41,7 +48,7 @@ every change. A slow client gets the newest and skips what lies between. Before 
 same problems as `/v1/ticker`; a plain `GET` gets `upgrade_required` (426).";
 
 /// What the answers of operations look like, by the schema or the media type.
-const EXAMPLES: [(&str, &str); 15] = [
+const EXAMPLES: [(&str, &str); 16] = [
     ("NewBackfill", include_str!("rest/examples/new_backfill.json")),
     ("Backfill", include_str!("rest/examples/backfill.json")),
     ("Backfills", include_str!("rest/examples/backfills.json")),
@@ -54,6 +61,7 @@ const EXAMPLES: [(&str, &str); 15] = [
     ("Live", include_str!("rest/examples/live.json")),
     ("Ready", include_str!("rest/examples/ready.json")),
     ("Ticker", include_str!("rest/examples/ticker.json")),
+    ("Ticket", include_str!("rest/examples/ticket.json")),
     ("Tickers", include_str!("rest/examples/tickers.json")),
     ("text/csv", include_str!("rest/examples/history.csv")),
     ("application/x-ndjson", include_str!("rest/examples/history.ndjson")),
@@ -126,6 +134,12 @@ pub(super) fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
         .extra_response_header::<String, _>(
             ExtraHeader::new("X-Request-Id").description("Names this request in the log."),
         )
+        .extra_response_header::<Option<String>, _>(
+            ExtraHeader::new("RateLimit").description("What is left of the client's limit, and when all of it is."),
+        )
+        .extra_response_header::<Option<String>, _>(
+            ExtraHeader::new("RateLimit-Policy").description("The client's limit, and for how many seconds it is."),
+        )
 }
 
 /// The service as far as the document goes, which asks for types and not for anything that runs.
@@ -151,6 +165,14 @@ impl<T: OpenApi> OpenApi for Described<T> {
 fn modern(mut document: Value) -> Value {
     document["openapi"] = "3.1.0".into();
     document["security"] = json!([]);
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key: `candlewick keys create` makes one.",
+        },
+        "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key." },
+    });
     if let Some(tags) = document["tags"].as_array_mut() {
         tags.sort_by_key(|tag| tag["name"] == "Kept paths");
     }
@@ -159,6 +181,8 @@ fn modern(mut document: Value) -> Value {
     }
     for operation in members(&mut document["paths"]).flat_map(|(_, path)| members(path)).map(|(_, operation)| operation)
     {
+        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        say_terms(operation, Terms::of(&id));
         for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
             drop_defaults(parameter);
             let example = parameter["schema"].as_object_mut().and_then(|schema| schema.remove("example"));
@@ -182,6 +206,23 @@ fn modern(mut document: Value) -> Value {
     document
 }
 
+/// Which keys an operation asks for, and what it costs.
+fn say_terms(operation: &mut Value, terms: Terms) {
+    let (none, keys) = (json!({}), [json!({ "bearer": [] }), json!({ "apiKey": [] })]);
+    operation["security"] = match terms.access {
+        Access::Open => json!([]),
+        // Whether one is needed is a matter of configuration.
+        Access::Read | Access::Stream => json!([none, keys[0], keys[1]]),
+        Access::Ticket | Access::Change => json!(keys),
+    };
+    let cost = match terms.cost {
+        0 => "It is not counted.".to_owned(),
+        cost => format!("It costs {cost} of the client's limit."),
+    };
+    let told = operation["description"].as_str().unwrap_or_default();
+    operation["description"] = format!("{told}\n\n{cost}").trim().into();
+}
+
 /// Media types without parameters, schemas of today, and examples.
 fn modern_contents(contents: &mut Value, description: &str) {
     rename(contents, |media| media.split(';').next().unwrap_or_default().to_owned());
@@ -203,8 +244,11 @@ fn rename(object: &mut Value, name: impl Fn(&str) -> String) {
 
 /// `X-REQUEST-ID`, as the framework writes it, as people do.
 fn header_name(loud: &str) -> String {
-    if loud == "ETAG" {
-        return "ETag".to_owned();
+    if let Some(name) = ["ETag", "RateLimit", "RateLimit-Policy", "WWW-Authenticate"]
+        .into_iter()
+        .find(|name| name.eq_ignore_ascii_case(loud))
+    {
+        return name.to_owned();
     }
     let parts = loud.split('-').map(|part| part[..1].to_owned() + &part[1..].to_lowercase());
     parts.collect::<Vec<_>>().join("-")

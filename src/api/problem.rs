@@ -11,15 +11,17 @@ use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use serde::Serialize;
 
+use super::guard::ALLOW;
 use super::rest::ProblemSchema;
 
 use crate::market::{InvalidParameter, MarketError};
+use crate::model::KeyScope;
 
 /// The media type of a refusal.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The methods that most paths take.
-pub const ALLOW: &str = "GET, HEAD, OPTIONS";
+/// What a client may show to be let in.
+const CHALLENGE: &str = "Bearer realm=\"candlewick\"";
 
 /// Why a request was refused. A code has one status; both are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize)]
@@ -34,6 +36,7 @@ pub enum Code {
     MethodNotAllowed,
     TooLarge,
     UpgradeRequired,
+    Unauthorized,
     Forbidden,
     RateLimited,
     UpstreamUnavailable,
@@ -45,8 +48,9 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their status.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidParameter,
+        Self::Unauthorized,
         Self::Forbidden,
         Self::UnknownExchange,
         Self::UnknownSymbol,
@@ -66,7 +70,8 @@ impl Code {
     const fn about(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "A parameter is not valid"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This may not be changed from here"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid key is needed"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The key may not do this"),
             Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "There is no such exchange here"),
             Self::UnknownSymbol => (StatusCode::NOT_FOUND, "unknown_symbol", "Nobody lists this symbol"),
             Self::UnsupportedInterval => (StatusCode::NOT_FOUND, "unsupported_interval", "This interval cannot be had"),
@@ -130,6 +135,8 @@ pub struct Problem {
     pub errors: Vec<Refused>,
     /// When it makes sense to try again; always set with status 429 and 503.
     pub retry_after: Option<Duration>,
+    /// For `unauthorized` and `forbidden`: what `WWW-Authenticate` asks for (RFC 6750, 3).
+    pub challenge: Option<Cow<'static, str>>,
 }
 
 impl Problem {
@@ -138,7 +145,28 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let passes = matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         let retry_after = passes.then_some(Duration::from_secs(1));
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, challenge: None }
+    }
+
+    /// A key is needed, and there is none.
+    #[must_use]
+    pub fn no_key(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { challenge: Some(CHALLENGE.into()), ..Self::new(Code::Unauthorized, detail) }
+    }
+
+    /// A key was shown that opens nothing.
+    #[must_use]
+    pub fn wrong_key(detail: impl Into<Cow<'static, str>>) -> Self {
+        let challenge = format!("{CHALLENGE}, error=\"invalid_token\"");
+        Self { challenge: Some(challenge.into()), ..Self::new(Code::Unauthorized, detail) }
+    }
+
+    /// The key that was shown may do other things only.
+    #[must_use]
+    pub fn lacks_scope(scope: KeyScope) -> Self {
+        let challenge = format!("{CHALLENGE}, error=\"insufficient_scope\", scope=\"{scope}\"");
+        let detail = format!("this needs a key with the scope `{scope}`, which yours has not");
+        Self { challenge: Some(challenge.into()), ..Self::new(Code::Forbidden, detail) }
     }
 
     /// Parameters that were refused; at least one.
@@ -171,6 +199,9 @@ impl IntoResponse for Problem {
         if let Some(after) = self.retry_after {
             let seconds = after.as_millis().div_ceil(1_000).clamp(1, 86_400);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
+        }
+        if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::try_from(&*text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         match self.code {
             Code::MethodNotAllowed => {

@@ -4,7 +4,8 @@ use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
 
-use super::problem::{ALLOW, Code, Problem};
+use super::guard::ALLOW;
+use super::problem::{Code, Problem};
 
 /// How an operation may refuse.
 #[derive(Debug, ApiResponse)]
@@ -12,13 +13,16 @@ pub enum Refusal {
     /// `invalid_parameter`: `errors` says which parameters are not valid, and why.
     #[oai(status = 400)]
     Invalid(Problem),
-    /// `forbidden`: this may not be changed from here.
-    #[oai(status = 403)]
+    /// `unauthorized`: a valid key is needed.
+    #[oai(status = 401, header(name = "WWW-Authenticate", ty = "String", description = "What to show: a bearer key."))]
+    Unauthorized(Problem),
+    /// `forbidden`: the key has not the scope for it.
+    #[oai(status = 403, header(name = "WWW-Authenticate", ty = "String", description = "Which scope is needed."))]
     Forbidden(Problem),
     /// `unknown_exchange`, `unknown_symbol` or `unsupported_interval`: what was asked for is not to be had here.
     #[oai(status = 404)]
     Unknown(Problem),
-    /// `rate_limited`: to be tried again.
+    /// `rate_limited`: the client has used its limit.
     #[oai(status = 429, header(name = "Retry-After", ty = "u32", description = "When to try again, in seconds."))]
     Limited(Problem),
     /// `internal`: the log says more.
@@ -37,6 +41,7 @@ where
         let problem = Problem::from(cause);
         match problem.code.status() {
             StatusCode::BAD_REQUEST => Self::Invalid(problem),
+            StatusCode::UNAUTHORIZED => Self::Unauthorized(problem),
             StatusCode::FORBIDDEN => Self::Forbidden(problem),
             StatusCode::TOO_MANY_REQUESTS => Self::Limited(problem),
             StatusCode::NOT_FOUND => Self::Unknown(problem),

@@ -1,71 +1,71 @@
-//! Who stays: sockets and event streams, bounded altogether and by address.
+//! Who stays: connections, sockets and event streams, bounded altogether and by who it is.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::problem::{Code, Problem};
 use crate::telemetry::http::Open;
 
-/// The seats for clients that stay.
-pub struct Seats {
+/// The seats for those who stay; `K` says who it is.
+pub struct Seats<K> {
     most: usize,
-    most_per_address: usize,
-    taken: Mutex<Taken>,
+    most_each: usize,
+    taken: Mutex<Taken<K>>,
 }
 
-#[derive(Default)]
-struct Taken {
+struct Taken<K> {
     all: usize,
-    /// Only addresses that have some.
-    by_address: HashMap<IpAddr, usize>,
+    /// Only those who have some.
+    each: HashMap<K, usize>,
 }
 
-/// One client's seat, until it is dropped.
-pub struct SocketSeat {
-    seats: Arc<Seats>,
-    address: Option<IpAddr>,
+/// One seat, until it is dropped.
+pub struct Seat<K: Eq + Hash> {
+    seats: Arc<Seats<K>>,
+    who: K,
     _counted: Open,
 }
 
-impl Seats {
-    pub fn new(most: usize, most_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { most, most_per_address, taken: Mutex::default() })
+/// Why there is no seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// None is left.
+    All,
+    /// This one has so many, which is as many as it may.
+    Own(usize),
+}
+
+impl<K: Clone + Eq + Hash> Seats<K> {
+    pub fn new(most: usize, most_each: usize) -> Arc<Self> {
+        Arc::new(Self { most, most_each, taken: Mutex::new(Taken { all: 0, each: HashMap::new() }) })
     }
 
-    /// Takes a seat for a client at an address; `kind` is for the metrics.
-    ///
-    /// # Errors
-    /// `not_ready` if there is none left, `rate_limited` if the address has as many as it may.
-    pub fn take(self: &Arc<Self>, address: Option<IpAddr>, kind: &'static str) -> Result<SocketSeat, Problem> {
+    /// Takes a seat; `kind` is for the metrics.
+    pub fn take(self: &Arc<Self>, who: &K, kind: &'static str) -> Result<Seat<K>, Full> {
         let mut taken = self.taken.lock();
         if taken.all >= self.most {
-            return Err(Problem::new(Code::NotReady, "too many sockets are open here: try again later"));
+            return Err(Full::All);
         }
-        if let Some(address) = address {
-            let own = taken.by_address.entry(address).or_default();
-            if *own >= self.most_per_address {
-                let detail = format!("{own} sockets of your address are open: close some, or put more topics on one");
-                return Err(Problem::new(Code::RateLimited, detail));
-            }
-            *own += 1;
+        match taken.each.get_mut(who) {
+            Some(own) if *own >= self.most_each => return Err(Full::Own(*own)),
+            Some(own) => *own += 1,
+            None => drop(taken.each.insert(who.clone(), 1)),
         }
         taken.all += 1;
-        Ok(SocketSeat { seats: Arc::clone(self), address, _counted: Open::new(kind) })
+        Ok(Seat { seats: Arc::clone(self), who: who.clone(), _counted: Open::new(kind) })
     }
 }
 
-impl Drop for SocketSeat {
+impl<K: Eq + Hash> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut taken = self.seats.taken.lock();
         taken.all -= 1;
-        let Some(address) = self.address else { return };
-        if let Some(own) = taken.by_address.get_mut(&address) {
+        if let Some(own) = taken.each.get_mut(&self.who) {
             *own -= 1;
             if *own == 0 {
-                taken.by_address.remove(&address);
+                taken.each.remove(&self.who);
             }
         }
     }
@@ -78,15 +78,14 @@ mod tests {
     #[test]
     fn seats_are_bounded_and_come_back() {
         let seats = Seats::new(3, 2);
-        let (one, two) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        let take = |address| seats.take(Some(address), "socket").map_err(|problem| problem.code);
-        let first = take(one).unwrap();
-        let _second = take(one).unwrap();
-        assert_eq!(take(one).err(), Some(Code::RateLimited));
-        let _third = take(two).unwrap();
-        assert_eq!(take(two).err(), Some(Code::NotReady));
+        let take = |who: &'static str| seats.take(&who, "socket");
+        let first = take("one").unwrap_or_else(|full| panic!("{full:?}"));
+        let _second = take("one");
+        assert_eq!(take("one").err(), Some(Full::Own(2)));
+        let _third = take("two");
+        assert_eq!(take("two").err(), Some(Full::All));
         drop(first);
-        let _fourth = take(one).unwrap();
-        assert_eq!(seats.taken.lock().by_address.len(), 2);
+        assert!(take("one").is_ok());
+        assert_eq!(seats.taken.lock().each.len(), 2);
     }
 }

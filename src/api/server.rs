@@ -24,13 +24,14 @@ use tokio_util::task::TaskTracker;
 
 use super::middleware::Front;
 use super::patient::Patient;
+use super::seats::Seats;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
-use crate::telemetry::http::{AcceptFailed, Listening, Open};
+use crate::telemetry::http::{AcceptFailed, ConnectionRefused, Listening};
 
 /// How long the head of a request may take, and how long a connection may wait for its next request. A matter of the
 /// network and not of the market, so it runs on the machine's own time.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// How much of a request's head is buffered at most.
 const HEAD_BYTES: usize = 128 * 1024;
@@ -47,11 +48,12 @@ const IDLE_GRACE: Duration = Duration::from_millis(100);
 /// # Errors
 /// When the address of the listener cannot be read.
 pub async fn serve(listener: TcpListener, front: Front, life: Lifecycle, clock: Clock) -> io::Result<()> {
-    let config = front.config;
+    let config = front.config.clone();
     let local = LocalAddr(Addr::SocketAddr(listener.local_addr()?));
     Listening { address: listener.local_addr()? }.emit();
     let front = Arc::new(front);
-    let seats = Arc::new(Semaphore::new(config.max_connections));
+    let places = Arc::new(Semaphore::new(config.max_connections));
+    let seats = Seats::new(usize::MAX, config.max_connections_per_address);
     let connections = TaskTracker::new();
     let shut = CancellationToken::new();
     let closing = async {
@@ -60,9 +62,15 @@ pub async fn serve(listener: TcpListener, front: Front, life: Lifecycle, clock: 
     };
     let accepting = async {
         loop {
-            let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
+                    // Behind a proxy are many.
+                    let port = if front.gate.trusts(peer.ip()) { peer.port() } else { 0 };
+                    let Ok(seat) = seats.take(&(peer.ip(), port), "connection") else {
+                        ConnectionRefused.emit();
+                        continue;
+                    };
                     // Answers are small and whole: waiting to fill a packet only delays them.
                     let _ = stream.set_nodelay(true);
                     let addresses = (local.clone(), RemoteAddr(Addr::SocketAddr(peer)));
@@ -70,8 +78,7 @@ pub async fn serve(listener: TcpListener, front: Front, life: Lifecycle, clock: 
                     let (shut, clock, grace) = (shut.clone(), clock.clone(), config.grace);
                     let patience = config.patience;
                     connections.spawn(async move {
-                        let _seat = seat;
-                        let _open = Open::new("connection");
+                        let _kept = (place, seat);
                         connection.serve(Patient::new(stream, patience), shut, clock, grace).await;
                     });
                 }

@@ -1,4 +1,4 @@
-//! What replicas share while they run: latest tickers, open candles, states, the event bus, leases, demand and requests.
+//! What replicas share while they run: latest tickers, open candles, states, the event bus, leases, demand, requests and limits.
 //!
 //! Each trait has one contract suite in `tests/it/contract/cache.rs`, run on every backend. Nothing here must last:
 //! all of it is rebuilt from the exchanges and the store.
@@ -28,6 +28,7 @@ pub struct Cache {
     pub demand: Arc<dyn Demand>,
     pub requests: Arc<dyn Requests>,
     pub budgets: Arc<dyn Budgets>,
+    pub limits: Arc<dyn ClientLimits>,
 }
 
 /// Why a shared state was not read or written.
@@ -196,6 +197,17 @@ pub enum Spent {
     Later(Duration),
     /// The exchange holds all of us back for so long.
     Banned(Duration),
+}
+
+/// What clients used of their limits at all replicas.
+#[async_trait]
+pub trait ClientLimits: Send + Sync + 'static {
+    /// Whether there may be other replicas.
+    fn is_shared(&self) -> bool;
+
+    /// A client used some of its limit here, given as the time until so much is free again. Gives the time until all is
+    /// free, with what it used elsewhere; at most `most`.
+    async fn used(&self, client: &str, used: Duration, most: Duration) -> Result<Duration, CacheError>;
 }
 
 /// The epoch of a collector's numbers: its lease's token, and something that no other run has.

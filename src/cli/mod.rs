@@ -5,6 +5,7 @@ mod decode;
 mod doctor;
 mod export;
 mod health;
+mod keys;
 mod migrate;
 mod openapi;
 pub mod progress;
@@ -42,6 +43,8 @@ enum Command {
     Export(export::Args),
     /// Make the store's tables, or bring them to this version
     Migrate(migrate::Args),
+    /// Make, list and revoke API keys
+    Keys(keys::Args),
     /// Look at everything that a service needs, and say what is wrong
     Doctor(doctor::Args),
     /// Ask the service on this machine whether it is ready
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Migrate(args)) => migrate::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::Keys(args)) => keys::run(args),
         Some(Command::Health(args)) => health::run(args),
         Some(Command::Openapi(args)) => openapi::run(&args),
         Some(Command::Asyncapi) => openapi::run_asyncapi(),

@@ -11,6 +11,9 @@ use crate::config::Config;
 /// How long each step of a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The environment may hold a key for a service that wants one.
+const KEY: &str = "CANDLEWICK_API_KEY";
+
 /// The most of an answer that is read.
 const MOST: u64 = 256 * 1024;
 
@@ -31,7 +34,8 @@ pub fn ask(address: SocketAddr, path: &str, body: Option<&str>) -> anyhow::Resul
     let mut service = TcpStream::connect_timeout(&address, PATIENCE)?;
     service.set_read_timeout(Some(PATIENCE))?;
     service.set_write_timeout(Some(PATIENCE))?;
-    let head = format!("{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let key = std::env::var(KEY).map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let head = format!("{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{key}");
     match body {
         None => write!(service, "GET {head}\r\n")?,
         Some(body) => {

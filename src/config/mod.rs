@@ -1,6 +1,7 @@
 //! Configuration: `config/default.toml`, over it a file, over it the environment. One file a section, each with its own
 //! checks.
 
+mod access;
 mod collect;
 mod exchanges;
 mod log;
@@ -8,6 +9,7 @@ mod server;
 mod stream;
 mod urls;
 
+pub use access::{AuthConfig, LimitsConfig, MOST_PER_MINUTE};
 pub use collect::CollectConfig;
 pub use exchanges::ExchangeConfig;
 pub use log::{LogConfig, LogFormat};
@@ -37,6 +39,8 @@ pub struct Config {
     pub role: Role,
     pub data: DataMode,
     pub server: ServerConfig,
+    pub auth: AuthConfig,
+    pub limits: LimitsConfig,
     pub store: StoreConfig,
     pub cache: CacheConfig,
     pub collect: CollectConfig,
@@ -52,6 +56,8 @@ struct Raw {
     role: Role,
     data: Option<DataMode>,
     server: ServerConfig,
+    auth: AuthConfig,
+    limits: LimitsConfig,
     store: StoreConfig,
     cache: CacheConfig,
     collect: CollectConfig,
@@ -180,6 +186,7 @@ impl Raw {
         let store = self.store.check()?;
         let cache = self.cache.check()?;
         let server = self.server.check()?;
+        let limits = self.limits.check()?;
         let collect = self.collect.check()?;
         let stream = self.stream.check()?;
         let own_store = matches!(store.parsed, StoreUrl::Sqlite(_));
@@ -213,6 +220,8 @@ impl Raw {
             role: self.role,
             data: self.data.unwrap_or(default),
             server,
+            auth: self.auth,
+            limits,
             store,
             cache,
             collect,
@@ -292,6 +301,9 @@ mod tests {
             ),
             ("[cache]\nurl = \"redis://x\"", "store that they share"),
             ("data = \"auto\"\n[store]\nurl = \"postgres://x/y\"\n[cache]\nurl = \"redis://x\"", "memory://"),
+            ("[server]\ntrusted_proxies = [\"ten\"]", "`ten`"),
+            ("[server]\ncors_origins = [\"charts.example\"]", "`charts.example`"),
+            ("[limits]\nper_minute = 60000001", "60000000"),
             ("role = \"king\"", "`king` is not one of all, api, collector"),
             ("role = [", "line 1, column 9"),
         ] {

@@ -1,7 +1,8 @@
 //! `[server]`: where and how much to serve.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
@@ -14,8 +15,15 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The most connections at a time.
     pub max_connections: usize,
+    /// The most of them from one address.
+    pub max_connections_per_address: usize,
     /// The most bytes of a request's body.
     pub max_body_bytes: usize,
+    /// The proxies that are believed when they say whom they speak for.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which sites' pages may read answers.
+    pub cors_origins: Vec<String>,
 }
 
 impl ServerConfig {
@@ -23,8 +31,35 @@ impl ServerConfig {
         if self.max_connections == 0 {
             return Err("`server.max_connections` must be at least 1".to_owned());
         }
+        if self.max_connections_per_address == 0 {
+            return Err("`server.max_connections_per_address` must be at least 1".to_owned());
+        }
+        if let Some(wrong) = self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!(
+                "`server.cors_origins`: `{wrong}` is no origin; write https://HOST or https://HOST:PORT, or * for all"
+            ));
+        }
         Ok(self)
     }
+}
+
+/// As a browser writes it: in lower case, with nothing behind the port.
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")).map(|(_, host)| host);
+    let is_host = |host: &str| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    text == "*" || host.is_some_and(is_host) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+/// Addresses, and networks such as `10.0.0.0/8`.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| {
+            D::Error::custom(format_args!("`{text}` is no address or network; write such as 10.0.0.7 or 10.0.0.0/8"))
+        })
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

@@ -1,14 +1,13 @@
 //! `[store]` and `[cache]`: the URL picks the backend.
 
-use std::fmt;
-
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 /// Where closed candles are kept.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    url: String,
+    url: SecretString,
     /// The most connections to PostgreSQL; by role where it is not set.
     pub connections: Option<u32>,
     /// The longest that a statement may take in PostgreSQL.
@@ -21,7 +20,7 @@ pub struct StoreConfig {
 }
 
 /// A store's URL.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum StoreUrl {
     /// Not checked yet.
     #[default]
@@ -29,14 +28,14 @@ pub enum StoreUrl {
     /// `sqlite://PATH`
     Sqlite(String),
     /// `postgres://…`
-    Postgres(String),
+    Postgres(SecretString),
 }
 
 /// What replicas share.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheConfig {
-    url: String,
+    url: SecretString,
     /// What all keys and channels in Redis begin with.
     pub prefix: String,
     /// Replicas of one name share an address on the internet.
@@ -47,7 +46,7 @@ pub struct CacheConfig {
 }
 
 /// A cache's URL.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum CacheUrl {
     /// Not checked yet.
     #[default]
@@ -55,7 +54,7 @@ pub enum CacheUrl {
     /// `memory://`
     Memory,
     /// `redis://…` and its relatives
-    Redis(String),
+    Redis(SecretString),
 }
 
 /// The schemes of Redis and Valkey: with TLS, and as a cluster or with sentinels.
@@ -76,14 +75,15 @@ const REDIS: [&str; 12] = [
 
 impl StoreConfig {
     pub(super) fn check(mut self) -> Result<Self, String> {
-        self.parsed = match self.url.split_once("://") {
-            Some(("sqlite", path)) if !path.is_empty() => StoreUrl::Sqlite(self.url.clone()),
+        let url = self.url.expose_secret();
+        self.parsed = match url.split_once("://") {
+            Some(("sqlite", path)) if !path.is_empty() => StoreUrl::Sqlite(url.to_owned()),
             Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => StoreUrl::Postgres(self.url.clone()),
             _ => {
                 return Err(format!(
                     "`store.url` is written sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME, not {}; where the host sets \
                      DATABASE_URL to another store, CANDLEWICK__STORE__URL comes before it",
-                    without_secret(&self.url)
+                    without_secret(url)
                 ));
             }
         };
@@ -99,14 +99,15 @@ impl StoreConfig {
 
 impl CacheConfig {
     pub(super) fn check(mut self) -> Result<Self, String> {
-        self.parsed = match self.url.split_once(':') {
+        let url = self.url.expose_secret();
+        self.parsed = match url.split_once(':') {
             Some(("memory", "" | "//")) => CacheUrl::Memory,
             Some((scheme, rest)) if REDIS.contains(&scheme) && rest.len() > 2 => CacheUrl::Redis(self.url.clone()),
             _ => {
                 return Err(format!(
                     "`cache.url` is written memory:// or redis://:PASSWORD@HOST:PORT, not {}; where the host sets REDIS_URL, \
                      CANDLEWICK__CACHE__URL comes before it",
-                    without_secret(&self.url)
+                    without_secret(url)
                 ));
             }
         };
@@ -130,18 +131,6 @@ fn without_secret(url: &str) -> String {
     }
 }
 
-impl fmt::Debug for StoreConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StoreConfig").field(&without_secret(&self.url)).finish()
-    }
-}
-
-impl fmt::Debug for CacheConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CacheConfig").field(&without_secret(&self.url)).finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +141,7 @@ mod tests {
         assert_eq!(without_secret("mysql://db/x?password=secret"), "mysql://db/x");
         assert!(!without_secret("me:secret@db/x").contains("secret"));
         let config = StoreConfig {
-            url: "mysql://me:secret@db/x".to_owned(),
+            url: "mysql://me:secret@db/x".into(),
             connections: None,
             statement_timeout_ms: 1_000,
             retention_days: 0,

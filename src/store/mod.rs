@@ -10,7 +10,9 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
-use crate::model::{Backfill, Candle, Coverage, CoveredRange, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{
+    ApiKey, Backfill, Candle, Coverage, CoveredRange, ExchangeId, Instrument, Series, TimeRange, Timestamp,
+};
 
 /// Keeps closed candles and knows what it knows.
 #[async_trait]
@@ -80,6 +82,19 @@ pub trait CandleStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError>;
 
+    /// Keeps an API key; of one that is there already only the time of its revocation changes. Of revoked keys the latest
+    /// [`KEPT_REVOKED_KEYS`] are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError>;
+
+    /// All API keys, the oldest first, with those that open nothing any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+
     /// Deletes some of what is older than `before`: of one series at most `most` candles, and with them what the ledger
     /// says of their time. To be repeated until it gives `None`: there is nothing older. Gives how many candles went.
     ///
@@ -127,6 +142,9 @@ pub enum Backfills<'a> {
 
 /// How many backfills are kept and told.
 pub const KEPT_BACKFILLS: i64 = 1_000;
+
+/// How many revoked API keys are kept and told.
+pub const KEPT_REVOKED_KEYS: i64 = 1_000;
 
 /// Candles and what is known of their time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

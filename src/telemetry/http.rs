@@ -59,6 +59,15 @@ impl AcceptFailed<'_> {
     }
 }
 
+/// A connection was closed at once: its address has as many as it may.
+pub struct ConnectionRefused;
+
+impl ConnectionRefused {
+    pub fn emit(&self) {
+        counter!("candlewick_http_refused_connections_total").increment(1);
+    }
+}
+
 /// The door is open.
 pub struct Listening {
     pub address: SocketAddr,

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::Map;
 
 use super::*;
+use crate::api::access::TERMS;
 
 fn visit(value: &Value, see: &mut impl FnMut(&Map<String, Value>)) {
     match value {
@@ -45,7 +46,9 @@ fn every_operation_says_all_that_a_client_needs() {
             }
             let responses = operation["responses"].as_object().unwrap();
             assert!(
-                responses.contains_key("200") && responses.contains_key("400") && responses.contains_key("500"),
+                (responses.contains_key("200") || responses.contains_key("201"))
+                    && responses.contains_key("400")
+                    && responses.contains_key("500"),
                 "{path}"
             );
             for (status, response) in responses {
@@ -61,6 +64,8 @@ fn every_operation_says_all_that_a_client_needs() {
                     assert!(examples.values().all(|example| example["value"]["status"] == status), "{path} {status}");
                     let passes = matches!(status, 429 | 503);
                     assert_eq!(response["headers"]["Retry-After"].is_object(), passes, "{path} {status}");
+                    let asks = matches!(status, 401 | 403);
+                    assert_eq!(response["headers"]["WWW-Authenticate"].is_object(), asks, "{path} {status}");
                 }
             }
             let braces: BTreeSet<&str> =
@@ -71,7 +76,10 @@ fn every_operation_says_all_that_a_client_needs() {
             assert_eq!(in_path.map(|parameter| parameter["name"].as_str().unwrap()).collect::<BTreeSet<_>>(), braces);
         }
     }
-    assert_eq!(ids.len(), 22);
+    assert_eq!(ids.len(), 23);
+    let streams = ["stream", "events", "wsSubscribe", "wsRealtime"];
+    let with_terms: BTreeSet<&str> = TERMS.into_iter().map(|(operation, ..)| operation).collect();
+    assert_eq!(with_terms, ids.into_iter().chain(streams).collect(), "every operation has terms");
 }
 
 #[test]

@@ -11,7 +11,6 @@ use super::parameters::BackfillId;
 use super::payload::RawJson;
 use super::schema;
 use crate::api::Doors;
-use crate::api::problem::{Code, Problem};
 use crate::api::refusal::Refusal;
 use crate::market::{BackfillFields, BackfillQuery};
 
@@ -43,15 +42,11 @@ impl BackfillApi {
     /// Fetch a range of candles in the background
     ///
     /// What the ledger knows is not fetched again, and what an interruption leaves undone is done after it. Live data
-    /// have the first claim on the exchange's limits. Open to a service that listens on loopback.
+    /// have the first claim on the exchange's limits. Needs a key with the scope `admin`, except on the machine of a service
+    /// that listens on loopback.
     #[oai(path = "/v1/backfills", method = "post", operation_id = "beginBackfill")]
     async fn begin(&self, asked: Json<schema::NewBackfill>) -> Result<Begun, Refusal> {
-        let Doors { market, clock, config, .. } = &*self.0;
-        if !config.open_to_change {
-            let detail = "this service listens beyond loopback and takes no backfills over HTTP; \
-                          run `candlewick backfill` beside it, or set `collect.backfill_days`";
-            return Err(Problem::new(Code::Forbidden, detail).into());
-        }
+        let Doors { market, clock, .. } = &*self.0;
         let fields = BackfillFields {
             interval: asked.interval.as_deref(),
             since: &asked.since.0,

@@ -13,6 +13,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub type Api = (
     history::HistoryApi,
     reference::ReferenceApi,
     backfills::BackfillApi,
+    tickets::TicketApi,
     service::ServiceApi,
     document::DocumentApi,
 );
@@ -41,6 +43,7 @@ pub fn api(doors: &Arc<Doors>) -> Api {
         history::HistoryApi::new(&doors()),
         reference::ReferenceApi(doors()),
         backfills::BackfillApi(doors()),
+        tickets::TicketApi(doors()),
         service::ServiceApi(doors()),
         document::DocumentApi,
     )

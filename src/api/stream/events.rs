@@ -8,15 +8,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem::web::{Data, Query, RemoteAddr};
+use poem::web::{Data, Query};
 use poem::{Body, Request, Response, handler};
 use serde::Deserialize;
 
 use super::feed::{BEAT, Begin, Feed, GATHER_BYTES, MAX_SNAPSHOT, Outlet, Snapshot};
 use super::find::{Wanted, find};
 use super::{message, status};
+use crate::api::Doors;
+use crate::api::access::{Client, Identity};
 use crate::api::problem::{Code, Problem, Refused};
-use crate::api::{Doors, SocketSeat};
+use crate::api::seats::Seat;
 use crate::clock::Timer;
 use crate::hub::{Frame, Place, SlotId};
 use crate::model::{ExchangeId, Interval, Topic, wire};
@@ -37,13 +39,13 @@ pub struct Asked {
 pub async fn events(
     request: &Request,
     Data(doors): Data<&Arc<Doors>>,
-    remote: &RemoteAddr,
+    Data(client): Data<&Client>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     let topics = topics(asked.topics.as_deref().unwrap_or_default())?;
     let snapshot = snapshot(asked.snapshot.as_deref())?;
     let places = places(request.header("Last-Event-ID"), topics.len())?;
-    let seat = doors.take_seat(remote, "events")?;
+    let seat = doors.take_seat(client, "events")?;
     let mut events = Events {
         feed: Feed::new(doors, "events"),
         out: Sse { text: Vec::new(), places: places.clone(), of_slot: HashMap::new() },
@@ -134,7 +136,7 @@ struct Events {
     /// When the stream ends, once the process is ending.
     end: Option<Timer>,
     ended: bool,
-    _seat: SocketSeat,
+    _seat: Seat<Identity>,
 }
 
 impl Events {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::web::{Data, Path, Query, RemoteAddr};
+use poem::web::{Data, Path, Query};
 use poem::{Request, Response, handler};
 use serde::Deserialize;
 
@@ -13,6 +13,7 @@ use super::find::Found;
 use super::line::{Line, Lost, Turn};
 use super::upgrade::open;
 use crate::api::Doors;
+use crate::api::access::Client;
 use crate::api::problem::Problem;
 use crate::hub::{Frame, SlotId};
 use crate::market::MarketError;
@@ -33,11 +34,11 @@ pub struct Asked {
 pub async fn subscribe(
     request: &Request,
     Data(doors): Data<&Arc<Doors>>,
-    remote: &RemoteAddr,
+    Data(client): Data<&Client>,
     Path(symbol): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
-    one(request, doors, remote, asked.exchange.as_deref(), &symbol).await
+    one(request, doors, client, asked.exchange.as_deref(), &symbol).await
 }
 
 /// `WS /ws/realtime`
@@ -45,16 +46,16 @@ pub async fn subscribe(
 pub async fn realtime(
     request: &Request,
     Data(doors): Data<&Arc<Doors>>,
-    remote: &RemoteAddr,
+    Data(client): Data<&Client>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
-    one(request, doors, remote, asked.exchange.as_deref(), &asked.symbol.unwrap_or_default()).await
+    one(request, doors, client, asked.exchange.as_deref(), &asked.symbol.unwrap_or_default()).await
 }
 
 async fn one(
     request: &Request,
     doors: &Arc<Doors>,
-    remote: &RemoteAddr,
+    client: &Client,
     exchange: Option<&str>,
     symbol: &str,
 ) -> Result<Response, Problem> {
@@ -66,7 +67,7 @@ async fn one(
         return Err(error.into());
     }
     let own = Arc::clone(doors);
-    open(request, doors, remote, BEAT, |line| async move {
+    open(request, doors, client, BEAT, |line| async move {
         let topic = Topic::Ticker { exchange: listed.exchange, symbol: listed.instrument.symbol.clone() };
         // Without a seat there is nothing to tell.
         let Ok(seat) = own.hub.enter(&topic).await else { return };

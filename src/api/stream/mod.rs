@@ -20,21 +20,23 @@ use poem_openapi::registry::{MetaOperationParam, MetaParamIn};
 use poem_openapi::types::Type;
 
 use super::Doors;
-use super::guard::{Guard, Offered};
-use super::problem::ALLOW;
+use super::guard::{ALLOW, Guard, Offered};
 use super::rest::{Exchange, PathSymbol, Symbol};
 
 /// All of them. OpenAPI has no words for a socket, so the document tells of them in prose.
 pub fn routes(doors: &Arc<Doors>) -> Route {
     let exchange = || parameter::<Exchange>("exchange", MetaParamIn::Query, false);
-    let subscribe = [parameter::<PathSymbol>("symbol", MetaParamIn::Path, true), exchange()];
-    let realtime = [exchange(), parameter::<Symbol>("symbol", MetaParamIn::Query, true)];
+    // Stands in for a key where a browser cannot send one.
+    let ticket = || parameter::<String>("ticket", MetaParamIn::Query, false);
+    let subscribe = [parameter::<PathSymbol>("symbol", MetaParamIn::Path, true), exchange(), ticket()];
+    let realtime = [exchange(), parameter::<Symbol>("symbol", MetaParamIn::Query, true), ticket()];
     let events = [
         parameter::<String>("topics", MetaParamIn::Query, true),
         parameter::<String>("snapshot", MetaParamIn::Query, false),
+        ticket(),
     ];
     Route::new()
-        .at("/v1/stream", socket(doors, "stream", &[], session::stream))
+        .at("/v1/stream", socket(doors, "stream", &[ticket()], session::stream))
         .at("/v1/events", socket(doors, "events", &events, events::events))
         .at("/ws/subscribe/:param0", socket(doors, "wsSubscribe", &subscribe, kept::subscribe))
         .at("/ws/realtime", socket(doors, "wsRealtime", &realtime, kept::realtime))
@@ -46,7 +48,7 @@ fn socket(
     takes: &[MetaOperationParam],
     handler: impl Endpoint + 'static,
 ) -> impl Endpoint + 'static {
-    let guard = Arc::new(Guard::new(operation, takes, handler.data(Arc::clone(doors)), doors.clock.clone()));
+    let guard = Arc::new(Guard::new(operation, takes, handler.data(Arc::clone(doors)), Arc::clone(&doors.gate)));
     get(Arc::clone(&guard)).head(guard).options(Offered(ALLOW))
 }
 

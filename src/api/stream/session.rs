@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use poem::web::{Data, RemoteAddr};
+use poem::web::Data;
 use poem::{Request as HttpRequest, Response, handler};
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ use super::message::{self, ChannelName, Op, Subscribe};
 use super::status;
 use super::upgrade::open;
 use crate::api::Doors;
+use crate::api::access::Client;
 use crate::api::problem::Problem;
 use crate::hub::{Frame, SlotId};
 use crate::model::{Channel, ExchangeId, Topic, wire};
@@ -33,9 +34,13 @@ const AT_A_TIME: usize = 8;
 
 /// `WS /v1/stream`
 #[handler]
-pub fn stream(request: &HttpRequest, Data(doors): Data<&Arc<Doors>>, remote: &RemoteAddr) -> Result<Response, Problem> {
+pub fn stream(
+    request: &HttpRequest,
+    Data(doors): Data<&Arc<Doors>>,
+    Data(client): Data<&Client>,
+) -> Result<Response, Problem> {
     let own = Arc::clone(doors);
-    open(request, doors, remote, BEAT, |line| async move {
+    open(request, doors, client, BEAT, |line| async move {
         let allowance = Allowance::new(own.clock.elapsed());
         let (feed, finding) = (Feed::new(&own, "stream"), FuturesUnordered::new());
         // It ends when the client is gone: nobody is left to be told.

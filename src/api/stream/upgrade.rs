@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
-use poem::web::RemoteAddr;
 use poem::{Request, Response, Upgraded};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -12,6 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::line::Line;
 use crate::api::Doors;
+use crate::api::access::Client;
 use crate::api::problem::{Code, Problem};
 
 /// The longest message that a client may send.
@@ -26,12 +26,12 @@ const MAX_WRITE_BYTES: usize = 4 * 1024;
 /// Takes a client's socket, and serves it with `serve` in a task of its own.
 ///
 /// # Errors
-/// `upgrade_required`; `not_ready` while the process ends or has no seat left; `rate_limited` where the address has as
+/// `upgrade_required`; `not_ready` while the process ends or has no seat left; `rate_limited` where the client has as
 /// many as it may.
 pub fn open<F, S>(
     request: &Request,
     doors: &Arc<Doors>,
-    remote: &RemoteAddr,
+    client: &Client,
     beat: Duration,
     serve: F,
 ) -> Result<Response, Problem>
@@ -40,7 +40,7 @@ where
     S: Future<Output = ()> + Send,
 {
     let handshake = Handshake::read(request)?;
-    let seat = doors.take_seat(remote, "socket")?;
+    let seat = doors.take_seat(client, "socket")?;
     let (response, socket) = handshake.accept(request)?;
     let (clock, draining, notice) = (doors.clock.clone(), doors.life.draining().clone(), doors.config.notice);
     doors.life.spawn(async move {

@@ -5,6 +5,7 @@ pub(super) mod bus;
 pub(super) mod candles;
 mod demand;
 mod leases;
+mod limits;
 pub(super) mod requests;
 pub(super) mod states;
 pub(super) mod tickers;
@@ -26,5 +27,6 @@ pub fn memory(clock: Clock) -> Cache {
         demand: Arc::new(demand::MemoryDemand::new(clock.clone())),
         requests: Arc::new(requests::MemoryRequests::new(clock)),
         budgets: Arc::new(budgets::MemoryBudgets),
+        limits: Arc::new(limits::MemoryLimits),
     }
 }

@@ -10,6 +10,7 @@ use fred::interfaces::{ClientLike, EventInterface, KeysInterface, PubsubInterfac
 use fred::prelude::{Builder, Client, Config, Expiration, Value};
 use fred::types::config::ReconnectPolicy;
 use fred::types::{ClusterHash, CustomCommand, RespVersion};
+use secrecy::ExposeSecret;
 use tokio::sync::{broadcast, watch};
 
 use super::RedisConfig;
@@ -58,7 +59,7 @@ pub(super) struct Link {
 impl Link {
     pub async fn open(config: &RedisConfig, clock: &Clock) -> Result<Arc<Self>, CacheError> {
         let wrong = |error: Error| CacheError(format!("`cache.url` is no Redis URL: {}", error.details()));
-        let mut parsed = Config::from_url(&config.url).map_err(wrong)?;
+        let mut parsed = Config::from_url(config.url.expose_secret()).map_err(wrong)?;
         // A server that is not up yet is waited for.
         parsed.fail_fast = false;
         // A connection that listens may ask as well.

@@ -10,6 +10,7 @@
 //! | `P:{binance}:serves` | which collector answers questions | 5 s, renewed each second |
 //! | `P:{collect:binance}:lease`, `:token` | who collects, and the last token given | the lease's; a week |
 //! | `P:{binance}:budget:GROUP:SCOPE`, `:ban:GROUP:SCOPE` | what was used of an exchange's limit, by time; until when it bans us | the limit's window; the ban's |
+//! | `P:limit:CLIENT` | when all of a client's limit is free again, in microseconds | until then |
 //!
 //! `P` is the configured prefix. What stands in braces decides the cluster's node, so that a script finds its keys on one.
 //! Channels: `P:TOPIC` carries events as the very frames that clients get, `P:ask:EXCHANGE` questions, `P:answer:REPLICA`
@@ -24,6 +25,7 @@ mod candles;
 mod codec;
 mod demand;
 mod leases;
+mod limits;
 mod link;
 mod outgoing;
 mod requests;
@@ -33,6 +35,8 @@ mod tickers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use secrecy::SecretString;
 
 use self::link::Link;
 use self::outgoing::Outgoing;
@@ -44,7 +48,7 @@ use crate::model::ExchangeId;
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
     /// `redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://`…
-    pub url: String,
+    pub url: SecretString,
     /// What all keys and channels begin with.
     pub prefix: String,
     /// Replicas of one group share an address on the internet, and so the exchanges' limits.
@@ -68,6 +72,7 @@ pub async fn redis(config: &RedisConfig, clock: Clock) -> Result<Cache, CacheErr
         leases: Arc::new(leases::RedisLeases::new(Arc::clone(&link), clock.clone())),
         demand: Arc::new(demand::RedisDemand::new(Arc::clone(&link), clock.clone())),
         requests: requests::RedisRequests::start(&link, &home, clock.clone()),
+        limits: Arc::new(limits::RedisLimits::new(Arc::clone(&link), clock.clone())),
         budgets: Arc::new(budgets::RedisBudgets::new(link, config.egress.clone(), clock)),
     })
 }

@@ -173,6 +173,20 @@ return 1",
     )
 });
 
+/// A client used some of its limit. `KEYS[1]`: limit; `ARGV`: until so much is free again, and at most until all is, in µs.
+/// Gives how long until all is free.
+pub(super) static USE_LIMIT: LazyLock<Script> = LazyLock::new(|| {
+    Script::from_lua(
+        r"
+local now = redis.call('TIME')
+now = tonumber(now[1]) * 1000000 + tonumber(now[2])
+local free = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+free = math.min(free + tonumber(ARGV[1]), now + tonumber(ARGV[2]))
+redis.call('SET', KEYS[1], string.format('%.0f', free), 'PX', math.floor((free - now) / 1000) + 1)
+return free - now",
+    )
+});
+
 /// Runs a script on the node of its first key. Commands of one connection are not held up by it.
 pub(super) async fn run<T: FromValue>(
     client: &Client,

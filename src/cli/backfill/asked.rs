@@ -55,10 +55,11 @@ pub fn begin(
         let Ok((status, text)) = ask(address, "/v1/backfills", Some(&body.to_string())) else { return Ok(None) };
         match (status, serde_json::from_str(&text), serde_json::from_str::<Refusal>(&text)) {
             (200 | 201, Ok(job), _) => jobs.push(job),
-            (403, _, Ok(_)) if jobs.is_empty() => {
+            (401 | 403, _, Ok(refusal)) if jobs.is_empty() => {
                 group.say(&format!(
-                    "the service at {address} takes no backfills over HTTP; fetching beside it, at most two thirds of \
-                     the exchange's limits"
+                    "the service at {address} takes no backfills from here without a key in CANDLEWICK_API_KEY ({}); \
+                     fetching beside it, at most two thirds of the exchange's limits",
+                    refusal.detail
                 ));
                 return Ok(None);
             }

@@ -5,6 +5,7 @@
 
 mod backfills;
 mod forget;
+mod keys;
 mod listing;
 mod numeric;
 mod open;
@@ -20,7 +21,7 @@ use sqlx::PgPool;
 use super::ids::SeriesIds;
 use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
 use crate::clock::Clock;
-use crate::model::{Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
 
 /// How long a question may take on its way there and back. The server's own `statement_timeout` ends what it works on;
 /// this ends the wait for one that does not answer at all.
@@ -97,6 +98,14 @@ impl CandleStore for PostgresStore {
 
     async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
         in_time(backfills::get(self, which)).await
+    }
+
+    async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        in_time(keys::put(self, key)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        in_time(keys::all(self)).await
     }
 
     async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {

@@ -5,6 +5,7 @@
 
 mod backfills;
 mod forget;
+mod keys;
 mod listing;
 mod open;
 mod read;
@@ -22,7 +23,7 @@ use sqlx::{AssertSqlSafe, SqlitePool};
 
 use super::ids::SeriesIds;
 use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
-use crate::model::{Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
+use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
 
 /// Candles, ledger and listings in SQLite.
 pub struct SqliteStore {
@@ -88,6 +89,14 @@ impl CandleStore for SqliteStore {
 
     async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
         backfills::get(self, which).await
+    }
+
+    async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        keys::put(self, key).await
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        keys::all(self).await
     }
 
     async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {

@@ -8,28 +8,18 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, GovernorClock};
 
 /// Spaces messages evenly.
 pub(super) struct Pace {
-    limiter: RateLimiter<NotKeyed, InMemoryState, PaceClock, NoOpMiddleware<Duration>>,
-    clock: PaceClock,
-}
-
-#[derive(Clone)]
-struct PaceClock(Clock);
-
-impl governor::clock::Clock for PaceClock {
-    type Instant = Duration;
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
+    limiter: RateLimiter<NotKeyed, InMemoryState, GovernorClock, NoOpMiddleware<Duration>>,
+    clock: GovernorClock,
 }
 
 impl Pace {
     /// At most one message in each `spacing`.
     pub fn new(spacing: Duration, clock: &Clock) -> Self {
-        let clock = PaceClock(clock.clone());
+        let clock = GovernorClock(clock.clone());
         let spacing = spacing.max(Duration::from_millis(1));
         let quota = Quota::with_period(spacing).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         Self { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock }

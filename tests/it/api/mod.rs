@@ -1,6 +1,8 @@
 //! The doors over real sockets, before a market whose store and cache are filled by hand and that nobody collects.
 
+mod access;
 mod asyncapi;
+mod compression;
 mod events;
 mod pages;
 mod refusals;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use candlewick::api::{self, About, ApiConfig};
+use candlewick::api::{self, About, ApiConfig, Behind, Keyring};
 use candlewick::cache::{self, BusEvent, BusEventKind, Cache, KeptTicker, Position};
 use candlewick::clock::Clock;
 use candlewick::hub::{Hub, HubConfig};
@@ -36,6 +38,7 @@ struct House {
     address: SocketAddr,
     life: Lifecycle,
     cache: Cache,
+    keys: Arc<Keyring>,
     store: Arc<dyn CandleStore>,
     clock: Clock,
     client: reqwest::Client,
@@ -63,12 +66,14 @@ impl House {
         let about =
             About { version: "1.2.3", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
         let hub = Hub::new(&cache, clock.clone(), HubConfig::default());
-        let front = api::build(market, hub, life.clone(), clock.clone(), about, config);
+        let keys = Arc::<Keyring>::default();
+        let behind = Behind { market, hub, keys: Arc::clone(&keys), limits: Arc::clone(&cache.limits) };
+        let front = api::build(behind, life.clone(), clock.clone(), about, config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(api::serve(listener, front, life.clone(), clock.clone()));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let house = Self { address, life, cache, store, clock, client, server };
+        let house = Self { address, life, cache, keys, store, clock, client, server };
         house.fill().await;
         house.life.set_ready();
         house
@@ -182,7 +187,8 @@ async fn problem(response: Response, status: u16, code: &str) -> Value {
     assert_eq!(got, status, "{url}: {text}");
     assert_eq!(headers["content-type"], "application/problem+json", "{url}");
     assert!(headers.contains_key("x-request-id"), "{url}");
-    assert_eq!(headers.contains_key("retry-after"), status == 503, "{url}");
+    assert_eq!(headers.contains_key("retry-after"), matches!(status, 429 | 503), "{url}");
+    assert_eq!(headers.contains_key("www-authenticate"), matches!(status, 401 | 403), "{url}");
     let body: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&body["code"], &body["status"]), (&code.into(), &status.into()), "{url}: {body}");
     assert!(body["detail"].as_str().is_some_and(|detail| detail.len() < 500), "{url}: {body}");

@@ -1,7 +1,7 @@
 //! From start to end: readiness, and a shutdown that nobody can hold up.
 
 use async_trait::async_trait;
-use candlewick::model::{Backfill, Coverage};
+use candlewick::model::{ApiKey, Backfill, Coverage};
 use candlewick::store::{Backfills, Listing, StoreError, StoredPage, Take};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -67,6 +67,12 @@ impl CandleStore for Broken {
     }
     async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
         self.0.backfills(which).await
+    }
+    async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.0.put_key(key).await
+    }
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.0.keys().await
     }
     async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {
         self.0.forget(before, most).await

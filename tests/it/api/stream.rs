@@ -322,12 +322,8 @@ async fn a_frame_of_a_megabyte_and_a_flood_end_the_connection() {
 #[tokio::test]
 async fn topics_of_a_connection_and_connections_of_an_address_are_bounded() {
     let store = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let config = ApiConfig {
-        max_topics: 2,
-        max_sockets_per_address: 1,
-        notice: Duration::from_millis(100),
-        ..ApiConfig::default()
-    };
+    let config =
+        ApiConfig { max_topics: 2, max_sockets_each: 1, notice: Duration::from_millis(100), ..ApiConfig::default() };
     let house = House::with(store, config).await;
     let mut client = house.stream().await;
     let symbols: Vec<String> =

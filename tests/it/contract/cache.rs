@@ -1,6 +1,7 @@
 //! What every backend of [`Cache`] must do. A backend is a function that makes an empty one, and one line below.
 
 mod bus;
+mod limits;
 mod replicas;
 mod requests;
 mod shared;
@@ -42,7 +43,7 @@ async fn in_memory() -> Backend {
 
 /// One replica on a server; Redis counts time for it, so that it passes by itself, sixty times as fast as outside.
 async fn replica(url: &str, prefix: &str, clock: &Clock) -> Cache {
-    let config = RedisConfig { url: url.to_owned(), prefix: prefix.to_owned(), egress: "here".to_owned() };
+    let config = RedisConfig { url: url.into(), prefix: prefix.to_owned(), egress: "here".to_owned() };
     redis(&config, clock.clone()).await.unwrap()
 }
 
@@ -141,6 +142,8 @@ macro_rules! shares_state {
                 a_lease_that_ran_out_is_lost
                 a_lease_given_back_can_be_taken
                 demand_ends_with_its_time;
+            limits:
+                what_is_used_is_told_and_bounded;
             bus:
                 events_come_in_their_order
                 events_before_subscribing_do_not_come
@@ -179,6 +182,8 @@ macro_rules! joins_replicas {
                 demand_is_heard_elsewhere
                 budgets_are_shared
                 an_exchange_that_changed_its_source_is_forgotten;
+            limits:
+                what_is_used_elsewhere_counts;
         }
     };
 }

@@ -2,6 +2,7 @@
 
 mod backfills;
 mod candles;
+mod keys;
 mod ledger;
 mod listing;
 mod together;
@@ -90,6 +91,9 @@ macro_rules! keeps_candles {
             backfills:
                 a_backfill_is_kept_and_changed
                 of_backfills_that_ended_the_newest_are_kept;
+            keys:
+                a_key_is_kept_and_revoked
+                of_revoked_keys_the_latest_are_kept;
             listing:
                 a_listing_is_replaced_and_what_is_gone_stays_inactive;
             together:

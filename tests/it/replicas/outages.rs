@@ -92,7 +92,9 @@ impl Pair {
     /// One more replica, on the same line.
     async fn replica(&self) -> Cache {
         let (url, prefix) = (self.to_redis.url(&self.redis.0), self.redis.1.clone());
-        redis(&RedisConfig { url, prefix, egress: "test".to_owned() }, self.world.clock.clone()).await.unwrap()
+        redis(&RedisConfig { url: url.into(), prefix, egress: "test".to_owned() }, self.world.clock.clone())
+            .await
+            .unwrap()
     }
 }
 

@@ -46,7 +46,9 @@ impl Shared {
 
     pub async fn replica(&self) -> Cache {
         let (url, prefix) = self.redis.clone();
-        redis(&RedisConfig { url, prefix, egress: "test".to_owned() }, self.world.clock.clone()).await.unwrap()
+        redis(&RedisConfig { url: url.into(), prefix, egress: "test".to_owned() }, self.world.clock.clone())
+            .await
+            .unwrap()
     }
 
     pub async fn get(&self, process: &mut Process, path: &str) -> Option<Value> {

@@ -125,7 +125,9 @@ impl Service {
 
     async fn run(toml: &str, folder: tempfile::TempDir, clock: Clock) -> Self {
         install_crypto();
-        let config = Config::from_toml(&format!("{toml}\n[server]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
+        // Tests ask a lot, and in a time-lapse.
+        let limits = if toml.contains("[limits]") { "" } else { "[limits]\nper_minute = 0\n" };
+        let config = Config::from_toml(&format!("{toml}\n{limits}[server]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
         let life = Lifecycle::default();
         let app = App::start(config, clock, life.clone()).await.unwrap();
         let address = app.address;

@@ -27,6 +27,15 @@ pub struct Ready {
     pub degraded: Vec<String>,
 }
 
+/// What stands in for a key where a browser cannot send one.
+#[derive(Debug, Object, Serialize)]
+pub struct Ticket {
+    /// To be given as `ticket` to `/v1/stream`, `/v1/events`, `/ws/subscribe/{symbol}` or `/ws/realtime`.
+    pub ticket: String,
+    /// From then on it opens nothing.
+    pub expires_at: i64,
+}
+
 /// How the whole is doing.
 #[derive(Debug, Object, Serialize)]
 pub struct Health {

@@ -1,0 +1,113 @@
+//! Answers in fewer bytes, for clients that say they can read them.
+//!
+//! The framework's own middleware is not used: it never finds zstd, compresses event streams and the answers that become
+//! sockets, and sends no `Vary`.
+
+use std::io;
+
+use async_compression::Level;
+use async_compression::tokio::bufread::{GzipEncoder, ZstdEncoder};
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use hyper::body::Body as _;
+use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
+use poem::{Body, Request, Response};
+use tokio::io::BufReader;
+
+use super::headers::vary;
+
+/// What is shorter gains nothing.
+const LEAST_BYTES: u64 = 1024;
+
+/// How an answer may be compressed; the earlier the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Zstd,
+    Gzip,
+}
+
+impl Encoding {
+    const ALL: [Self; 2] = [Self::Zstd, Self::Gzip];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// The best one that a client takes (RFC 9110, 12.5.3).
+    pub fn wanted(request: &Request) -> Option<Self> {
+        let told = request.headers().get_all(header::ACCEPT_ENCODING);
+        let told: Vec<&str> = told.iter().filter_map(|value| value.to_str().ok()).collect();
+        Self::ALL.into_iter().find(|encoding| takes(&told, encoding.as_str()))
+    }
+}
+
+/// Whether `Accept-Encoding` names an encoding, and not with weight zero.
+fn takes(told: &[&str], encoding: &str) -> bool {
+    let mut choices = told.iter().flat_map(|value| value.split(',')).map(|choice| {
+        let (name, weight) = choice.split_once(';').unwrap_or((choice, "q=1"));
+        (name.trim(), weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()))
+    });
+    choices.any(|(name, weight)| name.eq_ignore_ascii_case(encoding) && weight.is_some_and(|weight| weight > 0.0))
+}
+
+/// Compresses an answer that is worth it.
+pub fn compress(response: &mut Response, wanted: Option<Encoding>) {
+    let whole = !matches!(
+        response.status(),
+        StatusCode::SWITCHING_PROTOCOLS
+            | StatusCode::NO_CONTENT
+            | StatusCode::NOT_MODIFIED
+            | StatusCode::PARTIAL_CONTENT
+    );
+    if !whole || !is_text(response.headers()) {
+        return;
+    }
+    vary(response.headers_mut(), header::ACCEPT_ENCODING);
+    let Some(encoding) = wanted else { return };
+    let body: BoxBody<Bytes, io::Error> = response.take_body().into();
+    if body.size_hint().exact().is_some_and(|bytes| bytes < LEAST_BYTES) {
+        response.set_body(Body::from(body));
+        return;
+    }
+    let bytes = BufReader::new(Body::from(body).into_async_read());
+    response.set_body(match encoding {
+        Encoding::Zstd => Body::from_async_read(ZstdEncoder::with_quality(bytes, Level::Fastest)),
+        Encoding::Gzip => Body::from_async_read(GzipEncoder::with_quality(bytes, Level::Fastest)),
+    });
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    // Other bytes of the same meaning: what a strong tag may not name.
+    let weak = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(|tag| format!("W/{tag}"));
+    if let Some(weak) = weak.and_then(|tag| HeaderValue::try_from(tag).ok()) {
+        headers.insert(header::ETAG, weak);
+    }
+}
+
+/// Texts but event streams, each event of which must be there at once.
+fn is_text(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default();
+    media != "text/event-stream"
+        && !headers.contains_key(header::CONTENT_ENCODING)
+        && (media.starts_with("text/") || ["json", "yaml"].iter().any(|text| media.ends_with(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_that_a_client_takes() {
+        let wanted = |told: &str| Encoding::wanted(&Request::builder().header(header::ACCEPT_ENCODING, told).finish());
+        assert_eq!(wanted("gzip, deflate, br, zstd"), Some(Encoding::Zstd));
+        assert_eq!(wanted("gzip, deflate"), Some(Encoding::Gzip));
+        assert_eq!(wanted("zstd;q=0, GZIP;q=0.5"), Some(Encoding::Gzip));
+        for none in ["", "br", "identity", "gzip;q=0", "gzip;q=x", "gzipped"] {
+            assert_eq!(wanted(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Who may do what, and how much: over real connections.
+
+use candlewick::api::AccessConfig;
+use candlewick::model::{ApiKey, KeyScope};
+use futures_util::StreamExt;
+use reqwest::RequestBuilder;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::http::StatusCode;
+
+use super::*;
+
+const HISTORY: &str = "/v1/history?symbol=BTC/USDT&limit=2&end=";
+
+async fn guarded(access: AccessConfig) -> House {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let cors_origins = vec!["https://charts.example".to_owned()];
+    House::with(store, ApiConfig { access, cors_origins, ..ApiConfig::default() }).await
+}
+
+impl House {
+    /// A key that is good here.
+    fn key(&self, scopes: &[KeyScope]) -> (ApiKey, String) {
+        let (key, text) = ApiKey::mint("test", scopes, self.clock.now(), || self.clock.random_u64());
+        self.keys.replace(vec![key.clone()]);
+        (key, text)
+    }
+
+    fn ask(&self, method: Method, path: &str, key: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address)).bearer_auth(key)
+    }
+}
+
+#[tokio::test]
+async fn a_closed_service_opens_to_keys() {
+    let house = guarded(AccessConfig { required: true, ..AccessConfig::default() }).await;
+    let refused = house.get("/v1/ticker?symbol=BTC/USDT").await;
+    assert_eq!(refused.headers()["www-authenticate"], "Bearer realm=\"candlewick\"");
+    problem(refused, 401, "unauthorized").await;
+    for path in ["/livez", "/readyz", "/docs", "/openapi.json", "/openapi.yaml", "/asyncapi.json"] {
+        assert_eq!(house.get(path).await.status(), 200, "{path}");
+    }
+    let (_, key) = house.key(&[KeyScope::Read]);
+    let end = Interval::M1.floor(house.clock.now()).millis();
+    let page = house.ask(Method::GET, &format!("{HISTORY}{end}"), &key).send().await.unwrap();
+    assert_eq!(
+        (page.status().as_u16(), page.headers()["cache-control"].to_str().unwrap()),
+        (200, "private, max-age=60")
+    );
+    let by_header = house.client.get(format!("http://{}/metrics", house.address)).header("X-API-Key", &key);
+    assert_eq!(by_header.send().await.unwrap().status(), 200);
+    problem(house.ask(Method::GET, "/health", &key.replace("cw_", "cw_0")).send().await.unwrap(), 401, "unauthorized")
+        .await;
+    problem(house.ask(Method::POST, "/v1/tickets", &key).send().await.unwrap(), 403, "forbidden").await;
+    problem(house.ask(Method::GET, "/v1/tickets", &key).send().await.unwrap(), 405, "method_not_allowed").await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_browser_opens_a_socket_with_a_ticket() {
+    let house = guarded(AccessConfig { required: true, ..AccessConfig::default() }).await;
+    let (_, key) = house.key(&[KeyScope::Stream]);
+    let made = house.ask(Method::POST, "/v1/tickets", &key).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let made: Value = serde_json::from_str(&made.text().await.unwrap()).unwrap();
+    let ticket = made["ticket"].as_str().unwrap();
+    for path in ["/v1/stream?", "/ws/realtime?symbol=BTC/USDT&", "/ws/subscribe/BTC-USDT?"] {
+        let url = format!("ws://{}{path}", house.address);
+        let Err(Error::Http(refused)) = connect_async(&url).await else { panic!("{path} is open") };
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        let (mut socket, _) = connect_async(format!("{url}ticket={ticket}")).await.unwrap();
+        assert!(socket.next().await.unwrap().is_ok(), "{path}");
+    }
+    let events = house.get(&format!("/v1/events?topics=ticker:binance:BTC/USDT&ticket={ticket}")).await;
+    assert_eq!(events.status(), 200);
+    let forged = format!("/v1/events?topics=ticker:binance:BTC/USDT&ticket={}", ticket.replace("cwt_", "cwt_0"));
+    problem(house.get(&forged).await, 401, "unauthorized").await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn changes_need_a_key_that_may() {
+    let house = guarded(AccessConfig::default()).await;
+    let body = r#"{"symbol":"BTC/USDT","since":0,"until":60000}"#;
+    let begin = async |key: &str| {
+        let request = house.ask(Method::POST, "/v1/backfills", key).header("content-type", "application/json");
+        request.body(body).send().await.unwrap()
+    };
+    problem(begin("cw_00000000_nothing").await, 401, "unauthorized").await;
+    let (_, reader) = house.key(&[KeyScope::Read, KeyScope::Stream]);
+    let refused = begin(&reader).await;
+    assert!(refused.headers()["www-authenticate"].to_str().unwrap().ends_with("scope=\"admin\""));
+    problem(refused, 403, "forbidden").await;
+    let (_, admin) = house.key(&[KeyScope::Admin]);
+    assert_eq!(begin(&admin).await.status(), 201);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn who_asks_too_much_waits_and_others_do_not() {
+    let trusted_proxies = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+    let house = guarded(AccessConfig { per_minute: 4, trusted_proxies, ..AccessConfig::default() }).await;
+    let ask = async |client: &str, path: &str| {
+        let request = house.client.get(format!("http://{}{path}", house.address)).header("X-Forwarded-For", client);
+        request.send().await.unwrap()
+    };
+    for left in (0..4).rev() {
+        let answer = ask("198.51.100.1", "/v1/ticker?symbol=BTC/USDT").await;
+        let headers = answer.headers();
+        assert_eq!(
+            (answer.status().as_u16(), headers["ratelimit-policy"].to_str().unwrap()),
+            (200, "\"default\";q=4;w=60")
+        );
+        assert!(headers["ratelimit"].to_str().unwrap().starts_with(&format!("\"default\";r={left};t=")));
+    }
+    let refused = ask("198.51.100.1", "/v1/ticker?symbol=BTC/USDT").await;
+    let after: u32 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=15).contains(&after), "{after}");
+    problem(refused, 429, "rate_limited").await;
+    problem(ask("198.51.100.1", "/no/such/path").await, 429, "rate_limited").await;
+    assert_eq!(ask("198.51.100.1", "/readyz").await.status(), 200, "probes are not counted");
+    assert_eq!(ask("198.51.100.2", "/v1/ticker?symbol=BTC/USDT").await.status(), 200);
+    problem(ask("198.51.100.2", "/no/such/path").await, 404, "not_found").await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn pages_of_named_sites_may_read() {
+    let house = guarded(AccessConfig::default()).await;
+    let ask = async |method: Method, origin: &str| {
+        let request = house.client.request(method, format!("http://{}/v1/exchanges", house.address));
+        request.header("Origin", origin).header("Access-Control-Request-Method", "GET").send().await.unwrap()
+    };
+    let preflight = ask(Method::OPTIONS, "https://charts.example").await;
+    assert_eq!(preflight.status(), 204);
+    assert!(preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("Authorization"));
+    let read = ask(Method::GET, "https://charts.example").await;
+    assert_eq!(read.headers()["access-control-allow-origin"], "https://charts.example");
+    let varies: Vec<_> = read.headers().get_all("vary").iter().collect();
+    assert_eq!(varies, ["accept-encoding", "origin"]);
+    for method in [Method::OPTIONS, Method::GET] {
+        let other = ask(method, "https://evil.example").await;
+        assert!(!other.headers().contains_key("access-control-allow-origin"));
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn answers_tell_browsers_what_not_to_do() {
+    let house = House::open().await;
+    let data = house.get("/v1/exchanges").await;
+    assert_eq!(data.headers()["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+    assert_eq!(data.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(data.headers()["referrer-policy"], "no-referrer");
+    let page = house.get("/docs").await;
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("connect-src 'self'") && !policy.contains("unsafe-eval"), "{policy}");
+    house.close().await;
+}

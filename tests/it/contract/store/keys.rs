@@ -1,0 +1,40 @@
+//! API keys.
+
+use candlewick::model::{ApiKey, KeyScope};
+use candlewick::store::KEPT_REVOKED_KEYS;
+
+use super::{Backend, minute};
+
+fn key(number: u64) -> ApiKey {
+    let at = minute(number.cast_signed());
+    ApiKey::mint("a bot's \"key\"", &[KeyScope::Stream, KeyScope::Read], at, || (number + 1) << 32).0
+}
+
+pub async fn a_key_is_kept_and_revoked(backend: Backend) {
+    let store = (backend.open)().await;
+    assert_eq!(store.keys().await.unwrap(), []);
+    let first = key(1);
+    let second = ApiKey { per_minute: Some(60_000_000), expires_at: Some(minute(7)), ..key(2) };
+    for one in [&second, &first] {
+        store.put_key(one).await.unwrap();
+    }
+    assert_eq!(store.keys().await.unwrap(), [first.clone(), second.clone()], "the oldest first");
+    let revoked = ApiKey { revoked_at: Some(minute(9)), name: "other".to_owned(), ..second.clone() };
+    store.put_key(&revoked).await.unwrap();
+    let kept = ApiKey { name: second.name.clone(), ..revoked };
+    assert_eq!(store.keys().await.unwrap(), [first, kept], "only the revocation changes");
+}
+
+pub async fn of_revoked_keys_the_latest_are_kept(backend: Backend) {
+    let store = (backend.open)().await;
+    let most = KEPT_REVOKED_KEYS.cast_unsigned();
+    let valid = key(most + 5);
+    store.put_key(&valid).await.unwrap();
+    for number in 0..most + 2 {
+        let one = key(number);
+        store.put_key(&ApiKey { revoked_at: Some(one.created_at), ..one }).await.unwrap();
+    }
+    let kept = store.keys().await.unwrap();
+    assert_eq!((kept.len() as u64, &kept[0].id), (most + 1, &key(2).id));
+    assert!(kept.contains(&valid));
+}
