@@ -26,6 +26,7 @@ check: ## what must hold before each commit
 	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: advisories, licences and sources are not checked"; fi
+	@if command -v promtool >/dev/null; then cd observability && promtool check config prometheus.yml >/dev/null && promtool test rules alerts_test.yml >/dev/null && echo "promtool: the alerts do what they should"; else echo "promtool is not installed: the alerts are not tested"; fi
 	@cargo run --quiet -- openapi | diff -u openapi.json - || { echo "openapi.json is not what the code says: run 'make openapi'"; exit 1; }
 
 openapi: ## writes the committed contract

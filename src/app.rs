@@ -22,8 +22,8 @@ use crate::model::{ExchangeId, FeedState};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::store::postgres::{Options, PostgresStore};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{CandleStore, StoreError};
-use crate::telemetry::metrics;
+use crate::store::{CandleStore, Observed, StoreError};
+use crate::telemetry::metrics::{self, Started};
 use crate::upstream::{RestClient, UpstreamError};
 
 /// The service is ready when every exchange is, or after so long, when it says which are not.
@@ -103,6 +103,7 @@ impl App {
             cache: cache_kind,
             metrics: metrics::install(),
         };
+        Started { version: about.version, role: about.role, store: about.store, cache: about.cache }.emit();
         life.spawn(keep_metrics(about.metrics.clone(), clock.clone(), life.stopping().clone()));
         let keys = Arc::<Keyring>::default();
         keys.replace(stores.kept.keys().await?);
@@ -159,7 +160,7 @@ impl App {
 /// [`StoreError`] says what to do.
 pub async fn open_store(config: &Config) -> Result<(Arc<dyn CandleStore>, &'static str), StoreError> {
     let store = &config.store;
-    Ok(match &store.parsed {
+    let (opened, kind): (Arc<dyn CandleStore>, _) = match &store.parsed {
         StoreUrl::Sqlite(url) => (Arc::new(SqliteStore::open(url).await?), "sqlite"),
         StoreUrl::Postgres(url) => {
             let by_role = if config.role == Role::Collector { 4 } else { 16 };
@@ -170,7 +171,8 @@ pub async fn open_store(config: &Config) -> Result<(Arc<dyn CandleStore>, &'stat
             (Arc::new(PostgresStore::open(url.expose_secret(), &options).await?), "postgres")
         }
         StoreUrl::Unchecked => unreachable!("`Config` is checked when it is made"),
-    })
+    };
+    Ok((Arc::new(Observed::new(opened)), kind))
 }
 
 /// Opens the cache that the configuration names. Its kind is for people.
@@ -324,9 +326,13 @@ async fn keep_keys(keys: Arc<Keyring>, store: Arc<dyn CandleStore>, clock: Clock
     }
 }
 
-/// Keeps the metrics small where nobody reads them.
+/// Counts what the process takes, and keeps the metrics small where nobody reads them.
 async fn keep_metrics(metrics: PrometheusHandle, clock: Clock, stopping: CancellationToken) {
+    let process = metrics_process::Collector::default();
+    process.describe();
+    process.collect();
     while stopping.run_until_cancelled(clock.sleep(METRICS_UPKEEP)).await.is_some() {
+        process.collect();
         metrics.run_upkeep();
     }
 }

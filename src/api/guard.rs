@@ -18,6 +18,7 @@ use super::problem::{Code, Problem};
 use super::query::{Parameters, router_name};
 use super::refusal::{Refusal, refuse};
 use crate::telemetry::http::{HandlerPanicked, OperationMetrics};
+use crate::telemetry::trace;
 
 /// An API whose every operation is guarded, and says so in the document.
 pub struct Guarded<T> {
@@ -200,7 +201,7 @@ impl<E: Endpoint> Endpoint for Guard<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        tracing::Span::current().record("operation", self.operation);
+        trace::operation(self.operation);
         let clock = self.gate.clock();
         let began = clock.elapsed();
         let response = self.guarded(request).await;

@@ -18,6 +18,7 @@ use super::problem::{Code, Problem};
 use super::refusal::refuse;
 use crate::clock::Clock;
 use crate::telemetry::http::OperationMetrics;
+use crate::telemetry::trace::{self, TRACEPARENT};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,12 +47,24 @@ impl Endpoint for Front {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request_id(&request, &self.clock);
         let text = id.to_str().unwrap_or_default();
-        let span = tracing::info_span!("request", id = text, operation = Empty, key = Empty);
+        let span = tracing::info_span!(
+            "request",
+            id = text,
+            trace_id = Empty,
+            operation = Empty,
+            key = Empty,
+            otel.name = Empty,
+            otel.kind = Empty,
+        );
+        let caller = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        trace::follow(&span, caller.and_then(|caller| caller.parse().ok()));
+        trace::asked(&span, request.method().as_str(), request.uri().path());
         let (encoding, page) = (Encoding::wanted(&request), self.cors.look(&request));
         let mut response = match page.as_ref().and_then(Allowed::preflight) {
             Some(preflight) => preflight,
-            None => self.answer(request).instrument(span).await,
+            None => self.answer(request).instrument(span.clone()).await,
         };
+        trace::answered(&span, response.status().as_u16());
         compress(&mut response, encoding);
         let headers = response.headers_mut();
         secure(headers);

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{Candle, ExchangeId, ExchangeState, GapReason, Series, Symbol, Ticker, TimeRange, Timestamp, Topic};
+use crate::telemetry::trace::TraceParent;
 
 pub use memory::memory;
 pub use redis::{RedisConfig, redis};
@@ -242,6 +243,8 @@ pub trait Questions: Send {
 /// A question that waits for an answer.
 pub struct Asked {
     pub question: Question,
+    /// Where the first who asked was in its trace.
+    pub trace: Option<TraceParent>,
     /// Takes the answer to all who asked.
     pub answer: Box<dyn FnOnce(Result<Answer, RequestError>) + Send>,
 }

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::logs;
+use crate::telemetry::otlp::{TraceConfig, Traces};
 use crate::upstream::install_crypto;
 
 #[derive(Debug, Default, clap::Args)]
@@ -31,8 +32,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         LogFormat::Text => logs::Format::Text,
         LogFormat::Json => logs::Format::Json,
     };
-    logs::init(format, &config.log.level).map_err(anyhow::Error::msg)?;
     install_crypto();
+    let trace = TraceConfig { endpoint: &config.telemetry.otlp_endpoint, sample_ratio: config.telemetry.sample_ratio };
+    let traces = (!trace.endpoint.is_empty()).then(|| Traces::start(trace)).transpose().map_err(anyhow::Error::msg)?;
+    logs::init(format, &config.log.level, traces.as_ref()).map_err(anyhow::Error::msg)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
     let well = runtime.block_on(async {
@@ -65,5 +68,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?;
     // Whatever still runs has had its time.
     runtime.shutdown_background();
+    if let Some(traces) = traces {
+        traces.end();
+    }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

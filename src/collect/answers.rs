@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::fill::{FillError, Filler};
 use super::listing::Listed;
@@ -11,6 +13,7 @@ use crate::model::{
     CLOSING_GRACE, CoveredRange, Instrument, Knowledge, Series, Source, Symbol, Ticker, TickerPatch, TimeRange,
 };
 use crate::store::SeriesWrite;
+use crate::telemetry::trace;
 use crate::upstream::UpstreamError;
 
 /// How many questions are worked on at a time; more wait.
@@ -35,14 +38,17 @@ impl Answerer {
     pub async fn serve(self: Arc<Self>, mut questions: Box<dyn Questions>) {
         let places = Arc::new(Semaphore::new(AT_A_TIME));
         let mut tasks = tokio::task::JoinSet::new();
-        while let Some(Asked { question, answer }) = questions.next().await {
+        while let Some(Asked { question, trace, answer }) = questions.next().await {
             while tasks.try_join_next().is_some() {}
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let answerer = Arc::clone(&self);
-            tasks.spawn(async move {
+            let span = tracing::info_span!("answer", exchange = question.exchange().as_str(), trace_id = Empty);
+            trace::follow(&span, trace);
+            let work = async move {
                 answer(answerer.answer(question).await);
                 drop(place);
-            });
+            };
+            tasks.spawn(work.instrument(span));
         }
     }
 

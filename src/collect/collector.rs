@@ -24,6 +24,7 @@ use crate::cache::{CacheError, Lease};
 use crate::exchanges::Exchange;
 use crate::model::Symbol;
 use crate::store::StoreError;
+use crate::telemetry::collect::Lag;
 use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
 
 /// What a collector is to do.
@@ -141,6 +142,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         connections,
         markets: HashMap::new(),
         outcomes: Vec::new(),
+        lag: Lag::new(exchange.id()),
         refused: Vec::new(),
         collecting,
     };

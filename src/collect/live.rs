@@ -23,7 +23,7 @@ use crate::model::{
     TimeRange, Timestamp, Topic, Trade,
 };
 use crate::store::SeriesWrite;
-use crate::telemetry::collect::{GapSeen, SymbolEnded};
+use crate::telemetry::collect::{GapSeen, Lag, RangesUnknown, SymbolEnded};
 use crate::upstream::{FeedItem, RestClient};
 
 /// How often the loop looks at the clock: closings, demand, states.
@@ -58,6 +58,7 @@ pub struct Collector<'a> {
     pub connections: Connections,
     pub markets: HashMap<Symbol, Collected>,
     pub outcomes: Vec<Outcome>,
+    pub lag: Lag,
     /// What the exchange refused, and when it is asked for again.
     pub refused: Vec<(Timestamp, Subscription)>,
     /// To those who look after what is collected.
@@ -201,8 +202,14 @@ impl Collector<'_> {
         match event {
             // Half a ticker, such as a book without the statistics that follow within a second, is not told yet.
             MarketEvent::Ticker(ticker) if ticker.values.last.is_none() => Ok(()),
-            MarketEvent::Ticker(ticker) => self.publisher.ticker(ticker).await.map(drop),
+            MarketEvent::Ticker(ticker) => {
+                if let Some(told_at) = ticker.values.timestamp {
+                    self.lag.ticker(ticker.received_at.since(told_at));
+                }
+                self.publisher.ticker(ticker).await.map(drop)
+            }
             MarketEvent::Trade(trade) if self.publisher.is_new(&trade) => {
+                self.lag.trade(self.now().since(trade.timestamp));
                 self.note_trade(&trade);
                 let symbol = (!self.outcomes.is_empty()).then(|| trade.symbol.clone());
                 self.publisher.trade(trade).await?;
@@ -372,6 +379,7 @@ impl Collector<'_> {
         symbols.sort_unstable();
         let mut budgets = self.rest.budgets();
         budgets.push(self.connections.budget());
+        RangesUnknown { exchange: self.duties.exchange.id(), ranges: self.holes.waiting() }.emit();
         self.teller.tell(symbols, self.room(), self.connections.states(), budgets).await;
     }
 }

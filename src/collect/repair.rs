@@ -33,6 +33,8 @@ pub struct Holes {
 struct State {
     turns: VecDeque<Series>,
     wanted: HashMap<Series, Want>,
+    /// How many ranges are being asked for now.
+    under_way: usize,
 }
 
 struct Want {
@@ -87,13 +89,19 @@ impl Holes {
 
     fn merge(&self, series: Series, new: Want, add: impl FnOnce(&mut Want)) {
         let mut state = self.state.lock();
-        let State { turns, wanted } = &mut *state;
+        let State { turns, wanted, .. } = &mut *state;
         add(wanted.entry(series.clone()).or_insert_with(|| {
             turns.push_back(series);
             new
         }));
         drop(state);
         self.woken.notify_one();
+    }
+
+    /// How many ranges are not known yet.
+    pub fn waiting(&self) -> usize {
+        let state = self.state.lock();
+        state.under_way + state.wanted.values().map(Want::len).sum::<usize>()
     }
 
     /// The next series whose turn it is, in the order of asking.
@@ -103,11 +111,12 @@ impl Holes {
             let wait;
             {
                 let (mut state, now) = (self.state.lock(), clock.now());
-                let State { turns, wanted } = &mut *state;
+                let State { turns, wanted, under_way } = &mut *state;
                 let due = |series: &Series| wanted.get(series).map_or(Timestamp::EPOCH, |want| want.not_before);
                 let ripe = turns.iter().position(|series| due(series) <= now);
                 if let Some(series) = ripe.and_then(|index| turns.remove(index)) {
                     let Some(want) = wanted.remove(&series) else { continue };
+                    *under_way += want.len();
                     if !turns.is_empty() {
                         self.woken.notify_one();
                     }
@@ -143,12 +152,21 @@ impl Holes {
     }
 }
 
+impl Want {
+    fn len(&self) -> usize {
+        self.ranges.ranges().len() + self.again.ranges().len()
+    }
+}
+
 /// Closes holes one after another, for ever. Candles that subscribers wait for go to `announce`.
 pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender<MarketEvent>) {
     let clock: Clock = filler.clock.clone();
     loop {
         let (series, mut want) = holes.next(&clock).await;
-        let Some(error) = close(&filler, &series, &mut want, &announce).await else { continue };
+        let asked = want.len();
+        let failure = close(&filler, &series, &mut want, &announce).await;
+        holes.state.lock().under_way -= asked;
+        let Some(error) = failure else { continue };
         let (done, now) = (want.ranges.ranges().is_empty() && want.again.ranges().is_empty(), clock.now());
         let named = error.retry_at(now).map_or(Duration::ZERO, |at| at.since(now));
         let pause = if done { Duration::MAX } else { want.backoff.next(&clock).max(named) };

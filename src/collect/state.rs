@@ -9,6 +9,7 @@ use crate::model::{
     BudgetState, Channel, ConnectionState, EndedSymbol, ExchangeId, ExchangeState, FeedState, Interval, Symbol,
     Timestamp,
 };
+use crate::telemetry::collect::{StateForgotten, StateTold};
 
 /// A feed that could not be brought back for so long is down.
 const DOWN_AFTER: Duration = Duration::from_mins(1);
@@ -109,8 +110,15 @@ impl Teller {
             self.told.since = self.shared.clock.now();
         }
         self.told.budgets = budgets;
+        StateTold { state: &self.told, now: self.shared.clock.now() }.emit();
         // Told again at the next tick.
         let _ = self.shared.cache.states.put(self.told.clone()).await;
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        StateForgotten { state: &self.told }.emit();
     }
 }
 

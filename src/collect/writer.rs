@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::model::{Candle, CoveredRange, ExchangeId, Series};
 use crate::store::{CandleStore, SeriesWrite};
-use crate::telemetry::collect::{CandlesWritten, WriteFailed, WriterFull};
+use crate::telemetry::collect::{CandlesWritten, WriteFailed, WriterFull, WriterQueue};
 use crate::upstream::Backoff;
 
 /// The most candles of one transaction.
@@ -24,6 +24,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(5);
 pub struct Writer {
     queue: mpsc::Sender<Job>,
     waiting: Arc<AtomicUsize>,
+    shown: WriterQueue,
     most: usize,
     exchange: ExchangeId,
 }
@@ -60,8 +61,10 @@ impl Writer {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, jobs) = mpsc::channel(most);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let drain = Drain { exchange, store, clock, written, stop, waiting: Arc::clone(&waiting) };
-        (Self { queue, waiting, most, exchange }, drain.run(jobs))
+        let shown = WriterQueue::new(exchange);
+        let drain =
+            Drain { exchange, store, clock, written, stop, waiting: Arc::clone(&waiting), shown: shown.clone() };
+        (Self { queue, waiting, shown, most, exchange }, drain.run(jobs))
     }
 
     /// Puts a write into the queue without waiting.
@@ -91,6 +94,7 @@ impl Writer {
             WriterFull { exchange: self.exchange }.emit();
             return Err(NotTaken);
         }
+        self.shown.is(self.waiting.load(Ordering::Relaxed));
         Ok(())
     }
 }
@@ -102,6 +106,7 @@ struct Drain {
     written: mpsc::Sender<Written>,
     stop: CancellationToken,
     waiting: Arc<AtomicUsize>,
+    shown: WriterQueue,
 }
 
 impl Drain {
@@ -117,10 +122,13 @@ impl Drain {
                 batch.push(job.write);
                 done.extend(job.done);
             }
+            let begun = self.clock.elapsed();
             let revised = self.write(&batch).await;
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            let took = self.clock.outside(self.clock.elapsed().saturating_sub(begun));
+            self.shown.is(self.waiting.fetch_sub(size, Ordering::Relaxed).saturating_sub(size));
             let Some(revised) = revised else { return };
-            CandlesWritten { exchange: self.exchange, candles: size - batch.len(), revised: revised.len() }.emit();
+            let (candles, revised_now) = (size - batch.len(), revised.len());
+            CandlesWritten { exchange: self.exchange, candles, revised: revised_now, took }.emit();
             for done in done {
                 // Whoever waited may have given up.
                 let _ = done.send(());

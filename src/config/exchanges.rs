@@ -63,7 +63,7 @@ enum OneOrMany {
 }
 
 /// A list, or one string with commas, as environment variables have it.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(match OneOrMany::deserialize(deserializer)? {
         OneOrMany::One(text) => {
             text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()

@@ -7,6 +7,7 @@ mod exchanges;
 mod log;
 mod server;
 mod stream;
+mod telemetry;
 mod urls;
 
 pub use access::{AuthConfig, LimitsConfig, MOST_PER_MINUTE};
@@ -15,6 +16,7 @@ pub use exchanges::ExchangeConfig;
 pub use log::{LogConfig, LogFormat};
 pub use server::ServerConfig;
 pub use stream::StreamConfig;
+pub use telemetry::TelemetryConfig;
 pub use urls::{CacheConfig, CacheUrl, StoreConfig, StoreUrl};
 
 use std::collections::BTreeMap;
@@ -46,6 +48,7 @@ pub struct Config {
     pub collect: CollectConfig,
     pub stream: StreamConfig,
     pub log: LogConfig,
+    pub telemetry: TelemetryConfig,
     /// The enabled exchanges.
     pub exchanges: BTreeMap<ExchangeId, ExchangeConfig>,
 }
@@ -63,6 +66,7 @@ struct Raw {
     collect: CollectConfig,
     stream: StreamConfig,
     log: LogConfig,
+    telemetry: TelemetryConfig,
     exchanges: BTreeMap<String, ExchangeConfig>,
 }
 
@@ -144,7 +148,11 @@ fn figment(file: Option<&Path>) -> Result<Figment, ConfigError> {
     if let Some(path) = file {
         figment = figment.merge(Toml::file_exact(path));
     }
-    for (name, key) in [("DATABASE_URL", "store.url"), ("REDIS_URL", "cache.url")] {
+    for (name, key) in [
+        ("DATABASE_URL", "store.url"),
+        ("REDIS_URL", "cache.url"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ] {
         if let Ok(url) = std::env::var(name) {
             figment = figment.merge(Serialized::default(key, url));
         }
@@ -189,6 +197,7 @@ impl Raw {
         let limits = self.limits.check()?;
         let collect = self.collect.check()?;
         let stream = self.stream.check()?;
+        let telemetry = self.telemetry.check()?;
         let own_store = matches!(store.parsed, StoreUrl::Sqlite(_));
         let own_cache = matches!(cache.parsed, CacheUrl::Memory);
         let embedded = own_store && own_cache;
@@ -227,6 +236,7 @@ impl Raw {
             collect,
             stream,
             log: self.log,
+            telemetry,
             exchanges,
         })
     }
@@ -303,6 +313,7 @@ mod tests {
             ("data = \"auto\"\n[store]\nurl = \"postgres://x/y\"\n[cache]\nurl = \"redis://x\"", "memory://"),
             ("[server]\ntrusted_proxies = [\"ten\"]", "`ten`"),
             ("[server]\ncors_origins = [\"charts.example\"]", "`charts.example`"),
+            ("[telemetry]\nsample_ratio = 1.5", "sample_ratio"),
             ("[limits]\nper_minute = 60000001", "60000000"),
             ("role = \"king\"", "`king` is not one of all, api, collector"),
             ("role = [", "line 1, column 9"),

@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use super::exchanges::one_or_many;
+
 /// Where and how much to serve.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,7 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// Which sites' pages may read answers.
+    #[serde(deserialize_with = "one_or_many")]
     pub cors_origins: Vec<String>,
 }
 
@@ -52,7 +55,7 @@ fn is_origin(text: &str) -> bool {
 
 /// Addresses, and networks such as `10.0.0.0/8`.
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
+    let texts = one_or_many(deserializer)?;
     let parse = |text: &String| {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map_err(|_| {

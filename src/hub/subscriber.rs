@@ -13,6 +13,7 @@ use super::room::{Member, Seat, Signal, View};
 use crate::cache::{Position, token_of};
 use crate::clock::Clock;
 use crate::model::{GapReason, Topic};
+use crate::telemetry::hub::FramesMissed;
 
 /// What one client subscribed to. Dropping it unsubscribes all.
 ///
@@ -292,6 +293,7 @@ impl Slot {
         let state = room.state.read();
         let (first, frames) = state.ring.since(self.cursor);
         if first > self.cursor {
+            FramesMissed { channel: room.topic.channel(), frames: first - self.cursor }.emit();
             if !newest_only {
                 *behind += state.ring.passed().saturating_sub(self.bytes);
             }

@@ -5,8 +5,11 @@
 
 mod ids;
 mod ledger;
+mod observed;
 pub mod postgres;
 pub mod sqlite;
+
+pub use observed::Observed;
 
 use async_trait::async_trait;
 

@@ -3,20 +3,123 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use metrics::counter;
+use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
-use crate::model::{Backfill, Candle, ExchangeId, Interval, TimeRange};
+use crate::model::{
+    Backfill, Candle, ConnectionState, ExchangeId, ExchangeState, FeedState, Interval, TimeRange, Timestamp,
+};
+
+/// How an exchange is, as this process collects it.
+pub struct StateTold<'a> {
+    pub state: &'a ExchangeState,
+    pub now: Timestamp,
+}
+
+impl StateTold<'_> {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; these numbers are small")]
+    pub fn emit(&self) {
+        let ExchangeState { exchange, state, symbols, connections, budgets, .. } = self.state;
+        let exchange = exchange.as_str();
+        for one in FeedState::ALL {
+            let is = f64::from(u8::from(one == *state));
+            gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => one.as_str()).set(is);
+            let open = connections.iter().filter(|connection| connection.state == one).count();
+            gauge!("candlewick_upstream_connections", "exchange" => exchange, "state" => one.as_str()).set(open as f64);
+        }
+        gauge!("candlewick_markets", "exchange" => exchange).set(symbols.len() as f64);
+        let heard = |connection: &ConnectionState| Some(self.now.since(connection.last_message?));
+        let silent = connections.iter().filter_map(heard).max().unwrap_or_default();
+        gauge!("candlewick_upstream_silence_seconds", "exchange" => exchange).set(silent.as_secs_f64());
+        for budget in budgets {
+            let scope = budget.scope.to_string();
+            let used = f64::from(budget.used) / f64::from(budget.limit.max(1));
+            gauge!("candlewick_upstream_budget_used_ratio", "exchange" => exchange, "scope" => scope.clone()).set(used);
+            let open = budget.open_at.is_some_and(|until| until > self.now);
+            let open = f64::from(u8::from(open));
+            gauge!("candlewick_upstream_breaker_open", "exchange" => exchange, "scope" => scope).set(open);
+        }
+    }
+}
+
+/// This process collects an exchange no more.
+pub struct StateForgotten<'a> {
+    pub state: &'a ExchangeState,
+}
+
+impl StateForgotten<'_> {
+    pub fn emit(&self) {
+        let nothing = ExchangeState { symbols: Vec::new(), connections: Vec::new(), ..self.state.clone() };
+        StateTold { state: &nothing, now: Timestamp::EPOCH }.emit();
+        let exchange = self.state.exchange.as_str();
+        gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => nothing.state.as_str()).set(0);
+        gauge!("candlewick_unknown_ranges", "exchange" => exchange).set(0);
+    }
+}
+
+/// So many times of collected markets are unknown and wait to be fetched.
+pub struct RangesUnknown {
+    pub exchange: ExchangeId,
+    pub ranges: usize,
+}
+
+impl RangesUnknown {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; these numbers are small")]
+    pub fn emit(&self) {
+        gauge!("candlewick_unknown_ranges", "exchange" => self.exchange.as_str()).set(self.ranges as f64);
+    }
+}
+
+/// From what an exchange says of an event's time until the event was here: `candlewick_upstream_lag_seconds`.
+pub struct Lag {
+    tickers: Histogram,
+    trades: Histogram,
+}
+
+impl Lag {
+    #[must_use]
+    pub fn new(exchange: ExchangeId) -> Self {
+        let of = |channel: &'static str| histogram!("candlewick_upstream_lag_seconds", "exchange" => exchange.as_str(), "channel" => channel);
+        Self { tickers: of("ticker"), trades: of("trades") }
+    }
+
+    pub fn ticker(&self, lag: Duration) {
+        self.tickers.record(lag);
+    }
+
+    pub fn trade(&self, lag: Duration) {
+        self.trades.record(lag);
+    }
+}
+
+/// How many candles wait for the store: `candlewick_writer_queue_candles`.
+#[derive(Clone)]
+pub struct WriterQueue(Gauge);
+
+impl WriterQueue {
+    #[must_use]
+    pub fn new(exchange: ExchangeId) -> Self {
+        Self(gauge!("candlewick_writer_queue_candles", "exchange" => exchange.as_str()))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; the queue has a bound")]
+    pub fn is(&self, candles: usize) {
+        self.0.set(candles as f64);
+    }
+}
 
 /// Candles are in the store.
 pub struct CandlesWritten {
     pub exchange: ExchangeId,
     pub candles: usize,
     pub revised: usize,
+    /// From the first try on.
+    pub took: Duration,
 }
 
 impl CandlesWritten {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
+        histogram!("candlewick_writer_batch_seconds", "exchange" => exchange).record(self.took);
         counter!("candlewick_candles_written_total", "exchange" => exchange).increment(self.candles as u64);
         tracing::debug!(exchange, candles = self.candles, revised = self.revised, "candles written");
     }

@@ -39,6 +39,19 @@ impl TopicGap {
     }
 }
 
+/// A client was too slow for some frames of a topic: `candlewick_stream_missed_total{channel}`. Of trades and candles it is
+/// told of them.
+pub struct FramesMissed {
+    pub channel: Channel,
+    pub frames: u64,
+}
+
+impl FramesMissed {
+    pub fn emit(&self) {
+        counter!("candlewick_stream_missed_total", "channel" => self.channel.as_str()).increment(self.frames);
+    }
+}
+
 /// How many topics clients are subscribed to, counted while it lives: `candlewick_stream_subscriptions{door}`.
 pub struct Subscriptions {
     door: &'static str,

@@ -4,8 +4,11 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use super::otlp::Traces;
 
 /// The framework's server serves the built-in simulator only: its "listening" would name a port that is nobody's business.
 /// Directives of the same target stand above it.
@@ -20,24 +23,22 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging for the process: what `directives` of `EnvFilter` let through.
+/// Starts logging for the process: what `directives` of `EnvFilter` let through. Traces have a filter of their own.
 ///
 /// # Errors
 /// A sentence about directives that are none.
-pub fn init(format: Format, directives: &str) -> Result<(), String> {
+pub fn init(format: Format, directives: &str, traces: Option<&Traces>) -> Result<(), String> {
     let filter = filter(directives)?;
     let terminal = std::io::stderr().is_terminal();
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
     let json = match format {
         Format::Auto => !terminal,
         Format::Text => false,
         Format::Json => true,
     };
-    let started = if json {
-        builder.json().flatten_event(true).finish().try_init()
-    } else {
-        builder.with_target(false).finish().try_init()
-    };
+    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.with_target(false).boxed() };
+    let started =
+        tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces.map(Traces::layer)).try_init();
     // Only a second start in one process fails, which tests do; the first one stands.
     drop(started);
     Ok(())

@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
+use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::catalog;
 
 /// The bounds of histograms of seconds: from what memory answers to what no client waits for.
 const SECONDS: [f64; 13] = [0.000_1, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
@@ -22,9 +25,27 @@ pub fn install() -> PrometheusHandle {
         let handle = recorder.handle();
         // Where another recorder is installed already, as a host of the library may do, ours stays empty.
         drop(metrics::set_global_recorder(recorder));
+        catalog::describe();
         handle
     };
     HANDLE.get_or_init(make).clone()
+}
+
+/// A process begins.
+pub struct Started {
+    pub version: &'static str,
+    pub role: &'static str,
+    pub store: &'static str,
+    pub cache: &'static str,
+}
+
+impl Started {
+    pub fn emit(&self) {
+        let Self { version, role, store, cache } = *self;
+        gauge!("candlewick_build_info", "version" => version, "role" => role, "store" => store, "cache" => cache)
+            .set(1);
+        tracing::info!(version, role, store, cache, "starting");
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::cache::{Answer, Asked, CacheError, Question, Questions, RequestError, Requests};
 use crate::clock::Clock;
 use crate::model::ExchangeId;
+use crate::telemetry::trace;
 
 /// The most different questions about an exchange that may wait for their answers.
 const MOST: usize = 1_024;
@@ -53,7 +54,8 @@ impl MemoryRequests {
             return Err(RequestError::Failed("too many questions wait for the exchange".to_owned()));
         }
         let slip = Slip { state: Some(Arc::downgrade(&self.state)), server: server.id, question: question.clone() };
-        let asked = Asked { question: question.clone(), answer: Box::new(move |reply| slip.answer(reply)) };
+        let answer = Box::new(move |reply| slip.answer(reply));
+        let asked = Asked { question: question.clone(), trace: trace::current(), answer };
         if let Err(refused) = server.queue.try_send(asked) {
             // Its slip takes the lock when it is dropped.
             drop(state);

@@ -152,6 +152,9 @@ pub(super) struct Asking {
     /// The channel that waits for the answer.
     pub answer_to: String,
     pub question: QuestionJson,
+    /// Where the asker is in its trace: a `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -12,6 +12,7 @@ use fred::types::config::ReconnectPolicy;
 use fred::types::{ClusterHash, CustomCommand, RespVersion};
 use secrecy::ExposeSecret;
 use tokio::sync::{broadcast, watch};
+use tracing::Instrument;
 
 use super::RedisConfig;
 use crate::cache::CacheError;
@@ -149,6 +150,7 @@ impl Link {
         if !self.is_up() {
             return Err(CacheError(format!("Redis at {} does not answer", self.place)));
         }
+        let command = command.instrument(tracing::info_span!("redis", otel.kind = "client"));
         command.await.map_err(|error| self.failed(&error))
     }
 

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::codec::{Answering, Asking};
 use super::link::{Link, Message};
@@ -19,6 +21,7 @@ use crate::cache::memory::requests::MemoryRequests;
 use crate::cache::{Answer, Asked, CacheError, Question, Questions, RequestError, Requests};
 use crate::clock::Clock;
 use crate::model::ExchangeId;
+use crate::telemetry::trace;
 
 /// How long others believe that a collector serves which says so no more.
 const SERVES: Duration = Duration::from_secs(5);
@@ -136,7 +139,8 @@ impl Inner {
             waiting.insert(id, sender);
         }
         let waiting = Waiting { inner: self, id };
-        let asking = Asking { id, answer_to: self.answers(), question: question.into() };
+        let trace = trace::current().map(|here| here.to_string());
+        let asking = Asking { id, answer_to: self.answers(), question: question.into(), trace };
         let text = serde_json::to_string(&asking).map_err(|error| RequestError::Failed(error.to_string()))?;
         self.link.run(self.link.client.publish::<i64, _, _>(self.asks(exchange), text)).await.map_err(failed)?;
         let reply = receiver.await.unwrap_or(Err(RequestError::Offline));
@@ -219,21 +223,23 @@ impl Inner {
 
     /// Asks the collector of this process, and sends back what it says.
     fn asked(self: &Arc<Self>, message: &Message) {
-        let Some(Ok(Asking { id, answer_to, question })) = message.value.as_bytes().map(serde_json::from_slice) else {
-            return;
-        };
+        let asking: Option<Asking> = message.value.as_bytes().and_then(|text| serde_json::from_slice(text).ok());
+        let Some(Asking { id, answer_to, question, trace }) = asking else { return };
         let question = Question::from(question);
         if !self.home.collects(question.exchange()) {
             return;
         }
         let inner = Arc::clone(self);
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
-        tokio::spawn(async move {
+        let span = tracing::info_span!("asked", exchange = question.exchange().as_str(), trace_id = Empty);
+        trace::follow(&span, trace.and_then(|caller| caller.parse().ok()));
+        let work = async move {
             let reply = inner.local.ask(question, inner.clock.inside(WORKS)).await;
             drop(place);
             if let Ok(text) = serde_json::to_string(&Answering { id, reply: reply.into() }) {
                 let _ = inner.link.run(inner.link.client.publish::<i64, _, _>(answer_to, text)).await;
             }
-        });
+        };
+        tokio::spawn(work.instrument(span));
     }
 }

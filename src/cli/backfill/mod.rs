@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         wanted.extend(args.symbol.iter().map(|symbol| Wanted { symbol: symbol.clone(), interval, range: query.range }));
     }
     // What goes wrong meanwhile is worth a line, and what it is waited for; what goes well is in the progress.
-    logs::init(logs::Format::Auto, "warn,candlewick::telemetry::collect=info").map_err(anyhow::Error::msg)?;
+    logs::init(logs::Format::Auto, "warn,candlewick::telemetry::collect=info", None).map_err(anyhow::Error::msg)?;
     install_crypto();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;

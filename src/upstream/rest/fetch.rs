@@ -10,6 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::Fetched;
 use super::headers::{date, number, retry_after};
@@ -17,6 +19,7 @@ use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::Exchange;
 use crate::model::{BudgetState, ExchangeId, Timestamp};
+use crate::telemetry::trace::{self, TRACEPARENT};
 use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};
 use crate::upstream::meter::{HeldBack, Meter, Others};
 use crate::upstream::tap::{Tap, What};
@@ -200,7 +203,14 @@ impl Fetcher {
     /// One request to one origin.
     async fn request(&self, origin: &str, target: &str, scope: &str, timeout: Duration) -> Result<Fetched, Failure> {
         let (exchange, started) = (self.exchange(), self.clock.elapsed());
-        let sent = self.clock.timeout(timeout, self.send(origin, target, scope)).await;
+        let span = tracing::info_span!(
+            "upstream",
+            otel.kind = "client",
+            exchange = exchange.as_str(),
+            path = path_of(target),
+            status = Empty,
+        );
+        let sent = self.clock.timeout(timeout, self.send(origin, target, scope)).instrument(span.clone()).await;
         let (status, result) = match sent {
             Ok(Ok(fetched)) => (Some(fetched.status), Ok(fetched)),
             Ok(Err((status, failure))) => (status, Err(failure)),
@@ -209,6 +219,7 @@ impl Fetcher {
                 (None, Err(Failure::Passing { error, retry_after: None }))
             }
         };
+        span.record("status", status);
         RestCalled { exchange, path: path_of(target), status, took: self.clock.elapsed().saturating_sub(started) }
             .emit();
         result
@@ -224,7 +235,11 @@ impl Fetcher {
             };
             (None, Failure::Passing { error, retry_after: None })
         };
-        let response = self.http.get(format!("{origin}{target}")).send().await.map_err(unreachable)?;
+        let mut request = self.http.get(format!("{origin}{target}"));
+        if let Some(here) = trace::current() {
+            request = request.header(TRACEPARENT, here.to_string());
+        }
+        let response = request.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status().as_u16(), response.headers());
         let meter = self.meter(scope);
         if let Some((meter, header)) = meter.and_then(|meter| Some((meter, meter.scope().used_header?)))

@@ -72,7 +72,7 @@ impl House {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(api::serve(listener, front, life.clone(), clock.clone()));
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().no_gzip().build().unwrap();
         let house = Self { address, life, cache, keys, store, clock, client, server };
         house.fill().await;
         house.life.set_ready();

@@ -33,11 +33,14 @@ const SEES_EACH_EXCHANGE: [&str; 3] = ["exchanges", "app", "cli"];
 const EXCHANGE_FOLDERS: [&str; 5] = ["binance", "bybit", "coinbase", "kraken", "okx"];
 
 /// Libraries that may be seen only in files whose path begins like this.
-const LIBRARIES: [(&[&str], &[&str]); 6] = [
+const LIBRARIES: [(&[&str], &[&str]); 9] = [
     (&["sqlx"], &["src/store/sqlite", "src/store/postgres"]),
     (&["fred"], &["src/cache/redis"]),
     (&["poem", "poem_openapi"], &["src/api/", "src/simulator/", "src/app"]),
     (&["reqwest"], &["src/upstream/"]),
+    (&["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "tracing_opentelemetry"], &["src/telemetry/"]),
+    (&["aws_lc_rs"], &["src/model/key"]),
+    (&["async_compression"], &["src/api/compress"]),
     (&["indicatif"], &["src/cli/progress"]),
     (&["arrow_array", "arrow_schema", "parquet"], &["src/cli/export/parquet"]),
 ];

@@ -132,7 +132,7 @@ impl Service {
         let app = App::start(config, clock, life.clone()).await.unwrap();
         let address = app.address;
         let running = tokio::spawn(app.run());
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().no_gzip().build().unwrap();
         let service = Self { base: format!("http://{address}"), life, http, folder, running };
         until("the service is ready", async || service.life.phase() == Phase::Ready).await;
         service
