@@ -5,19 +5,19 @@ run: ## collect and serve; simulated where there is no network
 
 test: ## everything, in one go; tests of the databases need a server, see CONTRIBUTING.md
 	@tests/servers
-	cargo test --lib --bins --tests
-	cargo test --doc
+	@tests/run
 
-soak: ## six hours of the market with everything that goes wrong, and ten kills, on both stores; about eight minutes
+soak: ## six hours of the market with everything that goes wrong, and ten kills, on both stores, and ten minutes of load; about twenty minutes
 	@tests/servers
-	SOAK_HOURS=6 cargo test --test soak -- --test-threads=1
+	SOAK_HOURS=6 LOAD_MINUTES=10 cargo test --test soak -- --test-threads=1
 
-interop: ## other people's clients against the simulated exchanges; needs Python 3 and PyPI
+interop: ## other people's clients and tools against the simulated exchanges; needs Python 3 and PyPI
 	python3 -m venv target/interop
 	target/interop/bin/pip install --quiet --requirement tests/interop/requirements.txt
 	cargo build
 	target/interop/bin/python tests/interop/ccxt_pages.py target/debug/candlewick
 	target/interop/bin/python tests/interop/streams.py target/debug/candlewick
+	target/interop/bin/python tests/interop/contract.py target/debug/candlewick
 
 check: ## what must hold before each commit
 	cargo fmt --check

@@ -87,7 +87,7 @@ impl App {
             DataMode::Live => None,
             DataMode::Auto | DataMode::Simulated => {
                 let origin = simulate(&clock, &life, simulator_stop.clone()).await.map_err(StartError::Simulator)?;
-                let store: Arc<dyn CandleStore> = Arc::new(SqliteStore::in_memory().await?);
+                let store: Arc<dyn CandleStore> = Arc::new(Observed::new(Arc::new(SqliteStore::in_memory().await?)));
                 Some((origin, store))
             }
         };

@@ -53,12 +53,11 @@ impl Endpoint for Front {
             trace_id = Empty,
             operation = Empty,
             key = Empty,
-            otel.name = Empty,
             otel.kind = Empty,
         );
+        trace::asked(&span, request.method().as_str(), request.uri().path());
         let caller = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
         trace::follow(&span, caller.and_then(|caller| caller.parse().ok()));
-        trace::asked(&span, request.method().as_str(), request.uri().path());
         let (encoding, page) = (Encoding::wanted(&request), self.cors.look(&request));
         let mut response = match page.as_ref().and_then(Allowed::preflight) {
             Some(preflight) => preflight,

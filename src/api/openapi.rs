@@ -228,6 +228,10 @@ fn modern_contents(contents: &mut Value, description: &str) {
     rename(contents, |media| media.split(';').next().unwrap_or_default().to_owned());
     for (media, content) in members(contents) {
         modernize(&mut content["schema"], "");
+        // Who reads YAML gets what it says, not its text.
+        if media == "application/yaml" {
+            content["schema"] = json!({ "type": "object" });
+        }
         add_examples(media, content, description);
     }
 }

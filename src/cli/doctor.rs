@@ -14,6 +14,7 @@ use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, DataMode};
 use crate::model::ExchangeId;
+use crate::store::StoreError;
 use crate::upstream::{RestClient, UpstreamError, install_crypto};
 
 /// A clock that is wrong by so much makes candles close at the wrong time.
@@ -92,10 +93,12 @@ fn configuration(config: Result<&Config, &ConfigError>) -> Finding {
                 "role {role}, listening on {listen}, {markets} markets of {} exchanges",
                 config.exchanges.len()
             );
-            if listen.ip().is_loopback() {
+            if listen.ip().is_loopback() || config.auth.required {
                 Finding::new("configuration", Grade::Ok, detail)
             } else {
-                let detail = format!("{detail}; it is open to the network, and has no keys yet: put a proxy before it");
+                let detail = format!(
+                    "{detail}; whoever reaches it may read: `auth.required = true` asks for keys, and TLS is a proxy's"
+                );
                 Finding::new("configuration", Grade::Warning, detail)
             }
         }
@@ -109,13 +112,18 @@ async fn store(config: &Config, clock: &Clock) -> Finding {
     let asked = Box::pin(async {
         let (store, kind) = app::open_store(config).await?;
         let begun = clock.elapsed();
-        let answer = store.ping().await;
+        let keys = store.keys().await;
         let took = clock.elapsed().saturating_sub(begun);
         store.close().await;
-        answer.map(|()| format!("{kind} answers in {} ms", took.as_millis()))
+        let good = keys?.iter().filter(|key| key.is_valid(clock.now())).count();
+        Ok::<_, StoreError>((format!("{kind} answers in {} ms; {good} API keys", took.as_millis()), good))
     });
     match clock.timeout(4 * PATIENCE, asked).await {
-        Ok(Ok(detail)) => Finding::new("store", Grade::Ok, detail),
+        Ok(Ok((detail, 0))) if config.auth.required => {
+            let detail = format!("{detail}: nobody can read; make one with `candlewick keys create`");
+            Finding::new("store", Grade::Warning, detail)
+        }
+        Ok(Ok((detail, _))) => Finding::new("store", Grade::Ok, detail),
         Ok(Err(error)) => Finding::new("store", Grade::Failed, error.to_string()),
         Err(_) => Finding::new("store", Grade::Failed, "it does not answer"),
     }

@@ -259,7 +259,7 @@ mod tests {
             let text = std::fs::read_to_string(file).unwrap();
             for kind in ["counter", "gauge", "histogram"] {
                 for call in text.split(&format!("{kind}!(")).skip(1) {
-                    let call = call.split(')').next().unwrap();
+                    let call = &call[..end(call)];
                     let texts: Vec<&str> = call.split('"').skip(1).step_by(2).collect();
                     let Some(name) = texts.first().filter(|name| name.starts_with("candlewick_")) else { continue };
                     // A label's name stands before its arrow.
@@ -272,6 +272,16 @@ mod tests {
         }
         found.retain(|name, _| !name.starts_with("candlewick_test"));
         found
+    }
+
+    /// Where the macro's closing parenthesis stands.
+    fn end(call: &str) -> usize {
+        let mut depth = 1;
+        let closes = |(_, c): &(usize, char)| {
+            depth += i32::from(*c == '(') - i32::from(*c == ')');
+            depth == 0
+        };
+        call.char_indices().find(closes).map_or(call.len(), |(at, _)| at)
     }
 
     #[test]
@@ -294,6 +304,34 @@ mod tests {
         }
         let uncounted: Vec<_> = listed.keys().filter(|name| !counted().contains_key(*name)).collect();
         assert!(uncounted.is_empty(), "{uncounted:?}");
+    }
+
+    #[test]
+    fn alerts_and_dashboard_rest_on_what_is_counted() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+        let files = ["observability/alerts.yml", "observability/grafana/dashboards/candlewick.json"];
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        for file in files {
+            let text = read(file);
+            let names = text.split(|c| !is_name(c)).filter(|word| word.starts_with("candlewick_"));
+            let mut seen = 0;
+            for name in names {
+                let parts = ["_bucket", "_count", "_sum"];
+                let family = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+                assert!(METRICS.iter().any(|metric| metric.name == family), "{file} asks for {name}");
+                seen += 1;
+            }
+            assert!(seen > 10, "{file}");
+        }
+        // What is alerted has its paragraph, and its test.
+        let (alerts, operations, tests) =
+            (read(files[0]), read("docs/OPERATIONS.md"), read("observability/alerts_test.yml"));
+        for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+            assert!(operations.contains(&format!("\n### {alert}\n")), "{alert} has no runbook");
+            assert!(alerts.contains(&format!("#{}\n", alert.to_lowercase())), "{alert} names no runbook");
+            assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} has no test");
+        }
     }
 
     #[test]

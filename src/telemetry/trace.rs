@@ -111,7 +111,7 @@ pub fn current() -> Option<TraceParent> {
     context.is_valid().then(|| context.into())
 }
 
-/// Says of a request's span what the trace shows and the log need not.
+/// Says of a request's span what the trace shows and the log need not; before [`follow`], which begins the span.
 pub fn asked(span: &Span, method: &str, path: &str) {
     if is_on() {
         span.record("otel.kind", "server");
@@ -125,7 +125,7 @@ pub fn operation(name: &'static str) {
     let span = Span::current();
     span.record("operation", name);
     if is_on() {
-        span.record("otel.name", name);
+        span.context().span().update_name(name);
     }
 }
 

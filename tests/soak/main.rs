@@ -9,6 +9,8 @@
 #[expect(dead_code, reason = "the other integration tests use the rest")]
 mod support;
 
+mod load;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -140,3 +140,12 @@ async fn a_limit_is_used_and_comes_back() {
     assert_eq!(ask("getTicker", &wrong).0.unwrap_err().0, Code::RateLimited);
     assert_eq!(ask("getTicker", &[]).0, Ok(()));
 }
+
+#[test]
+fn the_page_has_the_cost_of_every_operation() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap();
+    for (operation, _, cost) in TERMS {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {cost} |"))).unwrap();
+        assert!(row.contains(&format!("`{operation}`")), "{operation} costs {cost}");
+    }
+}

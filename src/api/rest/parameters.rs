@@ -17,6 +17,9 @@ pub const INSTRUMENTS_LIMIT: (u32, u32) = (500, 5_000);
 /// The longest list of symbols, in bytes.
 const MAX_LIST_BYTES: usize = 8 * 1024;
 
+/// No parameter has control characters.
+const NO_CONTROLS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
 /// Declares types of parameters: the documentation is the parameter's description, the expression its schema.
 macro_rules! parameters {
     ($($(#[doc = $words:literal])+ $name:ident: $schema:expr;)+) => {$(
@@ -67,9 +70,9 @@ parameters! {
     /// The id of the exchange. Without it, the first enabled one that lists the symbol answers.
     Exchange: text("binance");
     /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in any case, or the exchange's own id.
-    Symbol: text("BTC/USDT");
+    Symbol: symbol("BTC/USDT");
     /// The market: `BTC-USDT`.
-    PathSymbol: text("BTC-USDT");
+    PathSymbol: symbol("BTC-USDT");
     /// The markets, with commas between them.
     Symbols: MetaSchema { max_length: Some(MAX_LIST_BYTES), ..text("BTC/USDT,ETH/USDT") };
     /// How long a candle lasts; case matters: `1m` is a minute, `1M` a month.
@@ -112,9 +115,14 @@ fn text(example: &str) -> MetaSchema {
     MetaSchema {
         min_length: Some(1),
         max_length: Some(256),
+        pattern: Some(NO_CONTROLS.to_owned()),
         example: Some(example.into()),
         ..MetaSchema::new("string")
     }
+}
+
+fn symbol(example: &str) -> MetaSchema {
+    MetaSchema { max_length: Some(model::Symbol::MAX_BYTES), ..text(example) }
 }
 
 fn one_of(values: &[&str], default: &str) -> MetaSchema {

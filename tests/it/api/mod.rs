@@ -1,5 +1,6 @@
 //! The doors over real sockets, before a market whose store and cache are filled by hand and that nobody collects.
 
+mod abuse;
 mod access;
 mod asyncapi;
 mod compression;

@@ -74,9 +74,14 @@ impl Process {
         self.logged("listening").await["address"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Its number on this machine.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -s {name} {}", self.child.id())).status().unwrap();
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -s {name} {}", self.id())).status().unwrap();
         assert!(sent.success());
     }
 

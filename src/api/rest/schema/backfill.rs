@@ -15,10 +15,13 @@ use crate::market::BackfillAnswer;
 #[oai(deny_unknown_fields)]
 pub struct NewBackfill {
     /// The id of the exchange. Without it, the first enabled one that lists the symbol.
+    #[oai(validator(min_length = 1))]
     pub exchange: Option<String>,
     /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in any case, or the exchange's own id.
+    #[oai(validator(min_length = 1))]
     pub symbol: String,
     /// How long a candle lasts; `1m` where absent.
+    #[oai(validator(pattern = "^(1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1M)$"))]
     pub interval: Option<String>,
     /// The first open time, inclusive.
     pub since: Time,
