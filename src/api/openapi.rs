@@ -277,7 +277,9 @@ fn add_examples(media: &str, content: &mut Value, description: &str) {
     let schema = content["schema"]["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
     let example = EXAMPLES.iter().find(|(name, _)| *name == media || Some(*name) == schema);
     if let Some((_, example)) = example {
-        content["example"] = serde_json::from_str(example).unwrap_or_else(|_| (*example).into());
+        let is_json = media.ends_with("/json");
+        let parsed = is_json.then(|| serde_json::from_str(example).ok()).flatten();
+        content["example"] = parsed.unwrap_or_else(|| (*example).into());
     }
 }
 
@@ -293,6 +295,15 @@ fn problem(code: Code) -> Value {
 /// null, unless it is [`LEFT_OUT`].
 fn modernize(schema: &mut Value, schema_name: &str) {
     let Some(object) = schema.as_object_mut() else { return };
+    // A reference may have words of its own beside it now.
+    if let Some([reference, words]) = object.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
+        && let (Some(reference), Some(words)) = (reference.get("$ref").cloned(), words.get("description").cloned())
+    {
+        object.remove("allOf");
+        object.insert("$ref".to_owned(), reference);
+        object.insert("description".to_owned(), words);
+        return;
+    }
     // Digits are exact; a double is what a client may make of them. Files are texts here.
     if object.get("format").is_some_and(|format| format == "double" || format == "binary") {
         object.remove("format");

@@ -25,7 +25,7 @@ use crate::support::process::{Process, all_exchanges_at, with};
 use crate::support::{World, markets};
 
 const SOCKETS: usize = 1_000;
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: u64 = 16;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What befalls an exchange, each few seconds another one, and for how many seconds.
@@ -131,9 +131,9 @@ async fn minutes_at_half_of_what_it_can() {
     let sockets: Vec<_> =
         (0..SOCKETS).map(|number| tokio::spawn(listen(address, number, Arc::clone(&frames)))).collect();
     let warm = load(address, Duration::ZERO, 5 * SECOND).await;
-    let ceiling = load(address, Duration::ZERO, 10 * SECOND).await.len() as f64 / 10.0;
-    let pause = SECOND.mul_f64(CONNECTIONS as f64 / (ceiling / 2.0));
-    println!("with {SOCKETS} sockets: {ceiling:.0} answers/s at most ({} to warm up)", warm.len());
+    let ceiling = load(address, Duration::ZERO, 10 * SECOND).await.len() as u64 / 10;
+    let pause = Duration::from_nanos(2_000_000_000 * CONNECTIONS / ceiling);
+    println!("with {SOCKETS} sockets: {ceiling} answers/s at most ({} to warm up)", warm.len());
 
     let stop = CancellationToken::new();
     let (going_wrong, stopped) = (world, stop.clone());
@@ -149,15 +149,15 @@ async fn minutes_at_half_of_what_it_can() {
     for minute in 0..minutes {
         let before = frames.load(Ordering::Relaxed);
         let took = load(address, pause, 60 * SECOND).await;
-        let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
+        let at = |per_mille: usize| took[(took.len() - 1) * per_mille / 1_000];
         let told = (frames.load(Ordering::Relaxed) - before) / 60;
         resident.push(resident_bytes(&process));
         println!(
-            "minute {minute}: {:.0} answers/s, p50 {:?}, p99 {:?}, max {:?}; {told} frames/s; {} MB resident",
-            took.len() as f64 / 60.0,
-            at(0.5),
-            at(0.99),
-            at(1.0),
+            "minute {minute}: {} answers/s, p50 {:?}, p99 {:?}, max {:?}; {told} frames/s; {} MB resident",
+            took.len() / 60,
+            at(500),
+            at(990),
+            at(1_000),
             resident[resident.len() - 1] / 1_000_000,
         );
     }
@@ -170,7 +170,9 @@ async fn minutes_at_half_of_what_it_can() {
     assert!(late < early + early / 10 + 4_000_000, "memory grows: {resident:?}");
     let errors: Vec<_> = process.log().into_iter().filter(|line| line["level"] == "ERROR").collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    sockets.iter().for_each(|socket| socket.abort());
+    for socket in &sockets {
+        socket.abort();
+    }
     process.signal("TERM");
     assert_eq!(process.ended().await, Some(0));
 }

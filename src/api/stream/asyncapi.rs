@@ -67,7 +67,11 @@ pub fn asyncapi_document() -> Value {
             "pushTicker": {"action": "send", "channel": {"$ref": "#/channels/subscribeTicker"}},
             "pushRealtimeTicker": {"action": "send", "channel": {"$ref": "#/channels/realtimeTicker"}},
         },
-        "components": {"messages": messages},
+        "components": {"messages": messages, "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "apiKey": {"type": "httpApiKey", "in": "header", "name": "X-API-Key"},
+            "ticket": {"type": "httpApiKey", "in": "query", "name": "ticket"},
+        }},
     })
 }
 
@@ -77,7 +81,8 @@ numbers; tickers may skip numbers without one, since only the newest matters. A 
 as `resume`, on any replica, and gets what it missed, or a gap and a snapshot.\n\nMessages are JSON texts of at most 64 KiB, at most 20 \
 a second. A client that is too slow for trades or candles gets a `gap` with the reason `slow_client`; one that never catches up is \
 closed with 1008, one that floods, too; a message that is too long closes with 1009; the end of the service is announced by \
-`shutdown` and closes with 1001.";
+`shutdown` and closes with 1001.\n\nWhere the service asks for a key, it has the scope `stream`: `Authorization: Bearer KEY`, `X-API-Key: KEY`, or, \
+from a page in a browser, `?ticket=…` with a ticket of `POST /v1/tickets`. Without one the answer to the upgrade is 401.";
 
 const EVENTS: &str = "`GET /v1/events?topics=ticker:binance:BTC/USDT,candles:kraken:BTC/USD:1m` with at most 32 topics; `status:binance` is \
 one, too; `snapshot=n` asks for n values at the start. `id` is the list of `epoch.seq` in the order of the topics, `-` where nothing was \
