@@ -123,9 +123,9 @@ fn complete(operation: &mut MetaOperation) {
     for response in Refusal::meta().responses {
         let possible = match response.status {
             Some(400 | 500) => true,
-            // Also where all is open, a key that is shown must be one.
-            Some(401 | 429) => terms.cost > 0,
-            Some(403) => terms.access != Access::Open,
+            // Also where reading is open, a key that is shown must be one.
+            Some(401 | 403) => terms.access != Access::Open,
+            Some(429) => terms.cost > 0,
             _ => false,
         };
         if possible && !responses.iter().any(|known| known.status == response.status) {
@@ -159,11 +159,13 @@ impl<E: Endpoint> Guard<E> {
         let (admitted, used) = self.gate.admit(&request, self.terms);
         let mut response = match admitted {
             Ok(client) => {
-                let key = client.key.clone();
+                let has_key = client.key.is_some();
+                if let Some(key) = &client.key {
+                    tracing::Span::current().record("key", key.id.as_str());
+                }
                 request.extensions_mut().insert(client);
                 let mut response = self.answer(request).await;
-                if let Some(key) = key {
-                    tracing::Span::current().record("key", key.id.as_str());
+                if has_key {
                     keep_private(&mut response);
                 }
                 response

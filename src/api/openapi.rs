@@ -76,6 +76,9 @@ const LEFT_OUT: [(&str, &str); 5] = [
     ("NewBackfill", "until"),
 ];
 
+/// What clients send: a member that may be left out may be null as well.
+const TAKEN: &str = "NewBackfill";
+
 /// What is served, made once at the first request.
 pub(super) static PAGES: LazyLock<Pages> = LazyLock::new(Pages::new);
 
@@ -313,10 +316,13 @@ fn modernize(schema: &mut Value, schema_name: &str) {
     for (name, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         modernize(property, "");
         if LEFT_OUT.contains(&(schema_name, name)) {
+            if schema_name == TAKEN {
+                allow_null(property);
+            }
             continue;
         }
         if !required.iter().any(|one| one == name) {
-            property["type"] = json!([property["type"], "null"]);
+            allow_null(property);
         }
         names.push(Value::from(name.clone()));
     }
@@ -325,6 +331,13 @@ fn modernize(schema: &mut Value, schema_name: &str) {
     }
     if let Some(items) = object.get_mut("items") {
         modernize(items, "");
+    }
+}
+
+fn allow_null(property: &mut Value) {
+    match property.get_mut("oneOf").and_then(Value::as_array_mut) {
+        Some(choices) => choices.push(json!({ "type": "null" })),
+        None => property["type"] = json!([property["type"], "null"]),
     }
 }
 

@@ -7,8 +7,8 @@ use poem_openapi::registry::{MetaOperationParam, MetaParamIn, MetaSchemaRef};
 
 use super::problem::{Problem, Refused};
 
-/// The longest value of a parameter, in bytes, unless its schema says otherwise.
-const MAX_VALUE_BYTES: usize = 256;
+/// The longest value of a parameter, in characters, unless its schema says otherwise.
+const MAX_VALUE_CHARS: usize = 256;
 
 /// The most refusals that one answer lists.
 const MAX_REFUSALS: usize = 20;
@@ -27,7 +27,7 @@ struct Parameter {
     in_path: Option<String>,
     required: bool,
     example: String,
-    max_bytes: usize,
+    max_chars: usize,
 }
 
 impl Parameter {
@@ -42,7 +42,7 @@ impl Parameter {
             in_path,
             required: described.required,
             example: example.map_or_else(String::new, |example| example.as_str().unwrap_or_default().to_owned()),
-            max_bytes: schema.and_then(|schema| schema.max_length).unwrap_or(MAX_VALUE_BYTES),
+            max_chars: schema.and_then(|schema| schema.max_length).unwrap_or(MAX_VALUE_CHARS),
         }
     }
 }
@@ -112,8 +112,8 @@ impl Parameters {
 
 impl Parameter {
     fn check(&self, value: &str, wrong: &mut Vec<Refused>) {
-        if value.len() > self.max_bytes {
-            wrong.push(refused(&self.name, format!("is longer than {} bytes", self.max_bytes)));
+        if value.chars().count() > self.max_chars {
+            wrong.push(refused(&self.name, format!("is longer than {} characters", self.max_chars)));
         } else if value.chars().any(char::is_control) {
             wrong.push(refused(&self.name, "has a control character"));
         } else if value.is_empty() {
@@ -156,12 +156,12 @@ mod tests {
     use super::*;
 
     fn check(query: &str) -> Result<(), Problem> {
-        let parameter = |name: &str, required, max_bytes| Parameter {
+        let parameter = |name: &str, required, max_chars| Parameter {
             name: name.to_owned(),
             in_path: None,
             required,
             example: "BTC/USDT".to_owned(),
-            max_bytes,
+            max_chars,
         };
         let known =
             [parameter("symbol", true, 256), parameter("start", false, 256), parameter("symbols", false, 8 * 1024)];

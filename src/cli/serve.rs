@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
@@ -35,7 +36,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     install_crypto();
     // Each connection is a file handle; the usual bound of 1,024 would be felt before ours.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let trace = TraceConfig { endpoint: &config.telemetry.otlp_endpoint, sample_ratio: config.telemetry.sample_ratio };
+    let trace = TraceConfig {
+        endpoint: config.telemetry.otlp_endpoint.expose_secret(),
+        sample_ratio: config.telemetry.sample_ratio,
+    };
     let traces = (!trace.endpoint.is_empty()).then(|| Traces::start(trace)).transpose().map_err(anyhow::Error::msg)?;
     logs::init(format, &config.log.level, traces.as_ref()).map_err(anyhow::Error::msg)?;
     let runtime =

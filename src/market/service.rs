@@ -69,8 +69,8 @@ impl Market {
         let parsed: Result<Symbol, _> = symbol.parse();
         if let Err(error) = &parsed
             && (symbol.is_empty()
-                || symbol.len() > 64
-                || !symbol.chars().all(|c| c.is_alphanumeric() || ".-_/:$".contains(c)))
+                || symbol.chars().count() > Symbol::MAX_LENGTH
+                || !symbol.chars().all(|c| c.is_ascii_alphanumeric() || ".-_/:$".contains(c) || c > '\u{9f}'))
         {
             let detail = error.to_string();
             return Err(MarketError::InvalidParameters(vec![InvalidParameter { parameter: "symbol", detail }]));

@@ -18,8 +18,8 @@ pub struct BadSymbol;
 const MAX_ASSET_BYTES: usize = 32;
 
 impl Symbol {
-    /// The longest text that may name a market, in bytes: two assets and what joins them.
-    pub const MAX_BYTES: usize = 2 * MAX_ASSET_BYTES + 1;
+    /// The longest text that may name a market, in characters: two assets and what joins them.
+    pub const MAX_LENGTH: usize = 2 * MAX_ASSET_BYTES + 1;
 
     /// From two asset codes; both are made upper case.
     ///

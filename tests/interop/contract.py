@@ -79,7 +79,8 @@ def main():
                         print("npx is not here: the second linter was not run")
                     generator = os.path.join(BIN, "openapi-python-client")
                     made = os.path.join(folder, "client")
-                    run([generator, "generate", "--url", f"{base}/openapi.json", "--output-path", made, "--fail-on-warning"],
+                    run([generator, "generate", "--url", f"{base}/openapi.json", "--output-path", made, "--fail-on-warning",
+                         "--config", os.path.join(HERE, "generator.yaml")],
                         env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"})
                     run([sys.executable, "-c", CLIENT, base, key], cwd=made)
                 schemathesis = os.path.join(BIN, "schemathesis")

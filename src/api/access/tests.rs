@@ -51,7 +51,8 @@ fn what_is_open_is_open_and_what_changes_something_needs_a_key() {
     assert_eq!(fixture.code("beginBackfill", &bearer(0)), Some(Code::Forbidden));
     assert_eq!(fixture.code("beginBackfill", &bearer(2)), None);
     assert_eq!(fixture.code("makeTicket", &bearer(0)), Some(Code::Forbidden));
-    // A key that opens nothing is told so even where none is needed.
+    // A key that opens nothing is told so even where none is needed, but for what is always open.
+    assert_eq!(fixture.code("docs", &[("authorization", "Bearer cw_00000000_0")]), None);
     assert_eq!(fixture.code("getTicker", &[("authorization", "Bearer cw_00000000_0")]), Some(Code::Unauthorized));
     assert_eq!(fixture.code("getTicker", &[("x-api-key", "é")]), Some(Code::Unauthorized));
     assert_eq!(fixture.code("getTicker", &[("authorization", "Basic eDp5")]), None, "for a proxy in front");

@@ -20,6 +20,9 @@ const MAX_LIST_BYTES: usize = 8 * 1024;
 /// No parameter has control characters.
 const NO_CONTROLS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
+/// Letters and digits, `.`, `-`, `_`, `/`, `:`, `$`, and what is not ASCII: exchanges have such markets.
+const SYMBOL_CHARS: &str = r"^[^\u0000-\u0023\u0025-\u002c\u003b-\u0040\u005b-\u005e\u0060\u007b-\u009f]*$";
+
 /// Declares types of parameters: the documentation is the parameter's description, the expression its schema.
 macro_rules! parameters {
     ($($(#[doc = $words:literal])+ $name:ident: $schema:expr;)+) => {$(
@@ -122,7 +125,7 @@ fn text(example: &str) -> MetaSchema {
 }
 
 fn symbol(example: &str) -> MetaSchema {
-    MetaSchema { max_length: Some(model::Symbol::MAX_BYTES), ..text(example) }
+    MetaSchema { max_length: Some(model::Symbol::MAX_LENGTH), pattern: Some(SYMBOL_CHARS.to_owned()), ..text(example) }
 }
 
 fn one_of(values: &[&str], default: &str) -> MetaSchema {
