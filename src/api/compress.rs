@@ -55,12 +55,14 @@ fn takes(told: &[&str], encoding: &str) -> bool {
 
 /// Compresses an answer that is worth it.
 pub fn compress(response: &mut Response, wanted: Option<Encoding>) {
+    // What was not sent again would be another with another encoding.
+    if response.status() == StatusCode::NOT_MODIFIED {
+        vary(response.headers_mut(), header::ACCEPT_ENCODING);
+        return;
+    }
     let whole = !matches!(
         response.status(),
-        StatusCode::SWITCHING_PROTOCOLS
-            | StatusCode::NO_CONTENT
-            | StatusCode::NOT_MODIFIED
-            | StatusCode::PARTIAL_CONTENT
+        StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::PARTIAL_CONTENT
     );
     if !whole || !is_text(response.headers()) {
         return;

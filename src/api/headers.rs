@@ -44,8 +44,6 @@ pub struct Cors {
 /// What a request's page may.
 pub struct Allowed {
     origin: HeaderValue,
-    /// Whether other pages get other headers.
-    varies: bool,
     preflight: bool,
 }
 
@@ -68,7 +66,14 @@ impl Cors {
         let origin = if self.any { HeaderValue::from_static("*") } else { origin.clone() };
         let preflight = *request.method() == Method::OPTIONS
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        Some(Allowed { origin, varies: !self.any, preflight })
+        Some(Allowed { origin, preflight })
+    }
+
+    /// Says whether pages of other sites get other headers.
+    pub fn vary(&self, headers: &mut HeaderMap) {
+        if !self.any && !self.origins.is_empty() {
+            vary(headers, header::ORIGIN);
+        }
     }
 }
 
@@ -88,9 +93,6 @@ impl Allowed {
     pub fn write(self, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
-        if self.varies {
-            vary(headers, header::ORIGIN);
-        }
     }
 }
 

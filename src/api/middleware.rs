@@ -68,6 +68,7 @@ impl Endpoint for Front {
         let headers = response.headers_mut();
         secure(headers);
         headers.insert(REQUEST_ID, id);
+        self.cors.vary(headers);
         if let Some(page) = page {
             page.write(headers);
         }
@@ -77,7 +78,7 @@ impl Endpoint for Front {
 
 impl Front {
     async fn answer(&self, mut request: Request) -> Response {
-        let identity = self.gate.identity(&request);
+        let (identity, began) = (self.gate.identity(&request), self.clock.elapsed());
         let answered = match self.check_size(&mut request).await {
             Ok(()) => {
                 keep_pluses(&mut request);
@@ -88,7 +89,8 @@ impl Front {
         answered.unwrap_or_else(|error| {
             let (charged, used) = self.gate.charge_unmatched(identity);
             let mut refusal = charged.map_or_else(IntoResponse::into_response, |()| refuse(error));
-            self.unmatched.answered(refusal.status().as_u16(), Duration::ZERO);
+            let took = self.clock.elapsed().saturating_sub(began);
+            self.unmatched.answered(refusal.status().as_u16(), took);
             if let Some(used) = used {
                 used.write(refusal.headers_mut());
             }

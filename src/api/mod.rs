@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::access::{Client, Gate, Identity, Limits};
 use self::guard::Guarded;
@@ -119,22 +120,35 @@ pub struct Doors {
     seats: Arc<Seats<Identity>>,
 }
 
+/// A client that stays.
+struct Stay {
+    _seat: Seat<Identity>,
+    /// Cancelled when it shall leave.
+    leave: CancellationToken,
+    _ends: DropGuard,
+}
+
 impl Doors {
-    /// A seat for a client that stays.
+    /// A seat for a client that stays, as long as the process runs and its key is good.
     ///
     /// # Errors
     /// `not_ready` while the process ends or has no seat left; `rate_limited` where the client has as many as it may.
-    fn take_seat(&self, client: &Client, kind: &'static str) -> Result<Seat<Identity>, Problem> {
+    fn take_seat(&self, client: &Client, kind: &'static str) -> Result<Stay, Problem> {
         if self.life.draining().is_cancelled() {
             return Err(Problem::new(Code::NotReady, "shutting down: connect elsewhere"));
         }
-        self.seats.take(&client.identity, kind).map_err(|full| match full {
+        let seat = self.seats.take(&client.identity, kind).map_err(|full| match full {
             Full::All => Problem::new(Code::NotReady, "too many sockets are open here: try again later"),
             Full::Own(own) => {
                 let detail = format!("{own} sockets of yours are open: close some, or put more topics on one");
                 Problem::new(Code::RateLimited, detail)
             }
-        })
+        })?;
+        let leave = self.life.draining().child_token();
+        if let Some(key) = &client.key {
+            self.life.spawn(Arc::clone(&self.gate).watch(Arc::clone(key), leave.clone()));
+        }
+        Ok(Stay { _seat: seat, leave: leave.clone(), _ends: leave.drop_guard() })
     }
 }
 

@@ -65,9 +65,7 @@ pub async fn serve(listener: TcpListener, front: Front, life: Lifecycle, clock: 
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    // Behind a proxy are many.
-                    let port = if front.gate.trusts(peer.ip()) { peer.port() } else { 0 };
-                    let Ok(seat) = seats.take(&(peer.ip(), port), "connection") else {
+                    let Ok(seat) = seats.take(&front.gate.owner(peer), "connection") else {
                         ConnectionRefused.emit();
                         continue;
                     };

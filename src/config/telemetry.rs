@@ -7,7 +7,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// A collector's URL, which may have a password in it; empty is nowhere.
+    /// A collector's URL; empty is nowhere.
     pub otlp_endpoint: SecretString,
     /// Which part of the requests is traced, from 0 to 1.
     pub sample_ratio: f64,

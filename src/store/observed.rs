@@ -9,6 +9,7 @@ use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage
 use crate::clock::Clock;
 use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
 use crate::telemetry::store::StoreAnswered;
+use crate::telemetry::trace;
 
 /// Hands everything on to the store inside.
 pub struct Observed {
@@ -29,8 +30,9 @@ impl Observed {
         operation: &'static str,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let span = trace::child(|| tracing::info_span!("store", otel.kind = "client", operation));
         let begun = self.clock.elapsed();
-        let done = work.instrument(tracing::info_span!("store", otel.kind = "client", operation)).await;
+        let done = work.instrument(span).await;
         let took = self.clock.elapsed().saturating_sub(begun);
         StoreAnswered { operation, well: done.is_ok(), took }.emit();
         done

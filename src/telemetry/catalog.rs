@@ -34,7 +34,12 @@ pub const METRICS: [Metric; 55] = [
         "operation, status",
         "Time until the head of an answer stands, by operation and class of status (`2xx`)",
     ),
-    gauge("candlewick_http_open", "connections", "kind", "Open now: `connection`, and of these `socket` and `events`"),
+    gauge(
+        "candlewick_http_open",
+        "connections",
+        "kind",
+        "Open now: `connection`, and of these `socket`, `events` and `export`, which is a whole range",
+    ),
     counter(
         "candlewick_http_panics_total",
         "requests",

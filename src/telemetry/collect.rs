@@ -48,7 +48,10 @@ pub struct StateForgotten<'a> {
 
 impl StateForgotten<'_> {
     pub fn emit(&self) {
-        let nothing = ExchangeState { symbols: Vec::new(), connections: Vec::new(), ..self.state.clone() };
+        let mut nothing = ExchangeState { symbols: Vec::new(), connections: Vec::new(), ..self.state.clone() };
+        for budget in &mut nothing.budgets {
+            (budget.used, budget.open_at) = (0, None);
+        }
         StateTold { state: &nothing, now: Timestamp::EPOCH }.emit();
         let exchange = self.state.exchange.as_str();
         gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => nothing.state.as_str()).set(0);

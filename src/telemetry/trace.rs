@@ -12,6 +12,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The header that carries a [`TraceParent`].
 pub const TRACEPARENT: &str = "traceparent";
 
+/// How much of a path is told; thousands of spans may wait.
+const MAX_PATH_CHARS: usize = 200;
+
 /// Whether traces go anywhere: until they do, nothing here costs anything.
 static ON: AtomicBool = AtomicBool::new(false);
 
@@ -111,12 +114,18 @@ pub fn current() -> Option<TraceParent> {
     context.is_valid().then(|| context.into())
 }
 
+/// A span of what a request caused; what runs in the background is no trace of its own.
+pub fn child(make: impl FnOnce() -> Span) -> Span {
+    if Span::current().is_none() { Span::none() } else { make() }
+}
+
 /// Says of a request's span what the trace shows and the log need not; before [`follow`], which begins the span.
 pub fn asked(span: &Span, method: &str, path: &str) {
     if is_on() {
         span.record("otel.kind", "server");
         span.set_attribute("http.request.method", method.to_owned());
-        span.set_attribute("url.path", path.to_owned());
+        let shown = path.char_indices().nth(MAX_PATH_CHARS).map_or(path, |(at, _)| &path[..at]);
+        span.set_attribute("url.path", shown.to_owned());
     }
 }
 

@@ -15,13 +15,19 @@ impl Keyring {
     /// What the store has now.
     pub fn replace(&self, keys: Vec<ApiKey>) {
         let keys = keys.into_iter().map(|key| (key.id.clone(), Arc::new(key))).collect();
-        *self.0.write() = keys;
+        // The old ones are let go when nobody waits for the lock.
+        drop(std::mem::replace(&mut *self.0.write(), keys));
     }
 
     /// Whether any key is good at `now`.
     #[must_use]
     pub fn has_some(&self, now: Timestamp) -> bool {
         self.0.read().values().any(|key| key.is_valid(now))
+    }
+
+    /// Whether the key of that id is good at `now`.
+    pub fn has(&self, id: &str, now: Timestamp) -> bool {
+        self.valid(id, now).is_some()
     }
 
     /// The key of a text, if it is one's and good at `now`.

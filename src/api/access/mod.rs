@@ -6,13 +6,14 @@ mod address;
 mod keyring;
 mod limits;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use poem::Request;
 use poem::http::{HeaderMap, HeaderName, Uri, header};
+use tokio_util::sync::CancellationToken;
 
 pub use keyring::Keyring;
 pub use limits::{Limits, Used};
@@ -26,6 +27,9 @@ pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a key that opens nothing costs its address: guessing is dear.
 const WRONG_KEY_COST: u32 = 10;
+
+/// How often it is looked whether the key of a client that stays is still good.
+const KEY_LOOK: Duration = Duration::from_secs(5);
 
 /// What a path that is not there costs.
 const UNMATCHED_COST: u32 = 1;
@@ -159,6 +163,15 @@ impl Gate {
         (allowed.map(|()| client), used)
     }
 
+    /// Tells a client that stays to leave when its key is good no more.
+    pub async fn watch(self: Arc<Self>, key: Arc<ApiKey>, leave: CancellationToken) {
+        while leave.run_until_cancelled(self.clock.sleep(KEY_LOOK)).await.is_some() {
+            if !self.keyring.has(&key.id, self.clock.now()) {
+                leave.cancel();
+            }
+        }
+    }
+
     pub const fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -173,9 +186,11 @@ impl Gate {
         self.charge(&Client { identity, key: None }, UNMATCHED_COST)
     }
 
-    /// Whether an address is a trusted proxy's.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.config.trusted_proxies.iter().any(|proxy| proxy.contains(&peer.to_canonical()))
+    /// Whose a connection is: its address', or its own where it comes from a proxy, behind which are many.
+    pub fn owner(&self, peer: SocketAddr) -> (IpAddr, u16) {
+        let address = peer.ip().to_canonical();
+        let is_proxy = self.config.trusted_proxies.iter().any(|proxy| proxy.contains(&address));
+        (address::network(address), if is_proxy { peer.port() } else { 0 })
     }
 
     /// By which address a client is known.
@@ -257,7 +272,7 @@ fn ticket(uri: &Uri) -> Option<&str> {
 }
 
 /// Whether a request was made on this machine: to a name that only this machine has (a page of another site may reach
-/// loopback under its own name), and not through a proxy, which may speak for anyone.
+/// loopback under its own name), by no page of another site, and not through a proxy, which may speak for anyone.
 fn is_from_here(request: &Request) -> bool {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -267,7 +282,10 @@ fn is_from_here(request: &Request) -> bool {
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    is_loopback && !headers.contains_key(header::FORWARDED) && !headers.contains_key(address::X_FORWARDED_FOR)
+    let own_page =
+        headers.get(header::ORIGIN).is_none_or(|origin| origin.as_bytes() == format!("http://{host}").as_bytes());
+    let proxied = headers.contains_key(header::FORWARDED) || headers.contains_key(address::X_FORWARDED_FOR);
+    is_loopback && own_page && !proxied
 }
 
 fn too_much(client: &Client, used: Used) -> Problem {

@@ -97,6 +97,7 @@ fn on_this_machine_changes_need_no_key() {
     for host in ["127.0.0.1:8000", "localhost", "LOCALHOST:80", "[::1]:8000", "[::1]"] {
         assert_eq!(fixture.code("beginBackfill", &[("host", host)]), None, "{host}");
     }
+    assert_eq!(fixture.code("beginBackfill", &[HOST, ("origin", "http://127.0.0.1:8000")]), None, "its own /docs");
     // Another site's name that leads here, and a proxy that speaks for others.
     for headers in [
         vec![("host", "evil.example:8000")],
@@ -104,6 +105,7 @@ fn on_this_machine_changes_need_no_key() {
         vec![],
         vec![HOST, ("x-forwarded-for", "127.0.0.1")],
         vec![HOST, ("forwarded", "for=127.0.0.1")],
+        vec![HOST, ("origin", "https://charts.example")],
     ] {
         assert_eq!(fixture.code("beginBackfill", &headers), Some(Code::Unauthorized), "{headers:?}");
     }

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use poem::Body;
 use poem::http::Uri;
+use poem::{Body, Request};
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Binary;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
@@ -19,13 +19,22 @@ use super::parameters::{
 use super::payload::{RawJson, names};
 use super::schema;
 use crate::api::Doors;
+use crate::api::access::{Client, Identity};
+use crate::api::problem::{Code, Problem};
 use crate::api::refusal::Refusal;
+use crate::api::seats::{Full, Seat, Seats};
 use crate::market::{CandleFields, CandleQuery, Format, Listed};
+
+/// How many whole ranges are sent at a time, and to one client.
+const MOST_WHOLE: usize = 64;
+const MOST_WHOLE_EACH: usize = 4;
 
 /// Candles.
 pub struct HistoryApi {
     doors: Arc<Doors>,
     hot: HotPages,
+    /// Who gets whole ranges now.
+    whole: Arc<Seats<Identity>>,
 }
 
 #[derive(ApiResponse)]
@@ -95,7 +104,7 @@ impl HistoryApi {
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
     async fn history(
         &self,
-        uri: &Uri,
+        request: &Request,
         exchange: Query<Option<Exchange>>,
         symbol: Query<Symbol>,
         interval: Query<Option<Interval>>,
@@ -118,7 +127,7 @@ impl HistoryApi {
             fill: fill.as_deref(),
             format: format.as_deref(),
         };
-        self.candles(uri, exchange.as_deref(), &symbol, fields, known.as_deref()).await
+        self.candles(request, exchange.as_deref(), &symbol, fields, known.as_deref()).await
     }
 
     /// Candles of a market, ascending
@@ -128,7 +137,7 @@ impl HistoryApi {
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
     async fn kept_history(
         &self,
-        uri: &Uri,
+        request: &Request,
         symbol: Path<PathSymbol>,
         exchange: Query<Option<Exchange>>,
         interval: Query<Option<Interval>>,
@@ -143,7 +152,7 @@ impl HistoryApi {
         known: Header<Option<String>>,
     ) -> Result<History, Refusal> {
         let symbol = Query(symbol.0.into());
-        self.history(uri, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
+        self.history(request, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
     }
 
     /// Candles of a market, ascending
@@ -153,7 +162,7 @@ impl HistoryApi {
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
     async fn kept_market_history(
         &self,
-        uri: &Uri,
+        request: &Request,
         exchange: Query<Option<Exchange>>,
         symbol: Query<Symbol>,
         interval: Query<Option<Interval>>,
@@ -167,18 +176,22 @@ impl HistoryApi {
         #[oai(name = "If-None-Match")]
         known: Header<Option<String>>,
     ) -> Result<History, Refusal> {
-        self.history(uri, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
+        self.history(request, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
     }
 }
 
 impl HistoryApi {
     pub fn new(doors: &Arc<Doors>) -> Self {
-        Self { doors: Arc::clone(doors), hot: HotPages::new(doors.clock.clone()) }
+        Self {
+            doors: Arc::clone(doors),
+            hot: HotPages::new(doors.clock.clone()),
+            whole: Seats::new(MOST_WHOLE, MOST_WHOLE_EACH),
+        }
     }
 
     async fn candles(
         &self,
-        uri: &Uri,
+        request: &Request,
         exchange: Option<&str>,
         symbol: &str,
         fields: CandleFields<'_>,
@@ -188,15 +201,28 @@ impl HistoryApi {
         let query = CandleQuery::new(fields, self.doors.clock.now())?;
         let listed = market.find(exchange, symbol).await?;
         if query.unlimited {
-            return self.whole(listed, query).await;
+            return self.whole(request, listed, query).await;
         }
         let page = self.hot.page(market, &listed, &query).await?;
-        Ok(answer(uri, known, &query, &page))
+        Ok(answer(request.uri(), known, &query, &page))
+    }
+
+    /// A place for a client that gets a whole range, which is long work.
+    fn place(&self, request: &Request) -> Result<Seat<Identity>, Problem> {
+        let Some(client) = request.extensions().get::<Client>() else { unreachable!("who was let in is a client") };
+        self.whole.take(&client.identity, "export").map_err(|full| match full {
+            Full::All => Problem::new(Code::NotReady, "too many whole ranges are being sent: try again later"),
+            Full::Own(own) => {
+                let detail = format!("{own} whole ranges are being sent to you: wait for one, or take pages (`limit`)");
+                Problem::new(Code::RateLimited, detail)
+            }
+        })
     }
 
     /// A whole range, page after page. The first page is awaited, so that what fails at once is a problem; what fails
     /// later cuts the connection before the end of the body.
-    async fn whole(&self, listed: Listed, query: CandleQuery) -> Result<History, Refusal> {
+    async fn whole(&self, request: &Request, listed: Listed, query: CandleQuery) -> Result<History, Refusal> {
+        let place = self.place(request)?;
         let market = &self.doors.market;
         let (simulated, range, interval) = (listed.simulated, query.range, query.interval);
         let mut pages = Arc::clone(market).history_pages(listed.clone(), query);
@@ -207,11 +233,14 @@ impl HistoryApi {
             _ => market.is_complete(&listed, interval, range).await?,
         };
         let body = stream::iter([Ok(head(&query).to_vec())]).chain(
-            stream::iter(first.map(Ok).into_iter().chain(second)).chain(pages).map(move |page| match page {
-                Ok(page) => Ok(write_rows(&query, &page)),
-                Err(error) => {
-                    tracing::info!(%error, "a history could not be sent to its end");
-                    Err(io::Error::other(error.to_string()))
+            stream::iter(first.map(Ok).into_iter().chain(second)).chain(pages).map(move |page| {
+                let _held = &place;
+                match page {
+                    Ok(page) => Ok(write_rows(&query, &page)),
+                    Err(error) => {
+                        tracing::info!(%error, "a history could not be sent to its end");
+                        Err(io::Error::other(error.to_string()))
+                    }
                 }
             }),
         );

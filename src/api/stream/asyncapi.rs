@@ -86,7 +86,7 @@ from a page in a browser, `?ticket=…` with a ticket of `POST /v1/tickets`. Wit
 
 const EVENTS: &str = "`GET /v1/events?topics=ticker:binance:BTC/USDT,candles:kraken:BTC/USD:1m` with at most 32 topics; `status:binance` is \
 one, too; `snapshot=n` asks for n values at the start. `id` is the list of `epoch.seq` in the order of the topics, `-` where nothing was \
-told, so that `Last-Event-ID` resumes all of them. Comments are heartbeats.";
+told, so that `Last-Event-ID` resumes all of them, or `resume` in the query of a new stream. Comments are heartbeats.";
 
 /// What clients send, how that is answered, and what is sent unasked.
 const CLIENT: &[&str] = &["subscribe", "unsubscribe", "list", "ping"];

@@ -15,10 +15,9 @@ use serde::Deserialize;
 use super::feed::{BEAT, Begin, Feed, GATHER_BYTES, MAX_SNAPSHOT, Outlet, Snapshot};
 use super::find::{Wanted, find};
 use super::{message, status};
-use crate::api::Doors;
-use crate::api::access::{Client, Identity};
+use crate::api::access::Client;
 use crate::api::problem::{Code, Problem, Refused};
-use crate::api::seats::Seat;
+use crate::api::{Doors, Stay};
 use crate::clock::Timer;
 use crate::hub::{Frame, Place, SlotId};
 use crate::model::{ExchangeId, Interval, Topic, wire};
@@ -32,6 +31,8 @@ const MAX_TOPICS: usize = 32;
 pub struct Asked {
     topics: Option<String>,
     snapshot: Option<String>,
+    /// What `Last-Event-ID` says, for who opens a new stream and cannot send it.
+    resume: Option<String>,
 }
 
 /// `GET /v1/events`
@@ -44,8 +45,8 @@ pub async fn events(
 ) -> Result<Response, Problem> {
     let topics = topics(asked.topics.as_deref().unwrap_or_default())?;
     let snapshot = snapshot(asked.snapshot.as_deref())?;
-    let places = places(request.header("Last-Event-ID"), topics.len())?;
-    let seat = doors.take_seat(client, "events")?;
+    let places = places(request.header("Last-Event-ID").or(asked.resume.as_deref()), topics.len())?;
+    let stay = doors.take_seat(client, "events")?;
     let mut events = Events {
         feed: Feed::new(doors, "events"),
         out: Sse { text: Vec::new(), places: places.clone(), of_slot: HashMap::new() },
@@ -53,7 +54,7 @@ pub async fn events(
         beat: None,
         end: None,
         ended: false,
-        _seat: seat,
+        stay,
     };
     for (index, (topic, resume)) in topics.into_iter().zip(places).enumerate() {
         let snapshot = if resume.is_some() { 0 } else { snapshot };
@@ -136,7 +137,7 @@ struct Events {
     /// When the stream ends, once the process is ending.
     end: Option<Timer>,
     ended: bool,
-    _seat: Seat<Identity>,
+    stay: Stay,
 }
 
 impl Events {
@@ -181,12 +182,12 @@ impl Events {
             if self.ended {
                 return None;
             }
-            let Self { doors, feed, out, beat, end, ended, .. } = self;
+            let Self { doors, feed, out, beat, end, ended, stay } = self;
             let beat_at = beat.get_or_insert_with(|| doors.clock.timer(BEAT));
             let leaving = end.is_some();
             tokio::select! {
                 biased;
-                () = doors.life.draining().cancelled(), if !leaving => {
+                () = stay.leave.cancelled(), if !leaving => {
                     out.text(&message::shutdown(doors.config.notice));
                     *end = Some(doors.clock.timer(doors.config.notice));
                 }

@@ -16,12 +16,15 @@ pub use asyncapi::{asyncapi_document, asyncapi_json};
 use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, Route, get};
-use poem_openapi::registry::{MetaOperationParam, MetaParamIn};
+use poem_openapi::registry::{MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type;
 
 use super::Doors;
 use super::guard::{ALLOW, Guard, Offered};
 use super::rest::{Exchange, PathSymbol, Symbol};
+
+/// The longest list of topics or of their places, in characters.
+const MAX_LIST_CHARS: usize = 4_096;
 
 /// All of them. OpenAPI has no words for a socket, so the document tells of them in prose.
 pub fn routes(doors: &Arc<Doors>) -> Route {
@@ -31,8 +34,9 @@ pub fn routes(doors: &Arc<Doors>) -> Route {
     let subscribe = [parameter::<PathSymbol>("symbol", MetaParamIn::Path, true), exchange(), ticket()];
     let realtime = [exchange(), parameter::<Symbol>("symbol", MetaParamIn::Query, true), ticket()];
     let events = [
-        parameter::<String>("topics", MetaParamIn::Query, true),
+        long("topics", true),
         parameter::<String>("snapshot", MetaParamIn::Query, false),
+        long("resume", false),
         ticket(),
     ];
     Route::new()
@@ -50,6 +54,13 @@ fn socket(
 ) -> impl Endpoint + 'static {
     let guard = Arc::new(Guard::new(operation, takes, handler.data(Arc::clone(doors)), Arc::clone(&doors.gate)));
     get(Arc::clone(&guard)).head(guard).options(Offered(ALLOW))
+}
+
+/// A list of as many as there may be topics.
+fn long(name: &str, required: bool) -> MetaOperationParam {
+    let schema = MetaSchema { max_length: Some(MAX_LIST_CHARS), ..MetaSchema::new("string") };
+    let schema = MetaSchemaRef::Inline(Box::new(schema));
+    MetaOperationParam { schema, ..parameter::<String>(name, MetaParamIn::Query, required) }
 }
 
 fn parameter<T: Type>(name: &str, in_type: MetaParamIn, required: bool) -> MetaOperationParam {

@@ -40,13 +40,12 @@ where
     S: Future<Output = ()> + Send,
 {
     let handshake = Handshake::read(request)?;
-    let seat = doors.take_seat(client, "socket")?;
+    let stay = doors.take_seat(client, "socket")?;
     let (response, socket) = handshake.accept(request)?;
-    let (clock, draining, notice) = (doors.clock.clone(), doors.life.draining().clone(), doors.config.notice);
+    let (clock, notice) = (doors.clock.clone(), doors.config.notice);
     doors.life.spawn(async move {
-        let _seat = seat;
         if let Some(socket) = socket.await {
-            serve(Line::new(socket, clock, beat, draining, notice)).await;
+            serve(Line::new(socket, clock, beat, stay.leave.clone(), notice)).await;
         }
     });
     Ok(response)

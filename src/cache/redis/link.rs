@@ -19,6 +19,7 @@ use crate::cache::CacheError;
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Series, Topic};
 use crate::telemetry::cache::{CacheBack, CacheLost};
+use crate::telemetry::trace;
 
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -150,7 +151,7 @@ impl Link {
         if !self.is_up() {
             return Err(CacheError(format!("Redis at {} does not answer", self.place)));
         }
-        let command = command.instrument(tracing::info_span!("redis", otel.kind = "client"));
+        let command = command.instrument(trace::child(|| tracing::info_span!("redis", otel.kind = "client")));
         command.await.map_err(|error| self.failed(&error))
     }
 

@@ -63,6 +63,8 @@ pub fn begin(
                 ));
                 return Ok(None);
             }
+            // What was begun goes on; the limit is for questions.
+            (429, _, Ok(refusal)) => bail!("{}; {} of {} were begun", refusal.detail, jobs.len(), wanted.len()),
             (400.., _, Ok(refusal)) => bail!("{}", refusal.detail),
             // Something else listens there.
             _ => return Ok(None),
@@ -92,9 +94,10 @@ pub async fn follow(
     loop {
         for (job, line, candles) in &mut lines {
             let Some(shown) = line else { continue };
-            match ask(address, &format!("/v1/backfills/{}", job.id), None).map(|(_, text)| serde_json::from_str(&text))
-            {
-                Ok(Ok(now)) => {
+            match ask(address, &format!("/v1/backfills/{}", job.id), None) {
+                // It answers, and wants to be asked less.
+                Ok((429, _)) => silent = 0,
+                Ok((_, text)) if let Ok(now) = serde_json::from_str(&text) => {
                     silent = 0;
                     *job = now;
                 }
@@ -111,7 +114,8 @@ pub async fn follow(
         if silent > TRIES || lines.iter().all(|(_, line, _)| line.is_none()) {
             break;
         }
-        clock.sleep(clock.inside(LOOK)).await;
+        // Others on this machine share the service's limit.
+        clock.sleep(clock.inside(LOOK * u32::try_from(lines.len()).unwrap_or(u32::MAX))).await;
     }
     let outcome = |job: Job| match (job.state.as_str(), job.detail) {
         ("done", _) if job.simulated => Ok("done, with SIMULATED candles: the exchange cannot be reached".to_owned()),
