@@ -152,3 +152,38 @@ fn the_page_has_the_cost_of_every_operation() {
         assert!(row.contains(&format!("`{operation}`")), "{operation} costs {cost}");
     }
 }
+
+/// What other replicas know: each client has used forty seconds' worth elsewhere.
+struct Elsewhere(parking_lot::Mutex<Vec<(String, Duration)>>);
+
+#[async_trait::async_trait]
+impl cache::ClientLimits for Elsewhere {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn used(&self, client: &str, used: Duration, most: Duration) -> Result<Duration, cache::CacheError> {
+        self.0.lock().push((client.to_owned(), used));
+        Ok((used + Duration::from_secs(40)).min(most))
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_uses_elsewhere_counts_here() {
+    let clock = Clock::manual(Timestamp::from_secs(1_000));
+    let elsewhere = Arc::new(Elsewhere(parking_lot::Mutex::default()));
+    let limits = Limits::new(clock.clone(), Arc::clone(&elsewhere) as Arc<dyn cache::ClientLimits>);
+    let sharing = tokio::spawn(Arc::clone(&limits).share(CancellationToken::new()));
+    let client = Identity::Address([198, 51, 100, 1].into());
+    assert_eq!(limits.charge(&client, 60, 5).unwrap().left, 55);
+    assert_eq!(limits.charge(&client, 60, 5).unwrap().left, 50);
+    while elsewhere.0.lock().is_empty() {
+        clock.advance(Duration::from_millis(250)).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*elsewhere.0.lock(), [("198.51.100.1".to_owned(), Duration::from_secs(10))], "told once, together");
+    let used = limits.charge(&client, 60, 5).unwrap();
+    assert!((5..=6).contains(&used.left), "{used:?}");
+    assert!(limits.charge(&client, 60, 10).unwrap().refused_for.is_some());
+    sharing.abort();
+}

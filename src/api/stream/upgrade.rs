@@ -44,6 +44,8 @@ where
     let (response, socket) = handshake.accept(request)?;
     let (clock, notice) = (doors.clock.clone(), doors.config.notice);
     doors.life.spawn(async move {
+        // All of it, not only what is used of it below.
+        let stay = stay;
         if let Some(socket) = socket.await {
             serve(Line::new(socket, clock, beat, stay.leave.clone(), notice)).await;
         }
