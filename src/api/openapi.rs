@@ -236,7 +236,16 @@ fn modern_contents(contents: &mut Value, description: &str) {
             content["schema"] = json!({ "type": "object" });
         }
         add_examples(media, content, description);
+        if media == "application/json" && content["schema"]["$ref"] == "#/components/schemas/History" {
+            content["schema"] = json!({ "anyOf": [content["schema"], candle_rows()] });
+        }
     }
+}
+
+/// What `format=array` makes of a history: `[[timestamp, open, high, low, close, volume], …]`.
+fn candle_rows() -> Value {
+    let row = json!({ "type": "array", "items": { "type": "number" }, "minItems": 6, "maxItems": 6 });
+    json!({ "type": "array", "items": row, "description": "With `format=array`: time, open, high, low, close, volume." })
 }
 
 fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
