@@ -38,15 +38,14 @@ impl Encoding {
 
     /// The best one that a client takes (RFC 9110, 12.5.3).
     pub fn wanted(request: &Request) -> Option<Self> {
-        let told = request.headers().get_all(header::ACCEPT_ENCODING);
-        let told: Vec<&str> = told.iter().filter_map(|value| value.to_str().ok()).collect();
-        Self::ALL.into_iter().find(|encoding| takes(&told, encoding.as_str()))
+        Self::ALL.into_iter().find(|encoding| takes(request.headers(), encoding.as_str()))
     }
 }
 
 /// Whether `Accept-Encoding` names an encoding, and not with weight zero.
-fn takes(told: &[&str], encoding: &str) -> bool {
-    let mut choices = told.iter().flat_map(|value| value.split(',')).map(|choice| {
+fn takes(headers: &HeaderMap, encoding: &str) -> bool {
+    let told = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut choices = told.flat_map(|value| value.split(',')).map(|choice| {
         let (name, weight) = choice.split_once(';').unwrap_or((choice, "q=1"));
         (name.trim(), weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()))
     });

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use futures_util::future::join_all;
 use serde::Serialize;
 
@@ -15,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError, DataMode};
 use crate::model::ExchangeId;
 use crate::store::StoreError;
-use crate::upstream::{RestClient, UpstreamError, install_crypto};
+use crate::upstream::{RestClient, UpstreamError};
 
 /// A clock that is wrong by so much makes candles close at the wrong time.
 const DRIFT: Duration = Duration::from_secs(2);
@@ -60,9 +59,7 @@ impl Finding {
 
 /// Looks at everything. The exit code is 0, 1 where something should be done, and 2 where something does not work.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    install_crypto();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
+    let runtime = super::runtime()?;
     let findings = match Config::load(args.config) {
         Ok(config) => runtime.block_on(examine(&config)),
         Err(error) => vec![configuration(Err(&error))],

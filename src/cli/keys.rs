@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -14,7 +14,6 @@ use crate::clock::Clock;
 use crate::config::{Config, MOST_PER_MINUTE};
 use crate::model::{ApiKey, KeyScope, Timestamp};
 use crate::store::CandleStore;
-use crate::upstream::install_crypto;
 
 /// The most keys that open something.
 const MOST_KEYS: usize = 10_000;
@@ -66,10 +65,7 @@ enum Action {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config)?;
-    install_crypto();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
-    runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let (store, _) = app::open_store(&config).await?;
         let done = act(args.action, &store, &Clock::system()).await;
         store.close().await;

@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-
 use crate::app;
 use crate::config::Config;
-use crate::upstream::install_crypto;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -18,10 +15,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config)?;
-    install_crypto();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
-    runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let (store, kind) = app::open_store(&config).await?;
         store.close().await;
         println!("the {kind} store is ready for this version");

@@ -16,7 +16,11 @@ mod simulate;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::upstream::install_crypto;
 
 #[derive(Debug, Parser)]
 #[command(name = "candlewick", version, about, long_about = None, args_conflicts_with_subcommands = true)]
@@ -78,6 +82,12 @@ pub fn main() -> ExitCode {
         eprintln!("candlewick: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// What a command that asks a few things runs on.
+fn runtime() -> anyhow::Result<Runtime> {
+    install_crypto();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")
 }
 
 /// Reads a time-lapse's factor.

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::model::{ApiKey, KeyScope, TICKET_LASTS, Timestamp};
 
 /// Where a key may stand, besides `Authorization: Bearer`.
-pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a key that opens nothing costs its address: guessing is dear.
 const WRONG_KEY_COST: u32 = 10;
@@ -195,7 +195,7 @@ impl Gate {
 
     /// By which address a client is known.
     pub fn identity(&self, request: &Request) -> Identity {
-        let peer = request.remote_addr().as_socket_addr().map_or(IpAddr::from([0, 0, 0, 0]), std::net::SocketAddr::ip);
+        let peer = request.remote_addr().as_socket_addr().map_or(IpAddr::from([0, 0, 0, 0]), SocketAddr::ip);
         Identity::Address(address::of_client(peer, request.headers(), &self.config.trusted_proxies))
     }
 
