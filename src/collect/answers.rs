@@ -83,18 +83,22 @@ impl Answerer {
         let instrument = instrument.ok_or(RequestError::UnknownSymbol)?;
         match self.filler.fill(series, &instrument, range).await {
             // What the exchange does not show yet is not an error: the ledger says that it is unknown.
-            Ok(()) | Err(FillError::Late) => Ok(()),
+            Ok(()) | Err(FillError::Late { .. }) => Ok(()),
             Err(error) if error.is_final() && !instrument.active => self.give_up(series, range).await,
             Err(FillError::Upstream(error)) => Err(refused(&error)),
             Err(error) => Err(RequestError::Failed(error.to_string())),
         }
     }
 
-    /// What the exchange does not give of a market that it trades no longer is not asked for again.
+    /// What the exchange refuses twice of a market that it trades no longer is not asked for again.
     async fn give_up(&self, series: &Series, range: TimeRange) -> Result<(), RequestError> {
-        let settled = range.end().min(self.filler.clock.now() - CLOSING_GRACE);
-        let closed = series.interval.shrink(TimeRange::new(range.start(), settled));
-        let claims = vec![CoveredRange { range: closed, state: Knowledge::Unavailable }];
+        let now = self.filler.clock.now();
+        let closed = series.interval.shrink(TimeRange::new(range.start(), range.end().min(now - CLOSING_GRACE)));
+        let refused = CoveredRange { range: closed, state: Knowledge::Unavailable };
+        let claims = self.filler.suspects.answered(series, refused, None, now).ranges().to_vec();
+        if claims.is_empty() {
+            return Ok(());
+        }
         let lost = SeriesWrite { series: series.clone(), candles: Vec::new(), claims };
         self.filler.writer.write(lost).await.map_err(|error| RequestError::Failed(error.to_string()))
     }

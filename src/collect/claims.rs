@@ -1,81 +1,137 @@
-//! What a page of candles from an exchange's REST interface proves. Pure.
+//! What one answer of an exchange's REST interface proves about candles. Pure.
+//!
+//! A row proves the candle that it holds. Silence is proven only between two rows of one answer in order: an exchange
+//! may cut a page at either end, may answer nothing, or may not show its newest candles yet. What lies before the first
+//! and after the last row is left unknown; [`Inquiry`](super::inquiry::Inquiry) asks on.
 
-use std::time::Duration;
+use crate::model::{Candle, CandleError, Coverage, CoveredRange, Interval, Knowledge, TimeRange, Timestamp};
 
-use crate::model::{Candle, Coverage, CoveredRange, Interval, Knowledge, TimeRange, Timestamp};
-
-/// A row that is not there is believed to be missing for good when its time is over for so long; sooner only if the page
-/// has a later row, since exchanges may show a closed candle late.
-const SETTLED_AFTER: Duration = Duration::from_mins(1);
-
-/// A row that contradicts itself is asked for again until its time is over for so long; then the exchange cannot give it.
-const CORRECTED_WITHIN: Duration = Duration::from_hours(1);
-
-/// What a page proves.
+/// What an answer proves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct Answer {
     /// Closed candles of the asked range, ascending.
     pub candles: Vec<Candle>,
-    /// What is known by it.
-    pub claims: Vec<CoveredRange>,
-    /// Rows that contradicted themselves or lay off the grid.
-    pub rejected: usize,
+    /// What is known by it: candles, and the silence between two rows.
+    pub claims: Coverage,
+    /// Times of the asked range for which there are only rows that cannot be right.
+    pub defects: Vec<Defect>,
+    /// There was no row at all, not even one that cannot be right.
+    pub blank: bool,
 }
 
-/// Reads `rows`, which an exchange gave for `range` and which were received at `received`. Where the page is `full`,
-/// there may be more behind its last row.
+/// A time for which the exchange gives only rows that cannot be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defect {
+    /// On the grid.
+    pub range: TimeRange,
+    /// [`Knowledge::OffGrid`] or [`Knowledge::Invalid`]: what it becomes when the exchange repeats it.
+    pub state: Knowledge,
+}
+
+/// The rows of an answer in the exchange's order, and the rows that could not be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rows<'a> {
+    pub candles: &'a [Candle],
+    /// Open times of rows that could not be read, where the time could be.
+    pub skipped: &'a [Option<Timestamp>],
+}
+
+impl Rows<'_> {
+    /// Whether the order and the times of the rows are those of an answer to `question`: then nothing was left out
+    /// between two of them. Rows after the asked range are normal on exchanges that take no end.
+    fn are_in_order(&self, interval: Interval, question: TimeRange, received: Timestamp) -> bool {
+        let opens = || self.candles.iter().map(|row| row.timestamp);
+        let latest = interval.next(interval.next(received));
+        let first = interval.floor(question.start());
+        self.skipped.iter().all(Option::is_some)
+            && opens().chain(self.skipped.iter().flatten().copied()).all(|open| open >= first && open <= latest)
+            && (opens().is_sorted() || opens().is_sorted_by(|a, b| a >= b))
+    }
+}
+
+/// A time for which there is a row.
+struct Mark {
+    range: TimeRange,
+    /// `None`: the row is right, and closed or not.
+    defect: Option<Knowledge>,
+}
+
+/// Reads the answer to a question for candles that open in `question`, received at `received` by the exchange's clock.
 #[must_use]
-pub fn read_page(interval: Interval, range: TimeRange, rows: &[Candle], full: bool, received: Timestamp) -> Page {
-    let mut page = Page::default();
-    let mut coverage = Coverage::default();
-    let mut holes = Vec::new();
-    let mut seen_until = range.start();
+pub fn read_answer(interval: Interval, question: TimeRange, rows: Rows<'_>, received: Timestamp) -> Answer {
+    let in_order = rows.are_in_order(interval, question, received);
+    let closed = TimeRange::new(question.start(), question.end().min(interval.floor(received)));
+    let mut answer = Answer { blank: rows.candles.is_empty() && rows.skipped.is_empty(), ..Answer::default() };
+    let mut marks: Vec<Mark> = Vec::with_capacity(rows.candles.len());
+    for row in one_per_open_time(rows.candles) {
+        marks.push(match row.check(interval) {
+            Ok(()) => Mark { range: interval.span(row.timestamp), defect: None },
+            Err(CandleError::OffGrid(_)) => off_grid(interval, row.timestamp),
+            Err(_) => invalid(interval, row.timestamp),
+        });
+        let right = marks.last().filter(|mark| mark.defect.is_none());
+        if let Some(Mark { range, .. }) = right
+            && row.closed
+            && closed.contains(range.start())
+            && range.end() <= closed.end()
+        {
+            answer.claims.add(CoveredRange { range: *range, state: Knowledge::Fetched });
+            answer.candles.push(row);
+        }
+    }
+    let skipped: Vec<Mark> = rows.skipped.iter().flatten().map(|open| invalid(interval, *open)).collect();
+    if in_order {
+        let unread: Coverage =
+            skipped.iter().map(|mark| CoveredRange { range: mark.range, state: Knowledge::Invalid }).collect();
+        for silence in between(&marks) {
+            for range in unread.unknown(silence.intersection(closed)) {
+                answer.claims.add(CoveredRange { range, state: Knowledge::Empty });
+            }
+        }
+    }
+    marks.extend(skipped);
+    for mark in &marks {
+        let Some(state) = mark.defect else { continue };
+        for range in answer.claims.unknown(mark.range.intersection(closed)) {
+            answer.defects.push(Defect { range, state });
+        }
+    }
+    answer
+}
+
+/// Ascending, with one row an open time. Of several the one of the largest volume is the latest: a candle only grows.
+fn one_per_open_time(rows: &[Candle]) -> Vec<Candle> {
     let mut rows = rows.to_vec();
-    rows.sort_by_key(|row| row.timestamp);
-    for row in rows {
-        if row.check(interval).is_err() {
-            page.rejected += 1;
-            holes.push(interval.span(interval.floor(row.timestamp)));
-            continue;
-        }
-        let span = interval.span(row.timestamp);
-        seen_until = seen_until.max(span.start());
-        if !range.contains(row.timestamp) || span.end() > received {
-            continue;
-        }
-        // Its time is over, and still the exchange does not call it closed.
-        if !row.closed {
-            holes.push(span);
-            continue;
-        }
-        seen_until = seen_until.max(span.end());
-        match page.candles.last_mut() {
-            Some(last) if last.timestamp == row.timestamp => *last = row,
-            _ => page.candles.push(row),
-        }
-        coverage.add(CoveredRange { range: span, state: Knowledge::Fetched });
-    }
-    let settled = if full { range.start() } else { interval.floor(received - SETTLED_AFTER) };
-    let vouched = TimeRange::new(range.start(), range.end().min(seen_until.max(settled)).min(interval.floor(received)));
-    for hole in coverage.unknown(vouched) {
-        if holes.is_empty() {
-            coverage.add(CoveredRange { range: hole, state: Knowledge::Empty });
-            continue;
-        }
-        for piece in interval.opens(hole).filter(|open| !holes.iter().any(|bad| bad.contains(*open))) {
-            coverage.add(CoveredRange { range: interval.span(piece), state: Knowledge::Empty });
-        }
-    }
-    for bad in holes.into_iter().filter(|bad| range.contains(bad.start()) && bad.end() + CORRECTED_WITHIN <= received) {
-        coverage.add(CoveredRange { range: bad, state: Knowledge::Unavailable });
-    }
-    page.claims = coverage.ranges().to_vec();
-    page
+    rows.sort_by_key(|row| (row.timestamp, row.volume, row.trades, row.closed));
+    rows.reverse();
+    rows.dedup_by_key(|row| row.timestamp);
+    rows.reverse();
+    rows
+}
+
+/// A row off the grid holds parts of two candles.
+fn off_grid(interval: Interval, open: Timestamp) -> Mark {
+    let first = interval.span(interval.floor(open));
+    Mark { range: TimeRange::new(first.start(), interval.next(first.end())), defect: Some(Knowledge::OffGrid) }
+}
+
+fn invalid(interval: Interval, open: Timestamp) -> Mark {
+    Mark { range: interval.span(interval.floor(open)), defect: Some(Knowledge::Invalid) }
+}
+
+/// The times between the marks, which are sorted by their rows' times.
+fn between(marks: &[Mark]) -> impl Iterator<Item = TimeRange> {
+    let mut reached = marks.first().map(|mark| mark.range.end());
+    marks.iter().filter_map(move |mark| {
+        let end = reached?;
+        reached = Some(end.max(mark.range.end()));
+        (mark.range.start() > end).then(|| TimeRange::new(end, mark.range.start()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Knowledge::{Empty, Fetched, Unavailable};
+    use super::Knowledge::{Empty, Fetched, Invalid, OffGrid};
     use super::*;
 
     fn at(minute: i64) -> Timestamp {
@@ -97,49 +153,56 @@ mod tests {
         }
     }
 
-    fn read(range: (i64, i64), rows: &[Candle], received_secs: i64) -> (Vec<i64>, Vec<(i64, i64, Knowledge)>) {
-        let page = read_page(
-            Interval::M1,
-            TimeRange::new(at(range.0), at(range.1)),
-            rows,
-            rows.len() > 3,
-            Timestamp::from_secs(received_secs),
-        );
+    type Claims = Vec<(i64, i64, Knowledge)>;
+
+    fn read_with(range: (i64, i64), rows: Rows<'_>, received_secs: i64) -> (Vec<i64>, Claims, Claims) {
+        let question = TimeRange::new(at(range.0), at(range.1));
+        let answer = read_answer(Interval::M1, question, rows, Timestamp::from_secs(received_secs));
         let minute = |at: Timestamp| at.millis() / 60_000;
-        assert!(page.candles.iter().all(|candle| candle.closed));
+        let claim = |range: TimeRange, state| (minute(range.start()), minute(range.end()), state);
+        assert!(answer.candles.iter().all(|candle| candle.closed));
         (
-            page.candles.iter().map(|candle| minute(candle.timestamp)).collect(),
-            page.claims
-                .iter()
-                .map(|claim| (minute(claim.range.start()), minute(claim.range.end()), claim.state))
-                .collect(),
+            answer.candles.iter().map(|candle| minute(candle.timestamp)).collect(),
+            answer.claims.ranges().iter().map(|known| claim(known.range, known.state)).collect(),
+            answer.defects.iter().map(|defect| claim(defect.range, defect.state)).collect(),
         )
     }
 
+    fn read(range: (i64, i64), candles: &[Candle], received_secs: i64) -> (Vec<i64>, Claims) {
+        let (minutes, claims, defects) = read_with(range, Rows { candles, skipped: &[] }, received_secs);
+        assert_eq!(defects, []);
+        (minutes, claims)
+    }
+
     #[test]
-    fn what_lies_between_rows_is_empty() {
-        let (candles, claims) = read((0, 6), &[row(5), row(1), row(2)], 600);
+    fn silence_is_empty_only_between_two_rows() {
+        let (candles, claims) = read((0, 9), &[row(1), row(2), row(5)], 6_000);
         assert_eq!(candles, [1, 2, 5]);
-        assert_eq!(claims, [(0, 1, Empty), (1, 3, Fetched), (3, 5, Empty), (5, 6, Fetched)]);
+        assert_eq!(claims, [(1, 3, Fetched), (3, 5, Empty), (5, 6, Fetched)]);
+        assert_eq!(read((0, 9), &[row(5), row(2), row(1)], 6_000).1, claims, "newest first");
+        assert_eq!(read((0, 9), &[], 6_000).1, []);
     }
 
     #[test]
-    fn the_forming_row_is_not_kept_but_vouches_for_what_lies_before_it() {
-        assert_eq!(read((0, 3), &[row(0), row(2)], 130), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
+    fn silence_in_an_answer_without_order_proves_nothing() {
+        let rows = [row(5), row(1), row(2)];
+        assert_eq!(read((0, 9), &rows, 6_000).1, [(1, 3, Fetched), (5, 6, Fetched)]);
+    }
+
+    #[test]
+    fn rows_that_were_not_asked_for_are_not_kept() {
+        // An exchange that takes no end goes on: what follows encloses.
+        assert_eq!(read((0, 3), &[row(0), row(6)], 6_000), (vec![0], vec![(0, 1, Fetched), (1, 3, Empty)]));
+        // One that ignores the start answers another question, as one does that gives times in another unit.
+        assert_eq!(read((3, 9), &[row(0), row(6)], 6_000), (vec![6], vec![(6, 7, Fetched)]));
+        assert_eq!(read((0, 9), &[row(0), row(60_000)], 6_000), (vec![0], vec![(0, 1, Fetched)]));
+    }
+
+    #[test]
+    fn the_forming_row_encloses_what_lies_before_it() {
+        let forming = Candle { closed: false, ..row(2) };
+        assert_eq!(read((0, 3), &[row(0), forming], 130), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
         assert_eq!(read((0, 2), &[row(0), row(2)], 130), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
-    }
-
-    #[test]
-    fn silence_about_the_newest_minutes_proves_nothing_yet() {
-        assert_eq!(read((0, 2), &[row(0)], 125), (vec![0], vec![(0, 1, Fetched)]));
-        assert_eq!(read((0, 2), &[row(0)], 180), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
-        assert_eq!(read((0, 2), &[], 1_000), (vec![], vec![(0, 2, Empty)]));
-    }
-
-    #[test]
-    fn behind_the_last_row_of_a_full_page_nothing_is_known() {
-        let rows = [row(4), row(5), row(6), row(7)];
-        assert_eq!(read((0, 100), &rows, 60_000), (vec![4, 5, 6, 7], vec![(0, 4, Empty), (4, 8, Fetched)]));
     }
 
     #[test]
@@ -149,11 +212,40 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_row_leaves_its_time_unknown_until_it_is_old() {
+    fn of_two_rows_of_one_time_the_later_state_is_kept() {
+        for rows in [[Candle { volume: 7.into(), ..row(1) }, row(1)], [row(1), Candle { volume: 7.into(), ..row(1) }]] {
+            let answer = read_answer(
+                Interval::M1,
+                TimeRange::new(at(0), at(3)),
+                Rows { candles: &rows, skipped: &[] },
+                Timestamp::from_secs(600),
+            );
+            assert_eq!(answer.candles, [Candle { volume: 7.into(), ..row(1) }]);
+        }
+    }
+
+    #[test]
+    fn bad_rows_are_defects_and_spoil_no_others() {
         let bad = Candle { high: 0.into(), ..row(1) };
-        assert_eq!(read((0, 3), &[row(0), bad, row(2)], 600).1, [(0, 1, Fetched), (2, 3, Fetched)]);
-        let off_grid = Candle { timestamp: Timestamp::from_secs(61), ..row(1) };
-        assert_eq!(read((0, 2), &[row(0), off_grid], 600).1, [(0, 1, Fetched)]);
-        assert_eq!(read((0, 2), &[row(0), off_grid], 3_720).1, [(0, 1, Fetched), (1, 2, Unavailable)]);
+        let read = |candles: &[Candle], skipped: &[Option<Timestamp>]| {
+            let (_, claims, defects) = read_with((0, 9), Rows { candles, skipped }, 6_000);
+            (claims, defects)
+        };
+        let (claims, defects) = read(&[row(0), bad, row(2)], &[]);
+        assert_eq!((claims, defects), (vec![(0, 1, Fetched), (2, 3, Fetched)], vec![(1, 2, Invalid)]));
+        // Off the grid by 14 s: it holds parts of two minutes.
+        let shifted = Candle { timestamp: at(2) + std::time::Duration::from_secs(14), ..row(2) };
+        let (claims, defects) = read(&[row(0), shifted, row(7)], &[]);
+        assert_eq!(
+            (claims, defects),
+            (vec![(0, 1, Fetched), (1, 2, Empty), (4, 7, Empty), (7, 8, Fetched)], vec![(2, 4, OffGrid)])
+        );
+        // A row that cannot be read leaves its time out, and all silence where the time is not known either.
+        let (claims, defects) = read(&[row(0), row(4)], &[Some(at(2))]);
+        assert_eq!(
+            (claims, defects),
+            (vec![(0, 1, Fetched), (1, 2, Empty), (3, 4, Empty), (4, 5, Fetched)], vec![(2, 3, Invalid)])
+        );
+        assert_eq!(read(&[row(0), row(4)], &[None]), (vec![(0, 1, Fetched), (4, 5, Fetched)], vec![]));
     }
 }

@@ -99,6 +99,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         clock: clock.clone(),
         busy: Arc::default(),
         urgency: Urgency::Live,
+        suspects: Arc::default(),
     });
     let holes = Arc::new(Holes::default());
     let mut helpers = JoinSet::new();

@@ -72,12 +72,16 @@ fn derivable(
     purpose: Purpose,
 ) -> Vec<TimeRange> {
     let wanted = |bucket: &TimeRange| {
-        let ready = match purpose {
-            Purpose::New | Purpose::Again => inputs.completes(*bucket),
-            Purpose::LastResort => inputs.unknown(*bucket).is_empty(),
-        };
-        let only_derived = || known.within(*bucket).ranges().iter().all(|known| known.state <= Knowledge::Derived);
-        ready && (!known.unknown(*bucket).is_empty() || (purpose == Purpose::Again && only_derived()))
+        let whole = inputs.completes(*bucket);
+        let known_here = known.within(*bucket);
+        let states = |is: fn(Knowledge) -> bool| known_here.ranges().iter().all(|known| is(known.state));
+        let unknown = !known.unknown(*bucket).is_empty();
+        match purpose {
+            // What is lost may be made of shorter candles that are not.
+            Purpose::New => whole && (unknown || !states(|state| !state.is_lost())),
+            Purpose::Again => whole && (unknown || states(|state| state <= Knowledge::Derived)),
+            Purpose::LastResort => unknown && inputs.unknown(*bucket).is_empty(),
+        }
     };
     // Only where inputs are known at all is there anything to look at.
     let Some((first, last)) = inputs.ranges().first().zip(inputs.ranges().last()) else { return Vec::new() };

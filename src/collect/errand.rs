@@ -57,7 +57,8 @@ impl Errand {
         // Nobody listens.
         helpers.spawn(async move { while announced.recv().await.is_some() {} });
         let (clock, busy) = (clock.clone(), Arc::default());
-        let filler = Filler { exchange, rest, store, writer, clock, busy, urgency: Urgency::Background };
+        let (urgency, suspects) = (Urgency::Background, Arc::default());
+        let filler = Filler { exchange, rest, store, writer, clock, busy, urgency, suspects };
         Ok(Self { filler, listed, helpers })
     }
 

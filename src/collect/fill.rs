@@ -6,27 +6,30 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::claims::{Page, read_page};
 use super::derive::{Purpose, derive};
+use super::suspects::Suspects;
 use super::writer::{NotTaken, Writer};
 use crate::clock::Clock;
-use crate::exchanges::{CandlePage, Exchange, ReplyErrorKind};
+use crate::exchanges::{Exchange, ReplyErrorKind};
 use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
-use crate::store::{CandleStore, SeriesWrite, StoreError, Take};
-use crate::telemetry::collect::{FillFailed, RangeFilled};
+use crate::store::{CandleStore, StoreError};
+use crate::telemetry::collect::FillFailed;
 use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
 
-/// A page of which nothing was learnt is asked for again after so long: the exchange may show closed candles late.
-const LATE_ROWS: Duration = Duration::from_secs(5);
+/// What the exchange does not show yet is asked for again after so long.
+pub(super) const LATE_ROWS: Duration = Duration::from_secs(5);
 
-/// What the exchange still does not show after so many tries is left unknown by those who go on to other times.
-const LATE_TRIES: u32 = 5;
+/// A page whose answers cannot be used after so many tries is left unknown by those who go on to other times.
+const PAGE_TRIES: u32 = 5;
+
+/// How often a backfill goes through what is still unknown: an answer that proves nothing by itself needs a second one.
+const PASSES: u32 = 3;
 
 /// The longest pause between two tries of what takes as long as it takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A closed candle that changes is fetched so long after its end.
-const CHANGES_SETTLE: Duration = Duration::from_secs(5);
+pub(super) const CHANGES_SETTLE: Duration = Duration::from_secs(5);
 
 /// Why a range is not known yet.
 #[derive(Debug, thiserror::Error)]
@@ -37,18 +40,19 @@ pub enum FillError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Full(#[from] NotTaken),
-    /// The newest candles of the range are not closed for long enough, or the exchange does not show them yet.
-    #[error("the newest candles are not there yet")]
-    Late,
+    /// Not all of it can be known yet: candles that are not closed for long enough, that the exchange does not show yet,
+    /// or whose absence needs a second answer.
+    #[error("not all of it can be known before {until}")]
+    Late { until: Timestamp },
 }
 
 impl FillError {
     /// When it may work.
     #[must_use]
-    pub fn retry_at(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn retry_at(&self) -> Option<Timestamp> {
         match self {
             Self::Upstream(error) => error.retry_at(),
-            Self::Late => Some(now + LATE_ROWS),
+            Self::Late { until } => Some(*until),
             Self::Store(_) | Self::Full(_) => None,
         }
     }
@@ -56,7 +60,7 @@ impl FillError {
     /// Whether it would befall any other range, too.
     #[must_use]
     pub const fn is_general(&self) -> bool {
-        !matches!(self, Self::Late | Self::Upstream(UpstreamError::Reply { .. }))
+        !matches!(self, Self::Late { .. } | Self::Upstream(UpstreamError::Reply { .. }))
     }
 
     /// Whether asking again is pointless.
@@ -79,6 +83,8 @@ pub struct Filler {
     pub busy: Arc<Busy>,
     /// Its claim on the exchange's budget.
     pub urgency: Urgency,
+    /// Answers that prove nothing by themselves.
+    pub suspects: Arc<Suspects>,
 }
 
 /// Which series are being filled.
@@ -86,7 +92,7 @@ pub struct Filler {
 pub struct Busy(Mutex<HashMap<Series, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Busy {
-    async fn enter(&self, series: &Series) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn enter(&self, series: &Series) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut all = self.0.lock();
             if all.len() > 1_000 {
@@ -117,15 +123,16 @@ impl Filler {
             self.fill_closed(series, instrument, closed).await?;
         }
         // What closes only now was asked for, too.
-        if closed.end() < series.interval.floor(range.end().min(self.clock.now())) {
-            Err(FillError::Late)
+        let now = self.clock.now();
+        if closed.end() < series.interval.floor(range.end().min(now)) {
+            Err(FillError::Late { until: now + LATE_ROWS })
         } else {
             Ok(())
         }
     }
 
     /// Makes the closed part of a range known, page by page from its start, however long the exchange and the store need.
-    /// Tells each time up to which it has come. What the exchange does not show stays unknown.
+    /// Tells each time up to which it has come. What the exchange neither shows nor denies twice stays unknown.
     ///
     /// # Errors
     /// Only what trying again would not mend: see [`FillError::is_final`].
@@ -136,34 +143,91 @@ impl Filler {
         range: TimeRange,
         mut reached: impl FnMut(Timestamp) + Send,
     ) -> Result<(), FillError> {
+        for pass in 1..=PASSES {
+            match self.pass(series, instrument, range, &mut reached).await? {
+                Some(until) if pass < PASSES => self.clock.sleep_until(until).await,
+                _ => break,
+            }
+        }
+        reached(range.end());
+        Ok(())
+    }
+
+    /// Goes once through all of a range that is unknown, page by page. Gives when the rest is worth asking for again.
+    ///
+    /// # Errors
+    /// As for [`Filler::fill_steadily`].
+    pub async fn pass(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+        mut reached: impl FnMut(Timestamp) + Send,
+    ) -> Result<Option<Timestamp>, FillError> {
         let range = self.closed_part(series.interval, range);
         let mut tries =
-            Tries { clock: self.clock.clone(), backoff: Backoff::new(LATE_ROWS / 5, LONGEST_PAUSE), late: 0 };
-        let holes = loop {
-            match self.store.coverage(series, range).await {
-                Ok(known) => break known.unknown(range),
-                Err(error) => tries.failed(series, &error.into()).await,
-            }
-        };
-        for hole in holes {
-            let mut from = hole.start();
-            while from < hole.end() {
+            Tries { clock: self.clock.clone(), backoff: Backoff::new(LATE_ROWS / 5, LONGEST_PAUSE), unusable: 0 };
+        let mut due: Option<Timestamp> = None;
+        for gap in self.unknown(series, range, &mut tries).await {
+            let mut from = gap.start();
+            while from < gap.end() {
                 reached(from);
-                let page = TimeRange::new(from, self.page_end(series.interval, from).min(hole.end()));
-                match self.fill(series, instrument, page).await {
+                let page = TimeRange::new(from, self.page_end(series.interval, from).min(gap.end()));
+                match self.fill_page(series, instrument, page, page.end() < gap.end()).await {
+                    Ok((next, later)) => {
+                        tries.worked();
+                        due = due.into_iter().chain(later).min();
+                        from = next;
+                    }
                     Err(error) if error.is_final() => return Err(error),
-                    Err(error) if !matches!(error, FillError::Late) || tries.late < LATE_TRIES => {
+                    Err(error) if error.is_general() || tries.unusable < PAGE_TRIES => {
                         tries.failed(series, &error).await;
                     }
-                    Ok(()) | Err(_) => {
+                    Err(_) => {
                         tries.worked();
+                        due = due.into_iter().chain([self.clock.now() + CHANGES_SETTLE]).min();
                         from = page.end();
                     }
                 }
             }
         }
-        reached(range.end());
-        Ok(())
+        Ok(due)
+    }
+
+    /// The parts of a range that the ledger does not know, however long the store needs.
+    async fn unknown(&self, series: &Series, range: TimeRange, tries: &mut Tries) -> Vec<TimeRange> {
+        loop {
+            match self.store.coverage(series, range).await {
+                Ok(known) => return known.unknown(range),
+                Err(error) => tries.failed(series, &error.into()).await,
+            }
+        }
+    }
+
+    /// Makes a page known, behind which the same gap may go on. Gives up to where it has come, and when what it left
+    /// unknown before that is worth asking for again.
+    async fn fill_page(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        page: TimeRange,
+        goes_on: bool,
+    ) -> Result<(Timestamp, Option<Timestamp>), FillError> {
+        let interval = series.interval;
+        if goes_on && self.exchange.profile().intervals.contains(&interval) {
+            let _turn = self.busy.enter(series).await;
+            if interval != Interval::M1 {
+                self.derive(series, Interval::M1, page, Purpose::New).await?;
+            }
+            let known = self.store.coverage(series, page).await?;
+            let Some(first) = known.unknown(page).first().copied() else { return Ok((page.end(), None)) };
+            return self.inquire(series, instrument, (TimeRange::new(first.start(), page.end()), true), |_| true).await;
+        }
+        match self.fill(series, instrument, page).await {
+            Ok(()) => Ok((page.end(), None)),
+            Err(FillError::Late { until }) => Ok((page.end(), Some(until))),
+            Err(error) => Err(error),
+        }
     }
 
     async fn fill_closed(
@@ -176,49 +240,48 @@ impl Filler {
         if interval != Interval::M1 {
             self.derive(series, Interval::M1, range, Purpose::New).await?;
         }
+        let native = |base: &Interval| base.divides(interval) && *base != interval;
+        let base = self.exchange.profile().intervals.iter().copied().filter(native).max();
         if self.exchange.profile().intervals.contains(&interval) {
-            return self.fetch(series, instrument, range).await;
+            let fetched = self.fetch(series, instrument, range).await;
+            let known = self.store.coverage(series, range).await?;
+            let unusable = |known: &&CoveredRange| known.state.is_lost() && known.state != Knowledge::Unavailable;
+            for lost in known.ranges().iter().filter(unusable) {
+                if let Some(base) = base {
+                    self.make_of(series, instrument, base, lost.range, Purpose::New).await?;
+                }
+            }
+            return fetched;
         }
         // Not offered natively: made of the longest candles that are and that fit.
-        let native = self.exchange.profile().intervals.iter().rev();
-        let Some(base) = native.copied().filter(|native| native.divides(interval)).max() else { return Ok(()) };
-        let parts = Series { interval: base, ..series.clone() };
-        for hole in self.store.coverage(series, range).await?.unknown(range) {
-            let hole = TimeRange::new(interval.floor(hole.start()), interval.ceil(hole.end()));
-            {
-                // Always from the longer series to the shorter one, so that two fillings never wait for each other.
-                let _turn = self.busy.enter(&parts).await;
-                self.fetch(&parts, instrument, self.closed_part(base, hole)).await?;
-            }
-            self.derive(series, base, hole, Purpose::LastResort).await?;
+        let Some(base) = base else { return Ok(()) };
+        for gap in self.store.coverage(series, range).await?.unknown(range) {
+            self.make_of(series, instrument, base, gap, Purpose::LastResort).await?;
         }
         Ok(())
     }
 
-    /// Fetches a range that is known, because the exchange has changed it since.
-    ///
-    /// # Errors
-    /// [`FillError`].
-    pub async fn fetch_again(
+    /// Makes candles of shorter ones that are fetched for it.
+    async fn make_of(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
+        base: Interval,
         range: TimeRange,
+        purpose: Purpose,
     ) -> Result<(), FillError> {
-        // What the stream said of it goes into the store first.
-        self.clock.sleep_until(range.end() + CHANGES_SETTLE).await;
-        let _turn = self.busy.enter(series).await;
-        let mut from = self.reach(series.interval).map_or(range.start(), |reach| range.start().max(reach));
-        while from < range.end() {
-            let next = self.page_end(series.interval, from).min(range.end());
-            self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
-            from = next;
+        let parts = Series { interval: base, ..series.clone() };
+        let range = TimeRange::new(series.interval.floor(range.start()), series.interval.ceil(range.end()));
+        {
+            // Always from the longer series to the shorter one, so that two fillings never wait for each other.
+            let _turn = self.busy.enter(&parts).await;
+            self.fetch(&parts, instrument, self.closed_part(base, range)).await?;
         }
-        Ok(())
+        self.derive(series, base, range, purpose).await
     }
 
     /// The part of `range` that is certainly closed.
-    fn closed_part(&self, interval: Interval, range: TimeRange) -> TimeRange {
+    pub(super) fn closed_part(&self, interval: Interval, range: TimeRange) -> TimeRange {
         let end = interval.floor(self.clock.now() - CLOSING_GRACE);
         interval.shrink(TimeRange::new(interval.floor(range.start()), interval.ceil(range.end()).min(end)))
     }
@@ -235,115 +298,27 @@ impl Filler {
         }
         Ok(())
     }
-
-    /// Fetches what the ledger does not know of `range`.
-    async fn fetch(&self, series: &Series, instrument: &Arc<Instrument>, range: TimeRange) -> Result<(), FillError> {
-        let interval = series.interval;
-        let profile = self.exchange.profile();
-        let mut late = false;
-        for hole in self.store.coverage(series, range).await?.unknown(range) {
-            let mut from = hole.start();
-            if let Some(reach) = self.reach(interval)
-                && from < reach
-            {
-                let beyond = TimeRange::new(interval.ceil(Timestamp::EPOCH), reach);
-                self.claim(series, beyond, Knowledge::Unavailable).await?;
-                from = reach;
-            }
-            while from < hole.end() {
-                let next = self.page_end(interval, from).min(hole.end());
-                let page = self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
-                if page.rows == 0 && profile.wide_pages {
-                    self.find_listing(series, instrument, next).await?;
-                }
-                late |= !page.known;
-                from = next;
-            }
-        }
-        if late { Err(FillError::Late) } else { Ok(()) }
-    }
-
-    /// Before this the exchange gives nothing, where it gives so many candles only.
-    fn reach(&self, interval: Interval) -> Option<Timestamp> {
-        let rows = self.exchange.profile().reach_rows?;
-        // The window ends with the candle that is forming now, and it moves while the request is on its way.
-        Some(interval.back(self.clock.now(), rows.saturating_sub(2)))
-    }
-
-    /// Where one of the exchange's pages that begins at `from` ends.
-    pub fn page_end(&self, interval: Interval, from: Timestamp) -> Timestamp {
-        page_end(interval, from, self.exchange.profile().page_rows)
-    }
-
-    /// After a page up to `until` was empty: finds out whether that is because the listing came later. Then all of the
-    /// time before it is known to be empty at once.
-    async fn find_listing(
-        &self,
-        series: &Series,
-        instrument: &Arc<Instrument>,
-        until: Timestamp,
-    ) -> Result<(), FillError> {
-        let interval = series.interval;
-        let before = TimeRange::new(interval.ceil(Timestamp::EPOCH), until);
-        let around = TimeRange::new(before.start(), interval.next(until));
-        if self.store.coverage(series, around).await?.unknown(around).is_empty()
-            || !self.store.candles(series, before, Take::First(1)).await?.is_empty()
-        {
-            return Ok(());
-        }
-        let ever = TimeRange::new(before.start(), interval.floor(self.clock.now() - CLOSING_GRACE));
-        self.fetch_page(series, instrument, ever).await?;
-        Ok(())
-    }
-
-    async fn claim(&self, series: &Series, range: TimeRange, state: Knowledge) -> Result<(), FillError> {
-        let claims = vec![CoveredRange { range, state }];
-        Ok(self.writer.write(SeriesWrite { series: series.clone(), candles: Vec::new(), claims }).await?)
-    }
-
-    /// Fetches one page and writes what it proves.
-    async fn fetch_page(
-        &self,
-        series: &Series,
-        instrument: &Arc<Instrument>,
-        range: TimeRange,
-    ) -> Result<Fetched, FillError> {
-        let asked_at = self.clock.now();
-        let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
-        let Some(call) = self.exchange.candles(&page) else { return Ok(Fetched { rows: 0, known: true }) };
-        let rows = self.rest.call_with(&call, self.urgency).await?;
-        let full = rows.len() >= self.exchange.profile().page_rows as usize;
-        let Page { candles, claims, rejected } =
-            read_page(series.interval, range, &rows, full && self.exchange.profile().wide_pages, self.clock.now());
-        RangeFilled { series, exchange: series.exchange, range, candles: candles.len(), rejected }.emit();
-        let learnt: Duration = claims.iter().map(|claim| claim.range.duration()).sum();
-        if !claims.is_empty() {
-            self.writer.write(SeriesWrite { series: series.clone(), candles, claims }).await?;
-        }
-        // Rows that contradict themselves will not get better by asking again at once.
-        Ok(Fetched { rows: rows.len(), known: learnt == range.duration() || rejected > 0 })
-    }
 }
 
 /// What takes as long as it takes: how often it failed, and the pauses between.
 struct Tries {
     clock: Clock,
     backoff: Backoff,
-    late: u32,
+    unusable: u32,
 }
 
 impl Tries {
     /// Waits until another try makes sense.
     async fn failed(&mut self, series: &Series, error: &FillError) {
-        self.late += u32::from(matches!(error, FillError::Late));
+        self.unusable += u32::from(!error.is_general());
         let now = self.clock.now();
-        let named = error.retry_at(now).map(|at| at.since(now));
+        let named = error.retry_at().map(|at| at.since(now));
         // Whom the budget holds back was told when there is room; all else is trouble.
         let pause = match error {
             FillError::Upstream(UpstreamError::HeldBack { .. }) => named.unwrap_or_default(),
             _ => self.backoff.next(&self.clock).max(named.unwrap_or_default()),
         };
-        if !matches!(error, FillError::Late | FillError::Upstream(UpstreamError::HeldBack { .. })) {
+        if !matches!(error, FillError::Late { .. } | FillError::Upstream(UpstreamError::HeldBack { .. })) {
             FillFailed { series, exchange: series.exchange, error, pause }.emit();
         }
         self.clock.sleep(pause).await;
@@ -351,21 +326,6 @@ impl Tries {
 
     const fn worked(&mut self) {
         self.backoff.reset();
-        self.late = 0;
-    }
-}
-
-/// What came of one page.
-struct Fetched {
-    rows: usize,
-    /// Whether all of its time is known now.
-    known: bool,
-}
-
-/// Where a page of `rows` candles that begins at `from` ends.
-fn page_end(interval: Interval, from: Timestamp, rows: u32) -> Timestamp {
-    match interval {
-        Interval::Mo1 => (0..rows).fold(from, |at, _| interval.next(at)),
-        _ => from + interval.max_duration() * rows,
+        self.unusable = 0;
     }
 }

@@ -15,7 +15,9 @@ mod collector;
 mod connections;
 mod derive;
 mod errand;
+mod fetch;
 mod fill;
+mod inquiry;
 mod lease;
 mod listing;
 mod live;
@@ -26,6 +28,7 @@ mod replay;
 mod retention;
 mod source;
 mod state;
+mod suspects;
 mod sweep;
 mod writer;
 

@@ -168,10 +168,10 @@ pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender
         holes.state.lock().under_way -= asked;
         let Some(error) = failure else { continue };
         let (done, now) = (want.ranges.ranges().is_empty() && want.again.ranges().is_empty(), clock.now());
-        let named = error.retry_at(now).map_or(Duration::ZERO, |at| at.since(now));
+        let named = error.retry_at().map_or(Duration::ZERO, |at| at.since(now));
         let pause = if done { Duration::MAX } else { want.backoff.next(&clock).max(named) };
         // What closes only now is no failure.
-        if !matches!(error, FillError::Late) {
+        if !matches!(error, FillError::Late { .. }) {
             FillFailed { series: &series, exchange: series.exchange, error: &error, pause }.emit();
         }
         if done {
@@ -231,7 +231,7 @@ async fn close(
 
 /// The failure to tell of: that something closes only now is none.
 fn first(earlier: Option<FillError>, error: FillError) -> FillError {
-    earlier.filter(|earlier| !matches!(earlier, FillError::Late)).unwrap_or(error)
+    earlier.filter(|earlier| !matches!(earlier, FillError::Late { .. })).unwrap_or(error)
 }
 
 /// Tells subscribers the stored candles of a range that the stream could not vouch for.

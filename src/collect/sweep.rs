@@ -132,14 +132,14 @@ impl Sweeper {
         let wanted = since(backfill_days);
         let range = TimeRange::new(since(repair_days.max(backfill_days)), Interval::M1.floor(now - SETTLES));
         let known = self.filler.store.coverage(series, range).await?;
-        let given = |known: &&CoveredRange| known.state != Knowledge::Unavailable;
+        let given = |known: &&CoveredRange| !known.state.is_lost();
         let collected = known.ranges().iter().find(given).map_or(range.end(), |first| first.range.start());
         let holes = known.unknown(TimeRange::new(collected.max(since(repair_days)), range.end()));
         if !holes.is_empty() {
             HolesFound { series, exchange: series.exchange, holes: &holes }.emit();
         }
         let from = collected.max(since(repair_days)).min(wanted);
-        self.filler.fill_steadily(series, market, TimeRange::new(from, range.end().max(from)), |_| {}).await
+        self.filler.pass(series, market, TimeRange::new(from, range.end().max(from)), |_| {}).await.map(drop)
     }
 
     /// Derives the candles of up to a day again that closed in the last `time`, and writes those that differ.
@@ -227,7 +227,7 @@ fn second_hand(known: &Coverage) -> Vec<TimeRange> {
                 parts.push(TimeRange::new(start, known.range.end()));
                 silence = None;
             }
-            Knowledge::Fetched | Knowledge::Unavailable => silence = None,
+            Knowledge::Fetched | Knowledge::Unavailable | Knowledge::Invalid | Knowledge::OffGrid => silence = None,
         }
     }
     parts

@@ -266,8 +266,7 @@ impl View {
             .into_iter()
             .map(|range| HistoryGap { range, reason: unknown })
             .chain(self.coverage.within(self.closed).ranges().iter().filter_map(|known| {
-                let lost = known.state == Knowledge::Unavailable;
-                lost.then_some(HistoryGap { range: known.range, reason: HoleReason::Unavailable })
+                HoleReason::of(known.state).map(|reason| HistoryGap { range: known.range, reason })
             }))
             .collect();
         gaps.sort_by_key(|gap| gap.range.start());

@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use crate::cache::KeptTicker;
 use crate::model::{
-    Backfill, Candle, Coverage, ExchangeId, ExchangeState, Instrument, Interval, Symbol, TimeRange, Timestamp,
+    Backfill, Candle, Coverage, ExchangeId, ExchangeState, Instrument, Interval, Knowledge, Symbol, TimeRange,
+    Timestamp,
 };
 
 /// A market that was found in a listing.
@@ -78,17 +79,34 @@ pub enum HoleReason {
     Pending,
     /// The exchange cannot give it.
     Unavailable,
+    /// The exchange gives only rows that cannot be right.
+    Invalid,
+    /// The exchange gives only rows that are off the grid of the interval.
+    OffGrid,
     /// Nobody can fetch it now.
     Offline,
 }
 
 impl HoleReason {
+    /// Why a time of this state has no candle, if it is lost.
+    #[must_use]
+    pub const fn of(state: Knowledge) -> Option<Self> {
+        match state {
+            Knowledge::Unavailable => Some(Self::Unavailable),
+            Knowledge::Invalid => Some(Self::Invalid),
+            Knowledge::OffGrid => Some(Self::OffGrid),
+            Knowledge::Empty | Knowledge::Derived | Knowledge::Observed | Knowledge::Fetched => None,
+        }
+    }
+
     /// The name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Unavailable => "unavailable",
+            Self::Invalid => "invalid",
+            Self::OffGrid => "off_grid",
             Self::Offline => "offline",
         }
     }

@@ -13,7 +13,11 @@ use super::{TimeRange, Timestamp};
 pub enum Knowledge {
     /// The exchange cannot give it (any more).
     Unavailable,
-    /// The exchange says that nobody traded, or the listing came later.
+    /// The exchange gives only rows that cannot be right.
+    Invalid,
+    /// The exchange gives only rows that are off the grid of the interval.
+    OffGrid,
+    /// Proven to be without a trade: the exchange gives rows before and after it, or said so twice.
     Empty,
     /// Computed from known shorter candles.
     Derived,
@@ -24,13 +28,28 @@ pub enum Knowledge {
 }
 
 impl Knowledge {
-    pub const ALL: [Self; 5] = [Self::Unavailable, Self::Empty, Self::Derived, Self::Observed, Self::Fetched];
+    pub const ALL: [Self; 7] =
+        [Self::Unavailable, Self::Invalid, Self::OffGrid, Self::Empty, Self::Derived, Self::Observed, Self::Fetched];
 
-    /// The name in JSON and in the store.
+    /// Whether there is no candle for another reason than that there was no trade.
+    #[must_use]
+    pub const fn is_lost(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Invalid | Self::OffGrid)
+    }
+
+    /// Whether there is a candle.
+    #[must_use]
+    pub const fn has_candle(self) -> bool {
+        matches!(self, Self::Derived | Self::Observed | Self::Fetched)
+    }
+
+    /// The name in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::Invalid => "invalid",
+            Self::OffGrid => "off_grid",
             Self::Empty => "empty",
             Self::Derived => "derived",
             Self::Observed => "observed",
@@ -125,7 +144,7 @@ impl Coverage {
     /// Whether every moment of `range` is known and available, which is what `complete` means in an answer.
     #[must_use]
     pub fn completes(&self, range: TimeRange) -> bool {
-        self.unknown(range).is_empty() && self.within(range).0.iter().all(|known| known.state != Knowledge::Unavailable)
+        self.unknown(range).is_empty() && self.within(range).0.iter().all(|known| !known.state.is_lost())
     }
 }
 
@@ -191,7 +210,7 @@ mod tests {
                 prop_assert_eq!(unknown.iter().any(|hole| hole.contains(at)), expected);
             }
             let whole = (asked.start().millis()..asked.end().millis()).all(|ms| {
-                naive(&claims)[usize::try_from(ms).unwrap()].is_some_and(|state| state != Knowledge::Unavailable)
+                naive(&claims)[usize::try_from(ms).unwrap()].is_some_and(|state| !state.is_lost())
             });
             prop_assert_eq!(coverage.completes(asked), whole);
         }

@@ -139,7 +139,7 @@ fn summary(wanted: &Wanted, coverage: &Coverage) -> String {
     }
     let count =
         |ranges: &mut dyn Iterator<Item = TimeRange>| ranges.map(|range| interval.opens(range).count()).sum::<usize>();
-    let lost = coverage.ranges().iter().filter(|known| known.state == crate::model::Knowledge::Unavailable);
+    let lost = coverage.ranges().iter().filter(|known| known.state.is_lost());
     let lost = count(&mut lost.map(|known| known.range));
     let unknown = count(&mut coverage.unknown(*range).into_iter());
     let missing = [(lost, "cannot be had from the exchange"), (unknown, "are not there yet")];

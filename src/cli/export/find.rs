@@ -6,7 +6,7 @@ use super::Args;
 use super::report::{Report, backfill, short};
 use crate::exchanges::exchange;
 use crate::market::near;
-use crate::model::{CLOSING_GRACE, Interval, Knowledge, Series, Symbol, TimeRange, Timestamp};
+use crate::model::{CLOSING_GRACE, Interval, Series, Symbol, TimeRange, Timestamp};
 use crate::store::{CandleStore, StoreError, Take};
 
 const EVER: (Timestamp, Timestamp) = (Timestamp::EPOCH, Timestamp::MAX);
@@ -55,8 +55,7 @@ async fn held(store: &dyn CandleStore, series: &Series) -> Result<Option<TimeRan
     let last = store.candles(series, ever, Take::Last(1)).await?;
     let coverage = store.coverage(series, ever).await?;
     // The years before a market was listed are known, too, and of no use.
-    let known = |state| !matches!(state, Knowledge::Empty | Knowledge::Unavailable);
-    let mut ranges = coverage.ranges().iter().filter(|one| known(one.state)).map(|one| one.range);
+    let mut ranges = coverage.ranges().iter().filter(|one| one.state.has_candle()).map(|one| one.range);
     let begin = ranges.next().map(TimeRange::start);
     let end = coverage.ranges().last().map(|one| one.range.end());
     let (first, last) = (first.first().map(|one| one.timestamp), last.last().map(|one| one.timestamp));

@@ -1,7 +1,7 @@
 //! What an export says of itself: the coverage of its range, for machines and for people.
 
 use crate::cli::progress::count;
-use crate::model::{Coverage, Knowledge, Series, TimeRange, Timestamp, wire};
+use crate::model::{Coverage, Series, TimeRange, Timestamp, wire};
 use crate::store::StoredPage;
 
 /// How many gaps the sentence names.
@@ -41,7 +41,7 @@ impl Report {
 
     fn gaps(&self) -> Vec<Gap> {
         let unknown = self.coverage.unknown(self.range).into_iter().map(|range| Gap { range, unavailable: false });
-        let refused = self.coverage.ranges().iter().filter(|known| known.state == Knowledge::Unavailable);
+        let refused = self.coverage.ranges().iter().filter(|known| known.state.is_lost());
         let refused = refused.map(|known| Gap { range: known.range, unavailable: true });
         let mut gaps: Vec<Gap> = unknown.chain(refused).collect();
         gaps.sort_by_key(|gap| gap.range.start());

@@ -300,6 +300,11 @@ impl Fetcher {
         Ok(open)
     }
 
+    pub fn prefer_next_origin(&self) {
+        let mut origins = self.origins.lock();
+        origins.preferred = (origins.preferred + 1) % origins.list.len();
+    }
+
     fn close(&self, index: usize, origin: &str, status: u16) {
         RegionClosed { exchange: self.exchange(), origin, status }.emit();
         self.origins.lock().list[index].closed = Some((self.clock.elapsed() + CLOSED_FOR, status));

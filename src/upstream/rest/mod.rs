@@ -125,6 +125,11 @@ impl RestClient {
         self.fetcher.probe().await
     }
 
+    /// Begins the next calls with another of the exchange's origins, where there are several.
+    pub fn prefer_next_origin(&self) {
+        self.fetcher.prefer_next_origin();
+    }
+
     /// How much of each of the exchange's limits is used.
     #[must_use]
     pub fn budgets(&self) -> Vec<BudgetState> {

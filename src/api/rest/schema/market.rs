@@ -95,8 +95,9 @@ pub struct Gap {
     start: i64,
     /// The first moment after it, in Unix milliseconds.
     end: i64,
-    /// `pending` (being fetched; ask again), `unavailable` (the exchange cannot give it) or `offline` (nobody can fetch
-    /// it now).
+    /// `pending` (being fetched; ask again), `unavailable` (the exchange cannot give it), `invalid` (the exchange gives
+    /// only rows that cannot be right), `off_grid` (only rows that are off the grid of the interval) or `offline` (nobody
+    /// can fetch it now).
     reason: String,
 }
 
@@ -252,7 +253,8 @@ pub struct CoveredRange {
     start: i64,
     /// The first moment after it, in Unix milliseconds.
     end: i64,
-    /// `observed`, `fetched`, `derived`, `empty` or `unavailable`.
+    /// `observed`, `fetched`, `derived`, `empty`; or `unavailable` (the exchange cannot give it), `invalid` (it gives only
+    /// rows that cannot be right) or `off_grid` (only rows that are off the grid of the interval).
     state: String,
 }
 
