@@ -4,6 +4,7 @@
 //! may cut a page at either end, may answer nothing, or may not show its newest candles yet. What lies before the first
 //! and after the last row is left unknown; [`Inquiry`](super::inquiry::Inquiry) asks on.
 
+use crate::exchanges::CandleRows;
 use crate::model::{Candle, CandleError, Coverage, CoveredRange, Interval, Knowledge, TimeRange, Timestamp};
 
 /// What an answer proves.
@@ -17,6 +18,8 @@ pub struct Answer {
     pub defects: Vec<Defect>,
     /// There was no row at all, not even one that cannot be right.
     pub blank: bool,
+    /// There were rows of which not even the time could be read.
+    pub undated: bool,
 }
 
 /// A time for which the exchange gives only rows that cannot be right.
@@ -28,25 +31,14 @@ pub struct Defect {
     pub state: Knowledge,
 }
 
-/// The rows of an answer in the exchange's order, and the rows that could not be read.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rows<'a> {
-    pub candles: &'a [Candle],
-    /// Open times of rows that could not be read, where the time could be.
-    pub skipped: &'a [Option<Timestamp>],
-}
-
-impl Rows<'_> {
-    /// Whether the order and the times of the rows are those of an answer to `question`: then nothing was left out
-    /// between two of them. Rows after the asked range are normal on exchanges that take no end.
-    fn are_in_order(&self, interval: Interval, question: TimeRange, received: Timestamp) -> bool {
-        let opens = || self.candles.iter().map(|row| row.timestamp);
-        let latest = interval.next(interval.next(received));
-        let first = interval.floor(question.start());
-        self.skipped.iter().all(Option::is_some)
-            && opens().chain(self.skipped.iter().flatten().copied()).all(|open| open >= first && open <= latest)
-            && (opens().is_sorted() || opens().is_sorted_by(|a, b| a >= b))
-    }
+/// Whether the order and the times of the rows are those of an answer to `question`: then nothing was left out between
+/// two of them. Rows after the asked range are normal on exchanges that take no end.
+fn is_in_order(rows: &CandleRows, interval: Interval, question: TimeRange, received: Timestamp) -> bool {
+    let (first, latest) = (interval.floor(question.start()), interval.next(interval.next(received)));
+    let is_asked_for = |open: Timestamp| open >= first && open <= latest;
+    rows.in_order
+        && rows.skipped.iter().all(|row| row.timestamp.is_some_and(is_asked_for))
+        && rows.outside.iter().all(|open| is_asked_for(*open))
 }
 
 /// A time for which there is a row.
@@ -58,28 +50,31 @@ struct Mark {
 
 /// Reads the answer to a question for candles that open in `question`, received at `received` by the exchange's clock.
 #[must_use]
-pub fn read_answer(interval: Interval, question: TimeRange, rows: Rows<'_>, received: Timestamp) -> Answer {
-    let in_order = rows.are_in_order(interval, question, received);
+pub fn read_answer(interval: Interval, question: TimeRange, rows: &CandleRows, received: Timestamp) -> Answer {
+    let in_order = is_in_order(rows, interval, question, received);
     let closed = TimeRange::new(question.start(), question.end().min(interval.floor(received)));
-    let mut answer = Answer { blank: rows.candles.is_empty() && rows.skipped.is_empty(), ..Answer::default() };
-    let mut marks: Vec<Mark> = Vec::with_capacity(rows.candles.len());
-    for row in one_per_open_time(rows.candles) {
-        marks.push(match row.check(interval) {
-            Ok(()) => Mark { range: interval.span(row.timestamp), defect: None },
-            Err(CandleError::OffGrid(_)) => off_grid(interval, row.timestamp),
-            Err(_) => invalid(interval, row.timestamp),
-        });
-        let right = marks.last().filter(|mark| mark.defect.is_none());
-        if let Some(Mark { range, .. }) = right
-            && row.closed
-            && closed.contains(range.start())
-            && range.end() <= closed.end()
-        {
-            answer.claims.add(CoveredRange { range: *range, state: Knowledge::Fetched });
-            answer.candles.push(row);
+    let mut answer = Answer {
+        blank: rows.count() == 0 && rows.outside.is_empty(),
+        undated: rows.skipped.iter().any(|row| row.timestamp.is_none()),
+        ..Answer::default()
+    };
+    let mut marks: Vec<Mark> = rows.outside.iter().map(|open| right(interval, *open)).collect();
+    for row in &rows.rows {
+        match row.check(interval) {
+            Ok(()) => {
+                let mark = right(interval, row.timestamp);
+                if row.closed && mark.range.end() <= closed.end() {
+                    answer.claims.add(CoveredRange { range: mark.range, state: Knowledge::Fetched });
+                    answer.candles.push(*row);
+                }
+                marks.push(mark);
+            }
+            Err(CandleError::OffGrid(_)) => marks.push(off_grid(interval, row.timestamp)),
+            Err(_) => marks.push(invalid(interval, row.timestamp)),
         }
     }
-    let skipped: Vec<Mark> = rows.skipped.iter().flatten().map(|open| invalid(interval, *open)).collect();
+    marks.sort_by_key(|mark| mark.range.start());
+    let skipped: Vec<Mark> = rows.skipped.iter().filter_map(|row| Some(invalid(interval, row.timestamp?))).collect();
     if in_order {
         let unread: Coverage =
             skipped.iter().map(|mark| CoveredRange { range: mark.range, state: Knowledge::Invalid }).collect();
@@ -99,14 +94,8 @@ pub fn read_answer(interval: Interval, question: TimeRange, rows: Rows<'_>, rece
     answer
 }
 
-/// Ascending, with one row an open time. Of several the one of the largest volume is the latest: a candle only grows.
-fn one_per_open_time(rows: &[Candle]) -> Vec<Candle> {
-    let mut rows = rows.to_vec();
-    rows.sort_by_key(|row| (row.timestamp, row.volume, row.trades, row.closed));
-    rows.reverse();
-    rows.dedup_by_key(|row| row.timestamp);
-    rows.reverse();
-    rows
+fn right(interval: Interval, open: Timestamp) -> Mark {
+    Mark { range: interval.span(interval.floor(open)), defect: None }
 }
 
 /// A row off the grid holds parts of two candles.
@@ -133,6 +122,7 @@ fn between(marks: &[Mark]) -> impl Iterator<Item = TimeRange> {
 mod tests {
     use super::Knowledge::{Empty, Fetched, Invalid, OffGrid};
     use super::*;
+    use crate::exchanges::SkippedRow;
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_secs(60 * minute)
@@ -155,9 +145,17 @@ mod tests {
 
     type Claims = Vec<(i64, i64, Knowledge)>;
 
-    fn read_with(range: (i64, i64), rows: Rows<'_>, received_secs: i64) -> (Vec<i64>, Claims, Claims) {
+    fn read_with(
+        range: (i64, i64),
+        candles: &[Candle],
+        skipped: &[Option<Timestamp>],
+        received_secs: i64,
+    ) -> (Vec<i64>, Claims, Claims) {
         let question = TimeRange::new(at(range.0), at(range.1));
-        let answer = read_answer(Interval::M1, question, rows, Timestamp::from_secs(received_secs));
+        let skipped = skipped.iter().map(|timestamp| SkippedRow { timestamp: *timestamp, reason: String::new() });
+        let rows = CandleRows { rows: candles.to_vec(), skipped: skipped.collect(), ..CandleRows::default() };
+        let rows = rows.into_flagged_page(question);
+        let answer = read_answer(Interval::M1, question, &rows, Timestamp::from_secs(received_secs));
         let minute = |at: Timestamp| at.millis() / 60_000;
         let claim = |range: TimeRange, state| (minute(range.start()), minute(range.end()), state);
         assert!(answer.candles.iter().all(|candle| candle.closed));
@@ -169,7 +167,7 @@ mod tests {
     }
 
     fn read(range: (i64, i64), candles: &[Candle], received_secs: i64) -> (Vec<i64>, Claims) {
-        let (minutes, claims, defects) = read_with(range, Rows { candles, skipped: &[] }, received_secs);
+        let (minutes, claims, defects) = read_with(range, candles, &[], received_secs);
         assert_eq!(defects, []);
         (minutes, claims)
     }
@@ -212,23 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn of_two_rows_of_one_time_the_later_state_is_kept() {
-        for rows in [[Candle { volume: 7.into(), ..row(1) }, row(1)], [row(1), Candle { volume: 7.into(), ..row(1) }]] {
-            let answer = read_answer(
-                Interval::M1,
-                TimeRange::new(at(0), at(3)),
-                Rows { candles: &rows, skipped: &[] },
-                Timestamp::from_secs(600),
-            );
-            assert_eq!(answer.candles, [Candle { volume: 7.into(), ..row(1) }]);
-        }
-    }
-
-    #[test]
     fn bad_rows_are_defects_and_spoil_no_others() {
         let bad = Candle { high: 0.into(), ..row(1) };
         let read = |candles: &[Candle], skipped: &[Option<Timestamp>]| {
-            let (_, claims, defects) = read_with((0, 9), Rows { candles, skipped }, 6_000);
+            let (_, claims, defects) = read_with((0, 9), candles, skipped, 6_000);
             (claims, defects)
         };
         let (claims, defects) = read(&[row(0), bad, row(2)], &[]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::claims::{Answer, Rows, read_answer};
+use super::claims::{Answer, read_answer};
 use super::fill::{CHANGES_SETTLE, FillError, Filler, LATE_ROWS};
 use super::inquiry::{Inquiry, PageRules, after};
 use crate::exchanges::CandlePage;
@@ -111,7 +111,7 @@ impl Filler {
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Answer::default()) };
         let rows = self.rest.call_with(&call, self.urgency).await?;
-        let answer = read_answer(series.interval, range, Rows { candles: &rows, skipped: &[] }, self.clock.now());
+        let answer = read_answer(series.interval, range, &rows, self.clock.now());
         let (candles, rejected) = (answer.candles.len(), answer.defects.len());
         RangeFilled { series, exchange: series.exchange, range, candles, rejected }.emit();
         Ok(answer)

@@ -152,8 +152,8 @@ impl<'a> Inquiry<'a> {
         let silent = asked.range;
         if answer.blank && matches!(step, Step::Ever | Step::Alone) {
             self.doubt(CoveredRange { range: silent, state: Knowledge::Empty }, after, now, &mut claims);
-        } else if step == Step::Alone && answer.candles.is_empty() && answer.defects.is_empty() {
-            // Rows that say nothing about the time that was asked for.
+        } else if step == Step::Alone && answer.undated && answer.candles.is_empty() && answer.defects.is_empty() {
+            // Rows that say nothing, not even of which time they are.
             self.doubt(CoveredRange { range: silent, state: Knowledge::Invalid }, after, now, &mut claims);
         }
         if step == Step::Forward && part.end() <= self.gap.end() {

@@ -11,9 +11,10 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::super::claims::{Rows, read_answer};
+use super::super::claims::read_answer;
 use super::*;
 use crate::clock::Clock;
+use crate::exchanges::{CandleRows, SkippedRow};
 use crate::model::ExchangeId;
 
 /// How long the market is looked at, in minutes, and from when on.
@@ -218,9 +219,13 @@ impl Keeper {
                 self.now = self.now + Duration::from_secs(1);
                 self.questions += 1;
                 let Some((candles, skipped)) = self.adversary.answer(asked.range, self.now) else { break };
-                let rows = Rows { candles: &candles, skipped: &skipped };
+                let unread =
+                    |timestamp: &Option<Timestamp>| SkippedRow { timestamp: *timestamp, reason: String::new() };
+                let skipped_rows = skipped.iter().map(unread).collect();
+                let rows = CandleRows { rows: candles.clone(), skipped: skipped_rows, ..CandleRows::default() };
+                let rows = rows.into_flagged_page(asked.range);
                 let shown = || candles.iter().map(|row| minute_of(row.timestamp) - START).collect::<Vec<_>>();
-                let answer = read_answer(Interval::M1, asked.range, rows, self.now);
+                let answer = read_answer(Interval::M1, asked.range, &rows, self.now);
                 let blank = answer.blank;
                 let learnt = inquiry.learn(asked, answer, self.now);
                 if self.trace {
