@@ -312,16 +312,16 @@ impl Filler {
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Fetched { rows: 0, known: true }) };
         let rows = self.rest.call_with(&call, self.urgency).await?;
-        let full = rows.len() >= self.exchange.profile().page_rows as usize;
+        let full = rows.count() >= self.exchange.profile().page_rows as usize;
         let Page { candles, claims, rejected } =
-            read_page(series.interval, range, &rows, full && self.exchange.profile().wide_pages, self.clock.now());
+            read_page(series.interval, range, &rows.rows, full && self.exchange.profile().wide_pages, self.clock.now());
         RangeFilled { series, exchange: series.exchange, range, candles: candles.len(), rejected }.emit();
         let learnt: Duration = claims.iter().map(|claim| claim.range.duration()).sum();
         if !claims.is_empty() {
             self.writer.write(SeriesWrite { series: series.clone(), candles, claims }).await?;
         }
         // Rows that contradict themselves will not get better by asking again at once.
-        Ok(Fetched { rows: rows.len(), known: learnt == range.duration() || rejected > 0 })
+        Ok(Fetched { rows: rows.count(), known: learnt == range.duration() || rejected > 0 })
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{ReplyError, ReplyErrorKind};
-use crate::model::{BadTime, Candle, Interval, Number, Symbol, TimeRange, Timestamp, parse_decimal};
+use crate::model::{BadTime, Interval, Number, Symbol, Timestamp, parse_decimal};
 
 /// A whole number in JSON, bare (`12`) or quoted (`"12"`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,38 +190,6 @@ pub(super) fn is_over(open: Timestamp, interval: Interval, now: Timestamp) -> bo
     now >= interval.next(open) + CLOSED_AFTER
 }
 
-/// Brings the rows of a reply into the form of a page: ascending, inside `range`, closed where a later row or the
-/// clock says so. Single rows that are off the grid or contradict themselves, such as those after Binance's outage of
-/// 2018, stay in: whoever keeps candles must know that their time is not empty.
-pub(super) fn page(
-    mut rows: Vec<Candle>,
-    interval: Interval,
-    range: TimeRange,
-    received: Timestamp,
-) -> Result<Vec<Candle>, ReplyError> {
-    let newest = rows.iter().map(|row| row.timestamp).max();
-    for row in &mut rows {
-        row.closed = Some(row.timestamp) < newest || is_over(row.timestamp, interval, received);
-    }
-    flagged_page(rows, interval, range)
-}
-
-/// The same for an exchange that says of each row whether it is closed.
-pub(super) fn flagged_page(
-    mut rows: Vec<Candle>,
-    interval: Interval,
-    range: TimeRange,
-) -> Result<Vec<Candle>, ReplyError> {
-    rows.sort_by_key(|row| row.timestamp);
-    rows.dedup_by_key(|row| row.timestamp);
-    if !rows.is_empty() && rows.iter().all(|row| !interval.is_open_time(row.timestamp)) {
-        let message = format!("none of {} candles is on the grid of {interval}", rows.len());
-        return Err(ReplyError::new(ReplyErrorKind::Malformed, message));
-    }
-    rows.retain(|row| range.contains(row.timestamp));
-    Ok(rows)
-}
-
 /// Splits an id such as `BTCUSDT` by the first of `quotes` that it ends with; they stand longest first.
 pub(super) fn split_by_quote<'a>(native: &'a str, quotes: &[&'a str]) -> Option<(&'a str, &'a str)> {
     quotes.iter().find_map(|quote| {
@@ -245,25 +213,6 @@ pub(super) fn symbol(base: &str, quote: &str) -> Option<Symbol> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn row(secs: i64, price: i64) -> Candle {
-        Candle {
-            timestamp: Timestamp::from_secs(secs),
-            open: price.into(),
-            high: price.into(),
-            low: price.into(),
-            close: price.into(),
-            volume: Decimal::ONE,
-            quote_volume: None,
-            trades: None,
-            closed: false,
-            revision: 0,
-        }
-    }
-
-    fn range(start: i64, end: i64) -> TimeRange {
-        TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end))
-    }
 
     proptest! {
         #[test]
@@ -296,31 +245,5 @@ mod tests {
         for text in ["1.5", "\"x\"", "null", "99999999999999999999", "[]"] {
             assert!(serde_json::from_str::<Int>(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_page_is_half_open_ascending_and_knows_what_is_closed() {
-        let rows = vec![row(180, 1), row(60, 2), row(120, 3), row(240, 4)];
-        let page = page(rows, Interval::M1, range(60, 240), Timestamp::from_secs(241)).unwrap();
-        let seen: Vec<_> = page.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
-        assert_eq!(seen, [(60, true), (120, true), (180, true)]);
-    }
-
-    #[test]
-    fn the_newest_row_is_closed_two_seconds_after_its_end() {
-        for (now, closed) in [(119, false), (121, false), (122, true)] {
-            let page = page(vec![row(60, 1)], Interval::M1, range(0, 1000), Timestamp::from_secs(now)).unwrap();
-            assert_eq!(page[0].closed, closed, "{now}");
-        }
-    }
-
-    #[test]
-    fn bad_rows_stay_in_but_not_a_grid_of_another_kind() {
-        let impossible = Candle { high: Decimal::ZERO, ..row(60, 1) };
-        let rows = vec![impossible, row(121, 1), row(180, 1)];
-        assert_eq!(page(rows, Interval::M1, range(0, 1000), Timestamp::EPOCH).unwrap().len(), 3);
-        let error = page(vec![row(61, 1)], Interval::M1, range(0, 1000), Timestamp::EPOCH).unwrap_err();
-        assert_eq!(error.kind, ReplyErrorKind::Malformed);
-        assert_eq!(page(vec![], Interval::M1, range(0, 1000), Timestamp::EPOCH), Ok(vec![]));
     }
 }

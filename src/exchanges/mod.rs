@@ -12,6 +12,7 @@ pub mod kraken;
 mod markets;
 pub mod okx;
 mod pending;
+mod rows;
 #[cfg(test)]
 mod testing;
 
@@ -20,9 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Candle, Channel, ExchangeId, Instrument, Interval, MarketEvent, Series, Symbol, TickerPatch, TimeRange, Timestamp,
-    Topic,
+    Channel, ExchangeId, Instrument, Interval, MarketEvent, Series, Symbol, TickerPatch, TimeRange, Timestamp, Topic,
 };
+
+pub use self::rows::{CandleRows, SkippedRow};
 
 /// An exchange: data and pure functions.
 pub trait Exchange: Send + Sync + 'static {
@@ -38,9 +40,9 @@ pub trait Exchange: Send + Sync + 'static {
     /// The calls whose merged answers make a ticker; later ones win.
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>>;
 
-    /// One page of candles, ascending, forming ones marked as not closed. `None` where the exchange does not offer the
-    /// interval on our grid.
-    fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>>;
+    /// One page of candles, forming ones marked as not closed, and the rows that could not be read. `None` where the
+    /// exchange does not offer the interval on our grid.
+    fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>>;
 
     /// How to listen to all of `subscriptions`: split by kind of socket and by the exchange's limits.
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan>;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use candlewick::exchanges::{
-    CandlePage, ConnectionPlan, Exchange, FeedSession, Frame, Outbox, Reply, RestCall, Subscription, exchange,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Frame, Outbox, Reply, RestCall, Subscription,
+    exchange,
 };
 use candlewick::model::{Channel, ExchangeId, Instrument, Interval, TimeRange, Timestamp, wire};
 
@@ -157,7 +158,7 @@ fn candles_of_the_fixtures_are_ascending_and_closed_but_for_the_newest() {
         let [.., body] = bodies(exchange.id());
         let call = candles(exchange, Interval::M1);
         let page = parse(&call, body);
-        let seen: Vec<_> = page.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
+        let seen: Vec<_> = page.rows.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
         assert_eq!(seen, [(1_763_672_220, true), (1_763_672_280, true), (1_763_672_340, false)]);
     }
 }
@@ -180,15 +181,12 @@ fn profiles_are_consistent() {
     }
 }
 
-pub(crate) fn candles_of(
-    exchange: &dyn Exchange,
-    interval: Interval,
-) -> Option<RestCall<Vec<candlewick::model::Candle>>> {
+pub(crate) fn candles_of(exchange: &dyn Exchange, interval: Interval) -> Option<RestCall<CandleRows>> {
     let instrument = Arc::clone(&listing(exchange)[0]);
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_millis(1_763_672_400_000));
     exchange.candles(&CandlePage { instrument, interval, range, asked_at: range.end() })
 }
 
-fn candles(exchange: &dyn Exchange, interval: Interval) -> RestCall<Vec<candlewick::model::Candle>> {
+fn candles(exchange: &dyn Exchange, interval: Interval) -> RestCall<CandleRows> {
     candles_of(exchange, interval).unwrap()
 }

@@ -12,7 +12,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use candlewick::exchanges::{CandlePage, Exchange, Frame, Outbox, Reply, ReplyErrorKind, RestCall, exchange};
+use candlewick::exchanges::{
+    CandlePage, CandleRows, Exchange, Frame, Outbox, Reply, ReplyErrorKind, RestCall, exchange,
+};
 use candlewick::model::{
     Candle, ExchangeId, Instrument, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp, parse_decimal,
 };
@@ -81,7 +83,7 @@ fn instrument(exchange: ExchangeId, symbol: &str) -> Instrument {
     }
 }
 
-fn candles(exchange: &dyn Exchange, symbol: &str, interval: Interval) -> RestCall<Vec<Candle>> {
+fn candles(exchange: &dyn Exchange, symbol: &str, interval: Interval) -> RestCall<CandleRows> {
     let instrument = Arc::new(instrument(exchange.id(), symbol));
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::MAX);
     exchange.candles(&CandlePage { instrument, interval, range, asked_at: Timestamp::EPOCH }).unwrap()
@@ -159,7 +161,7 @@ fn check_rest(id: ExchangeId, left_out: &[&str]) {
             "fetchOHLCV" if is_spot(&input[0]) => {
                 let interval = input[1].as_str().unwrap().parse().unwrap();
                 let call = candles(exchange, input[0].as_str().unwrap(), interval);
-                check_candles(&parse(&call, &reply.to_string()).unwrap(), theirs)
+                check_candles(&parse(&call, &reply.to_string()).unwrap().rows, theirs)
             }
             _ => continue,
         };

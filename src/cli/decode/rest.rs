@@ -91,7 +91,11 @@ impl RestReply {
         let Some(call) = self.exchange.candles(&page) else {
             bail!("{} has no candles of {} on our grid", self.exchange.id().name(), self.interval);
         };
-        for candle in read(&call, body, out).unwrap_or_default() {
+        let page = read(&call, body, out).unwrap_or_default();
+        for skipped in page.skipped {
+            write_error(out, &skipped.reason);
+        }
+        for candle in page.rows {
             if let Err(error) = candle.check(self.interval) {
                 write_error(out, &format!("the candle of {} is impossible: {error}", candle.timestamp));
                 continue;

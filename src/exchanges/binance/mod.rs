@@ -12,8 +12,11 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
-use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
+use super::{
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope,
+    Subscription,
+};
+use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
 
 /// Binance spot.
 #[derive(Debug)]
@@ -102,7 +105,7 @@ impl Exchange for Binance {
         vec![rest::ticker(instrument)]
     }
 
-    fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+    fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
         PROFILE.intervals.contains(&page.interval).then(|| rest::candles(page))
     }
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::codec::{self, level, price};
-use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use serde_json::value::RawValue;
+
+use super::super::codec::{self, Int, level, price};
+use super::super::rows::first_column;
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::PROFILE;
 use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24};
 use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp};
@@ -26,7 +29,7 @@ pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
 }
 
 /// A page of candles; weight 2. `endTime` is inclusive.
-pub(super) fn candles(page: &CandlePage) -> RestCall<Vec<Candle>> {
+pub(super) fn candles(page: &CandlePage) -> RestCall<CandleRows> {
     let (interval, range) = (page.interval, page.range);
     let query = vec![
         ("symbol", page.instrument.native.clone()),
@@ -36,8 +39,9 @@ pub(super) fn candles(page: &CandlePage) -> RestCall<Vec<Candle>> {
         ("limit", PROFILE.page_rows.to_string()),
     ];
     call("/api/v3/klines", query, 2, move |body, received| {
-        let rows: Vec<KlineRow> = codec::read(body)?;
-        codec::page(rows.iter().map(candle).collect(), interval, range, received)
+        let rows: Vec<&RawValue> = codec::read(body)?;
+        let open = |row| first_column(row).map(Int::millis);
+        Ok(CandleRows::decode(&rows, received, open, candle).into_page(interval, range, received))
     })
 }
 

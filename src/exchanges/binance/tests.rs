@@ -258,7 +258,7 @@ fn a_page_is_asked_for_half_open() {
     assert!(Binance.candles(&page(Interval::D3, 0, 1)).is_none(), "their 3d grid is not ours");
     let row = |at: i64| format!(r#"[{at},"1","3","1","2","5",{at},"10","7","1","1","0"]"#);
     let body = format!("[{},{}]", row(1_763_679_600_000), row(1_763_683_200_000));
-    let candles = parse(&call, &body).unwrap();
+    let candles = parse(&call, &body).unwrap().rows;
     assert_eq!(candles.len(), 1, "the end is not part of it");
     assert_eq!((candles[0].closed, candles[0].trades), (true, Some(7)), "a later row closes it");
 }

@@ -1,9 +1,11 @@
 //! Bybit's REST calls and how their replies are read.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::super::codec::{self, Blank, price};
-use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::codec::{self, Blank, Int, price};
+use super::super::rows::first_column;
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
 use rust_decimal::Decimal;
@@ -98,7 +100,7 @@ pub(super) fn statistics(row: &Ticker<'_>) -> TickerPatch {
 }
 
 /// A page of candles. `start` and `end` are both inclusive; where there are more rows, the newest come.
-pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
     let (interval, range) = (page.interval, page.range);
     let (_, name) = NAMES.iter().find(|(known, _)| *known == interval)?;
     let query = vec![
@@ -109,8 +111,9 @@ pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
         ("limit", ROWS.to_string()),
     ];
     Some(call("/v5/market/kline", query, move |body, received| {
-        let (rows, _): (Vec<CandleRow>, _) = rows(body)?;
-        codec::page(rows.iter().map(candle).collect(), interval, range, received)
+        let (rows, _): (Vec<&RawValue>, _) = rows(body)?;
+        let open = |row| first_column(row).map(Int::millis);
+        Ok(CandleRows::decode(&rows, received, open, candle).into_page(interval, range, received))
     }))
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused, sent};
-use super::super::{CandlePage, Exchange, MinuteCandles, Recovery, ReplyErrorKind, RestCall, Subscription};
+use super::super::{CandlePage, CandleRows, Exchange, MinuteCandles, Recovery, ReplyErrorKind, RestCall, Subscription};
 use super::Bybit;
-use crate::model::{Candle, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
+use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 const TICKER: &str = r#"{"topic":"tickers.BTCUSDT","ts":1763672400123,"type":"snapshot","cs":2588407389,"data":{"symbol":"BTCUSDT","lastPrice":"67012.3","highPrice24h":"67500","lowPrice24h":"65800","prevPrice24h":"66000.1","volume24h":"1834.10","turnover24h":"122900000.50","price24hPcnt":"-0.0153","usdIndexPrice":"67010.5"}}"#;
 
@@ -174,7 +174,7 @@ fn frames_that_mean_nothing_give_nothing_and_broken_ones_are_left_out() {
     assert_eq!(decoder.events(&turned).len(), 1);
 }
 
-fn page(interval: Interval, start: i64, end: i64) -> Option<RestCall<Vec<Candle>>> {
+fn page(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
     Bybit.candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range, asked_at: NOW })
 }
@@ -191,7 +191,7 @@ fn a_page_is_asked_for_with_both_ends() {
 #[test]
 fn rows_come_newest_first_in_milliseconds() {
     let body = include_str!("../../../tests/fixtures/bybit/kline.json");
-    let rows = parse(&page(Interval::M1, 1_763_672_220_000, 1_763_672_400_000).unwrap(), body).unwrap();
+    let rows = parse(&page(Interval::M1, 1_763_672_220_000, 1_763_672_400_000).unwrap(), body).unwrap().rows;
     let seen: Vec<_> = rows.iter().map(|row| (row.timestamp.millis(), row.closed)).collect();
     assert_eq!(seen, [(1_763_672_220_000, true), (1_763_672_280_000, true), (1_763_672_340_000, false)]);
     assert_eq!((rows[0].quote_volume.unwrap().to_string(), rows[0].trades), ("536000.25".to_owned(), None));

@@ -12,8 +12,11 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
-use crate::model::{Candle, Channel, ExchangeId, Instrument, Symbol, TickerPatch};
+use super::{
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope,
+    Subscription,
+};
+use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch};
 
 /// Coinbase Advanced Trade.
 #[derive(Debug)]
@@ -71,7 +74,7 @@ impl Exchange for Coinbase {
         vec![rest::product(instrument), rest::last_trade(instrument)]
     }
 
-    fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+    fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
         rest::candles(page)
     }
 

@@ -1,9 +1,11 @@
 //! Coinbase's REST calls and how their replies are read.
 
+use serde_json::value::RawValue;
+
 use super::super::codec::{self, Blank, price};
-use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::symbols;
-use super::wire::{self, Candles, LastTrades, Product, Products, Refusal};
+use super::wire::{self, Candles, LastTrades, Product, Products, Refusal, Start};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
 
 /// The name of the only scope.
@@ -114,7 +116,7 @@ pub(super) fn moment(text: &str) -> Option<Timestamp> {
 }
 
 /// A page of candles. `start` and `end` are seconds, and both inclusive: the last open time is the end.
-pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
     let (interval, range) = (page.interval, page.range);
     let seconds = |millis: i64| millis.div_euclid(1_000).to_string();
     let query = vec![
@@ -125,9 +127,15 @@ pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
     ];
     let path = format!("{PRODUCTS}/{}/candles", page.instrument.native);
     Some(call_at(path, query, move |body, received| {
-        let reply: Candles = codec::read(body)?;
-        codec::page(reply.candles.iter().map(candle).collect(), interval, range, received)
+        let reply: Candles<'_> = codec::read(body)?;
+        Ok(CandleRows::decode(&reply.candles, received, start, candle).into_page(interval, range, received))
     }))
+}
+
+/// The open time of a row alone.
+fn start(row: &RawValue) -> Option<Timestamp> {
+    let Start { start } = serde_json::from_str(row.get()).ok()?;
+    Some(Timestamp::from_secs(start.0))
 }
 
 fn candle(row: &wire::Candle) -> Candle {

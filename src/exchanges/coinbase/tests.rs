@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused, sent};
-use super::super::{CandlePage, Exchange, MinuteCandles, Outbox, Recovery, ReplyErrorKind, RestCall, Subscription};
+use super::super::{
+    CandlePage, CandleRows, Exchange, MinuteCandles, Outbox, Recovery, ReplyErrorKind, RestCall, Subscription,
+};
 use super::Coinbase;
-use crate::model::{Candle, Channel, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
+use crate::model::{Channel, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 const TICKER: &str = r#"{"channel":"ticker","timestamp":"2025-11-20T21:00:00.123456789Z","sequence_num":0,"events":[{"type":"snapshot","tickers":[{"type":"ticker","product_id":"BTC-USD","price":"67012.3","volume_24_h":"1834.10","low_24_h":"65800","high_24_h":"67500","price_percent_chg_24_h":"-1.530","best_bid":"67012.3","best_ask":"67012.4","best_bid_quantity":"1.2","best_ask_quantity":"0.80"}]}]}"#;
 
@@ -208,7 +210,7 @@ fn frames_that_mean_nothing_give_nothing_and_broken_ones_are_left_out() {
     assert_eq!(decoder.events(&turned).len(), 1);
 }
 
-fn page(interval: Interval, start: i64, end: i64) -> Option<RestCall<Vec<Candle>>> {
+fn page(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
     Coinbase.candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range, asked_at: NOW })
 }
@@ -234,7 +236,7 @@ fn a_page_is_shorter_than_350_candles_however_they_are_counted() {
 fn rows_come_newest_first_with_quoted_seconds() {
     let row = |at: i64| json!({"start": at.to_string(), "low": "1", "high": "4", "open": "2", "close": "3", "volume": "0.50"});
     let body = json!({"candles": [row(1_763_672_340), row(1_763_672_280), row(1_763_672_220)]}).to_string();
-    let rows = parse(&page(Interval::M1, 1_763_672_220, 1_763_672_400).unwrap(), &body).unwrap();
+    let rows = parse(&page(Interval::M1, 1_763_672_220, 1_763_672_400).unwrap(), &body).unwrap().rows;
     let seen: Vec<_> = rows.iter().map(|row| (row.timestamp.millis() / 1_000, row.closed)).collect();
     assert_eq!(seen, [(1_763_672_220, true), (1_763_672_280, true), (1_763_672_340, false)]);
     let row = &rows[0];

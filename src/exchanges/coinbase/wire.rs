@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::super::codec::{Blank, Int, Rows, Text};
 use crate::model::Number;
@@ -201,10 +202,17 @@ pub(super) struct LastTrade<'a> {
     pub time: Option<Text<'a>>,
 }
 
-/// Candles, newest first.
+/// Candles, newest first; each is a [`Candle`].
 #[derive(Debug, Deserialize)]
-pub(super) struct Candles {
-    pub candles: Vec<Candle>,
+pub(super) struct Candles<'a> {
+    #[serde(borrow)]
+    pub candles: Vec<&'a RawValue>,
+}
+
+/// The open time of a candle.
+#[derive(Debug, Deserialize)]
+pub(super) struct Start {
+    pub start: Int,
 }
 
 /// A candle; `start` is in seconds.

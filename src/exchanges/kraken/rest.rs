@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::super::codec::{self, Int, level, price};
-use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::rows::first_column;
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::symbols;
 use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo};
 use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp};
@@ -49,7 +51,7 @@ pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
 
 /// A page of candles. Rows come from after `since`, so that the second before the first open time asks for it too; the
 /// forming candle comes always.
-pub(super) fn candles(page: &CandlePage) -> RestCall<Vec<Candle>> {
+pub(super) fn candles(page: &CandlePage) -> RestCall<CandleRows> {
     let (interval, range, native) = (page.interval, page.range, page.instrument.native.clone());
     let query = vec![
         ("pair", native.clone()),
@@ -57,15 +59,15 @@ pub(super) fn candles(page: &CandlePage) -> RestCall<Vec<Candle>> {
         ("since", (range.start().millis() / 1000 - 1).max(0).to_string()),
     ];
     call("/0/public/OHLC", query, move |body, received| {
-        let rows: Vec<OhlcRow> = only(body, &native, received)?;
-        let rows: Vec<Candle> = rows.iter().map(candle).collect();
-        let oldest = rows.iter().map(|row| row.timestamp).min();
+        let rows: Vec<&RawValue> = only(body, &native, received)?;
+        let open = |row| first_column(row).map(|secs| Timestamp::from_secs(secs.0));
+        let rows = CandleRows::decode(&rows, received, open, candle);
         // A full reply was cut at its old end: what is missing there is not empty but gone.
-        if rows.len() >= ROWS as usize && oldest > Some(range.start()) && range.start() > Timestamp::EPOCH {
+        if rows.count() >= ROWS as usize && rows.oldest() > Some(range.start()) && range.start() > Timestamp::EPOCH {
             let message = format!("the exchange has the newest {ROWS} candles of {interval} only");
             return Err(ReplyError::new(ReplyErrorKind::Refused, message));
         }
-        codec::page(rows, interval, range, received)
+        Ok(rows.into_page(interval, range, received))
     })
 }
 

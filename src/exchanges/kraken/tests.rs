@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused};
-use super::super::{CandlePage, Exchange, Notice, Recovery, ReplyErrorKind, RestCall, Subscription};
+use super::super::{CandlePage, CandleRows, Exchange, Notice, Recovery, ReplyErrorKind, RestCall, Subscription};
 use super::Kraken;
-use crate::model::{Candle, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
+use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 fn market(symbol: &str) -> Vec<Subscription> {
     let native = symbol.replace('/', "").replace("BTC", "XBT");
@@ -246,7 +246,7 @@ fn what_means_nothing_to_us_gives_nothing() {
     assert_eq!(session.events(&turned), session.events(TICKER));
 }
 
-fn candles(interval: Interval, start: i64, end: i64) -> RestCall<Vec<Candle>> {
+fn candles(interval: Interval, start: i64, end: i64) -> RestCall<CandleRows> {
     let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
     let instrument = Arc::clone(&btc()[0].instrument);
     Kraken.candles(&CandlePage { instrument, interval, range, asked_at: NOW }).unwrap()
@@ -264,7 +264,7 @@ fn a_page_of_candles_begins_after_since_and_ends_with_the_range() {
     let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!((&*call.path, &*query.join("&")), ("/0/public/OHLC", "pair=XBTUSD&interval=60&since=1763665199"));
     let body = rows([1_763_661_600, 1_763_665_200, 1_763_668_800, 1_763_672_400].into_iter());
-    let page = parse(&call, &body).unwrap();
+    let page = parse(&call, &body).unwrap().rows;
     let seen: Vec<_> = page.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
     assert_eq!(seen, [(1_763_665_200, true), (1_763_668_800, true)], "seconds, and only what was asked for");
     assert_eq!(
@@ -279,7 +279,7 @@ fn rows_that_are_gone_are_not_taken_for_empty() {
     let newest = 1_763_672_400;
     let full = || rows((0..720).map(|n| newest - (719 - n) * 60));
     let reach = newest - 719 * 60;
-    assert_eq!(parse(&candles(Interval::M1, reach, newest), &full()).unwrap().len(), 719);
+    assert_eq!(parse(&candles(Interval::M1, reach, newest), &full()).unwrap().rows.len(), 719);
     let error = parse(&candles(Interval::M1, reach - 60, newest), &full()).unwrap_err();
     assert_eq!(error.kind, ReplyErrorKind::Refused);
     assert!(error.message.contains("720"), "{}", error.message);

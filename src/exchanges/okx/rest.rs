@@ -1,12 +1,14 @@
 //! OKX's REST calls and how their replies are read.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::super::codec::{self, price};
-use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::codec::{self, Int, price};
+use super::super::rows::first_column;
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::wire::{Answer, CandleRow, Listed, Ticker};
 use super::{PROFILE, bar_name};
-use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch};
+use crate::model::{ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
 
 /// The names of the scopes: every path has its own.
 pub(super) const INSTRUMENTS: &str = "instruments";
@@ -61,7 +63,7 @@ pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
 
 /// A page of candles, which come newest first. `after` and `before` are exclusive, and are named as seen from the
 /// newest: rows after `after` are older. The newest candles are told apart from the history.
-pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
     let (interval, range) = (page.interval, page.range);
     let (path, scope) = if range.start() >= interval.back(page.asked_at, NEWEST_ROWS) {
         ("/api/v5/market/candles", CANDLES)
@@ -75,9 +77,10 @@ pub(super) fn candles(page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
         ("after", range.end().millis().to_string()),
         ("limit", PROFILE.page_rows.to_string()),
     ];
-    Some(call(path, query, scope, move |body| {
-        let rows: Vec<CandleRow> = data(body)?;
-        codec::flagged_page(rows.iter().map(CandleRow::candle).collect(), interval, range)
+    Some(call_at(path, query, scope, move |body, received| {
+        let rows: Vec<&RawValue> = data(body)?;
+        let open = |row| first_column(row).map(Int::millis);
+        Ok(CandleRows::decode(&rows, received, open, CandleRow::candle).into_flagged_page(range))
     }))
 }
 
@@ -87,8 +90,17 @@ fn call<T: 'static>(
     scope: &'static str,
     read: impl Fn(&[u8]) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
-    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, _| {
-        read(reply.body).map_err(|error| match error.kind {
+    call_at(path, query, scope, move |body, _| read(body))
+}
+
+fn call_at<T: 'static>(
+    path: &str,
+    query: Vec<(&'static str, String)>,
+    scope: &'static str,
+    read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+        read(reply.body, received).map_err(|error| match error.kind {
             ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
                 ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
             }

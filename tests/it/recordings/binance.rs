@@ -84,7 +84,7 @@ fn bodies_of_binance_with_their_true_types_are_read() {
                 all.len()
             }
             "fetch_ohlcv.json" => {
-                let rows = parse(&candles(binance, "BTC/USDT", Interval::M1), &body.to_string()).unwrap();
+                let rows = parse(&candles(binance, "BTC/USDT", Interval::M1), &body.to_string()).unwrap().rows;
                 assert!(rows.iter().all(|row| row.closed));
                 rows.len()
             }

@@ -66,7 +66,7 @@ impl Exchange for Fake {
     fn ticker(&self, _: &Instrument) -> Vec<RestCall<TickerPatch>> {
         Vec::new()
     }
-    fn candles(&self, _: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
+    fn candles(&self, _: &CandlePage) -> Option<RestCall<CandleRows>> {
         None
     }
     fn connections(&self, _: &[Subscription]) -> Vec<ConnectionPlan> {
