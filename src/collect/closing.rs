@@ -91,7 +91,8 @@ impl Closing {
         if minute < self.next {
             return self.minutes == MinuteCandles::FromTrades;
         }
-        *self.traded.entry(minute).or_default() += trade.amount;
+        let traded = self.traded.entry(minute).or_default();
+        *traded = traded.saturating_add(trade.amount);
         if self.minutes == MinuteCandles::FromTrades && self.is_whole(minute) {
             let candle = extend(self.pending.get(&minute), trade, minute);
             self.candle(candle, now, out);
@@ -204,7 +205,7 @@ fn extend(candle: Option<&Candle>, trade: &Trade, minute: Timestamp) -> Candle {
             high: known.high.max(price),
             low: known.low.min(price),
             close: price,
-            volume: (known.volume + amount).normalize(),
+            volume: known.volume.saturating_add(amount).normalize(),
             ..*known
         },
     }

@@ -156,7 +156,23 @@ impl Collector<'_> {
                     // Whoever asked may have gone.
                     let _ = kept.send(self.publisher.ticker(ticker).await?);
                 }
-                Ok(()) = self.lease.changed() => self.follow_lease()?,
+                changed = self.lease.changed() => match changed {
+                    Ok(()) => self.follow_lease()?,
+                    Err(_) => {
+                        let how = "it holds the lease no longer".to_owned();
+                        return Err(CollectError::TaskEnded { name: "lease".to_owned(), how });
+                    }
+                },
+                error = self.connections.ended() => {
+                    if self.duties.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                    // What it told before may say why.
+                    while let Ok(item) = items.try_recv() {
+                        self.feed(item).await?;
+                    }
+                    return Err(error);
+                }
                 Ok(()) = self.wanted.changed() => self.follow_demand(),
                 Ok(()) = self.listed.changed() => {
                     self.follow_listing();

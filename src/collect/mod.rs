@@ -27,6 +27,7 @@ mod retention;
 mod source;
 mod state;
 mod sweep;
+mod tasks;
 mod writer;
 
 pub use collector::CollectError;

@@ -145,7 +145,7 @@ impl FeedSession for Session {
         }
     }
 
-    fn on_frame(&mut self, frame: Frame<'_>, _: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+    fn on_frame(&mut self, frame: Frame<'_>, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
         let Frame::Text(text) = frame else { return Err(FeedError::malformed("binary", "")) };
         let words: Vec<_> = text.split(' ').collect();
         let failed = |recovery| FeedError { recovery, message: text.to_owned() };
@@ -159,7 +159,7 @@ impl FeedSession for Session {
                 let subscription = self.subscriptions.remove(symbol).unwrap();
                 out.notices.push(Notice::Refused { subscription, reason: text.to_owned() });
             }
-            ["trade", symbol, id] => out.events.push(trade(symbol, id)),
+            ["trade", symbol, id] => out.event(trade(symbol, id), now).unwrap(),
             ["rotate"] => out.notices.push(Notice::Rotate),
             ["again", secs] => {
                 return Err(failed(Recovery::Reconnect { after: Duration::from_secs(secs.parse().unwrap()) }));
