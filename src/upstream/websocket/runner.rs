@@ -10,20 +10,19 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::dial::dial;
 use super::link::{End, Link, Listening, Told};
 use super::rhythm::Rhythm;
-use super::{ConnectionHandle, DialError, DialErrorKind, Feed, FeedItem, Socket};
+use super::{ConnectionHandle, DialError, Feed, FeedItem, Socket};
 use crate::exchanges::{FeedSession, Notice, Subscription};
 use crate::model::{ExchangeId, FeedState, Gap, GapReason, MarketEvent, Symbol, TimeRange, Timestamp, Topic};
 use crate::telemetry::upstream::{
     FeedConnected, FeedDialFailed, FeedGaveUp, FeedLost, FeedRotated, FeedStale, FrameSkipped, FramesReceived,
     SubscriptionRefused,
 };
+use crate::upstream::Backoff;
 use crate::upstream::tap::ConnectionTap;
-use crate::upstream::{Backoff, Urgency};
 
-/// The longest that opening a socket may take, an origin.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait before connecting anew.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// After so many failures in a row the exchange counts as down.
@@ -485,31 +484,6 @@ impl SkipLog {
         self.logged_at = Some(now);
         Some(std::mem::take(&mut self.unlogged))
     }
-}
-
-/// Opens a socket to the first origin that answers, beginning with the one at `first`.
-async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket), DialError> {
-    let mut failed: Option<DialError> = None;
-    for index in (first..feed.origins.len()).chain(0..first) {
-        let origin = feed.origins[index].trim_end_matches('/');
-        feed.connects.admit(1, Urgency::Live).await.map_err(|held_back| feed.held_back(held_back))?;
-        let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
-        let mut error = match dialed {
-            Ok(Ok(socket)) => return Ok((index, socket)),
-            Ok(Err(error)) => error,
-            Err(_) => DialError::unreachable("no answer in time"),
-        };
-        if error.kind == DialErrorKind::RateLimited {
-            feed.connects.open_breaker(error.retry_after.unwrap_or(feed.exchange.profile().ban_pause));
-        }
-        error.message = format!("{origin}: {}", error.message);
-        if let Some(earlier) = failed {
-            error.message = format!("{}; {}", earlier.message, error.message);
-            error.retry_after = error.retry_after.max(earlier.retry_after);
-        }
-        failed = Some(error);
-    }
-    Err(failed.unwrap_or_else(|| DialError::unreachable("no ws_url is configured")))
 }
 
 /// Which topic an event belongs to.

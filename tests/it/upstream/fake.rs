@@ -1,6 +1,7 @@
 //! An exchange with the simplest dialect there is, and the server's end of its sockets.
 //!
-//! Out: `+BTC/USDT`, `-BTC/USDT`. In: `ok BTC/USDT`, `no BTC/USDT`, `trade BTC/USDT 7`, `rotate`, `again 5`, `giveup`.
+//! Out: `+BTC/USDT`, `-BTC/USDT`. In: `ok BTC/USDT`, `no BTC/USDT`, `trade BTC/USDT 7`, `rotate`, `again 5`, `giveup`, `alive`, `skipped BTC/USDT`, and
+//! `absurd`, at which the session panics.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -160,6 +161,9 @@ impl FeedSession for Session {
                 out.notices.push(Notice::Refused { subscription, reason: text.to_owned() });
             }
             ["trade", symbol, id] => out.event(trade(symbol, id), now).unwrap(),
+            ["skipped", symbol] => out.notices.push(Notice::TradeSkipped(Some(symbol.parse().unwrap()))),
+            ["alive"] => out.notices.push(Notice::Alive),
+            ["absurd"] => panic!("an absurd number"),
             ["rotate"] => out.notices.push(Notice::Rotate),
             ["again", secs] => {
                 return Err(failed(Recovery::Reconnect { after: Duration::from_secs(secs.parse().unwrap()) }));
