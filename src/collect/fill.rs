@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::exchanges::{CandlePage, Exchange, ReplyErrorKind};
 use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::{CandleStore, SeriesWrite, StoreError, Take};
-use crate::telemetry::collect::{FillFailed, RangeFilled};
+use crate::telemetry::collect::{FillFailed, RangeFilled, RowsSkipped};
 use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
 
 /// A page of which nothing was learnt is asked for again after so long: the exchange may show closed candles late.
@@ -312,6 +312,10 @@ impl Filler {
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Fetched { rows: 0, known: true }) };
         let rows = self.rest.call_with(&call, self.urgency).await?;
+        if let Some(first) = rows.skipped.first() {
+            let (exchange, rows, now) = (series.exchange, rows.skipped.len(), self.clock.now());
+            RowsSkipped { series, exchange, rows, example: &first.reason, now }.emit();
+        }
         let full = rows.count() >= self.exchange.profile().page_rows as usize;
         let Page { candles, claims, rejected } =
             read_page(series.interval, range, &rows.rows, full && self.exchange.profile().wide_pages, self.clock.now());

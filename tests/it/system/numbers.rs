@@ -10,12 +10,12 @@ use crate::support::{Service, World, markets, until};
 async fn states(service: &Service) -> Vec<(String, String)> {
     let states = service.ok("/v1/exchanges").await;
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-    states["exchanges"].as_array().unwrap().iter().map(|one| (text(&one["exchange"]), text(&one["state"]))).collect()
+    states["exchanges"].as_array().unwrap().iter().map(|one| (text(&one["id"]), text(&one["state"]))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pings_without_data_are_no_life() {
-    let world = World::new().await;
+    let world = World::paced(15.0).await;
     let service = Service::live(&world).await;
     world.pass(Duration::from_mins(2)).await;
     for exchange in ExchangeId::ALL {
@@ -42,7 +42,7 @@ async fn pings_without_data_are_no_life() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn absurd_numbers_are_never_told() {
-    let world = World::new().await;
+    let world = World::paced(15.0).await;
     let service = Service::live(&world).await;
     for exchange in ExchangeId::ALL {
         world.fault(exchange, FaultKind::AbsurdNumbers, Duration::from_mins(2));
