@@ -105,8 +105,17 @@ impl Connections {
 
     /// Up to when everything was told on the connections that carry the markets' `channel`.
     pub fn told_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
+        self.until(channel, |open| open.reached)
+    }
+
+    /// When data or a heartbeat came last on the connections that carry the markets' `channel`.
+    pub fn heard_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
+        self.until(channel, |open| open.handle.state().last_message)
+    }
+
+    fn until(&self, channel: Channel, known: fn(&Open) -> Option<Timestamp>) -> HashMap<Symbol, Timestamp> {
         let of = |open: &Open| {
-            let reached = open.reached;
+            let reached = known(open);
             let markets = open.handle.subscriptions().into_iter().filter(move |one| one.channel == channel);
             markets.filter_map(move |one| Some((one.instrument.symbol.clone(), reached?))).collect::<Vec<_>>()
         };

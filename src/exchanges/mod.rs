@@ -314,12 +314,10 @@ impl Outbox {
     /// The event cannot be true; it is left out.
     pub fn event(&mut self, event: MarketEvent, received: Timestamp) -> Result<(), BadEvent> {
         let checked = event.check(received);
-        match event {
-            MarketEvent::Trade(trade) if checked.is_err() => {
-                self.notices.push(Notice::TradeSkipped(Some(trade.symbol)))
-            }
-            event if checked.is_ok() => self.events.0.push(event),
-            _ => {}
+        match (event, &checked) {
+            (event, Ok(())) => self.events.0.push(event),
+            (MarketEvent::Trade(trade), Err(_)) => self.notices.push(Notice::TradeSkipped(Some(trade.symbol))),
+            (_, Err(_)) => {}
         }
         checked
     }
