@@ -16,7 +16,7 @@ use crate::collect::{self, Assignment, CollectError, Errand, Shared, Source};
 use crate::config::{CacheUrl, CollectConfig, Config, DataMode, ExchangeConfig, Role, StoreUrl, StreamConfig};
 use crate::exchanges;
 use crate::hub::{Bounds, Hub, HubConfig};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, outlive_panics};
 use crate::market::{Market, Stores};
 use crate::model::{ExchangeId, FeedState};
 use crate::simulator::{Simulator, SimulatorConfig};
@@ -104,13 +104,23 @@ impl App {
             metrics: metrics::install(),
         };
         Started { version: about.version, role: about.role, store: about.store, cache: about.cache }.emit();
-        life.spawn(keep_metrics(about.metrics.clone(), clock.clone(), life.stopping().clone()));
+        {
+            let (metrics, clock, stopping) = (about.metrics.clone(), clock.clone(), life.stopping().clone());
+            let machine = clock.clone();
+            let keep = move || keep_metrics(metrics.clone(), clock.clone(), stopping.clone());
+            life.spawn(async move { outlive_panics("metrics", &machine, keep).await });
+        }
         let keys = Arc::<Keyring>::default();
         keys.replace(stores.kept.keys().await?);
         if config.auth.required && !keys.has_some(clock.now()) {
             tracing::warn!("reading needs a key, and there is none: make one with `candlewick keys create`");
         }
-        life.spawn(keep_keys(Arc::clone(&keys), Arc::clone(&stores.kept), clock.clone(), life.stopping().clone()));
+        {
+            let (keys, store, stopping) = (Arc::clone(&keys), Arc::clone(&stores.kept), life.stopping().clone());
+            let (clock, machine) = (clock.clone(), clock.clone());
+            let keep = move || keep_keys(Arc::clone(&keys), Arc::clone(&store), clock.clone(), stopping.clone());
+            life.spawn(async move { outlive_panics("keys", &machine, keep).await });
+        }
         let behind = Behind { market: Arc::clone(&market), hub, keys, limits: Arc::clone(&cache.limits) };
         let bounds = doors_config(&config, address.ip().is_loopback());
         let doors = api::build(behind, life.clone(), clock.clone(), about, bounds);
@@ -123,7 +133,10 @@ impl App {
         }
         if config.store.retention_days > 0 {
             let days = config.store.retention_days;
-            life.spawn(collect::retain(Arc::clone(&stores.kept), days, clock.clone(), life.stopping().clone()));
+            let (store, stopping) = (Arc::clone(&stores.kept), life.stopping().clone());
+            let (clock, machine) = (clock.clone(), clock.clone());
+            let retain = move || collect::retain(Arc::clone(&store), days, clock.clone(), stopping.clone());
+            life.spawn(async move { outlive_panics("retention", &machine, retain).await });
         }
         for assignment in assignments(&config, &stores, simulation.as_ref().map(|(origin, _)| origin)) {
             let task = collect::supervise(assignment, shared.clone(), life.stopping().clone());

@@ -6,9 +6,33 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+
+/// The first pause before a task is started again, and the longest.
+const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Runs what `make` gives until it returns. Each time that it panics, it says so and runs another one, after a pause that
+/// grows. Dropping the future ends the task.
+pub async fn outlive_panics<F>(name: &'static str, clock: &Clock, mut make: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut pause = RESTART.0;
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn(make());
+        let Some(Err(error)) = task.join_next().await else { return };
+        tracing::error!(task = name, %error, restart_in = ?pause, "a task panicked: it is started again");
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(RESTART.1);
+    }
+}
 
 /// The process' life; clones are the same life.
 #[derive(Clone, Debug, Default)]
@@ -118,5 +142,35 @@ impl Lifecycle {
     pub async fn stopped(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_started_again() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let make = {
+            let runs = Arc::clone(&runs);
+            move || {
+                let run = runs.fetch_add(1, Ordering::Relaxed);
+                async move { assert!(run >= 2, "an absurd number") }
+            }
+        };
+        let ended = tokio::spawn({
+            let clock = clock.clone();
+            async move { outlive_panics("test", &clock, make).await }
+        });
+        while !ended.is_finished() {
+            clock.advance(Duration::from_millis(500)).await;
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 3);
+        assert!(clock.elapsed() >= Duration::from_secs(3), "the pauses grow");
     }
 }

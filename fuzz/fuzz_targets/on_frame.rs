@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
                     Err(_) => session.on_frame(Frame::Binary(line), NOW, &mut out),
                 };
                 assert!(out.events.len() <= line.len(), "{} events of {} bytes", out.events.len(), line.len());
-                for event in &out.events {
+                for event in out.events.iter() {
                     let _ = wire::event_data(event, false);
                 }
             }

@@ -68,7 +68,9 @@ impl Answerer {
         let Filler { exchange, rest, clock, .. } = &*self.filler;
         let mut values = TickerPatch::default();
         for call in exchange.ticker(&instrument) {
-            values.merge(&rest.call(&call).await.map_err(|error| refused(&error))?);
+            let patch = rest.call(&call).await.map_err(|error| refused(&error))?;
+            patch.check(clock.now()).map_err(|error| RequestError::Failed(format!("an impossible ticker: {error}")))?;
+            values.merge(&patch);
         }
         let (exchange, received_at) = (exchange.id(), clock.now());
         let ticker = Ticker { exchange, symbol: symbol.clone(), values, received_at, source: Source::Rest };

@@ -3,12 +3,12 @@
 //! A backfill that an end of the process interrupts is still open in the store. Whoever collects the exchange next goes on
 //! with it, and the ledger says where.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::fill::Filler;
 use super::listing::Listed;
@@ -34,23 +34,31 @@ impl Backfiller {
     /// Looks for backfills and works them off, for ever.
     pub async fn run(self) {
         let mut under_way: HashSet<String> = HashSet::new();
-        let mut tasks: JoinSet<String> = JoinSet::new();
+        let mut tasks = JoinSet::new();
+        let mut running: HashMap<task::Id, Backfill> = HashMap::new();
         loop {
             // A store that does not answer is asked again.
             let open = self.filler.store.backfills(Backfills::Open(self.filler.exchange.id())).await;
             for backfill in open.unwrap_or_default() {
                 if under_way.len() < AT_A_TIME && under_way.insert(backfill.id.clone()) {
-                    let (this, id) = (self.clone(), backfill.id.clone());
-                    tasks.spawn(async move {
-                        this.work_off(backfill).await;
-                        id
-                    });
+                    let (this, work) = (self.clone(), backfill.clone());
+                    let task = tasks.spawn(async move { this.work_off(work).await });
+                    running.insert(task.id(), backfill);
                 }
             }
             tokio::select! {
                 () = self.filler.clock.sleep(LOOK) => {}
-                // One that panicked stays under way until the collector begins anew.
-                Some(Ok(done)) = tasks.join_next(), if !tasks.is_empty() => drop(under_way.remove(&done)),
+                Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
+                    let id = ended.as_ref().map_or_else(task::JoinError::id, |(id, ())| *id);
+                    let Some(mut backfill) = running.remove(&id) else { continue };
+                    under_way.remove(&backfill.id);
+                    // It would end like this again.
+                    if let Err(error) = ended {
+                        let worked = Err(format!("its task ended: {error}"));
+                        BackfillEnded { backfill: &backfill, result: &worked }.emit();
+                        self.put(&mut backfill, BackfillState::Failed, worked.err()).await;
+                    }
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! When a 1m candle of a stream is closed, and what the stream can vouch for. Pure.
 //!
 //! A candle is closed by the exchange's flag; where the exchange has none, when the next candle opens or 2 s after its
-//! end. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
+//! end, if something was heard on the connection since: silence may be a dead connection. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
 //! flag its candles, if its trades add up to its volume: what was interrupted or left out is never spliced, but
 //! reported missing, to be fetched by REST.
 //!
@@ -91,7 +91,8 @@ impl Closing {
         if minute < self.next {
             return self.minutes == MinuteCandles::FromTrades;
         }
-        *self.traded.entry(minute).or_default() += trade.amount;
+        let traded = self.traded.entry(minute).or_default();
+        *traded = traded.saturating_add(trade.amount);
         if self.minutes == MinuteCandles::FromTrades && self.is_whole(minute) {
             let candle = extend(self.pending.get(&minute), trade, minute);
             self.candle(candle, now, out);
@@ -129,10 +130,12 @@ impl Closing {
         }
     }
 
-    /// Time went on; everything up to `told` was heard, by the exchange's own clock.
+    /// Time went on; everything up to `told` was heard: by the exchange's own clock where it says so, else up to the last data
+    /// or heartbeat.
     pub fn clock(&mut self, now: Timestamp, told: Option<Timestamp>, out: &mut Vec<Outcome>) {
-        // While the connection lasts, what was not heard yet may still come.
-        let waits = self.minutes == MinuteCandles::FromTrades && self.live_since.is_some();
+        // While the connection lasts, what was not heard yet may still come: a clock that closes a candle after its
+        // connection fell silent would close half of it.
+        let waits = self.minutes != MinuteCandles::Flagged && self.live_since.is_some();
         let known = if waits { told.unwrap_or(self.next).min(now) } else { now };
         self.settle_until(Interval::M1.floor(known - CLOSING_GRACE), out);
     }
@@ -204,7 +207,7 @@ fn extend(candle: Option<&Candle>, trade: &Trade, minute: Timestamp) -> Candle {
             high: known.high.max(price),
             low: known.low.min(price),
             close: price,
-            volume: (known.volume + amount).normalize(),
+            volume: known.volume.saturating_add(amount).normalize(),
             ..*known
         },
     }
@@ -307,6 +310,19 @@ mod tests {
         assert_eq!(stream.candle(candle(1, 1, false), 61), [Outcome::Updated(candle(1, 1, false)), closed(0)]);
         assert_eq!(stream.clock(121), []);
         assert_eq!(stream.clock(122), [closed(1)]);
+    }
+
+    #[test]
+    fn the_clock_closes_nothing_while_the_connection_is_silent() {
+        let mut stream = Stream::new(MinuteCandles::Unflagged);
+        stream.candle(candle(0, 1, false), 10);
+        assert_eq!(stream.heard(75, 30), [], "half of a candle");
+        stream.closing.lost();
+        assert_eq!(stream.heard(76, 30), [minutes(0, 1)]);
+        let mut stream = Stream::new(MinuteCandles::Unflagged);
+        stream.candle(candle(0, 1, false), 10);
+        let closed = Outcome::Closed { candle: candle(0, 1, true), observed: true };
+        assert_eq!(stream.heard(63, 62), [closed], "a heartbeat after its end");
     }
 
     #[test]

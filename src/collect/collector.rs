@@ -18,6 +18,7 @@ use super::publisher::Publisher;
 use super::repair::{self, Holes};
 use super::source::{Shared, Source};
 use super::sweep::{Doubts, Reach, Sweeper};
+use super::tasks::Tasks;
 use super::writer::Writer;
 use super::{aftermath, lease, state};
 use crate::cache::{CacheError, Lease};
@@ -49,6 +50,8 @@ pub enum CollectError {
     GaveUp(String),
     #[error("another collector took over")]
     LeaseLost,
+    #[error("the task `{name}` ended: {how}")]
+    TaskEnded { name: String, how: String },
 }
 
 /// Collects until `stop`, then ends in order: connections first, the writer last.
@@ -90,7 +93,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     let (written, batches) = mpsc::channel(64);
     let (writer, writing) =
         Writer::new(exchange.id(), Arc::clone(&source.store), limits.write_queue, clock.clone(), written, stop.clone());
-    let writing = tokio::spawn(writing);
+    let mut writing = tokio::spawn(writing);
     let filler = Arc::new(Filler {
         exchange: *exchange,
         rest: Arc::clone(&rest),
@@ -102,27 +105,30 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         suspects: Arc::default(),
     });
     let holes = Arc::new(Holes::default());
-    let mut helpers = JoinSet::new();
+    let mut helpers = Tasks::default();
     for _ in 0..repair::WORKERS {
-        helpers.spawn(repair::work(Arc::clone(&holes), Arc::clone(&filler), announce.clone()));
+        helpers.spawn("repair", repair::work(Arc::clone(&holes), Arc::clone(&filler), announce.clone()));
     }
     let doubts = Arc::new(Doubts::default());
     let store = Arc::clone(&source.store);
-    helpers.spawn(aftermath::follow(batches, store, writer.clone(), clock.clone(), announce, Arc::clone(&doubts)));
+    let follow = aftermath::follow(batches, store, writer.clone(), clock.clone(), announce, Arc::clone(&doubts));
+    helpers.spawn("aftermath", follow);
     let (collecting, collected) = watch::channel(Vec::new());
     let reach = Reach { repair_days: limits.repair_days, backfill_days: limits.backfill_days };
     let compared = parking_lot::Mutex::default();
     let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared };
-    helpers.spawn(sweeper.run());
+    helpers.spawn("sweeper", sweeper.run());
     let store = Arc::clone(&source.store);
     let read_every = Duration::from_mins(limits.listing_minutes.into());
-    helpers.spawn(listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing));
-    helpers.spawn(Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() }.run());
+    let keep = listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing);
+    helpers.spawn("listing", keep);
+    let backfiller = Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() };
+    helpers.spawn("backfills", backfiller.run());
     let answerer = Arc::new(Answerer { filler, listed: listed.clone(), tickers });
-    helpers.spawn(answerer.serve(cache.requests.serve(exchange.id()).await?));
+    helpers.spawn("answers", answerer.serve(cache.requests.serve(exchange.id()).await?));
 
     let (wants, wanted) = watch::channel(None);
-    helpers.spawn(lease::watch_demand(exchange.id(), shared.clone(), wants));
+    helpers.spawn("demand", lease::watch_demand(exchange.id(), shared.clone(), wants));
 
     let Some(token) = lease.borrow_and_update().as_ref().map(|lease| lease.token) else {
         return Err(CollectError::LeaseLost);
@@ -149,15 +155,23 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     };
     collector.follow_listing();
     collector.tell().await;
+    let mut is_written = false;
     let result = tokio::select! {
         result = collector.run(items, announced, asked_tickers) => result,
-        Some(_) = helpers.join_next() => Ok(()),
+        error = helpers.ended() => Err(error),
+        ended = &mut writing => {
+            is_written = true;
+            let how = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
+            Err(CollectError::TaskEnded { name: "writer".to_owned(), how })
+        }
     };
     collector.connections.close().await;
     // The helpers hold near ends of the writer's queue; it ends when it has written what waits.
     helpers.shutdown().await;
     drop(collector);
-    let _ = writing.await;
+    if !is_written {
+        let _ = writing.await;
+    }
     result
 }
 

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::collector::CollectError;
+use super::tasks::Tasks;
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Subscription};
@@ -21,7 +22,7 @@ pub struct Connections {
     exchange: &'static dyn Exchange,
     feed: Feed,
     open: Vec<Open>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     items: mpsc::Sender<FeedItem>,
     stop: CancellationToken,
 }
@@ -48,7 +49,7 @@ impl Connections {
         if let Some(budgets) = budgets {
             feed = feed.sharing(budgets);
         }
-        (Self { exchange, feed, open: Vec::new(), tasks: JoinSet::new(), items, stop }, told)
+        (Self { exchange, feed, open: Vec::new(), tasks: Tasks::default(), items, stop }, told)
     }
 
     /// Listens to more, on open connections as long as they have room.
@@ -72,8 +73,8 @@ impl Connections {
         for plan in self.exchange.connections(&subscriptions) {
             let name = format!("{}.{}", self.exchange.id(), self.open.len() + 1);
             let path = plan.path.clone();
-            let (handle, run) = self.feed.open(name, plan, self.items.clone(), self.stop.clone());
-            self.tasks.spawn(run);
+            let (handle, run) = self.feed.open(name.clone(), plan, self.items.clone(), self.stop.clone());
+            self.tasks.spawn(format!("connection {name}"), run);
             self.open.push(Open { path, handle, reached: None });
         }
     }
@@ -104,8 +105,17 @@ impl Connections {
 
     /// Up to when everything was told on the connections that carry the markets' `channel`.
     pub fn told_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
+        self.until(channel, |open| open.reached)
+    }
+
+    /// When data or a heartbeat came last on the connections that carry the markets' `channel`.
+    pub fn heard_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
+        self.until(channel, |open| open.handle.state().last_message)
+    }
+
+    fn until(&self, channel: Channel, known: fn(&Open) -> Option<Timestamp>) -> HashMap<Symbol, Timestamp> {
         let of = |open: &Open| {
-            let reached = open.reached;
+            let reached = known(open);
             let markets = open.handle.subscriptions().into_iter().filter(move |one| one.channel == channel);
             markets.filter_map(move |one| Some((one.instrument.symbol.clone(), reached?))).collect::<Vec<_>>()
         };
@@ -117,9 +127,14 @@ impl Connections {
         self.feed.budget()
     }
 
+    /// Waits until a connection's task ends, which none does unasked.
+    pub async fn ended(&mut self) -> CollectError {
+        self.tasks.ended().await
+    }
+
     /// Closes all connections and waits until they are.
     pub async fn close(&mut self) {
         self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        self.tasks.finished().await;
     }
 }

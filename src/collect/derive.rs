@@ -47,13 +47,16 @@ pub async fn derive(
         for bucket in chunk {
             let from = rows.partition_point(|row| row.timestamp < bucket.start());
             let to = rows.partition_point(|row| row.timestamp < bucket.end());
-            let state = if !inputs.completes(bucket) {
-                Knowledge::Unavailable
-            } else if let Some(candle) = aggregate(bucket.start(), &rows[from..to]) {
-                write.candles.push(candle);
-                Knowledge::Derived
-            } else {
-                Knowledge::Empty
+            let state = match aggregate(bucket.start(), &rows[from..to]) {
+                _ if !inputs.completes(bucket) => Knowledge::Unavailable,
+                Some(candle) => {
+                    write.candles.push(candle);
+                    Knowledge::Derived
+                }
+                None if from == to => Knowledge::Empty,
+                // The volumes of its parts overflow: the exchange's own candle is asked for before this is given up.
+                None if purpose == Purpose::LastResort => Knowledge::Unavailable,
+                None => continue,
             };
             claims.add(CoveredRange { range: bucket, state });
         }

@@ -8,7 +8,7 @@ use super::inquiry::{Inquiry, PageRules, after};
 use crate::exchanges::CandlePage;
 use crate::model::{CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::SeriesWrite;
-use crate::telemetry::collect::RangeFilled;
+use crate::telemetry::collect::{RangeFilled, RowsSkipped};
 
 impl Filler {
     /// Fetches what the ledger does not know of `range`.
@@ -111,6 +111,10 @@ impl Filler {
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Answer::default()) };
         let rows = self.rest.call_with(&call, self.urgency).await?;
+        if let Some(first) = rows.skipped.first() {
+            let (exchange, rows, now) = (series.exchange, rows.skipped.len(), self.clock.now());
+            RowsSkipped { series, exchange, rows, example: &first.reason, now }.emit();
+        }
         let answer = read_answer(series.interval, range, &rows, self.clock.now());
         let (candles, rejected) = (answer.candles.len(), answer.defects.len());
         RangeFilled { series, exchange: series.exchange, range, candles, rejected }.emit();

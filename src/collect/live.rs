@@ -156,7 +156,23 @@ impl Collector<'_> {
                     // Whoever asked may have gone.
                     let _ = kept.send(self.publisher.ticker(ticker).await?);
                 }
-                Ok(()) = self.lease.changed() => self.follow_lease()?,
+                changed = self.lease.changed() => {
+                    if changed.is_err() {
+                        let how = "it holds the lease no longer".to_owned();
+                        return Err(CollectError::TaskEnded { name: "lease".to_owned(), how });
+                    }
+                    self.follow_lease()?;
+                }
+                error = self.connections.ended() => {
+                    if self.duties.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                    // What it told before may say why.
+                    while let Ok(item) = items.try_recv() {
+                        self.feed(item).await?;
+                    }
+                    return Err(error);
+                }
                 Ok(()) = self.wanted.changed() => self.follow_demand(),
                 Ok(()) = self.listed.changed() => {
                     self.follow_listing();
@@ -318,7 +334,11 @@ impl Collector<'_> {
     async fn tick(&mut self) -> Result<(), CollectError> {
         let now = self.now();
         let symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
-        let told = if self.builds_candles() { self.connections.told_until(Channel::Trades) } else { HashMap::new() };
+        let told = match self.duties.exchange.profile().minutes {
+            MinuteCandles::FromTrades => self.connections.told_until(Channel::Trades),
+            MinuteCandles::Unflagged => self.connections.heard_until(Channel::Candles),
+            MinuteCandles::Flagged => HashMap::new(),
+        };
         for symbol in &symbols {
             if let Some(market) = self.markets.get_mut(symbol) {
                 market.closing.clock(now, told.get(symbol).copied(), &mut self.outcomes);

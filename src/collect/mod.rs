@@ -30,6 +30,7 @@ mod source;
 mod state;
 mod suspects;
 mod sweep;
+mod tasks;
 mod writer;
 
 pub use collector::CollectError;

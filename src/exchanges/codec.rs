@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{ReplyError, ReplyErrorKind};
-use crate::model::{BadTime, Interval, Number, Symbol, Timestamp, parse_decimal};
+use super::{FeedError, ReplyError, ReplyErrorKind};
+use crate::model::{BadTime, Interval, Number, Symbol, Timestamp};
 
 /// A whole number in JSON, bare (`12`) or quoted (`"12"`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +81,9 @@ impl<'de> Deserialize<'de> for Blank {
         if text.is_empty() {
             return Ok(Self(None));
         }
-        let number = parse_decimal(text).map(Number);
-        number.map(|number| Self(Some(number))).map_err(|_| {
+        Number::parse(text).map(|number| Self(Some(number))).map_err(|_| {
             let shown: String = raw.chars().take(40).collect();
-            de::Error::custom(format_args!("`{shown}` is no decimal number"))
+            de::Error::custom(format_args!("`{shown}` is no number of a market"))
         })
     }
 }
@@ -120,6 +120,119 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Rows<T> {
         }
         deserializer.deserialize_seq(Reader(PhantomData))
     }
+}
+
+/// A value whose members are read by their names. The derived reader of a struct takes a list, too, by position: with it,
+/// a row of candles could pass for a ticker.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub T);
+
+impl<T> std::ops::Deref for Named<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Named<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Named<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Named)
+            }
+        }
+        deserializer.deserialize_map(Reader(PhantomData))
+    }
+}
+
+/// A row that may be bad without making its message bad.
+#[derive(Debug)]
+pub(super) struct Tolerant<'a, T>(Result<T, (&'a RawValue, serde_json::Error)>);
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Tolerant<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).map_err(|error| (raw, error))))
+    }
+}
+
+impl<'a, T> Rows<Tolerant<'a, T>> {
+    /// The good rows; the others are handed to `bad`.
+    pub fn sift(self, bad: &mut Vec<BadRow<'a>>) -> Rows<T> {
+        let mut good =
+            self.first.into_iter().chain(self.more).filter_map(|row| row.0.map_err(|row| bad.push(row)).ok());
+        let first = good.next();
+        Rows { first, more: good.collect() }
+    }
+}
+
+/// A row that could not be read, and why.
+pub(super) type BadRow<'a> = (&'a RawValue, serde_json::Error);
+
+/// A message that holds rows.
+pub(super) trait Sift<'a>: Deserialize<'a> {
+    /// The same message with [`Tolerant`] rows.
+    type Tolerant: Deserialize<'a>;
+
+    /// The message with its good rows; the others are handed to `bad`.
+    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self;
+
+    /// Whether there is no row.
+    fn is_empty(&self) -> bool;
+}
+
+/// Reads a message of rows by the names of its members. Where a row is bad, the others are read one by one, and the bad
+/// ones are in the list.
+///
+/// # Errors
+/// The message itself is bad, or none of its rows is good.
+pub(super) fn rows<'a, M: Sift<'a>>(text: &'a str) -> Result<(M, Vec<BadRow<'a>>), FeedError> {
+    match serde_json::from_str::<Named<M>>(text) {
+        Ok(message) => Ok((message.0, Vec::new())),
+        Err(error) => rows_one_by_one(text, &error),
+    }
+}
+
+#[cold]
+fn rows_one_by_one<'a, M: Sift<'a>>(
+    text: &'a str,
+    error: &serde_json::Error,
+) -> Result<(M, Vec<BadRow<'a>>), FeedError> {
+    let malformed = || FeedError::malformed(error, text);
+    let message: Named<M::Tolerant> = serde_json::from_str(text).map_err(|_| malformed())?;
+    let mut bad = Vec::new();
+    let message = M::sift(message.0, &mut bad);
+    if message.is_empty() { Err(malformed()) } else { Ok((message, bad)) }
+}
+
+/// Says of a frame whose other rows were read that it held a bad one.
+pub(super) fn first_bad(bad: &[BadRow<'_>]) -> Result<(), FeedError> {
+    match bad.first() {
+        None => Ok(()),
+        Some((row, error)) => Err(FeedError::malformed(error, row.get())),
+    }
+}
+
+/// A text that is a member of a row that could not be read as a whole.
+pub(super) fn member(row: &RawValue, name: &str) -> Option<String> {
+    let members: std::collections::BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(row.get()).ok()?;
+    serde_json::from_str(members.get(name)?.get()).ok()
+}
+
+/// Reads a frame by the names of its members.
+pub(super) fn frame<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
+    serde_json::from_str::<Named<T>>(text).map(|frame| frame.0).map_err(|error| FeedError::malformed(error, text))
+}
+
+/// A frame that means nothing to us must at least be JSON.
+pub(super) fn json_at_least(text: &str) -> Result<(), FeedError> {
+    let read: Result<IgnoredAny, _> = serde_json::from_str(text);
+    read.map(drop).map_err(|error| FeedError::malformed(error, text))
 }
 
 /// Reads RFC 3339; what lies below a millisecond is cut. UTC as exchanges write it, `2025-11-20T21:00:00.123456Z`, is
@@ -170,8 +283,13 @@ pub(super) fn level(at: Number, size: Number) -> (Option<Decimal>, Option<Decima
     }
 }
 
-/// Reads a reply's body.
+/// Reads a reply's body, an object, by the names of its members.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ReplyError> {
+    serde_json::from_slice::<Named<T>>(body).map(|object| object.0).map_err(|error| malformed(error, body))
+}
+
+/// Reads a reply's body that is a list.
+pub(super) fn read_list<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Vec<T>, ReplyError> {
     serde_json::from_slice(body).map_err(|error| malformed(error, body))
 }
 
@@ -245,5 +363,31 @@ mod tests {
         for text in ["1.5", "\"x\"", "null", "99999999999999999999", "[]"] {
             assert!(serde_json::from_str::<Int>(text).is_err(), "{text}");
         }
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Pair {
+        a: Int,
+        b: Int,
+    }
+
+    #[test]
+    fn members_are_read_by_name() {
+        assert!(serde_json::from_str::<Pair>("[1,2]").is_ok(), "the derived reader takes a list");
+        assert!(serde_json::from_str::<Named<Pair>>("[1,2]").is_err());
+        let pair: Named<Pair> = serde_json::from_str(r#"{"b":2,"a":1}"#).unwrap();
+        assert_eq!((pair.a, pair.b), (Int(1), Int(2)));
+    }
+
+    #[test]
+    fn a_bad_row_does_not_spoil_the_others() {
+        let text = r#"[{"a":1,"b":2},{"a":null,"b":2},null,{"a":"7.9e27","b":3},{"a":3,"b":4}]"#;
+        let rows: Rows<Tolerant<'_, Named<Pair>>> = serde_json::from_str(text).unwrap();
+        let mut bad = Vec::new();
+        let good = rows.sift(&mut bad);
+        assert_eq!(good.iter().map(|row| row.a.0).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(bad.iter().map(|(row, _)| row.get()).collect::<Vec<_>>()[1], "null");
+        assert_eq!(member(bad[2].0, "a").as_deref(), Some("7.9e27"));
+        assert!(first_bad(&bad).unwrap_err().message.contains("null"));
     }
 }

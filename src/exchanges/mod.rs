@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Channel, ExchangeId, Instrument, Interval, MarketEvent, Series, Symbol, TickerPatch, TimeRange, Timestamp, Topic,
+    BadEvent, Channel, ExchangeId, Instrument, Interval, MarketEvent, Series, Symbol, TickerPatch, TimeRange,
+    Timestamp, Topic,
 };
 
 pub use self::rows::{CandleRows, SkippedRow};
@@ -298,12 +299,57 @@ pub enum Frame<'a> {
 /// What a session gives.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// What happened on the market, in order.
-    pub events: Vec<MarketEvent>,
+    /// What happened on the market, in order. [`Outbox::event`] adds to it.
+    pub events: Events,
     /// Text frames to send, in order, at the exchange's pace.
     pub frames: Vec<String>,
     /// What the runner and the collector should know.
     pub notices: Vec<Notice>,
+}
+
+impl Outbox {
+    /// Adds an event that was received at `received`. Of a trade that is left out, [`Notice::TradeSkipped`] tells.
+    ///
+    /// # Errors
+    /// The event cannot be true; it is left out.
+    pub fn event(&mut self, event: MarketEvent, received: Timestamp) -> Result<(), BadEvent> {
+        let checked = event.check(received);
+        match (event, &checked) {
+            (event, Ok(())) => self.events.0.push(event),
+            (MarketEvent::Trade(trade), Err(_)) => self.notices.push(Notice::TradeSkipped(Some(trade.symbol))),
+            (_, Err(_)) => {}
+        }
+        checked
+    }
+}
+
+/// Events that were checked when they were added.
+#[derive(Debug, Default)]
+pub struct Events(Vec<MarketEvent>);
+
+impl Events {
+    /// Takes all of them.
+    pub fn take(&mut self) -> Vec<MarketEvent> {
+        std::mem::take(&mut self.0)
+    }
+
+    /// Takes those from `at` on.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        Self(self.0.split_off(at))
+    }
+
+    /// Drops all of them.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl std::ops::Deref for Events {
+    type Target = [MarketEvent];
+    fn deref(&self) -> &[MarketEvent] {
+        &self.0
+    }
 }
 
 /// What a session tells beside events.
@@ -322,6 +368,10 @@ pub enum Notice {
     Rotate,
     /// Everything up to this moment of the exchange's clock was told on this connection, by the exchange's own word.
     Reached(Timestamp),
+    /// The exchange's heartbeat: its data service is there, though it may have nothing to tell.
+    Alive,
+    /// A trade of this market, or of one of those that the connection carries, could not be used and was left out.
+    TradeSkipped(Option<Symbol>),
 }
 
 /// What went wrong in a session.

@@ -1,7 +1,6 @@
 //! Pages of candles, decoded row by row: a bad row never spoils the others.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -39,14 +38,6 @@ impl SkippedRow {
     }
 }
 
-/// How far from the time of its reception a time of an exchange may lie: 100 years. What is farther away has another unit.
-const CENTURY: Duration = Duration::from_hours(24 * 36_525);
-
-/// Whether a time of an exchange can be true: within a century of the time at which it was received.
-pub(super) fn is_plausible(at: Timestamp, received: Timestamp) -> bool {
-    at.since(received) <= CENTURY && received.since(at) <= CENTURY
-}
-
 impl CandleRows {
     /// Decodes each row on its own. `open` reads the open time alone, of rows whose other members cannot be read.
     pub(super) fn decode<'a, T: Deserialize<'a>>(
@@ -58,10 +49,10 @@ impl CandleRows {
         let mut decoded = Self::default();
         for &row in rows {
             match serde_json::from_str::<T>(row.get()).map(|row| candle(&row)) {
-                Ok(candle) if is_plausible(candle.timestamp, received) => decoded.rows.push(candle),
+                Ok(candle) if candle.timestamp.is_within_century_of(received) => decoded.rows.push(candle),
                 Ok(_) => decoded.skipped.push(SkippedRow::new(row, None, "no time within a century of now")),
                 Err(error) => {
-                    let timestamp = open(row).filter(|at| is_plausible(*at, received));
+                    let timestamp = open(row).filter(|at| at.is_within_century_of(received));
                     decoded.skipped.push(SkippedRow::new(row, timestamp, error));
                 }
             }

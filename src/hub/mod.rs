@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use self::room::Room;
 use crate::cache::{BusListener, Cache, Demand, EventBus};
 use crate::clock::Clock;
+use crate::lifecycle::outlive_panics;
 use crate::model::Topic;
 use crate::telemetry::hub::{RoomClosed, RoomOpened};
 
@@ -128,14 +129,25 @@ impl Hub {
         let seat = Seat::take(&room);
         rooms.insert(topic.clone(), Arc::clone(&room));
         RoomOpened { channel: topic.channel() }.emit();
-        tokio::spawn(Arc::clone(self).keep(room));
+        let hub = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut again = false;
+            outlive_panics("topic", &hub.clock.clone(), || {
+                let (hub, room, was_lost) = (Arc::clone(&hub), Arc::clone(&room), std::mem::replace(&mut again, true));
+                hub.keep(room, was_lost)
+            })
+            .await;
+        });
         Ok(seat)
     }
 
-    /// Keeps a room until nobody has wanted it for a while.
-    async fn keep(self: Arc<Self>, room: Arc<Room>) {
+    /// Keeps a room until nobody has wanted it for a while. What was told before a panic of its task `was_lost`.
+    async fn keep(self: Arc<Self>, room: Arc<Room>, was_lost: bool) {
+        if was_lost {
+            room.changed.notify_one();
+        }
         tokio::select! {
-            () = self.carry(&room) => {}
+            () = self.carry(&room, was_lost) => {}
             () = self.attend(&room) => {}
         }
     }
@@ -176,9 +188,8 @@ impl Hub {
     }
 
     /// Listens to the bus again and again, telling of each hole. Does not end by itself.
-    async fn carry(&self, room: &Room) {
+    async fn carry(&self, room: &Room, mut was_lost: bool) {
         let (mut pause, longest) = RETRY;
-        let mut was_lost = false;
         loop {
             match self.bus.subscribe(&room.topic).await {
                 Ok(mut listener) => {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::cache::ExchangeStates;
 use crate::clock::Clock;
+use crate::lifecycle::outlive_panics;
 use crate::model::ExchangeState;
 
 /// How often the states are looked at. A collector tells them as often.
@@ -35,7 +36,11 @@ impl Statuses {
         let receiver = self.told.subscribe();
         self.look().await;
         if !std::mem::replace(&mut *self.looking.lock(), true) {
-            tokio::spawn(Arc::clone(self).keep_looking());
+            let statuses = Arc::clone(self);
+            tokio::spawn(async move {
+                let clock = statuses.clock.clone();
+                outlive_panics("statuses", &clock, || Arc::clone(&statuses).keep_looking()).await;
+            });
         }
         receiver
     }

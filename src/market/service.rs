@@ -146,7 +146,7 @@ impl Market {
     pub async fn ticker(&self, listed: &Listed) -> Result<TickerAnswer, MarketError> {
         let (exchange, symbol) = (listed.exchange, &listed.instrument.symbol);
         let state = self.state(exchange).await;
-        let flows = state.as_ref().is_some_and(|state| matches!(state.state, FeedState::Live | FeedState::Simulated));
+        let flows = state.as_ref().is_some_and(|state| state.flows(self.clock.now()));
         let collected = state.as_ref().is_some_and(|state| state.symbols.binary_search(symbol).is_ok());
         let kept = self.cache.tickers.get(exchange, symbol).await.ok().flatten();
         if let Some(kept) = &kept {

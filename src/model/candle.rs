@@ -35,14 +35,15 @@ pub struct Candle {
 pub enum CandleError {
     #[error("its open time is not on the grid of {0}")]
     OffGrid(Interval),
-    #[error("its prices contradict each other")]
+    #[error("its prices contradict each other, or are not positive")]
     Prices,
     #[error("its volume is negative")]
     Volume,
 }
 
 impl Candle {
-    /// Checks what holds for every candle: an open time on the grid, `low` ≤ `open`, `close` ≤ `high`, nothing negative.
+    /// Checks what holds for every candle: an open time on the grid, `low` ≤ `open`, `close` ≤ `high`, positive prices, no
+    /// negative volume.
     ///
     /// # Errors
     /// The first rule that is broken.
@@ -51,7 +52,7 @@ impl Candle {
             return Err(CandleError::OffGrid(interval));
         }
         let (inner_low, inner_high) = (self.open.min(self.close), self.open.max(self.close));
-        if self.low > inner_low || self.high < inner_high || self.low < Decimal::ZERO {
+        if self.low > inner_low || self.high < inner_high || self.low <= Decimal::ZERO {
             return Err(CandleError::Prices);
         }
         if self.volume < Decimal::ZERO || self.quote_volume.is_some_and(|volume| volume < Decimal::ZERO) {
@@ -68,7 +69,8 @@ impl Candle {
 }
 
 /// Makes one longer candle that opens at `open` from shorter ones, ascending, of its time. Minutes without a trade
-/// do not move its prices. `None` without inputs. The caller knows whether the inputs are whole.
+/// do not move its prices. `None` without inputs, and where a sum of volumes overflows. The caller knows whether the inputs
+/// are whole.
 #[must_use]
 pub fn aggregate(open: Timestamp, parts: &[Candle]) -> Option<Candle> {
     let traded = |candle: &&Candle| !candle.volume.is_zero();
@@ -89,9 +91,12 @@ pub fn aggregate(open: Timestamp, parts: &[Candle]) -> Option<Candle> {
             whole.high = whole.high.max(part.high);
             whole.low = whole.low.min(part.low);
         }
-        whole.volume += part.volume;
-        whole.quote_volume = whole.quote_volume.zip(part.quote_volume).map(|(sum, more)| sum + more);
-        whole.trades = whole.trades.zip(part.trades).map(|(sum, more)| sum + more);
+        whole.volume = whole.volume.checked_add(part.volume)?;
+        whole.quote_volume = match (whole.quote_volume, part.quote_volume) {
+            (Some(sum), Some(more)) => Some(sum.checked_add(more)?),
+            _ => None,
+        };
+        whole.trades = whole.trades.zip(part.trades).and_then(|(sum, more)| sum.checked_add(more));
     }
     whole.volume = whole.volume.normalize();
     whole.quote_volume = whole.quote_volume.map(|sum| sum.normalize());
@@ -130,6 +135,16 @@ mod tests {
     }
 
     #[test]
+    fn volumes_that_overflow_make_no_candle() {
+        let huge = |minute| Candle { volume: Decimal::MAX, ..candle(minute, [10, 12, 8, 11, 2]) };
+        assert_eq!(aggregate(Timestamp::EPOCH, &[huge(0), huge(1)]), None);
+        let quote = |minute| Candle { quote_volume: Some(Decimal::MAX), ..candle(minute, [10, 12, 8, 11, 2]) };
+        assert_eq!(aggregate(Timestamp::EPOCH, &[quote(0), quote(1)]), None);
+        let counted = |minute| Candle { trades: Some(u64::MAX), ..candle(minute, [10, 12, 8, 11, 2]) };
+        assert_eq!(aggregate(Timestamp::EPOCH, &[counted(0), counted(1)]).unwrap().trades, None);
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         let good = candle(1, [10, 12, 8, 11, 2]);
         assert_eq!(good.check(Interval::M1), Ok(()));
@@ -137,6 +152,8 @@ mod tests {
         assert_eq!(candle(1, [10, 12, 11, 11, 2]).check(Interval::M1), Err(CandleError::Prices));
         assert_eq!(candle(1, [10, 9, 8, 9, 2]).check(Interval::M1), Err(CandleError::Prices));
         assert_eq!(candle(1, [10, 12, -8, 11, 2]).check(Interval::M1), Err(CandleError::Prices));
+        assert_eq!(candle(1, [10, 12, 0, 11, 2]).check(Interval::M1), Err(CandleError::Prices));
+        assert_eq!(candle(1, [0, 0, 0, 0, 2]).check(Interval::M1), Err(CandleError::Prices));
         assert_eq!(candle(1, [10, 12, 8, 11, -2]).check(Interval::M1), Err(CandleError::Volume));
     }
 }

@@ -11,11 +11,20 @@ use serde_json::value::RawValue;
 #[error("not a decimal number of at most 28 digits")]
 pub struct BadNumber;
 
+/// Numbers of a market are smaller than this, `10^20`: no price, amount or volume comes near it, and the sum of 100
+/// million of them still fits a [`Decimal`].
+pub const NUMBER_BOUND: Decimal = Decimal::from_parts(0x6310_0000, 0x6BC7_5E2D, 0x5, false, 0);
+
 /// Reads a decimal number exactly, without trailing zeros: `"0.3520"` is `0.352`, with scale 3.
 ///
 /// # Errors
 /// [`BadNumber`] if it is no number, or has more digits than a [`Decimal`] holds.
 pub fn parse_decimal(text: &str) -> Result<Decimal, BadNumber> {
+    parse_short(text).unwrap_or_else(|| parse_long(text))
+}
+
+/// Reads a number of at most 18 digits without an exponent; `None` for any other text.
+fn parse_short(text: &str) -> Option<Result<Decimal, BadNumber>> {
     let bytes = text.as_bytes();
     let (negative, digits) = match bytes.first() {
         Some(b'-') => (true, &bytes[1..]),
@@ -23,7 +32,7 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, BadNumber> {
     };
     // 18 digits fit an i64 without a check; longer numbers and exponents take the slow way.
     if digits.len() > 18 || digits.is_empty() {
-        return parse_long(text);
+        return None;
     }
     let (mut mantissa, mut scale, mut point, mut zeros) = (0i64, 0u32, false, 0u32);
     for &byte in digits {
@@ -36,14 +45,14 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, BadNumber> {
                 }
             }
             b'.' if !point => point = true,
-            _ => return parse_long(text),
+            _ => return None,
         }
     }
     if point && digits.len() == 1 {
-        return Err(BadNumber);
+        return Some(Err(BadNumber));
     }
     let mantissa = mantissa / POWERS[zeros as usize];
-    Ok(Decimal::new(if negative { -mantissa } else { mantissa }, scale - zeros))
+    Some(Ok(Decimal::new(if negative { -mantissa } else { mantissa }, scale - zeros)))
 }
 
 const POWERS: [i64; 18] = {
@@ -69,17 +78,32 @@ fn parse_long(text: &str) -> Result<Decimal, BadNumber> {
     Ok(number.normalize())
 }
 
-/// A decimal in JSON, bare (`1163.8`) or quoted (`"1163.80"`), read from its literal: no digit passes through a float.
+/// A number of a market, in JSON bare (`1163.8`) or quoted (`"1163.80"`), read from its literal: no digit passes through a
+/// float. Its magnitude is below [`NUMBER_BOUND`], so that sums and products by 100 cannot overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number(pub Decimal);
+
+impl Number {
+    /// Reads a number of a market.
+    ///
+    /// # Errors
+    /// [`BadNumber`] as for [`parse_decimal`], and for a number that no market has.
+    pub fn parse(text: &str) -> Result<Self, BadNumber> {
+        // A short number is below the bound.
+        let number = parse_short(text).unwrap_or_else(|| {
+            parse_long(text).and_then(|long| (long.abs() < NUMBER_BOUND).then_some(long).ok_or(BadNumber))
+        });
+        number.map(Self)
+    }
+}
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
-        parse_decimal(text).map(Self).map_err(|_| {
+        Self::parse(text).map_err(|_| {
             let shown: String = raw.chars().take(40).collect();
-            de::Error::custom(format_args!("`{shown}` is no decimal number"))
+            de::Error::custom(format_args!("`{shown}` is no number of a market"))
         })
     }
 }
@@ -121,6 +145,20 @@ mod tests {
         {
             assert_eq!(parse_decimal(text), Err(BadNumber), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_of_a_market_are_bounded() {
+        assert_eq!(NUMBER_BOUND.to_string(), "100000000000000000000");
+        for text in ["99999999999999999999", "-99999999999999999999.5", "1e19", "0.0000000000000000000000000001"] {
+            assert!(Number::parse(text).is_ok(), "{text}");
+        }
+        for text in ["100000000000000000000", "-1e20", "7.9e27", "79000000000000000000000000000", "1e400"] {
+            assert_eq!(Number::parse(text), Err(BadNumber), "{text}");
+        }
+        let sum: Option<Decimal> = std::iter::repeat_n(Number::parse("99999999999999999999").unwrap().0, 1_000_000)
+            .try_fold(Decimal::ZERO, Decimal::checked_add);
+        assert!(sum.is_some());
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub struct ConnectionState {
     pub state: FeedState,
     /// How many topics it carries.
     pub topics: usize,
-    /// When the last frame came.
+    /// When the last data or heartbeat came; a ping is none.
     pub last_message: Option<Timestamp>,
     /// How often it was connected anew.
     pub reconnects: u64,
@@ -104,7 +104,20 @@ pub struct BudgetState {
     pub open_at: Option<Timestamp>,
 }
 
+/// An exchange of which no connection gave anything for so long is not heard, whatever its state says: no connection is
+/// waited for as long.
+const HEARD_WITHIN: Duration = Duration::from_mins(20);
+
 impl ExchangeState {
+    /// Whether data flow at `now`: all connections are live, and one of them gave something not long ago.
+    #[must_use]
+    pub fn flows(&self, now: Timestamp) -> bool {
+        let is_live = matches!(self.state, FeedState::Live | FeedState::Simulated)
+            && self.connections.iter().all(|connection| connection.state == FeedState::Live);
+        let heard = self.connections.iter().filter_map(|connection| connection.last_message).max();
+        is_live && heard.is_none_or(|at| now.since(at) <= HEARD_WITHIN)
+    }
+
     /// Whether a subscriber of states has nothing new to hear: the same state, and the same markets gone.
     #[must_use]
     pub fn reads_like(&self, other: &Self) -> bool {
@@ -129,5 +142,32 @@ impl ExchangeState {
             listed_at: None,
             detail: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_flow_while_connections_are_live_and_heard() {
+        let at = |mins: i64| Timestamp::from_secs(mins * 60);
+        let flows = |state, connection, heard: Option<i64>, now| {
+            let connection = ConnectionState {
+                id: "binance.1".to_owned(),
+                state: connection,
+                topics: 1,
+                last_message: heard.map(at),
+                reconnects: 0,
+            };
+            let told = ExchangeState::unheard(ExchangeId::Binance, Timestamp::EPOCH);
+            ExchangeState { state, connections: vec![connection], ..told }.flows(at(now))
+        };
+        assert!(flows(FeedState::Live, FeedState::Live, Some(5), 6));
+        assert!(flows(FeedState::Live, FeedState::Live, None, 6));
+        assert!(!flows(FeedState::Live, FeedState::Live, Some(5), 26), "the collector itself may hang");
+        assert!(!flows(FeedState::Stale, FeedState::Stale, Some(5), 6));
+        assert!(flows(FeedState::Simulated, FeedState::Live, Some(5), 6));
+        assert!(!flows(FeedState::Simulated, FeedState::Stale, Some(5), 6));
     }
 }

@@ -47,6 +47,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// Whether both lie within a century of each other. A time of an exchange that is farther from now has another unit.
+    #[must_use]
+    pub const fn is_within_century_of(self, other: Self) -> bool {
+        self.0.abs_diff(other.0) <= 36_525 * 86_400_000
+    }
+
     /// Reads Unix milliseconds, RFC 3339, or a date such as `2025-11-20`, which means its first moment in UTC.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use super::accept::Wires;
 use super::faults::FaultKind;
 use super::limits::seconds;
 use super::socket::{self, Dialect, SLOWNESS};
+use super::spoil;
 use super::stats::count;
 use super::{Shared, binance, bybit, coinbase, kraken, okx};
 
@@ -139,10 +140,23 @@ impl Door {
             return failure(exchange, status).response();
         }
         let malformed = strikes(FaultKind::Malformed);
+        let (candles, ticker) = (spoil::is_of_candles(&path), spoil::is_of_ticker(exchange, &path));
+        let absurd = (candles || ticker) && strikes(FaultKind::AbsurdNumbers);
+        let bad_row = candles && strikes(FaultKind::BadRow);
+        let wrong_event = ticker && strikes(FaultKind::WrongEvent);
         let shared = Arc::clone(shared);
         // A long history is real work, which must not hold up the sockets.
         let answer = tokio::task::spawn_blocking(move || answer(&shared, exchange, &path, &query, peer.ip())).await;
         let mut reply = answer.unwrap_or_else(|_| failure(exchange, 500));
+        if bad_row {
+            reply.body = spoil::bad_row(&reply.body);
+        }
+        if absurd {
+            reply.body = spoil::absurd(&reply.body, now.millis());
+        }
+        if wrong_event {
+            spoil::CANDLE_ROW.clone_into(&mut reply.body);
+        }
         if malformed {
             reply.body.truncate(reply.body.len() / 2);
         }

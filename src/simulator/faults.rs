@@ -47,6 +47,24 @@ pub enum FaultKind {
     /// Each data frame is preceded by one with broken JSON, and REST bodies break off in the middle. Once: one of them.
     #[serde(rename = "malformed")]
     Malformed,
+    /// Sockets answer and ping, and give no data and no heartbeat. Once: the sockets that are open then never give data
+    /// again.
+    #[serde(rename = "pings_only")]
+    PingsOnly,
+    /// Each data frame is preceded by one with a number of 30 digits or `7.9e27`, and so are REST bodies of candles and
+    /// tickers. Once: one of them.
+    #[serde(rename = "absurd_numbers")]
+    AbsurdNumbers,
+    /// REST pages of candles have `null` in the place of one row. Once: one page.
+    #[serde(rename = "bad_row")]
+    BadRow,
+    /// A row of candles comes where a ticker is expected: before each ticker frame, and in REST instead of a ticker. Once:
+    /// one of them.
+    #[serde(rename = "wrong_event")]
+    WrongEvent,
+    /// Each moment one ticker frame comes so often that there are 20,000 frames in a second. Once: one moment.
+    #[serde(rename = "burst")]
+    Burst,
     /// REST answers, and answers to what is said on a socket, come four seconds late. Once: one of them.
     #[serde(rename = "slow")]
     Slow,
@@ -240,7 +258,7 @@ mod tests {
     #[test]
     fn every_documented_fault_has_its_name() {
         for name in
-            "drop dark silent malformed slow http_429 http_418 http_500 skip_candle late_trade correct_candle duplicate refuse \
+            "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 skip_candle late_trade correct_candle duplicate refuse \
                      shutdown_notice"
                 .split(' ')
         {

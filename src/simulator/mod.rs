@@ -17,6 +17,7 @@ mod market;
 mod noise;
 mod okx;
 mod socket;
+mod spoil;
 mod stats;
 mod tape;
 

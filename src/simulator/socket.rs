@@ -15,6 +15,7 @@ use crate::model::{ExchangeId, Timestamp};
 
 use super::Shared;
 use super::faults::{FaultKind, Seen};
+use super::spoil;
 use super::stats::count;
 
 /// Streams speak at moments this far apart, in milliseconds: what they say does not depend on when a task runs.
@@ -23,6 +24,8 @@ pub const INSTANT: i64 = 250;
 const NOTICE: i64 = 5_000;
 /// How late an answer of a slow exchange is.
 pub const SLOWNESS: Duration = Duration::from_secs(4);
+/// How often a frame comes in a moment of a burst: 20,000 in a second.
+const BURST: usize = 5_000;
 /// A client that leaves frames unread for so long is cut, and so is a silent socket after so long.
 const PATIENCE: i64 = 600_000;
 /// The longest message that is read, in bytes.
@@ -116,6 +119,8 @@ struct Session<'a> {
     told: i64,
     /// The faults that have befallen it by then, or never will.
     seen: Seen,
+    /// Gives no data any more, but answers and pings.
+    is_dataless: bool,
     /// Never speaks again.
     mute_since: Option<i64>,
     /// When it is cut after a notice.
@@ -137,6 +142,7 @@ impl<'a> Session<'a> {
             opened: now,
             told: now,
             seen: shared.faults.seen(Timestamp::from_millis(now)),
+            is_dataless: false,
             mute_since: None,
             ends_at: None,
             pinged: now,
@@ -234,6 +240,7 @@ impl<'a> Session<'a> {
         {
             return ControlFlow::Break(End::Cut);
         }
+        self.is_dataless |= faults.began_once(exchange, FaultKind::PingsOnly, seen, until);
         if faults.began_once(exchange, FaultKind::Silent, seen, until) {
             self.mute_since.get_or_insert(at);
         }
@@ -300,11 +307,25 @@ impl<'a> Session<'a> {
 
     /// Makes messages of frames, as the faults want them.
     fn shape(&self, frames: &mut Vec<Frame>, messages: &mut Vec<Message>, at: i64) {
+        let mut burst = false;
         if self.is_silent(at) {
             frames.clear();
         }
-        let strikes = |kind| self.shared.faults.strikes(self.habits.exchange, kind, Timestamp::from_millis(at));
+        let exchange = self.habits.exchange;
+        let strikes = |kind| self.shared.faults.strikes(exchange, kind, Timestamp::from_millis(at));
+        if self.is_dataless || self.befalls(FaultKind::PingsOnly, at) {
+            let is_heartbeat = |text: &str| text.contains("\"channel\":\"heartbeat");
+            frames.retain(|frame| matches!(frame, Frame::Reply(text) if !is_heartbeat(text)));
+        }
         for frame in frames.drain(..) {
+            if let Frame::Ticker(text) = &frame {
+                if strikes(FaultKind::WrongEvent) {
+                    messages.push(Message::text(spoil::with_candle_row(exchange, text)));
+                }
+                if strikes(FaultKind::Burst) && !std::mem::replace(&mut burst, true) {
+                    messages.extend(std::iter::repeat_n(Message::text(text.clone()), BURST));
+                }
+            }
             let (text, data, doubled) = match frame {
                 Frame::Candle(_) if self.befalls(FaultKind::SkipCandle, at) => continue,
                 Frame::Reply(text) => (text, false, false),
@@ -314,6 +335,9 @@ impl<'a> Session<'a> {
             if data && strikes(FaultKind::Malformed) {
                 // Every frame is ASCII.
                 messages.push(Message::text(&text[..text.len() / 2]));
+            }
+            if data && strikes(FaultKind::AbsurdNumbers) {
+                messages.push(Message::text(spoil::absurd(&text, at)));
             }
             if doubled {
                 messages.push(Message::text(text.clone()));

@@ -93,7 +93,7 @@ pub const METRICS: [Metric; 55] = [
         "candlewick_candles_rejected_total",
         "candles",
         "exchange",
-        "Candles of the exchange that contradict themselves",
+        "Candles of the exchange that contradict themselves, or could not be read",
     ),
     counter("candlewick_candles_written_total", "candles", "exchange", "Candles written to the store"),
     counter(
@@ -148,7 +148,12 @@ pub const METRICS: [Metric; 55] = [
         "News for other replicas that were let go because Redis did not keep up",
     ),
     counter("candlewick_upstream_frames_total", "frames", "exchange", "Data frames that came over WebSockets"),
-    counter("candlewick_upstream_frames_skipped_total", "frames", "exchange", "Frames that meant nothing"),
+    counter(
+        "candlewick_upstream_frames_skipped_total",
+        "frames",
+        "exchange",
+        "Frames that meant nothing, or held a row that cannot be true",
+    ),
     histogram(
         "candlewick_upstream_lag_seconds",
         "seconds",
@@ -159,7 +164,7 @@ pub const METRICS: [Metric; 55] = [
         "candlewick_upstream_silence_seconds",
         "seconds",
         "exchange",
-        "Since the last frame of the connection that is silent longest",
+        "Since the last data or heartbeat of the connection that is silent longest",
     ),
     gauge("candlewick_upstream_connections", "connections", "exchange, state", "WebSocket connections by state"),
     counter(

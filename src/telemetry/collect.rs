@@ -1,6 +1,7 @@
 //! What the collectors tell.
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use metrics::{Gauge, Histogram, counter, gauge, histogram};
@@ -264,6 +265,34 @@ impl RangeFilled<'_> {
         if self.rejected > 0 {
             counter!("candlewick_candles_rejected_total", "exchange" => exchange).increment(self.rejected as u64);
             tracing::warn!(series = %self.series, %start, %end, rows = self.rejected, "the exchange gave candles that contradict themselves");
+        }
+    }
+}
+
+/// An exchange gave rows of candles that could not be read. They are left out, and the rest of the page is kept.
+pub struct RowsSkipped<'a> {
+    pub series: &'a dyn Display,
+    pub exchange: ExchangeId,
+    pub rows: usize,
+    /// What is wrong with one of them.
+    pub example: &'a str,
+    pub now: Timestamp,
+}
+
+/// How often bad rows of an exchange are logged.
+const SKIP_LOG: Duration = Duration::from_mins(10);
+
+impl RowsSkipped<'_> {
+    pub fn emit(&self) {
+        static LOGGED_AT: [AtomicI64; ExchangeId::ALL.len()] =
+            [const { AtomicI64::new(i64::MIN) }; ExchangeId::ALL.len()];
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_candles_rejected_total", "exchange" => exchange).increment(self.rows as u64);
+        let (now, logged_at) = (self.now.millis(), &LOGGED_AT[self.exchange as usize]);
+        let since = Timestamp::from_millis(logged_at.load(Ordering::Relaxed));
+        if self.now.since(since) >= SKIP_LOG || since > self.now {
+            logged_at.store(now, Ordering::Relaxed);
+            tracing::warn!(exchange, series = %self.series, rows = self.rows, example = self.example, "rows of candles skipped");
         }
     }
 }

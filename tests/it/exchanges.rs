@@ -6,7 +6,7 @@ use candlewick::exchanges::{
     CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Frame, Outbox, Reply, RestCall, Subscription,
     exchange,
 };
-use candlewick::model::{Channel, ExchangeId, Instrument, Interval, TimeRange, Timestamp, wire};
+use candlewick::model::{Channel, ExchangeId, Instrument, Interval, MarketEvent, TimeRange, Timestamp, wire};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_500);
 
@@ -189,4 +189,88 @@ pub(crate) fn candles_of(exchange: &dyn Exchange, interval: Interval) -> Option<
 
 fn candles(exchange: &dyn Exchange, interval: Interval) -> RestCall<CandleRows> {
     candles_of(exchange, interval).unwrap()
+}
+
+/// A row of Binance's candles: by position it passes for a ticker.
+const CANDLE_ROW: &str = r#"[1672981200000,"16823.24","16850.1","16801","16832.5","152.1",1672984799999,"2560000.5",8123,"70.2","118.1",1672984799999]"#;
+
+#[test]
+fn a_row_of_candles_is_no_ticker() {
+    for exchange in all() {
+        let instrument = &listing(exchange)[0];
+        for call in exchange.ticker(instrument) {
+            for body in [CANDLE_ROW, &format!("[{CANDLE_ROW}]"), "[]"] {
+                let read = (call.parse)(&Reply { status: 200, body: body.as_bytes() }, NOW);
+                assert!(read.is_err(), "{} took {body} for {read:?}", exchange.id());
+            }
+        }
+        for frame in [
+            format!(r#"{{"stream":"btcusdt@ticker","data":{CANDLE_ROW}}}"#),
+            format!(r#"{{"channel":"ticker","type":"update","data":[{CANDLE_ROW}]}}"#),
+            format!(r#"{{"arg":{{"channel":"tickers","instId":"BTC-USDT"}},"data":[{CANDLE_ROW}]}}"#),
+            format!(r#"{{"topic":"tickers.BTCUSDT","ts":1672981200000,"type":"snapshot","data":{CANDLE_ROW}}}"#),
+            format!(
+                r#"{{"channel":"ticker","sequence_num":0,"events":[{{"type":"update","tickers":[{CANDLE_ROW}]}}]}}"#
+            ),
+        ] {
+            let mut out = Outbox::default();
+            let _ = exchange.decoder().on_frame(Frame::Text(&frame), NOW, &mut out);
+            assert!(out.events.is_empty(), "{} took {frame} for {:?}", exchange.id(), out.events);
+        }
+    }
+}
+
+#[test]
+fn an_event_under_the_name_of_another_is_refused() {
+    let kline = r#"{"e":"kline","E":1672515782136,"s":"BTCUSDT","k":{"t":1672515780000,"i":"1m","o":"1","c":"1","h":"1","l":"1","v":"1","n":1,"x":false,"q":"1"}}"#;
+    // Another statistic with all members of the one that is expected.
+    let window = r#"{"e":"1hTicker","E":1672515782136,"s":"BTCUSDT","P":"2.5","c":"0.0025","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18"}"#;
+    let ohlc = r#"{"symbol":"BTC/USD","open":1,"high":1,"low":1,"close":1,"trades":1,"volume":1,"vwap":1,"interval_begin":"2025-11-20T21:00:00Z","interval":1,"timestamp":"2025-11-20T21:01:00Z"}"#;
+    let trade = r#"{"type":"trade","product_id":"BTC-USD","price":"1","size":"1","side":"BUY","time":"2025-11-20T21:00:00Z","trade_id":"1"}"#;
+    for (id, frame) in [
+        (ExchangeId::Binance, format!(r#"{{"stream":"btcusdt@ticker","data":{kline}}}"#)),
+        (ExchangeId::Binance, format!(r#"{{"stream":"btcusdt@ticker","data":{window}}}"#)),
+        (ExchangeId::Binance, format!(r#"{{"stream":"btcusdt@trade","data":{kline}}}"#)),
+        (ExchangeId::Kraken, format!(r#"{{"channel":"ticker","type":"update","data":[{ohlc}]}}"#)),
+        (
+            ExchangeId::Coinbase,
+            format!(r#"{{"channel":"ticker","sequence_num":0,"events":[{{"tickers":[{trade}]}}]}}"#),
+        ),
+        (
+            ExchangeId::Bybit,
+            r#"{"topic":"tickers.BTCUSDT","ts":1,"type":"snapshot","data":{"symbol":"BTCUSDT","start":1}}"#.to_owned(),
+        ),
+    ] {
+        let mut out = Outbox::default();
+        let result = exchange(id).decoder().on_frame(Frame::Text(&frame), NOW, &mut out);
+        assert!(out.events.is_empty() && result.is_err(), "{id} took {frame} for {:?}", out.events);
+    }
+}
+
+#[test]
+fn impossible_numbers_are_left_out_and_the_rest_of_the_frame_is_kept() {
+    for exchange in all() {
+        let mut refused = 0;
+        for frame in frames(exchange.id()) {
+            let read = |frame: &str| {
+                let mut out = Outbox::default();
+                let result = exchange.decoder().on_frame(Frame::Text(frame), NOW, &mut out);
+                (out.events.take(), result)
+            };
+            for event in read(frame).0 {
+                let MarketEvent::Trade(trade) = event else { continue };
+                let price = trade.price.to_string();
+                // Whether the number stands in quotes or not.
+                for absurd in [format!("-{price}"), "7.9e27".to_owned(), "790000000000000000000000000000".to_owned()] {
+                    let spoilt = frame.replacen(&price, &absurd, 1);
+                    let (told, result) = read(&spoilt);
+                    assert!(result.is_err(), "{spoilt}");
+                    assert_eq!(told.len(), read(frame).0.len() - 1, "{spoilt} gave {told:?}");
+                    assert!(told.iter().all(|event| event.check(NOW).is_ok()));
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0, "{}", exchange.id());
+    }
 }

@@ -88,7 +88,7 @@ proptest! {
             let _ = session.on_frame(Frame::Text(&frame), NOW, &mut out);
             let _ = session.on_frame(Frame::Binary(frame.as_bytes()), NOW, &mut out);
             prop_assert!(out.events.len() <= frame.len(), "{} events of {} bytes", out.events.len(), frame.len());
-            for event in &out.events {
+            for event in out.events.iter() {
                 let _ = wire::event_data(event, false);
             }
             let _ = session.on_timer(NOW, &mut out);

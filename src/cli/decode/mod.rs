@@ -112,7 +112,7 @@ fn decode_frames(exchange: &dyn Exchange, mut input: impl BufRead, out: &mut imp
             Ok(line) => frames.decode(line.trim(), &mut outbox),
             Err(error) => Err(error.to_string()),
         };
-        for event in outbox.events.drain(..) {
+        for event in outbox.events.take() {
             write_event(&mut text, &event);
         }
         outbox.frames.clear();

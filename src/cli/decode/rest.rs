@@ -60,6 +60,9 @@ impl RestReply {
         // Where a ticker takes several calls, the body may answer any of them.
         let answers = calls.iter().find_map(|call| parse(call, body).ok());
         let Some(values) = answers.or_else(|| calls.first().and_then(|call| read(call, body, out))) else { return };
+        if let Err(error) = values.check(Timestamp::EPOCH) {
+            return write_error(out, &format!("the ticker is impossible: {error}"));
+        }
         let exchange = self.exchange.id();
         let symbol = market.cloned().unwrap_or_else(nameless);
         let ticker = Ticker { exchange, symbol, values, received_at: Timestamp::EPOCH, source: Source::Rest };

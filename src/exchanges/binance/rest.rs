@@ -39,7 +39,7 @@ pub(super) fn candles(page: &CandlePage) -> RestCall<CandleRows> {
         ("limit", PROFILE.page_rows.to_string()),
     ];
     call("/api/v3/klines", query, 2, move |body, received| {
-        let rows: Vec<&RawValue> = codec::read(body)?;
+        let rows: Vec<&RawValue> = codec::read_list(body)?;
         let open = |row| first_column(row).map(Int::millis);
         Ok(CandleRows::decode(&rows, received, open, candle).into_page(interval, range, received))
     })

@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::codec::{Int, level, price};
+use super::super::codec::{self, Int, json_at_least, level, price};
 use super::super::markets::{Market, Markets};
 use super::super::pending::Pending;
 use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
 use super::wire::{AggTrade, BookTicker, Combined, Envelope, KlineEvent, Ticker, Trade};
 use super::{PROFILE, symbols};
 use crate::model::{
-    Candle, CandleUpdate, Channel, ExchangeId, Interval, MarketEvent, Number, Series, Side, Source, Symbol,
+    BadEvent, Candle, CandleUpdate, Channel, ExchangeId, Interval, MarketEvent, Number, Series, Side, Source, Symbol,
     TickerPatch, Timestamp,
 };
 
@@ -136,7 +136,7 @@ impl Session {
         if text.trim_start().starts_with('[') {
             return json_at_least(text);
         }
-        let frame: Envelope<'_> = read(text)?;
+        let frame: Envelope<'_> = codec::frame(text)?;
         if let Some(data) = frame.data {
             let mut kind = frame.stream.as_deref().map_or(Kind::Other, Kind::of_stream);
             // A notice may come under a name of its own.
@@ -180,42 +180,62 @@ impl Session {
         received: Timestamp,
         out: &mut Outbox,
     ) -> Result<(), FeedError> {
-        match kind {
+        // What comes under the name of another stream is not what its stream says.
+        let of = |event: &str| {
+            let told = Kind::of_event(event);
+            let wrong = || FeedError::malformed(format_args!("{event} where {kind:?} is expected"), text);
+            if told == kind { Ok(()) } else { Err(wrong()) }
+        };
+        let told = match kind {
             Kind::BookTicker => self.book_ticker(&payload(text, combined)?, received, out),
-            Kind::Ticker => self.ticker(&payload(text, combined)?, received, out),
+            Kind::Ticker => {
+                let ticker: Ticker<'_> = payload(text, combined)?;
+                of(&ticker.e)?;
+                self.ticker(&ticker, received, out)
+            }
             Kind::Trade => {
-                let Trade { s, id, price, amount, at, buyer_is_maker, spot } = payload(text, combined)?;
-                self.trade(&s, [id, at], [price, amount], buyer_is_maker, spot.is_some(), out);
+                let Trade { e, s, id, price, amount, at, buyer_is_maker, spot } = payload(text, combined)?;
+                of(&e)?;
+                self.trade(&s, [id, at], [price, amount], (buyer_is_maker, spot.is_some()), received, out)
             }
             Kind::AggTrade => {
-                let AggTrade { s, id, price, amount, at, buyer_is_maker, spot } = payload(text, combined)?;
-                self.trade(&s, [id, at], [price, amount], buyer_is_maker, spot.is_some(), out);
+                let AggTrade { e, s, id, price, amount, at, buyer_is_maker, spot } = payload(text, combined)?;
+                of(&e)?;
+                self.trade(&s, [id, at], [price, amount], (buyer_is_maker, spot.is_some()), received, out)
             }
-            Kind::Kline => return self.kline(&payload(text, combined)?, text, out),
-            Kind::Shutdown => out.notices.push(Notice::Rotate),
+            Kind::Kline => {
+                let event: KlineEvent<'_> = payload(text, combined)?;
+                of(&event.e)?;
+                self.kline(&event, received, out)
+            }
+            Kind::Shutdown => {
+                out.notices.push(Notice::Rotate);
+                Ok(())
+            }
             Kind::Other => return json_at_least(text),
+        };
+        told.map_err(|error| FeedError::malformed(error, text))
+    }
+
+    fn book_ticker(&mut self, book: &BookTicker<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), BadEvent> {
+        if book.e.is_some() {
+            return Ok(());
         }
+        let Some(market) = self.markets.get(&book.s, Channel::Ticker) else { return Ok(()) };
+        let mut values = market.state.values;
+        (values.bid, values.bid_size) = level(book.bid, book.bid_size);
+        (values.ask, values.ask_size) = level(book.ask, book.ask_size);
+        out.event(ticker_event(market, values, received), received)?;
+        market.state = Merged { values, has_book: true };
         Ok(())
     }
 
-    fn book_ticker(&mut self, book: &BookTicker<'_>, received: Timestamp, out: &mut Outbox) {
-        if book.e.is_some() {
-            return;
-        }
-        let Some(market) = self.markets.get(&book.s, Channel::Ticker) else { return };
-        market.state.has_book = true;
-        let values = &mut market.state.values;
-        (values.bid, values.bid_size) = level(book.bid, book.bid_size);
-        (values.ask, values.ask_size) = level(book.ask, book.ask_size);
-        out.events.push(ticker_event(market, received));
-    }
-
-    fn ticker(&mut self, ticker: &Ticker<'_>, received: Timestamp, out: &mut Outbox) {
+    fn ticker(&mut self, ticker: &Ticker<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), BadEvent> {
         if self.markets.is_guessing() && ticker.bid.is_none() {
-            return;
+            return Ok(());
         }
-        let Some(market) = self.markets.get(&ticker.s, Channel::Ticker) else { return };
-        let values = &mut market.state.values;
+        let Some(market) = self.markets.get(&ticker.s, Channel::Ticker) else { return Ok(()) };
+        let mut values = market.state.values;
         if !market.state.has_book {
             let side = |at: Option<Number>, size: Option<Number>| at.zip(size).map(|(at, size)| level(at, size));
             (values.bid, values.bid_size) = side(ticker.bid, ticker.bid_size).unwrap_or_default();
@@ -229,7 +249,9 @@ impl Session {
         values.quote_volume = Some(ticker.quote_volume.0);
         values.change_percent = Some(ticker.change_percent.0);
         values.timestamp = values.timestamp.max(Some(ticker.at.millis()));
-        out.events.push(ticker_event(market, received));
+        out.event(ticker_event(market, values, received), received)?;
+        market.state.values = values;
+        Ok(())
     }
 
     fn trade(
@@ -237,15 +259,15 @@ impl Session {
         native: &str,
         [id, at]: [Int; 2],
         [price, amount]: [Number; 2],
-        buyer_is_maker: bool,
-        is_spot: bool,
+        (buyer_is_maker, is_spot): (bool, bool),
+        received: Timestamp,
         out: &mut Outbox,
-    ) {
+    ) -> Result<(), BadEvent> {
         if self.markets.is_guessing() && !is_spot {
-            return;
+            return Ok(());
         }
-        let Some(market) = self.markets.get(native, Channel::Trades) else { return };
-        out.events.push(MarketEvent::Trade(crate::model::Trade {
+        let Some(market) = self.markets.get(native, Channel::Trades) else { return Ok(()) };
+        let trade = crate::model::Trade {
             exchange: ExchangeId::Binance,
             symbol: market.symbol.clone(),
             id: id.id(),
@@ -253,10 +275,11 @@ impl Session {
             amount: amount.0,
             side: if buyer_is_maker { Side::Sell } else { Side::Buy },
             timestamp: at.millis(),
-        }));
+        };
+        out.event(MarketEvent::Trade(trade), received)
     }
 
-    fn kline(&mut self, event: &KlineEvent<'_>, text: &str, out: &mut Outbox) -> Result<(), FeedError> {
+    fn kline(&mut self, event: &KlineEvent<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), BadEvent> {
         let kline = &event.k;
         let Ok(interval) = kline.interval.parse::<Interval>() else { return Ok(()) };
         let Some(market) = self.markets.get(&event.s, Channel::Candles) else { return Ok(()) };
@@ -272,32 +295,19 @@ impl Session {
             closed: kline.closed,
             revision: 0,
         };
-        candle
-            .check(interval)
-            .map_err(|error| FeedError::malformed(format_args!("impossible candle: {error}"), text))?;
         let series = Series { exchange: ExchangeId::Binance, symbol: market.symbol.clone(), interval };
-        out.events.push(MarketEvent::Candle(CandleUpdate { series, candle }));
-        Ok(())
+        out.event(MarketEvent::Candle(CandleUpdate { series, candle }), received)
     }
 }
 
-fn ticker_event(market: &Market<Merged>, received_at: Timestamp) -> MarketEvent {
+fn ticker_event(market: &Market<Merged>, values: TickerPatch, received_at: Timestamp) -> MarketEvent {
     let symbol: Symbol = market.symbol.clone();
-    let (exchange, values) = (ExchangeId::Binance, market.state.values);
+    let exchange = ExchangeId::Binance;
     MarketEvent::Ticker(crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream })
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
-    serde_json::from_str(text).map_err(|error| FeedError::malformed(error, text))
-}
-
 fn payload<'a, T: Deserialize<'a>>(text: &'a str, combined: bool) -> Result<T, FeedError> {
-    if combined { read::<Combined<T>>(text).map(|frame| frame.data) } else { read(text) }
-}
-
-/// A frame that means nothing to us must at least be JSON.
-fn json_at_least(text: &str) -> Result<(), FeedError> {
-    read::<serde::de::IgnoredAny>(text).map(drop)
+    if combined { codec::frame::<Combined<T>>(text).map(|frame| frame.data.0) } else { codec::frame(text) }
 }
 
 impl FeedSession for Session {

@@ -322,6 +322,6 @@ fn every_interval_of_the_profile_is_a_call() {
 fn a_candle_event_of_the_decoder_names_its_interval() {
     let mut session = Driven::decoder(&Binance);
     let out = session.frame(&kline("1h", 1_763_672_400_000, "66990", false));
-    let [MarketEvent::Candle(update)] = out.events.as_slice() else { panic!("one candle") };
+    let [MarketEvent::Candle(update)] = &*out.events else { panic!("one candle") };
     assert_eq!(update.series.interval, Interval::H1);
 }

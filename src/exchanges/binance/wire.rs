@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Int, Text};
+use super::super::codec::{Int, Named, Text};
 use crate::model::Number;
 
 /// A frame of a combined stream around its payload.
@@ -15,7 +15,7 @@ use crate::model::Number;
 /// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
 #[derive(Debug, Deserialize)]
 pub(super) struct Combined<T> {
-    pub data: T,
+    pub data: Named<T>,
 }
 
 /// The members by which any frame is told apart.
@@ -73,6 +73,8 @@ pub(super) struct BookTicker<'a> {
 /// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams>
 #[derive(Debug, Deserialize)]
 pub(super) struct Ticker<'a> {
+    #[serde(borrow)]
+    pub e: Cow<'a, str>,
     #[serde(rename = "E")]
     pub at: Int,
     #[serde(borrow)]
@@ -112,6 +114,8 @@ pub(super) struct Ticker<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Trade<'a> {
     #[serde(borrow)]
+    pub e: Cow<'a, str>,
+    #[serde(borrow)]
     pub s: Cow<'a, str>,
     #[serde(rename = "t")]
     pub id: Int,
@@ -139,6 +143,8 @@ pub(super) struct Trade<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct AggTrade<'a> {
     #[serde(borrow)]
+    pub e: Cow<'a, str>,
+    #[serde(borrow)]
     pub s: Cow<'a, str>,
     #[serde(rename = "a")]
     pub id: Int,
@@ -165,9 +171,11 @@ pub(super) struct AggTrade<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct KlineEvent<'a> {
     #[serde(borrow)]
+    pub e: Cow<'a, str>,
+    #[serde(borrow)]
     pub s: Cow<'a, str>,
     #[serde(borrow)]
-    pub k: Kline<'a>,
+    pub k: Named<Kline<'a>>,
 }
 
 /// The candle of a [`KlineEvent`].

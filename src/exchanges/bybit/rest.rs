@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::codec::{self, Blank, Int, price};
+use super::super::codec::{self, Blank, Int, Named, price};
 use super::super::rows::first_column;
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
@@ -70,7 +70,7 @@ fn instrument(listed: &wire::Instrument<'_>) -> Option<Instrument> {
 /// Best bid and ask and the last 24 hours of one market. Only the envelope has a time.
 pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
     call("/v5/market/tickers", vec![("symbol", instrument.native.clone())], |body, _| {
-        let (rows, time): (Vec<Ticker<'_>>, _) = rows(body)?;
+        let (rows, time): (Vec<Named<Ticker<'_>>>, _) = rows(body)?;
         let row = rows.first().ok_or_else(|| codec::malformed("no ticker", body))?;
         let (bid, bid_size) = side(row.bid1_price, row.bid1_size);
         let (ask, ask_size) = side(row.ask1_price, row.ask1_size);
@@ -94,7 +94,11 @@ pub(super) fn statistics(row: &Ticker<'_>) -> TickerPatch {
         low: row.low_price24h.0.and_then(price),
         base_volume: row.volume24h.0.map(|volume| volume.0),
         quote_volume: row.turnover24h.0.map(|volume| volume.0),
-        change_percent: row.price24h_pcnt.0.map(|change| (change.0 * Decimal::ONE_HUNDRED).normalize()),
+        change_percent: row
+            .price24h_pcnt
+            .0
+            .and_then(|change| change.0.checked_mul(Decimal::ONE_HUNDRED))
+            .map(|change| change.normalize()),
         ..TickerPatch::default()
     }
 }
@@ -157,7 +161,8 @@ fn rows<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timest
         return Err(refusal(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")));
     }
     let answer: Answer<'_, T> = codec::read(body)?;
-    let Listed { category, list } = answer.result.ok_or_else(|| codec::malformed("neither error nor result", body))?;
+    let Named(Listed { category, list }) =
+        answer.result.ok_or_else(|| codec::malformed("neither error nor result", body))?;
     if let Some(category) = category.filter(|category| !category.is_empty() && **category != *"spot") {
         let message = format!("the reply is of {}, not of spot markets", &*category);
         return Err(ReplyError::new(ReplyErrorKind::Refused, message));

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use serde::Deserialize;
 use serde_json::json;
 
-use super::super::codec::{Rows, price};
+use super::super::codec::{self, Named, Rows, json_at_least, price};
 use super::super::markets::{Market, Markets};
 use super::super::pending::Pending;
 use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Subscription};
@@ -14,7 +13,8 @@ use super::rest::{interval_named, statistics};
 use super::wire::{Book, Envelope, Kline, Message, Ticker, Trade};
 use super::{PROFILE, symbols};
 use crate::model::{
-    Candle, CandleUpdate, Channel, ExchangeId, MarketEvent, Number, Series, Side, Source, TickerPatch, Timestamp,
+    BadEvent, Candle, CandleUpdate, Channel, ExchangeId, MarketEvent, Number, Series, Side, Source, TickerPatch,
+    Timestamp,
 };
 
 /// "Spot can input up to 10 args for each subscription request": <https://bybit-exchange.github.io/docs/v5/ws/connect>
@@ -99,7 +99,7 @@ impl Session {
         if text.trim_start().starts_with('[') {
             return json_at_least(text);
         }
-        let frame: Envelope<'_> = read(text)?;
+        let frame: Envelope<'_> = codec::frame(text)?;
         if let Some(topic) = frame.topic.as_deref() {
             return self.data(topic, text, received, out);
         }
@@ -140,58 +140,73 @@ impl Session {
     }
 
     fn data(&mut self, topic: &str, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
-        match Kind::of(topic) {
-            Kind::Ticker => self.ticker(&read(text)?, received, out),
-            Kind::Book => self.book(&read(text)?, received, out),
-            Kind::Trades => return self.trades(text, out),
-            Kind::Candles => return self.candles(topic, text, out),
+        let told = match Kind::of(topic) {
+            Kind::Ticker => self.ticker(&codec::frame(text)?, received, out),
+            Kind::Book => self.book(&codec::frame(text)?, received, out).map_err(|error| error.to_string()),
+            Kind::Trades => return self.trades(text, received, out),
+            Kind::Candles => return self.candles(topic, text, received, out),
             Kind::Other => return json_at_least(text),
-        }
-        Ok(())
+        };
+        told.map_err(|what| FeedError::malformed(what, text))
     }
 
-    fn ticker(&mut self, message: &Message<'_, Ticker<'_>>, received: Timestamp, out: &mut Outbox) {
+    fn ticker(
+        &mut self,
+        message: &Message<'_, Named<Ticker<'_>>>,
+        received: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), String> {
         let (row, is_delta) = (&message.data, message.kind.as_deref() == Some("delta"));
         // A derivative's, which comes in parts and has a mark price.
         if row.mark_price.is_some() || is_delta {
-            return;
+            return Ok(());
         }
-        let Some(market) = self.markets.get(&row.symbol, Channel::Ticker) else { return };
+        let Some(market) = self.markets.get(&row.symbol, Channel::Ticker) else { return Ok(()) };
         let TickerPatch { bid, bid_size, ask, ask_size, timestamp, .. } = market.state;
-        market.state = TickerPatch { bid, bid_size, ask, ask_size, timestamp, ..statistics(row) };
-        out.events.push(ticker_event(market, message.ts.millis(), received));
+        let read = statistics(row);
+        if read == TickerPatch::default() {
+            return Err("a ticker without any value".to_owned());
+        }
+        let values = TickerPatch { bid, bid_size, ask, ask_size, timestamp, ..read };
+        tell_ticker(market, values, message.ts.millis(), received, out).map_err(|error| error.to_string())
     }
 
-    fn book(&mut self, message: &Message<'_, Book<'_>>, received: Timestamp, out: &mut Outbox) {
+    fn book(
+        &mut self,
+        message: &Message<'_, Named<Book<'_>>>,
+        received: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), BadEvent> {
         let is_delta = message.kind.as_deref() == Some("delta");
-        let Some(market) = self.markets.get(&message.data.s, Channel::Ticker) else { return };
+        let Some(market) = self.markets.get(&message.data.s, Channel::Ticker) else { return Ok(()) };
+        let mut values = market.state;
         // A side that a delta does not name is as it was.
         if let Some((bid, size)) = best(&message.data.b, is_delta) {
-            (market.state.bid, market.state.bid_size) = (bid, size);
+            (values.bid, values.bid_size) = (bid, size);
         }
         if let Some((ask, size)) = best(&message.data.a, is_delta) {
-            (market.state.ask, market.state.ask_size) = (ask, size);
+            (values.ask, values.ask_size) = (ask, size);
         }
-        out.events.push(ticker_event(market, message.ts.millis(), received));
+        tell_ticker(market, values, message.ts.millis(), received, out)
     }
 
-    fn trades(&mut self, text: &str, out: &mut Outbox) -> Result<(), FeedError> {
-        let message: Message<'_, Rows<Trade<'_>>> = read(text)?;
+    fn trades(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+        let (message, bad): (Message<'_, Rows<Named<Trade<'_>>>>, _) = codec::rows(text)?;
         let mut result = Ok(());
         for row in message.data.iter() {
-            if let (Ok(()), Err(what)) = (&result, self.trade(row, out)) {
+            if let (Ok(()), Err(what)) = (&result, self.trade(row, received, out)) {
                 result = Err(FeedError::malformed(what, text));
             }
         }
-        result
+        result.and_then(|()| codec::first_bad(&bad))
     }
 
-    fn trade(&mut self, row: &Trade<'_>, out: &mut Outbox) -> Result<(), String> {
+    fn trade(&mut self, row: &Trade<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), String> {
         if row.tick_direction.is_some() {
             return Ok(());
         }
         let Some(market) = self.markets.get(&row.s, Channel::Trades) else { return Ok(()) };
-        out.events.push(MarketEvent::Trade(crate::model::Trade {
+        let trade = crate::model::Trade {
             exchange: ExchangeId::Bybit,
             symbol: market.symbol.clone(),
             id: row.id.as_ref().into(),
@@ -203,12 +218,12 @@ impl Session {
                 other => return Err(format!("unknown side {other:?}")),
             },
             timestamp: row.at.millis(),
-        }));
-        Ok(())
+        };
+        out.event(MarketEvent::Trade(trade), received).map_err(|error| error.to_string())
     }
 
-    fn candles(&mut self, topic: &str, text: &str, out: &mut Outbox) -> Result<(), FeedError> {
-        let message: Message<'_, Rows<Kline<'_>>> = read(text)?;
+    fn candles(&mut self, topic: &str, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+        let (message, bad): (Message<'_, Rows<Named<Kline<'_>>>>, _) = codec::rows(text)?;
         let native = topic.rsplit('.').next().unwrap_or("");
         let Some(market) = self.markets.get(native, Channel::Candles) else { return Ok(()) };
         let mut result = Ok(());
@@ -226,15 +241,12 @@ impl Session {
                 closed: row.confirm,
                 revision: 0,
             };
-            match candle.check(interval) {
-                Ok(()) => {
-                    let series = Series { exchange: ExchangeId::Bybit, symbol: market.symbol.clone(), interval };
-                    out.events.push(MarketEvent::Candle(CandleUpdate { series, candle }));
-                }
-                Err(error) => result = Err(FeedError::malformed(format_args!("impossible candle: {error}"), text)),
+            let series = Series { exchange: ExchangeId::Bybit, symbol: market.symbol.clone(), interval };
+            if let Err(error) = out.event(MarketEvent::Candle(CandleUpdate { series, candle }), received) {
+                result = Err(FeedError::malformed(error, text));
             }
         }
-        result
+        result.and_then(|()| codec::first_bad(&bad))
     }
 }
 
@@ -247,19 +259,20 @@ fn best(rows: &Rows<(Number, Number)>, is_delta: bool) -> Option<(Option<Decimal
     Some(level.and_then(|(at, size)| Some((price(*at)?, size.0))).unzip())
 }
 
-fn ticker_event(market: &mut Market<TickerPatch>, at: Timestamp, received_at: Timestamp) -> MarketEvent {
-    market.state.timestamp = market.state.timestamp.max(Some(at));
-    let (exchange, symbol, values) = (ExchangeId::Bybit, market.symbol.clone(), market.state);
-    MarketEvent::Ticker(crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream })
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
-    serde_json::from_str(text).map_err(|error| FeedError::malformed(error, text))
-}
-
-/// A frame that means nothing to us must at least be JSON.
-fn json_at_least(text: &str) -> Result<(), FeedError> {
-    read::<serde::de::IgnoredAny>(text).map(drop)
+/// Tells a ticker, and remembers its values if they can be true.
+fn tell_ticker(
+    market: &mut Market<TickerPatch>,
+    mut values: TickerPatch,
+    at: Timestamp,
+    received_at: Timestamp,
+    out: &mut Outbox,
+) -> Result<(), BadEvent> {
+    values.timestamp = values.timestamp.max(Some(at));
+    let (exchange, symbol) = (ExchangeId::Bybit, market.symbol.clone());
+    let ticker = crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream };
+    out.event(MarketEvent::Ticker(ticker), received_at)?;
+    market.state = values;
+    Ok(())
 }
 
 impl FeedSession for Session {

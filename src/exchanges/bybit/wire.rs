@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::codec::{Blank, Int, Rows, Text};
+use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant};
 use crate::model::Number;
 
 /// The members by which any frame is told apart: data of a topic, or an answer
@@ -33,6 +33,16 @@ pub(super) struct Message<'a, T> {
     /// When the message was made, in Unix milliseconds.
     pub ts: Int,
     pub data: T,
+}
+
+impl<'a, T: Deserialize<'a>> Sift<'a> for Message<'a, Rows<T>> {
+    type Tolerant = Message<'a, Rows<Tolerant<'a, T>>>;
+    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
+        Self { kind: message.kind, ts: message.ts, data: message.data.sift(bad) }
+    }
+    fn is_empty(&self) -> bool {
+        self.data.first.is_none()
+    }
 }
 
 /// The last 24 hours. There is no bid and no ask. `price24hPcnt` is a fraction.
@@ -142,7 +152,7 @@ pub(super) struct Kline<'a> {
 #[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct Answer<'a, T> {
     #[serde(borrow)]
-    pub result: Option<Listed<'a, T>>,
+    pub result: Option<Named<Listed<'a, T>>>,
     pub time: Option<Int>,
 }
 

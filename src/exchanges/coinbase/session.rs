@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::codec::{Blank, Rows, price};
+use super::super::codec::{self, Blank, Named, Rows, json_at_least, price};
 use super::super::markets::Markets;
 use super::super::pending::Pending;
 use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
@@ -83,9 +83,9 @@ impl Session {
     #[cold]
     fn other_frame(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
         if text.trim_start().starts_with('[') {
-            return read::<serde::de::IgnoredAny>(text).map(drop);
+            return json_at_least(text);
         }
-        let frame: Envelope<'_> = read(text)?;
+        let frame: Envelope<'_> = codec::frame(text)?;
         if let Some(number) = frame.sequence_num
             && !matches!(frame.channel.as_deref(), Some("ticker" | "market_trades"))
             && !self.count(number.0)?
@@ -94,7 +94,7 @@ impl Session {
         }
         match (frame.channel.as_deref(), frame.kind.as_deref()) {
             (Some("ticker"), _) => self.tickers(text, received, out),
-            (Some("market_trades"), _) => self.trades(text, out),
+            (Some("market_trades"), _) => self.trades(text, received, out),
             (Some("subscriptions"), _) => self.answered(text, out),
             (None, Some("error")) => self.refused(frame.message.as_deref().unwrap_or("no reason"), received, out),
             // Each second; messages are in order, so all that it was to tell before has come.
@@ -109,7 +109,7 @@ impl Session {
 
     /// The oldest request was answered: with all that the connection listens to now.
     fn answered(&mut self, text: &str, out: &mut Outbox) -> Result<(), FeedError> {
-        let message: Message<'_, Subscriptions<'_>> = read(text)?;
+        let message: Message<'_, Subscriptions<'_>> = codec::frame(text)?;
         let Some(request) = self.pending.oldest() else { return Ok(()) };
         let asked = self.pending.answered(request).unwrap_or_default();
         let holds = |one: &Subscription| {
@@ -157,18 +157,31 @@ impl Session {
     }
 
     fn tickers(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
-        let message: Message<'_, Tickers<'_>> = read(text)?;
+        let (message, bad): (Message<'_, Tickers<Named<Ticker<'_>>>>, _) = codec::rows(text)?;
+        let mut result = Ok(());
         if self.count(message.sequence_num.0)? {
             let timestamp = message.timestamp.as_deref().and_then(moment);
             for row in message.events.iter().flat_map(|event| event.tickers.iter()) {
-                self.ticker(row, timestamp, received, out);
+                if let (Ok(()), Err(what)) = (&result, self.ticker(row, timestamp, received, out)) {
+                    result = Err(FeedError::malformed(what, text));
+                }
             }
         }
-        Ok(())
+        result.and_then(|()| codec::first_bad(&bad))
     }
 
-    fn ticker(&mut self, row: &Ticker<'_>, timestamp: Option<Timestamp>, received_at: Timestamp, out: &mut Outbox) {
-        let Some(market) = self.markets.get(&row.product_id, Channel::Ticker) else { return };
+    fn ticker(
+        &mut self,
+        row: &Ticker<'_>,
+        timestamp: Option<Timestamp>,
+        received_at: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), String> {
+        // Most members are optional, so that a trade looks like a ticker without them.
+        if let Some(kind) = row.kind.as_deref().filter(|kind| !matches!(*kind, "ticker" | "ticker_batch")) {
+            return Err(format!("{kind:?} where a ticker is expected"));
+        }
+        let Some(market) = self.markets.get(&row.product_id, Channel::Ticker) else { return Ok(()) };
         let side = |at: Blank, size: Blank| match at.0.and_then(price) {
             Some(at) => (Some(at), size.0.map(|size| size.0)),
             None => (None, None),
@@ -191,11 +204,11 @@ impl Session {
         };
         let (exchange, symbol) = (ExchangeId::Coinbase, market.symbol.clone());
         let ticker = crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream };
-        out.events.push(MarketEvent::Ticker(ticker));
+        out.event(MarketEvent::Ticker(ticker), received_at).map_err(|error| error.to_string())
     }
 
-    fn trades(&mut self, text: &str, out: &mut Outbox) -> Result<(), FeedError> {
-        let message: Message<'_, Trades<'_>> = read(text)?;
+    fn trades(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+        let (message, bad): (Message<'_, Trades<'_, Named<Trade<'_>>>>, _) = codec::rows(text)?;
         if !self.count(message.sequence_num.0)? {
             return Ok(());
         }
@@ -206,17 +219,25 @@ impl Session {
                 continue;
             }
             for row in oldest_first(&event.trades) {
-                if let (Ok(()), Err(what)) = (&result, self.trade(row, out)) {
+                if let (Ok(()), Err(what)) = (&result, self.trade(row, received, out)) {
                     result = Err(FeedError::malformed(what, text));
                 }
             }
         }
-        result
+        // Minutes are built from trades: one without these would be wrong.
+        for (row, _) in &bad {
+            let native = codec::member(row, "product_id");
+            let market = native.as_deref().and_then(|native| self.markets.get(native, Channel::Trades));
+            if native.is_none() || market.is_some() {
+                out.notices.push(Notice::TradeSkipped(market.map(|market| market.symbol.clone())));
+            }
+        }
+        result.and_then(|()| codec::first_bad(&bad))
     }
 
-    fn trade(&mut self, row: &Trade<'_>, out: &mut Outbox) -> Result<(), String> {
+    fn trade(&mut self, row: &Trade<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), String> {
         let Some(market) = self.markets.get(&row.product_id, Channel::Trades) else { return Ok(()) };
-        out.events.push(MarketEvent::Trade(crate::model::Trade {
+        let trade = crate::model::Trade {
             exchange: ExchangeId::Coinbase,
             symbol: market.symbol.clone(),
             id: row.id.as_ref().into(),
@@ -229,18 +250,14 @@ impl Session {
                 other => return Err(format!("unknown side {other:?}")),
             },
             timestamp: moment(&row.time).ok_or_else(|| format!("no time in {:?}", row.time))?,
-        }));
-        Ok(())
+        };
+        out.event(MarketEvent::Trade(trade), received).map_err(|error| error.to_string())
     }
 }
 
 /// The rows of a message come newest first.
 fn oldest_first<T>(rows: &Rows<T>) -> impl Iterator<Item = &T> {
     rows.more.iter().rev().chain(&rows.first)
-}
-
-fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
-    serde_json::from_str(text).map_err(|error| FeedError::malformed(error, text))
 }
 
 impl FeedSession for Session {
@@ -265,7 +282,7 @@ impl FeedSession for Session {
         let channel = text.strip_prefix("{\"channel\":\"").and_then(|rest| rest.split_once('"'));
         match channel.map(|(channel, _)| channel) {
             Some("ticker") => self.tickers(text, received, out),
-            Some("market_trades") => self.trades(text, out),
+            Some("market_trades") => self.trades(text, received, out),
             _ => self.other_frame(text, received, out),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Blank, Int, Rows, Text};
+use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant};
 use crate::model::Number;
 
 /// The members by which any frame is told apart: data of a channel, or `{"type":"error","message":"…"}`.
@@ -36,14 +36,48 @@ pub(super) struct Message<'a, T> {
     #[serde(borrow)]
     pub timestamp: Option<Text<'a>>,
     pub sequence_num: Int,
-    pub events: Rows<T>,
+    pub events: Rows<Named<T>>,
+}
+
+/// An event that holds rows.
+pub(super) trait HoldsRows<'a>: Deserialize<'a> {
+    /// The same event with [`Tolerant`] rows.
+    type Tolerant: Deserialize<'a>;
+    /// The event with its good rows; the others are handed to `bad`.
+    fn sift(event: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self;
+    /// Whether there is no row.
+    fn is_empty(&self) -> bool;
+}
+
+impl<'a, T: HoldsRows<'a>> Sift<'a> for Message<'a, T> {
+    type Tolerant = Message<'a, T::Tolerant>;
+    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
+        let Message { timestamp, sequence_num, events } = message;
+        let mut sift = |event: Named<T::Tolerant>| Named(T::sift(event.0, bad));
+        let first = events.first.map(&mut sift);
+        let more = events.more.into_iter().map(sift).collect();
+        Self { timestamp, sequence_num, events: Rows { first, more } }
+    }
+    fn is_empty(&self) -> bool {
+        self.events.iter().all(|event| event.0.is_empty())
+    }
 }
 
 /// An event of the channel `ticker`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Tickers<'a> {
-    #[serde(borrow)]
-    pub tickers: Rows<Ticker<'a>>,
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Tickers<T> {
+    pub tickers: Rows<T>,
+}
+
+impl<'a, T: Deserialize<'a>> HoldsRows<'a> for Tickers<T> {
+    type Tolerant = Tickers<Tolerant<'a, T>>;
+    fn sift(event: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
+        Self { tickers: event.tickers.sift(bad) }
+    }
+    fn is_empty(&self) -> bool {
+        self.tickers.first.is_none()
+    }
 }
 
 /// Best bid and ask, and the last 24 hours. Only the envelope has a time.
@@ -56,6 +90,9 @@ pub(super) struct Tickers<'a> {
 /// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels#ticker-channel>
 #[derive(Debug, Deserialize)]
 pub(super) struct Ticker<'a> {
+    /// `ticker`.
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'a>>,
     #[serde(borrow)]
     pub product_id: Cow<'a, str>,
     #[serde(default)]
@@ -81,11 +118,21 @@ pub(super) struct Ticker<'a> {
 
 /// An event of the channel `market_trades`: of a `snapshot` or an `update`, newest first.
 #[derive(Debug, Deserialize)]
-pub(super) struct Trades<'a> {
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Trades<'a, T> {
     #[serde(borrow, rename = "type")]
     pub kind: Cow<'a, str>,
-    #[serde(borrow)]
-    pub trades: Rows<Trade<'a>>,
+    pub trades: Rows<T>,
+}
+
+impl<'a, T: Deserialize<'a>> HoldsRows<'a> for Trades<'a, T> {
+    type Tolerant = Trades<'a, Tolerant<'a, T>>;
+    fn sift(event: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
+        Self { kind: event.kind, trades: event.trades.sift(bad) }
+    }
+    fn is_empty(&self) -> bool {
+        self.trades.first.is_none()
+    }
 }
 
 /// One trade; `side` is the maker's.

@@ -32,7 +32,7 @@ pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
 pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
     let native = instrument.native.clone();
     call("/0/public/Ticker", vec![("pair", native.clone())], move |body, received| {
-        let info: TickerInfo = only(body, &native, received)?;
+        let info: TickerInfo = codec::read(only(body, &native, received)?)?;
         let (bid, bid_size) = level(info.b[0], info.b[2]);
         let (ask, ask_size) = level(info.a[0], info.a[2]);
         Ok(TickerPatch {
@@ -59,7 +59,7 @@ pub(super) fn candles(page: &CandlePage) -> RestCall<CandleRows> {
         ("since", (range.start().millis() / 1000 - 1).max(0).to_string()),
     ];
     call("/0/public/OHLC", query, move |body, received| {
-        let rows: Vec<&RawValue> = only(body, &native, received)?;
+        let rows: Vec<&RawValue> = codec::read_list(only(body, &native, received)?)?;
         let open = |row| first_column(row).map(|secs| Timestamp::from_secs(secs.0));
         let rows = CandleRows::decode(&rows, received, open, candle);
         // A full reply was cut at its old end: what is missing there is not empty but gone.
@@ -98,7 +98,7 @@ fn result<'a, T: Deserialize<'a>>(body: &'a [u8], received: Timestamp) -> Result
 }
 
 /// The result of one market. It may be named otherwise than it was asked for: the one name that is not `last`.
-fn only<'a, T: Deserialize<'a>>(body: &'a [u8], native: &str, received: Timestamp) -> Result<T, ReplyError> {
+fn only<'a>(body: &'a [u8], native: &str, received: Timestamp) -> Result<&'a [u8], ReplyError> {
     let by_pair: ByPair<'a> = result(body, received)?;
     let mut markets = by_pair.iter().filter(|(name, _)| *name != "last");
     let found = match (by_pair.get(native), markets.next(), markets.next()) {
@@ -106,7 +106,7 @@ fn only<'a, T: Deserialize<'a>>(body: &'a [u8], native: &str, received: Timestam
         (None, None, _) => return Err(codec::malformed("no market", body)),
         (None, Some(_), Some(_)) => return Err(codec::malformed(format_args!("several markets, not {native}"), body)),
     };
-    codec::read(found.get().as_bytes())
+    Ok(found.get().as_bytes())
 }
 
 /// What an error means: <https://docs.kraken.com/api/docs/guides/spot-errors>.

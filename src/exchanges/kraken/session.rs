@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::json;
 
-use super::super::codec::{self, price};
+use super::super::codec::{self, Named, json_at_least, price};
 use super::super::markets::Markets;
 use super::super::pending::Pending;
 use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
@@ -96,8 +95,13 @@ impl Session {
         if text.trim_start().starts_with('[') {
             return json_at_least(text);
         }
-        let frame: Envelope<'_> = read(text)?;
+        let frame: Envelope<'_> = codec::frame(text)?;
         if let Some(channel) = frame.channel.as_deref() {
+            // "Sent approximately once every second in the absence of any other channel updates":
+            // <https://docs.kraken.com/api/docs/websocket-v2/heartbeat>
+            if channel == "heartbeat" {
+                out.notices.push(Notice::Alive);
+            }
             return channel_of(channel).map_or(Ok(()), |channel| self.data(channel, text, received, out));
         }
         match (frame.method.as_deref(), frame.error.as_deref()) {
@@ -167,28 +171,39 @@ impl Session {
                 result = Err(FeedError::malformed(what, text));
             }
         };
-        match channel {
+        let bad = match channel {
             Channel::Ticker => {
-                let message: Message<'_, Ticker<'_>> = read(text)?;
+                let (message, bad): (Message<'_, Named<Ticker<'_>>>, _) = codec::rows(text)?;
                 message.data.iter().for_each(|row| note(self.ticker(row, received, out)));
+                bad
             }
             Channel::Trades => {
-                let message: Message<'_, Trade<'_>> = read(text)?;
+                let (message, bad): (Message<'_, Named<Trade<'_>>>, _) = codec::rows(text)?;
                 if message.kind != "snapshot" || self.markets.is_guessing() {
-                    message.data.iter().for_each(|row| note(self.trade(row, out)));
+                    message.data.iter().for_each(|row| note(self.trade(row, received, out)));
                 }
+                bad
             }
             Channel::Candles => {
-                let message: Message<'_, Ohlc<'_>> = read(text)?;
-                let newest = if message.data.more.is_empty() { HashMap::new() } else { newest(message.data.iter()) };
+                let (message, bad): (Message<'_, Named<Ohlc<'_>>>, _) = codec::rows(text)?;
+                let newest = if message.data.more.is_empty() {
+                    HashMap::new()
+                } else {
+                    newest(message.data.iter().map(|row| &row.0))
+                };
                 message.data.iter().for_each(|row| note(self.candle(row, &newest, received, out)));
+                bad
             }
-        }
-        result
+        };
+        result.and_then(|()| codec::first_bad(&bad))
     }
 
     fn ticker(&mut self, row: &Ticker<'_>, received_at: Timestamp, out: &mut Outbox) -> Result<(), String> {
         let Some(market) = self.markets.get(&row.symbol, Channel::Ticker) else { return Ok(()) };
+        // All members are optional, so that the row of another channel looks like a ticker without them.
+        if row.last.is_none() && row.bid.is_none() && row.ask.is_none() {
+            return Err("a ticker without a price".to_owned());
+        }
         // 1970 stands for "never".
         let timestamp = row.timestamp.as_deref().map(time).transpose()?.filter(|at| *at > Timestamp::EPOCH);
         let side = |at: Option<Number>, size: Option<Number>| match at.and_then(price) {
@@ -213,13 +228,12 @@ impl Session {
         };
         let (exchange, symbol) = (ExchangeId::Kraken, market.symbol.clone());
         let ticker = crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream };
-        out.events.push(MarketEvent::Ticker(ticker));
-        Ok(())
+        out.event(MarketEvent::Ticker(ticker), received_at).map_err(|error| error.to_string())
     }
 
-    fn trade(&mut self, row: &Trade<'_>, out: &mut Outbox) -> Result<(), String> {
+    fn trade(&mut self, row: &Trade<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), String> {
         let Some(market) = self.markets.get(&row.symbol, Channel::Trades) else { return Ok(()) };
-        out.events.push(MarketEvent::Trade(crate::model::Trade {
+        let trade = crate::model::Trade {
             exchange: ExchangeId::Kraken,
             symbol: market.symbol.clone(),
             id: row.id.id(),
@@ -231,8 +245,8 @@ impl Session {
                 other => return Err(format!("unknown side {other:?}")),
             },
             timestamp: time(&row.timestamp)?,
-        }));
-        Ok(())
+        };
+        out.event(MarketEvent::Trade(trade), received).map_err(|error| error.to_string())
     }
 
     /// A candle has no flag: it is closed when a later one of its series came with it, or the clock has passed its end.
@@ -261,10 +275,8 @@ impl Session {
             closed: has_later || codec::is_over(timestamp, interval, received),
             revision: 0,
         };
-        candle.check(interval).map_err(|error| format!("impossible candle: {error}"))?;
         let series = Series { exchange: ExchangeId::Kraken, symbol: market.symbol.clone(), interval };
-        out.events.push(MarketEvent::Candle(CandleUpdate { series, candle }));
-        Ok(())
+        out.event(MarketEvent::Candle(CandleUpdate { series, candle }), received).map_err(|error| error.to_string())
     }
 }
 
@@ -280,15 +292,6 @@ fn newest<'a>(rows: impl Iterator<Item = &'a Ohlc<'a>>) -> HashMap<&'a str, &'a 
 
 fn time(text: &str) -> Result<Timestamp, String> {
     codec::time(text).map_err(|error| format!("{text:?}: {error}"))
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
-    serde_json::from_str(text).map_err(|error| FeedError::malformed(error, text))
-}
-
-/// A frame that means nothing to us must at least be JSON.
-fn json_at_least(text: &str) -> Result<(), FeedError> {
-    read::<serde::de::IgnoredAny>(text).map(drop)
 }
 
 impl FeedSession for Session {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Int, Rows, Text};
+use super::super::codec::{BadRow, Int, Rows, Sift, Text, Tolerant};
 use crate::model::Number;
 
 /// The members by which any frame is told apart.
@@ -49,6 +49,16 @@ pub(super) struct Message<'a, T> {
     #[serde(rename = "type", borrow)]
     pub kind: Cow<'a, str>,
     pub data: Rows<T>,
+}
+
+impl<'a, T: Deserialize<'a>> Sift<'a> for Message<'a, T> {
+    type Tolerant = Message<'a, Tolerant<'a, T>>;
+    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
+        Self { kind: message.kind, data: message.data.sift(bad) }
+    }
+    fn is_empty(&self) -> bool {
+        self.data.first.is_none()
+    }
 }
 
 /// Best bid and ask, and the last 24 hours.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::codec::{self, Int, price};
+use super::super::codec::{self, Int, Named, price};
 use super::super::rows::first_column;
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::wire::{Answer, CandleRow, Listed, Ticker};
@@ -49,7 +49,7 @@ pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
 /// Best bid and ask and the last 24 hours of one market.
 pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
     call("/api/v5/market/ticker", vec![("instId", instrument.native.clone())], TICKER, |body| {
-        let rows: Vec<Ticker<'_>> = data(body)?;
+        let rows: Vec<Named<Ticker<'_>>> = data(body)?;
         let row = rows.first().ok_or_else(|| codec::malformed("no ticker", body))?;
         // A derivative's volumes are counted in contracts.
         match row.inst_type.as_deref() {

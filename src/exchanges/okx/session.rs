@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::json;
 
+use super::super::codec::{self, Named, json_at_least};
 use super::super::markets::Markets;
 use super::super::pending::Pending;
 use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
@@ -100,7 +100,7 @@ impl Session {
         if text.trim_start().starts_with('[') {
             return json_at_least(text);
         }
-        let frame: Envelope<'_> = read(text)?;
+        let frame: Envelope<'_> = codec::frame(text)?;
         let channel = frame.arg.as_ref().map(|arg| &*arg.channel);
         match (frame.event.as_deref(), frame.code.as_deref()) {
             (None, _) => match channel.and_then(Kind::of) {
@@ -174,22 +174,24 @@ impl Session {
                 result = Err(FeedError::malformed(what, text));
             }
         };
-        match kind {
+        let bad = match kind {
             Kind::Tickers => {
-                let message: Message<'_, Ticker<'_>> = read(text)?;
+                let (message, bad): (Message<'_, Named<Ticker<'_>>>, _) = codec::rows(text)?;
                 let Some(market) = self.markets.get(&message.arg.inst_id, Channel::Ticker) else { return Ok(()) };
                 for row in message.data.iter() {
-                    out.events.push(MarketEvent::Ticker(crate::model::Ticker {
+                    let ticker = crate::model::Ticker {
                         exchange: ExchangeId::Okx,
                         symbol: market.symbol.clone(),
                         values: row.values(),
                         received_at,
                         source: Source::Stream,
-                    }));
+                    };
+                    note(out.event(MarketEvent::Ticker(ticker), received_at).map_err(|error| error.to_string()));
                 }
+                bad
             }
             Kind::Trades => {
-                let message: Message<'_, Trade<'_>> = read(text)?;
+                let (message, bad): (Message<'_, Named<Trade<'_>>>, _) = codec::rows(text)?;
                 let Some(market) = self.markets.get(&message.arg.inst_id, Channel::Trades) else { return Ok(()) };
                 for row in message.data.iter() {
                     let side = match &*row.side {
@@ -200,7 +202,7 @@ impl Session {
                             continue;
                         }
                     };
-                    out.events.push(MarketEvent::Trade(crate::model::Trade {
+                    let trade = crate::model::Trade {
                         exchange: ExchangeId::Okx,
                         symbol: market.symbol.clone(),
                         id: row.id.id(),
@@ -208,24 +210,23 @@ impl Session {
                         amount: row.sz.0,
                         side,
                         timestamp: row.ts.millis(),
-                    }));
+                    };
+                    note(out.event(MarketEvent::Trade(trade), received_at).map_err(|error| error.to_string()));
                 }
+                bad
             }
             Kind::Candles(interval) => {
-                let message: Message<'_, CandleRow> = read(text)?;
+                let (message, bad): (Message<'_, CandleRow>, _) = codec::rows(text)?;
                 let Some(market) = self.markets.get(&message.arg.inst_id, Channel::Candles) else { return Ok(()) };
                 for row in message.data.iter() {
-                    let candle = row.candle();
-                    if let Err(error) = candle.check(interval) {
-                        note(Err(format!("impossible candle: {error}")));
-                        continue;
-                    }
                     let series = Series { exchange: ExchangeId::Okx, symbol: market.symbol.clone(), interval };
-                    out.events.push(MarketEvent::Candle(CandleUpdate { series, candle }));
+                    let update = CandleUpdate { series, candle: row.candle() };
+                    note(out.event(MarketEvent::Candle(update), received_at).map_err(|error| error.to_string()));
                 }
+                bad
             }
-        }
-        result
+        };
+        result.and_then(|()| codec::first_bad(&bad))
     }
 }
 
@@ -245,15 +246,6 @@ fn id_of(frame: &Envelope<'_>) -> Option<u64> {
 fn named(text: &str) -> Option<(&str, &str)> {
     let (channel, rest) = text.split_once("channel:")?.1.split_once(",instId:")?;
     Some((channel, rest.split(|c: char| c.is_whitespace() || c == ',').next()?))
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
-    serde_json::from_str(text).map_err(|error| FeedError::malformed(error, text))
-}
-
-/// A frame that means nothing to us must at least be JSON.
-fn json_at_least(text: &str) -> Result<(), FeedError> {
-    read::<serde::de::IgnoredAny>(text).map(drop)
 }
 
 impl FeedSession for Session {

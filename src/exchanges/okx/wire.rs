@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::codec::{Blank, Int, Rows, Text, level, price};
+use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant, level, price};
 use crate::model::{Candle, Number, TickerPatch};
 
 /// The members by which any frame is told apart.
@@ -44,8 +44,18 @@ pub(super) struct Channel<'a> {
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct Message<'a, T> {
     #[serde(borrow)]
-    pub arg: Argument<'a>,
+    pub arg: Named<Argument<'a>>,
     pub data: Rows<T>,
+}
+
+impl<'a, T: Deserialize<'a>> Sift<'a> for Message<'a, T> {
+    type Tolerant = Message<'a, Tolerant<'a, T>>;
+    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
+        Self { arg: message.arg, data: message.data.sift(bad) }
+    }
+    fn is_empty(&self) -> bool {
+        self.data.first.is_none()
+    }
 }
 
 /// Whose data they are.

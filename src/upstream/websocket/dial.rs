@@ -12,6 +12,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
+use super::Feed;
+use crate::upstream::Urgency;
+
+/// The longest that opening a socket may take, an origin.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The largest message that is taken; the largest real ones are snapshots of some 100 kB.
 const MESSAGE_LIMIT: usize = 4 << 20;
 
@@ -116,6 +122,31 @@ fn address(uri: &http::Uri) -> Option<(String, u16)> {
     };
     let host = uri.host()?.trim_matches(['[', ']']);
     Some((host.to_owned(), uri.port_u16().unwrap_or(default)))
+}
+
+/// Opens a socket to the first origin that answers, beginning with the one at `first`.
+pub(super) async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket), DialError> {
+    let mut failed: Option<DialError> = None;
+    for index in (first..feed.origins.len()).chain(0..first) {
+        let origin = feed.origins[index].trim_end_matches('/');
+        feed.connects.admit(1, Urgency::Live).await.map_err(|held_back| feed.held_back(held_back))?;
+        let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
+        let mut error = match dialed {
+            Ok(Ok(socket)) => return Ok((index, socket)),
+            Ok(Err(error)) => error,
+            Err(_) => DialError::unreachable("no answer in time"),
+        };
+        if error.kind == DialErrorKind::RateLimited {
+            feed.connects.open_breaker(error.retry_after.unwrap_or(feed.exchange.profile().ban_pause));
+        }
+        error.message = format!("{origin}: {}", error.message);
+        if let Some(earlier) = failed {
+            error.message = format!("{}; {}", earlier.message, error.message);
+            error.retry_after = error.retry_after.max(earlier.retry_after);
+        }
+        failed = Some(error);
+    }
+    Err(failed.unwrap_or_else(|| DialError::unreachable("no ws_url is configured")))
 }
 
 #[cfg(test)]

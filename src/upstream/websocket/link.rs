@@ -1,12 +1,14 @@
 //! One open connection: a socket, the session that understands it, and the time by which something is due.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Socket;
+use super::rhythm::Rhythm;
 use super::wire::Wire;
 use crate::clock::Clock;
 use crate::exchanges::{FeedError, FeedSession, Frame, Notice, Outbox, Profile, Recovery, Subscription};
@@ -35,6 +37,12 @@ pub(super) struct Link {
     timer_at: Duration,
     /// When the last frame came.
     pub last_frame: Timestamp,
+    /// When data or a heartbeat came last.
+    pub last_data: Timestamp,
+    /// How often data come.
+    pub rhythm: Rhythm,
+    /// Data or a heartbeat came that the rhythm does not know yet.
+    has_heard_data: bool,
     /// When a new connection shall take over.
     pub rotate_at: Option<Duration>,
     /// Whether it gave anything yet.
@@ -62,6 +70,8 @@ pub(super) enum End {
     Closed(String),
     /// Nothing came for so long.
     Silent(Duration),
+    /// The socket is alive, but no data came for so long.
+    NoData(Duration),
     /// The session wants another connection, not before so long.
     Reconnect { message: String, after: Duration },
     /// The session does not want to go on.
@@ -76,6 +86,7 @@ impl Link {
         wanted: BTreeMap<Topic, Subscription>,
         profile: &Profile,
         clock: &Clock,
+        mut rhythm: Rhythm,
         tap: Option<ConnectionTap>,
     ) -> Self {
         let (now, elapsed) = (clock.now(), clock.elapsed());
@@ -83,6 +94,7 @@ impl Link {
             let margin = ROTATION_MARGIN.min(age / 10);
             elapsed + age.saturating_sub(margin + clock.jitter(margin))
         });
+        rhythm.begin(elapsed);
         let mut session = session(wanted.values().cloned().collect());
         let mut outbox = Outbox::default();
         session.on_open(now, &mut outbox);
@@ -100,6 +112,9 @@ impl Link {
             heard_at: elapsed,
             timer_at: elapsed + TIMER,
             last_frame: now,
+            last_data: now,
+            rhythm,
+            has_heard_data: false,
             rotate_at,
             has_data: false,
         }
@@ -118,7 +133,10 @@ impl Link {
     /// When there is something to do even if nothing comes.
     pub fn deadline(&self) -> Duration {
         let idle_at = self.heard_at + self.idle_timeout;
-        self.timer_at.min(idle_at).min(self.wire.send_at().unwrap_or(Duration::MAX))
+        self.timer_at
+            .min(idle_at)
+            .min(self.rhythm.deadline(self.idle_timeout))
+            .min(self.wire.send_at().unwrap_or(Duration::MAX))
     }
 
     /// Reads and writes. Ready when [`Link::work`] has something to do.
@@ -141,12 +159,22 @@ impl Link {
             self.with_session(told, |session, outbox| session.on_timer(now, outbox))
         });
         self.tell_events(told);
+        if std::mem::take(&mut self.has_heard_data) {
+            self.last_data = now;
+            self.rhythm.heard(elapsed);
+        }
         result?;
         if let Some(reason) = self.wire.take_ended() {
             return Err(End::Closed(reason));
         }
         let silent_for = elapsed.saturating_sub(self.heard_at);
-        if silent_for >= self.idle_timeout { Err(End::Silent(silent_for)) } else { Ok(()) }
+        if silent_for >= self.idle_timeout {
+            return Err(End::Silent(silent_for));
+        }
+        if elapsed >= self.rhythm.deadline(self.idle_timeout) {
+            return Err(End::NoData(self.rhythm.silent_for(elapsed)));
+        }
+        Ok(())
     }
 
     fn give_frames(&mut self, now: Timestamp, told: &mut Vec<Told>) -> Result<(), End> {
@@ -180,6 +208,7 @@ impl Link {
             return;
         }
         let add: Vec<_> = new.iter().map(|(_, subscription)| subscription.clone()).collect();
+        self.rhythm.forget(self.clock.elapsed());
         self.topics.retain(|topic, _| wanted.contains_key(topic));
         for (topic, subscription) in new {
             self.topics.insert(topic, Listening { subscription, is_confirmed: false });
@@ -200,7 +229,16 @@ impl Link {
         run: impl FnOnce(&mut dyn FeedSession, &mut Outbox) -> Result<(), FeedError>,
     ) -> Result<(), End> {
         let earlier = self.outbox.events.len();
-        let result = run(&mut *self.session, &mut self.outbox);
+        // What an exchange says must not end the task: a session that panicked is thrown away with its connection.
+        let (session, outbox) = (&mut *self.session, &mut self.outbox);
+        let result = catch_unwind(AssertUnwindSafe(|| run(session, outbox))).unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<String>().map(String::as_str);
+            let what = what.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            let recovery = Recovery::Reconnect { after: Duration::ZERO };
+            Err(FeedError { recovery, message: format!("the session panicked: {what}") })
+        });
+        let is_alive = |notice: &Notice| matches!(notice, Notice::Reached(_) | Notice::Alive);
+        self.has_heard_data |= self.outbox.events.len() > earlier || self.outbox.notices.iter().any(is_alive);
         self.wire.send(self.outbox.frames.drain(..));
         if !self.outbox.notices.is_empty() {
             let later = self.outbox.events.split_off(earlier);
@@ -221,7 +259,7 @@ impl Link {
 
     fn tell_events(&mut self, told: &mut Vec<Told>) {
         if !self.outbox.events.is_empty() {
-            told.push(Told::Events(std::mem::take(&mut self.outbox.events)));
+            told.push(Told::Events(self.outbox.events.take()));
         }
     }
 

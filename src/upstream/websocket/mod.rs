@@ -11,6 +11,7 @@ mod dial;
 mod handle;
 mod link;
 mod pace;
+mod rhythm;
 mod runner;
 mod wire;
 

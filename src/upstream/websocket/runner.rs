@@ -10,19 +10,19 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{End, Link, Told};
-use super::{ConnectionHandle, DialError, DialErrorKind, Feed, FeedItem, Socket};
+use super::dial::dial;
+use super::link::{End, Link, Listening, Told};
+use super::rhythm::Rhythm;
+use super::{ConnectionHandle, DialError, Feed, FeedItem, Socket};
 use crate::exchanges::{FeedSession, Notice, Subscription};
-use crate::model::{ExchangeId, FeedState, Gap, GapReason, MarketEvent, TimeRange, Timestamp, Topic};
+use crate::model::{ExchangeId, FeedState, Gap, GapReason, MarketEvent, Symbol, TimeRange, Timestamp, Topic};
 use crate::telemetry::upstream::{
     FeedConnected, FeedDialFailed, FeedGaveUp, FeedLost, FeedRotated, FeedStale, FrameSkipped, FramesReceived,
     SubscriptionRefused,
 };
+use crate::upstream::Backoff;
 use crate::upstream::tap::ConnectionTap;
-use crate::upstream::{Backoff, Urgency};
 
-/// The longest that opening a socket may take, an origin.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait before connecting anew.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// After so many failures in a row the exchange counts as down.
@@ -60,6 +60,10 @@ pub(super) struct Runner {
     /// Topics that broke off and did not come back yet, with the last frame before.
     lost: BTreeMap<Topic, Timestamp>,
     skips: SkipLog,
+    /// How often data come, as the last link left it.
+    rhythm: Rhythm,
+    /// The last link ended without data although its socket was alive: only data prove the next one.
+    is_mute: bool,
     given_up: bool,
     /// What is to be told next.
     told: Vec<FeedItem>,
@@ -102,6 +106,8 @@ impl Runner {
             takeover: None,
             lost: BTreeMap::new(),
             skips: SkipLog::default(),
+            rhythm: Rhythm::default(),
+            is_mute: false,
             given_up: false,
             told: Vec::new(),
         }
@@ -189,7 +195,8 @@ impl Runner {
                 let address = || format!("{}{}", origin.trim_end_matches('/'), self.path);
                 let tap = self.feed.tap.as_ref().map(|tap| ConnectionTap::new(tap, connection, address()));
                 let profile = self.feed.exchange.profile();
-                let link = Link::open(opened, self.session, wanted, profile, &self.feed.clock, tap);
+                let rhythm = self.links.first().map_or(self.rhythm, |link| link.rhythm);
+                let link = Link::open(opened, self.session, wanted, profile, &self.feed.clock, rhythm, tap);
                 if !self.links.is_empty() {
                     self.takeover = Some(Takeover { by: now + TAKEOVER, whole_at: None });
                 } else if std::mem::replace(&mut self.was_connected, true) {
@@ -277,7 +284,8 @@ impl Runner {
         let link = self.links.remove(index);
         self.takeover = None;
         let now = self.feed.clock.elapsed();
-        let since = link.last_frame;
+        let since = if matches!(end, End::NoData(_)) { link.last_data } else { link.last_frame };
+        self.rhythm = link.rhythm;
         let mut gone = Vec::new();
         for (topic, listening) in link.topics {
             if !self.handle.is_wanted(&topic) || self.links.iter().any(|link| link.is_whole(&topic)) {
@@ -305,6 +313,13 @@ impl Runner {
                 FeedStale { exchange, connection, silent_for }.emit();
                 (FeedState::Stale, "connected, but silent".to_owned(), Duration::ZERO)
             }
+            End::NoData(silent_for) => {
+                self.rhythm.ended_silent();
+                self.is_mute = true;
+                FeedStale { exchange, connection, silent_for }.emit();
+                let reason = format!("the socket is alive, but no data came for {} s", silent_for.as_secs());
+                (FeedState::Stale, reason, Duration::ZERO)
+            }
             End::GaveUp(reason) => {
                 FeedGaveUp { exchange, connection, reason: &reason }.emit();
                 self.handle.update(|status| status.state = FeedState::Down);
@@ -331,11 +346,10 @@ impl Runner {
     fn tell(&mut self, index: usize, told: Told) {
         match told {
             Told::Frames(frames) => {
-                let last_message = self.links[index].last_frame;
-                self.handle.update(|status| status.last_message = Some(last_message));
                 FramesReceived { exchange: self.exchange, frames: frames as u64 }.emit();
             }
             Told::Events(events) => {
+                self.heard_data();
                 self.gave_data(index);
                 let events = if self.lost.is_empty() { events } else { self.with_gaps(events) };
                 self.told.push(FeedItem::Events(events));
@@ -344,9 +358,11 @@ impl Runner {
             Told::Notice(Notice::Refused { subscription, reason }) => self.refused(subscription, reason),
             // The one that takes over may not tell everything yet.
             Told::Notice(Notice::Reached(at)) if index == 0 => {
+                self.heard_data();
                 self.told.push(FeedItem::Reached { connection: self.handle.name().into(), at });
             }
-            Told::Notice(Notice::Reached(_)) => {}
+            Told::Notice(Notice::Reached(_) | Notice::Alive) => self.heard_data(),
+            Told::Notice(Notice::TradeSkipped(symbol)) => self.trade_skipped(index, symbol.as_ref()),
             Told::Notice(Notice::Rotate) => self.links[index].rotate_at = Some(self.feed.clock.elapsed()),
             Told::Skipped(error) => {
                 let unlogged = self.skips.skip(self.feed.clock.elapsed());
@@ -360,7 +376,43 @@ impl Runner {
     fn gave_data(&mut self, index: usize) {
         self.links[index].has_data = true;
         self.backoff.reset();
-        self.handle.update(|status| status.state = FeedState::Live);
+        if !self.is_mute {
+            self.handle.update(|status| status.state = FeedState::Live);
+        }
+    }
+
+    /// Data or a heartbeat came.
+    fn heard_data(&mut self) {
+        let now = self.feed.clock.now();
+        let was_mute = std::mem::take(&mut self.is_mute);
+        self.handle.update(|status| {
+            status.last_message = Some(now);
+            if was_mute {
+                status.state = FeedState::Live;
+            }
+        });
+    }
+
+    /// A trade was left out: what is built from the trades of that market, or of all of them where the market is not
+    /// known, is not whole now.
+    fn trade_skipped(&mut self, index: usize, symbol: Option<&Symbol>) {
+        let link = &self.links[index];
+        let is_concerned = |topic: &Topic, listening: &Listening| {
+            matches!(topic, Topic::Trades { .. })
+                && listening.is_confirmed
+                && symbol.is_none_or(|symbol| topic.symbol() == symbol)
+        };
+        let concerned = link.topics.iter().filter(|(topic, listening)| is_concerned(topic, listening));
+        let (topics, subscriptions): (Vec<_>, Vec<_>) =
+            concerned.map(|(topic, listening)| (topic.clone(), listening.subscription.clone())).unzip();
+        if topics.is_empty() {
+            return;
+        }
+        let (at, since) = (self.feed.clock.now(), link.last_frame);
+        let gap = self.gap(topics, since, at);
+        self.told.push(FeedItem::Lost { subscriptions: subscriptions.clone(), since });
+        self.told.push(FeedItem::Events(vec![gap]));
+        self.told.push(FeedItem::Confirmed { subscriptions, at });
     }
 
     fn confirmed(&mut self, index: usize, subscriptions: Vec<Subscription>) {
@@ -432,31 +484,6 @@ impl SkipLog {
         self.logged_at = Some(now);
         Some(std::mem::take(&mut self.unlogged))
     }
-}
-
-/// Opens a socket to the first origin that answers, beginning with the one at `first`.
-async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket), DialError> {
-    let mut failed: Option<DialError> = None;
-    for index in (first..feed.origins.len()).chain(0..first) {
-        let origin = feed.origins[index].trim_end_matches('/');
-        feed.connects.admit(1, Urgency::Live).await.map_err(|held_back| feed.held_back(held_back))?;
-        let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
-        let mut error = match dialed {
-            Ok(Ok(socket)) => return Ok((index, socket)),
-            Ok(Err(error)) => error,
-            Err(_) => DialError::unreachable("no answer in time"),
-        };
-        if error.kind == DialErrorKind::RateLimited {
-            feed.connects.open_breaker(error.retry_after.unwrap_or(feed.exchange.profile().ban_pause));
-        }
-        error.message = format!("{origin}: {}", error.message);
-        if let Some(earlier) = failed {
-            error.message = format!("{}; {}", earlier.message, error.message);
-            error.retry_after = error.retry_after.max(earlier.retry_after);
-        }
-        failed = Some(error);
-    }
-    Err(failed.unwrap_or_else(|| DialError::unreachable("no ws_url is configured")))
 }
 
 /// Which topic an event belongs to.

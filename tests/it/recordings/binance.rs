@@ -13,7 +13,7 @@ fn every_recorded_frame_of_binance_gives_its_events() {
         let frame: Value = serde_json::from_str(text).unwrap();
         let data = &frame["data"];
         let number = |value: &Value| Some(parse_decimal(value.as_str().unwrap()).unwrap());
-        match (channel, out.events.as_slice()) {
+        match (channel, &*out.events) {
             ("depth@100ms", []) => {}
             ("bookTicker", [MarketEvent::Ticker(ticker)]) => {
                 assert_eq!(ticker.symbol.as_str().replace('/', ""), data["s"].as_str().unwrap());

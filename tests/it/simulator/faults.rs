@@ -175,3 +175,92 @@ async fn a_shutdown_is_announced_and_then_happens() {
     let heard = kraken.until(|frame| frame.get("close").is_some()).await;
     assert!(heard.iter().any(|frame| frame["data"][0]["system"] == "maintenance"));
 }
+
+#[tokio::test]
+async fn sockets_may_ping_and_give_no_data() {
+    let world = world().await;
+    let mut socket = world.kraken("trade").await;
+    socket.during(1_000).await;
+    world.inject(KRAKEN, FaultKind::PingsOnly, 30_000);
+    assert_eq!(socket.during(29_000).await, Vec::<Value>::new(), "not even heartbeats");
+    assert!(!socket.during(10_000).await.is_empty());
+}
+
+#[tokio::test]
+async fn absurd_numbers_and_candle_rows_are_mixed_in() {
+    let world = world().await;
+    let mut socket = world.binance(&["btcusdt@ticker"]).await;
+    world.inject(BINANCE, FaultKind::AbsurdNumbers, 10_000);
+    world.inject(BINANCE, FaultKind::WrongEvent, 10_000);
+    let heard = socket.during(10_000).await;
+    let is_absurd =
+        |frame: &&Value| frame.to_string().contains("7.9e27") || frame.to_string().contains("79000000000000");
+    assert!(heard.iter().filter(is_absurd).count() > 3, "{heard:?}");
+    assert!(heard.iter().filter(|frame| frame["data"][1] == "16823.24").count() > 3);
+    world.inject(BINANCE, FaultKind::WrongEvent, 0);
+    assert_eq!(world.json("/api/v3/ticker/24hr?symbol=BTCUSDT").await[1], "16823.24");
+}
+
+#[tokio::test]
+async fn a_bad_row_comes_in_each_page_and_the_others_are_read() {
+    let world = world().await;
+    for exchange in ExchangeId::ALL {
+        let adapter = candlewick::exchanges::exchange(exchange);
+        let symbol = match exchange {
+            ExchangeId::Kraken | ExchangeId::Coinbase => "BTC/USD",
+            _ => "BTC/USDT",
+        };
+        let native = match exchange {
+            ExchangeId::Kraken => "XBTUSD",
+            ExchangeId::Coinbase => "BTC-USD",
+            ExchangeId::Okx => "BTC-USDT",
+            _ => "BTCUSDT",
+        };
+        let instrument = candlewick::model::Instrument {
+            exchange,
+            symbol: symbol.parse().unwrap(),
+            native: native.to_owned(),
+            stream_native: None,
+            price_step: None,
+            amount_step: None,
+            active: true,
+        };
+        let start = Timestamp::from_millis(START.millis() / MINUTE * MINUTE - 60 * MINUTE);
+        let range = TimeRange::new(start, Timestamp::from_millis(start.millis() + 20 * MINUTE));
+        let page = candlewick::exchanges::CandlePage {
+            instrument: std::sync::Arc::new(instrument),
+            interval: Interval::M1,
+            range,
+            asked_at: world.clock.now(),
+        };
+        let call = adapter.candles(&page).unwrap();
+        let query: Vec<String> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let path = format!("{}?{}", call.path, query.join("&"));
+        let read = |body: &str| {
+            let reply = candlewick::exchanges::Reply { status: 200, body: body.as_bytes() };
+            (call.parse)(&reply, world.clock.now()).unwrap()
+        };
+        let whole = read(&world.text(&path).await);
+        assert!(whole.rows.len() > 3 && whole.skipped.is_empty(), "{exchange}");
+        world.inject(exchange, FaultKind::BadRow, 0);
+        let spoilt = read(&world.text(&path).await);
+        assert_eq!(spoilt.skipped.len(), 1, "{exchange}");
+        assert!(spoilt.skipped[0].reason.contains("null"), "{}", spoilt.skipped[0].reason);
+        let outside = spoilt.outside.len() + 1 - whole.outside.len().min(spoilt.outside.len() + 1);
+        assert!(spoilt.rows.len() >= whole.rows.len() - 1 && outside <= 1, "{exchange}");
+        // An absurd number is a bad row, too, and its time is known.
+        world.inject(exchange, FaultKind::AbsurdNumbers, 0);
+        let absurd = read(&world.text(&path).await);
+        assert_eq!(absurd.skipped.len(), 1, "{exchange}");
+        assert!(absurd.skipped[0].timestamp.is_some(), "{exchange}");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_is_20_000_frames_in_a_second() {
+    let world = world().await;
+    let mut socket = world.binance(&["btcusdt@bookTicker"]).await;
+    socket.during(1_000).await;
+    world.inject(BINANCE, FaultKind::Burst, 0);
+    assert!(socket.during(5_000).await.len() > 5_000);
+}

@@ -52,6 +52,9 @@ survives! {
     an_exchange_that_goes_dark: Dark for 90 s;
     a_stream_that_falls_silent: Silent for 150 s;
     malformed_frames: Malformed for 60 s;
+    data_that_stop_while_pings_go_on: PingsOnly for 210 s;
+    numbers_that_no_market_has: AbsurdNumbers for 60 s;
+    candles_where_tickers_are_expected: WrongEvent for 60 s;
     slow_answers: Slow for 60 s;
     too_many_requests: Http429 for 60 s;
     a_ban: Http418 for 60 s;

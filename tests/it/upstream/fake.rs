@@ -1,6 +1,7 @@
 //! An exchange with the simplest dialect there is, and the server's end of its sockets.
 //!
-//! Out: `+BTC/USDT`, `-BTC/USDT`. In: `ok BTC/USDT`, `no BTC/USDT`, `trade BTC/USDT 7`, `rotate`, `again 5`, `giveup`.
+//! Out: `+BTC/USDT`, `-BTC/USDT`. In: `ok BTC/USDT`, `no BTC/USDT`, `trade BTC/USDT 7`, `rotate`, `again 5`, `giveup`, `alive`, `skipped BTC/USDT`, and
+//! `absurd`, at which the session panics.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -145,7 +146,7 @@ impl FeedSession for Session {
         }
     }
 
-    fn on_frame(&mut self, frame: Frame<'_>, _: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+    fn on_frame(&mut self, frame: Frame<'_>, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
         let Frame::Text(text) = frame else { return Err(FeedError::malformed("binary", "")) };
         let words: Vec<_> = text.split(' ').collect();
         let failed = |recovery| FeedError { recovery, message: text.to_owned() };
@@ -159,7 +160,10 @@ impl FeedSession for Session {
                 let subscription = self.subscriptions.remove(symbol).unwrap();
                 out.notices.push(Notice::Refused { subscription, reason: text.to_owned() });
             }
-            ["trade", symbol, id] => out.events.push(trade(symbol, id)),
+            ["trade", symbol, id] => out.event(trade(symbol, id), now).unwrap(),
+            ["skipped", symbol] => out.notices.push(Notice::TradeSkipped(Some(symbol.parse().unwrap()))),
+            ["alive"] => out.notices.push(Notice::Alive),
+            ["absurd"] => panic!("an absurd number"),
             ["rotate"] => out.notices.push(Notice::Rotate),
             ["again", secs] => {
                 return Err(failed(Recovery::Reconnect { after: Duration::from_secs(secs.parse().unwrap()) }));

@@ -61,13 +61,13 @@ async fn age_makes_a_new_connection_take_over_in_time() {
     let mut old = rig.live().await;
     for _ in 0..48 {
         rig.clock.advance(Duration::from_secs(59)).await;
-        old.ping().await;
+        old.send("alive").await;
         rig.told();
     }
     assert_eq!(rig.dialer.dialed.lock().len(), 1, "47 min, and it is spread over the 6 min before the last 6");
     while rig.dialer.dialed.lock().len() == 1 {
         rig.clock.advance(Duration::from_secs(1)).await;
-        old.ping().await;
+        old.send("alive").await;
     }
     assert!(rig.clock.now().millis() <= 3_241_000, "54 min");
     let mut new = rig.accept().await;

@@ -179,7 +179,7 @@ pub struct Connection {
     state: String,
     /// How many topics it carries.
     topics: u64,
-    /// How long ago the last frame came, in milliseconds.
+    /// How long ago the last data or heartbeat came, in milliseconds; a ping is none.
     last_message_ms: Option<u64>,
     /// How often it was connected anew.
     reconnects: u64,
