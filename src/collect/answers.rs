@@ -92,7 +92,7 @@ impl Answerer {
 
     /// What the exchange does not give of a market that it trades no longer is not asked for again.
     async fn give_up(&self, series: &Series, range: TimeRange) -> Result<(), RequestError> {
-        let settled = range.end().min(self.filler.clock.now() - CLOSING_GRACE);
+        let settled = range.end().min(self.filler.exchange_clock.now() - CLOSING_GRACE);
         let closed = series.interval.shrink(TimeRange::new(range.start(), settled));
         let claims = vec![CoveredRange { range: closed, state: Knowledge::Unavailable }];
         let lost = SeriesWrite { series: series.clone(), candles: Vec::new(), claims };

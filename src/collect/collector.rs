@@ -97,6 +97,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         store: Arc::clone(&source.store),
         writer: writer.clone(),
         clock: clock.clone(),
+        exchange_clock: rest.exchange_clock().clone(),
         busy: Arc::default(),
         urgency: Urgency::Live,
     });

@@ -56,8 +56,9 @@ impl Errand {
         helpers.spawn(aftermath::follow(batches, Arc::clone(&store), derived, clock.clone(), announce, doubts));
         // Nobody listens.
         helpers.spawn(async move { while announced.recv().await.is_some() {} });
-        let (clock, busy) = (clock.clone(), Arc::default());
-        let filler = Filler { exchange, rest, store, writer, clock, busy, urgency: Urgency::Background };
+        let (clock, exchange_clock, busy) = (clock.clone(), rest.exchange_clock().clone(), Arc::default());
+        let urgency = Urgency::Background;
+        let filler = Filler { exchange, rest, store, writer, clock, exchange_clock, busy, urgency };
         Ok(Self { filler, listed, helpers })
     }
 

@@ -14,7 +14,7 @@ use crate::exchanges::{CandlePage, Exchange, ReplyErrorKind};
 use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::{CandleStore, SeriesWrite, StoreError, Take};
 use crate::telemetry::collect::{FillFailed, RangeFilled};
-use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
+use crate::upstream::{Backoff, ExchangeClock, RestClient, UpstreamError, Urgency};
 
 /// A page of which nothing was learnt is asked for again after so long: the exchange may show closed candles late.
 const LATE_ROWS: Duration = Duration::from_secs(5);
@@ -75,6 +75,8 @@ pub struct Filler {
     pub store: Arc<dyn CandleStore>,
     pub writer: Writer,
     pub clock: Clock,
+    /// What time it is at the exchange: decides what is closed.
+    pub exchange_clock: ExchangeClock,
     /// One filling of a series at a time, so that nothing is fetched twice.
     pub busy: Arc<Busy>,
     /// Its claim on the exchange's budget.
@@ -117,7 +119,7 @@ impl Filler {
             self.fill_closed(series, instrument, closed).await?;
         }
         // What closes only now was asked for, too.
-        if closed.end() < series.interval.floor(range.end().min(self.clock.now())) {
+        if closed.end() < series.interval.floor(range.end().min(self.exchange_clock.now())) {
             Err(FillError::Late)
         } else {
             Ok(())
@@ -217,10 +219,15 @@ impl Filler {
         Ok(())
     }
 
-    /// The part of `range` that is certainly closed.
+    /// The part of `range` that is certainly closed, by the exchange's own clock, and that its REST interface shows.
     fn closed_part(&self, interval: Interval, range: TimeRange) -> TimeRange {
-        let end = interval.floor(self.clock.now() - CLOSING_GRACE);
+        let end = interval.floor(self.settled());
         interval.shrink(TimeRange::new(interval.floor(range.start()), interval.ceil(range.end()).min(end)))
+    }
+
+    /// Before this time the exchange's REST interface shows what is closed.
+    fn settled(&self) -> Timestamp {
+        self.exchange_clock.now() - CLOSING_GRACE - self.exchange.profile().rest_lag
     }
 
     async fn derive(
@@ -267,7 +274,7 @@ impl Filler {
     fn reach(&self, interval: Interval) -> Option<Timestamp> {
         let rows = self.exchange.profile().reach_rows?;
         // The window ends with the candle that is forming now, and it moves while the request is on its way.
-        Some(interval.back(self.clock.now(), rows.saturating_sub(2)))
+        Some(interval.back(self.exchange_clock.latest(), rows.saturating_sub(2)))
     }
 
     /// Where one of the exchange's pages that begins at `from` ends.
@@ -291,7 +298,7 @@ impl Filler {
         {
             return Ok(());
         }
-        let ever = TimeRange::new(before.start(), interval.floor(self.clock.now() - CLOSING_GRACE));
+        let ever = TimeRange::new(before.start(), interval.floor(self.settled()));
         self.fetch_page(series, instrument, ever).await?;
         Ok(())
     }
@@ -308,13 +315,14 @@ impl Filler {
         instrument: &Arc<Instrument>,
         range: TimeRange,
     ) -> Result<Fetched, FillError> {
-        let asked_at = self.clock.now();
+        let asked_at = self.exchange_clock.latest();
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Fetched { rows: 0, known: true }) };
         let rows = self.rest.call_with(&call, self.urgency).await?;
+        let received = self.exchange_clock.now();
         let full = rows.len() >= self.exchange.profile().page_rows as usize;
         let Page { candles, claims, rejected } =
-            read_page(series.interval, range, &rows, full && self.exchange.profile().wide_pages, self.clock.now());
+            read_page(series.interval, range, &rows, full && self.exchange.profile().wide_pages, received);
         RangeFilled { series, exchange: series.exchange, range, candles: candles.len(), rejected }.emit();
         let learnt: Duration = claims.iter().map(|claim| claim.range.duration()).sum();
         if !claims.is_empty() {

@@ -12,7 +12,10 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
+use super::{
+    CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
+    Subscription,
+};
 use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
 
 /// Binance spot.
@@ -70,6 +73,7 @@ static PROFILE: Profile = Profile {
         Interval::Mo1,
     ],
     page_rows: 1000,
+    rest_lag: Duration::ZERO,
     reach_rows: None,
     // A ping comes every 20 s.
     idle_timeout: Duration::from_mins(1),
@@ -92,6 +96,10 @@ impl Exchange for Binance {
 
     fn profile(&self) -> &Profile {
         &PROFILE
+    }
+
+    fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        Some(rest::server_time())
     }
 
     fn instruments(&self) -> RestCall<Vec<Instrument>> {

@@ -12,7 +12,10 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
+use super::{
+    CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
+    Subscription,
+};
 use crate::model::{Candle, Channel, ExchangeId, Instrument, Symbol, TickerPatch};
 
 /// Coinbase Advanced Trade.
@@ -41,6 +44,8 @@ static PROFILE: Profile = Profile {
     intervals: rest::INTERVALS,
     page_rows: rest::ROWS,
     wide_pages: false,
+    // Not documented; the newest minutes of its candles are seen to be missing or not whole for up to a minute.
+    rest_lag: Duration::from_mins(1),
     reach_rows: None,
     // The channel `heartbeats` speaks each second.
     idle_timeout: Duration::from_secs(10),
@@ -61,6 +66,10 @@ impl Exchange for Coinbase {
 
     fn profile(&self) -> &Profile {
         &PROFILE
+    }
+
+    fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        Some(rest::server_time())
     }
 
     fn instruments(&self) -> RestCall<Vec<Instrument>> {
