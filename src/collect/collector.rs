@@ -19,7 +19,7 @@ use super::repair::{self, Holes};
 use super::source::{Shared, Source};
 use super::sweep::{Doubts, Reach, Sweeper};
 use super::writer::Writer;
-use super::{aftermath, lease, state};
+use super::{aftermath, exchange_time, lease, state};
 use crate::cache::{CacheError, Lease};
 use crate::exchanges::Exchange;
 use crate::model::Symbol;
@@ -49,6 +49,8 @@ pub enum CollectError {
     GaveUp(String),
     #[error("another collector took over")]
     LeaseLost,
+    #[error("the machine's clock was set, or the machine slept, by {} s: what was missed is fetched", .0.as_secs())]
+    ClockJumped(Duration),
 }
 
 /// Collects until `stop`, then ends in order: connections first, the writer last.
@@ -70,6 +72,7 @@ pub async fn run(duties: Duties) -> Result<(), CollectError> {
 async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> Result<(), CollectError> {
     let Duties { exchange, source, shared, stop, .. } = duties;
     let Shared { cache, clock, limits } = shared;
+    let drift = clock.drift();
     // The simulator's limits are nobody else's.
     let budgets = (!source.simulated).then(|| Arc::clone(&cache.budgets));
     let rest = match &budgets {
@@ -84,6 +87,9 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         _ = lease.wait_for(Option::is_none) => return Err(CollectError::LeaseLost),
         () = stop.cancelled() => return Ok(()),
     };
+    if stop.run_until_cancelled(exchange_time::settle(&rest, clock)).await.is_none() {
+        return Ok(());
+    }
     let (listing, listed) = watch::channel(listed);
     let (announce, announced) = mpsc::channel(1_024);
     let (tickers, asked_tickers) = mpsc::channel(64);
@@ -108,12 +114,14 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     }
     let doubts = Arc::new(Doubts::default());
     let store = Arc::clone(&source.store);
-    helpers.spawn(aftermath::follow(batches, store, writer.clone(), clock.clone(), announce, Arc::clone(&doubts)));
+    let there = rest.exchange_clock().clone();
+    helpers.spawn(aftermath::follow(batches, store, writer.clone(), there, announce, Arc::clone(&doubts)));
     let (collecting, collected) = watch::channel(Vec::new());
     let reach = Reach { repair_days: limits.repair_days, backfill_days: limits.backfill_days };
     let compared = parking_lot::Mutex::default();
     let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared };
     helpers.spawn(sweeper.run());
+    helpers.spawn(exchange_time::keep(Arc::clone(&rest), clock.clone()));
     let store = Arc::clone(&source.store);
     let read_every = Duration::from_mins(limits.listing_minutes.into());
     helpers.spawn(listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing));
@@ -146,6 +154,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         lag: Lag::new(exchange.id()),
         refused: Vec::new(),
         collecting,
+        drift,
     };
     collector.follow_listing();
     collector.tell().await;

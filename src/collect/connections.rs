@@ -112,6 +112,23 @@ impl Connections {
         self.open.iter().flat_map(of).collect()
     }
 
+    /// Up to when something was heard on the connections that carry the markets' `channel`: `at_exchange` says what time
+    /// it was at the exchange then. Frames of a connection come in order.
+    pub fn heard_until(
+        &self,
+        channel: Channel,
+        at_exchange: impl Fn(Timestamp) -> Timestamp,
+    ) -> HashMap<Symbol, Timestamp> {
+        let mut heard = HashMap::new();
+        for Open { handle, .. } in &self.open {
+            let Some(at) = handle.state().last_message.map(&at_exchange) else { continue };
+            for one in handle.subscriptions().into_iter().filter(|one| one.channel == channel) {
+                heard.insert(one.instrument.symbol.clone(), at);
+            }
+        }
+        heard
+    }
+
     /// How many of the connections that the exchange allows were opened.
     pub fn budget(&self) -> BudgetState {
         self.feed.budget()

@@ -26,7 +26,7 @@ const LATE_TRIES: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A closed candle that changes is fetched so long after its end.
-const CHANGES_SETTLE: Duration = Duration::from_secs(5);
+pub const CHANGES_SETTLE: Duration = Duration::from_secs(5);
 
 /// Why a range is not known yet.
 #[derive(Debug, thiserror::Error)]
@@ -208,7 +208,8 @@ impl Filler {
         range: TimeRange,
     ) -> Result<(), FillError> {
         // What the stream said of it goes into the store first.
-        self.clock.sleep_until(range.end() + CHANGES_SETTLE).await;
+        let settled = range.end() + CHANGES_SETTLE + self.exchange.profile().rest_lag;
+        self.clock.sleep(settled.since(self.exchange_clock.latest())).await;
         let _turn = self.busy.enter(series).await;
         let mut from = self.reach(series.interval).map_or(range.start(), |reach| range.start().max(reach));
         while from < range.end() {
@@ -248,7 +249,8 @@ impl Filler {
         let interval = series.interval;
         let profile = self.exchange.profile();
         let mut late = false;
-        for hole in self.store.coverage(series, range).await?.unknown(range) {
+        let unknown = self.store.coverage(series, range).await?.unknown(range);
+        for hole in together(unknown, |from| self.page_end(interval, from)) {
             let mut from = hole.start();
             if let Some(reach) = self.reach(interval)
                 && from < reach
@@ -368,6 +370,18 @@ struct Fetched {
     rows: usize,
     /// Whether all of its time is known now.
     known: bool,
+}
+
+/// Joins ascending ranges where one page that begins at the first reaches the end of the next: fewer questions.
+fn together(ranges: Vec<TimeRange>, page_end: impl Fn(Timestamp) -> Timestamp) -> Vec<TimeRange> {
+    let mut joined: Vec<TimeRange> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.end() <= page_end(last.start()) => *last = TimeRange::new(last.start(), range.end()),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 /// Where a page of `rows` candles that begins at `from` ends.

@@ -15,6 +15,7 @@ mod collector;
 mod connections;
 mod derive;
 mod errand;
+mod exchange_time;
 mod fill;
 mod lease;
 mod listing;

@@ -228,7 +228,7 @@ impl Session {
         values.base_volume = Some(ticker.volume.0);
         values.quote_volume = Some(ticker.quote_volume.0);
         values.change_percent = Some(ticker.change_percent.0);
-        values.timestamp = values.timestamp.max(Some(ticker.at.millis()));
+        values.told_at(ticker.at.millis());
         out.events.push(ticker_event(market, received));
     }
 

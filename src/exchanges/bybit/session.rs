@@ -248,7 +248,7 @@ fn best(rows: &Rows<(Number, Number)>, is_delta: bool) -> Option<(Option<Decimal
 }
 
 fn ticker_event(market: &mut Market<TickerPatch>, at: Timestamp, received_at: Timestamp) -> MarketEvent {
-    market.state.timestamp = market.state.timestamp.max(Some(at));
+    market.state.told_at(at);
     let (exchange, symbol, values) = (ExchangeId::Bybit, market.symbol.clone(), market.state);
     MarketEvent::Ticker(crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream })
 }

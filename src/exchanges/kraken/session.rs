@@ -181,7 +181,7 @@ impl Session {
             Channel::Candles => {
                 let message: Message<'_, Ohlc<'_>> = read(text)?;
                 let newest = if message.data.more.is_empty() { HashMap::new() } else { newest(message.data.iter()) };
-                message.data.iter().for_each(|row| note(self.candle(row, &newest, received, out)));
+                message.data.iter().for_each(|row| note(self.candle(row, &newest, out)));
             }
         }
         result
@@ -235,14 +235,9 @@ impl Session {
         Ok(())
     }
 
-    /// A candle has no flag: it is closed when a later one of its series came with it, or the clock has passed its end.
-    fn candle(
-        &mut self,
-        row: &Ohlc<'_>,
-        newest: &HashMap<&str, &str>,
-        received: Timestamp,
-        out: &mut Outbox,
-    ) -> Result<(), String> {
+    /// A candle has no flag: it is closed when a later one of its series came with it. Whoever knows what time it is at the
+    /// exchange closes the others.
+    fn candle(&mut self, row: &Ohlc<'_>, newest: &HashMap<&str, &str>, out: &mut Outbox) -> Result<(), String> {
         let minutes = row.interval.0;
         let interval = PROFILE.intervals.iter().find(|interval| interval.max_millis() / 60_000 == minutes);
         let Some(&interval) = interval else { return Ok(()) };
@@ -258,7 +253,7 @@ impl Session {
             volume: row.volume.0,
             quote_volume: None,
             trades: row.trades.and_then(codec::Int::count),
-            closed: has_later || codec::is_over(timestamp, interval, received),
+            closed: has_later,
             revision: 0,
         };
         candle.check(interval).map_err(|error| format!("impossible candle: {error}"))?;
