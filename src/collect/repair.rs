@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(ranges(&want), [minutes(5, 6), minutes(7, 8)]);
         holes.announce_later(btc.clone(), &instrument, minutes(8, 9), Timestamp::from_secs(900));
         holes.forget(&btc);
-        assert_eq!(holes.waiting(), 2, "those under way");
+        assert_eq!(holes.waiting(), 3, "those under way");
     }
 
     #[tokio::test]
