@@ -1,7 +1,7 @@
 //! When a 1m candle of a stream is closed, and what the stream can vouch for. Pure.
 //!
 //! All times are the exchange's own. A candle is closed by the exchange's flag, which may come up to 15 s after its end;
-//! where the exchange has none, when the next candle opens or 2 s after its end. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
+//! where the exchange has none, when the next candle opens, or when something was heard from 2 s after its end. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
 //! flag its candles, if its trades add up to its volume: what was interrupted or left out is never spliced, but
 //! reported missing, to be fetched by REST.
 //!
@@ -109,6 +109,16 @@ impl Closing {
         self.live_since.is_some_and(|since| since <= minute)
     }
 
+    /// Whether nothing was traded in `minute` as far as the stream says, which has been whole since it opened.
+    fn is_silent(&self, minute: Timestamp) -> bool {
+        // Where candles have a flag, one without trades may be told when it opens.
+        let is_flagged = self.minutes == MinuteCandles::Flagged;
+        let candle = self.pending.get(&minute);
+        candle.is_none_or(|candle| is_flagged && candle.volume.is_zero() && !candle.closed)
+            && !self.traded.contains_key(&minute)
+            && self.is_whole(minute)
+    }
+
     /// A candle came.
     pub fn candle(&mut self, candle: Candle, now: Timestamp, out: &mut Vec<Outcome>) {
         if candle.timestamp > now + MAX_AHEAD {
@@ -137,7 +147,7 @@ impl Closing {
     /// Time went on; everything up to `told` was heard. Both by the exchange's own clock.
     pub fn clock(&mut self, now: Timestamp, told: Option<Timestamp>, out: &mut Vec<Outcome>) {
         // While the connection lasts, what was not heard yet may still come.
-        let waits = self.minutes == MinuteCandles::FromTrades && self.live_since.is_some();
+        let waits = self.minutes != MinuteCandles::Flagged && self.live_since.is_some();
         let known = if waits { told.unwrap_or(self.next).min(now) } else { now };
         let mut end = Interval::M1.floor(known - CLOSING_GRACE);
         if let (MinuteCandles::Flagged, Some(since)) = (self.minutes, self.live_since) {
@@ -151,10 +161,10 @@ impl Closing {
     fn settle_until(&mut self, end: Timestamp, told: Option<Timestamp>, out: &mut Vec<Outcome>) {
         while self.next < end {
             let minute = Interval::M1.span(self.next);
+            let is_silent = self.is_silent(minute.start());
             self.next = minute.end();
             let traded = self.traded.remove(&minute.start());
             let candle = self.pending.remove(&minute.start());
-            let is_silent = traded.is_none() && candle.is_none() && self.is_whole(minute.start());
             let traded = traded.unwrap_or_default();
             let flagged = self.minutes == MinuteCandles::Flagged;
             let adds_up = candle.is_some_and(|candle| flagged || candle.volume == traded);
@@ -345,6 +355,7 @@ mod tests {
     fn a_minute_without_any_frame_is_quiet_where_candles_have_a_flag() {
         let mut stream = Stream::new(MinuteCandles::Flagged);
         let quiet = |start: i64, end: i64| Outcome::Quiet(TimeRange::new(at(start * 60), at(end * 60)));
+        stream.closing.candle(candle(0, 0, false), at(1), &mut Vec::new());
         assert_eq!(stream.clock(135), [quiet(0, 2)]);
         // A trade without a candle is no silence.
         stream.closing.trade(&trade(at(130), 100, 1.into()), at(136), &mut Vec::new());
@@ -376,8 +387,8 @@ mod tests {
     fn a_silent_minute_is_empty_only_if_something_was_heard_after_it() {
         let mut stream = Stream::new(MinuteCandles::Unflagged);
         let empty = |minute: i64| Outcome::Empty(Interval::M1.span(at(minute * 60)));
-        assert_eq!(stream.heard(62, 61), [minutes(0, 1)], "the connection may be dead");
-        assert_eq!(stream.heard(182, 182), [empty(1), empty(2)]);
+        assert_eq!(stream.heard(90, 61), [], "the connection may be dead, or slow");
+        assert_eq!(stream.heard(182, 182), [empty(0), empty(1), empty(2)]);
         // A later candle says so, too.
         assert_eq!(stream.candle(candle(4, 1, false), 241), [Outcome::Updated(candle(4, 1, false)), empty(3)]);
         stream.closing.lost();

@@ -22,7 +22,7 @@ use super::writer::Writer;
 use super::{aftermath, exchange_time, lease, state};
 use crate::cache::{CacheError, Lease};
 use crate::exchanges::Exchange;
-use crate::model::Symbol;
+use crate::model::{Symbol, Timestamp};
 use crate::store::StoreError;
 use crate::telemetry::collect::Lag;
 use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
@@ -155,6 +155,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         refused: Vec::new(),
         collecting,
         drift,
+        newest_event: Timestamp::EPOCH,
     };
     collector.follow_listing();
     collector.tell().await;

@@ -73,6 +73,8 @@ pub struct Collector<'a> {
     pub collecting: watch::Sender<Vec<Followed>>,
     /// How far wall-clock and monotonic time were apart at the last tick: [`Clock::drift`](crate::clock::Clock::drift).
     pub drift: i64,
+    /// The newest time of an event that came.
+    pub newest_event: Timestamp,
 }
 
 impl Collector<'_> {
@@ -96,11 +98,12 @@ impl Collector<'_> {
     }
 
     /// Whether an event may have this time at the exchange. What may not is counted.
-    fn is_sane(&self, at: Timestamp, channel: Channel) -> bool {
+    fn is_sane(&mut self, at: Timestamp, channel: Channel) -> bool {
         let latest = self.exchange_latest();
         let is_sane = at <= latest + EVENT_AHEAD && at >= latest - EVENT_AGE;
         if is_sane {
             self.rest.exchange_clock().heard(at);
+            self.newest_event = self.newest_event.max(at);
         } else {
             EventRejected { exchange: self.duties.exchange.id(), channel, at }.emit();
         }
@@ -373,9 +376,7 @@ impl Collector<'_> {
         let symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
         let told = match self.duties.exchange.profile().minutes {
             MinuteCandles::FromTrades => self.connections.told_until(Channel::Trades),
-            MinuteCandles::Unflagged => {
-                self.connections.heard_until(Channel::Candles, |at| self.at_exchange(at, there))
-            }
+            MinuteCandles::Unflagged => self.heard_until(there),
             MinuteCandles::Flagged => HashMap::new(),
         };
         for symbol in &symbols {
@@ -393,6 +394,17 @@ impl Collector<'_> {
         }
         self.tell().await;
         Ok(())
+    }
+
+    /// Up to when everything was told, by market, where the exchange itself does not say so: frames come in order, so that
+    /// it is what the newest event says; where nothing happens, a heartbeat says so after a while, since it may have been
+    /// long on its way.
+    fn heard_until(&self, there: Timestamp) -> HashMap<Symbol, Timestamp> {
+        let heard = |at: Timestamp| {
+            let at = self.at_exchange(at, there);
+            at.min(self.newest_event).max(at - LATE_CLOSE)
+        };
+        self.connections.heard_until(Channel::Candles, heard)
     }
 
     /// Ends the collection when the clock was set or the machine slept: what came meanwhile, and when, is not known. The

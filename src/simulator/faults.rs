@@ -67,7 +67,7 @@ pub enum FaultKind {
     /// [`Market::candles`](super::Market::candles), not in the candle stream. Once: the next minute that closes.
     #[serde(rename = "late_trade")]
     LateTrade,
-    /// The frames that close candles come 0.2 to 14 seconds late, and those of candles that follow wait behind them. Once:
+    /// The frames that close candles come 0.2 to 10 seconds late, and those of candles that follow wait behind them. Once:
     /// one minute.
     #[serde(rename = "late_close")]
     LateClose,

@@ -351,9 +351,9 @@ impl<'a> Session<'a> {
     }
 }
 
-/// How late a candle that ends at `end` is told, in milliseconds: 0.2 to 14 s.
+/// How late a candle that ends at `end` is told, in milliseconds: 0.2 to 10 s.
 const fn lateness(end: i64) -> i64 {
-    200 + (end / MINUTE * 7_919) % 13_800 / INSTANT * INSTANT
+    200 + (end / MINUTE * 7_919) % 9_800 / INSTANT * INSTANT
 }
 
 /// Whether a frame of candles tells of nothing but candles without trades: of a volume of zero, in the dialects that tell

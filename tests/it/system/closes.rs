@@ -7,21 +7,25 @@ use candlewick::simulator::FaultKind;
 
 use crate::support::{Service, World, markets, minutes_after, pause, rows, truth_rows, until};
 
+/// Slower than most tests: a busy machine must not look like a close that does not come.
+const PACE: f64 = 15.0;
+
 /// Those whose candles have a flag.
 const FLAGGED: [ExchangeId; 3] = [ExchangeId::Binance, ExchangeId::Okx, ExchangeId::Bybit];
 
 /// Waits until what a start asks for is there: nothing is asked of the exchanges any more.
 async fn is_settled(world: &World, service: &Service) {
-    for (exchange, symbol) in markets() {
-        let past = TimeRange::new(Interval::M1.back(world.clock.now(), 60), Interval::M1.back(world.clock.now(), 1));
-        until(&format!("{exchange}'s past is there"), async || service.minutes(exchange, symbol, past).await.0).await;
-    }
+    until("all exchanges are live", async || {
+        let states = service.ok("/v1/exchanges").await;
+        states["exchanges"].as_array().unwrap().iter().all(|exchange| exchange["state"] == "live")
+    })
+    .await;
     // The first look of the sweeper comes after a minute, the next ten minutes later.
     world.pass(Duration::from_secs(90)).await;
     let asked = || ExchangeId::ALL.map(|exchange| world.simulator.stats(exchange).rest_requests);
     let mut before = asked();
     until("nothing is asked any more", async || {
-        world.pass(Duration::from_secs(10)).await;
+        world.pass(Duration::from_secs(15)).await;
         let now = asked();
         std::mem::replace(&mut before, now) == now
     })
@@ -36,10 +40,10 @@ async fn states(service: &Service, exchange: ExchangeId, symbol: &str, range: Ti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_that_comes_late_is_observed_without_a_question() {
-    let world = World::new().await;
+    let world = World::paced(PACE).await;
     let service = Service::live(&world).await;
     is_settled(&world, &service).await;
-    let range = minutes_after(world.clock.now(), 4);
+    let range = minutes_after(world.clock.now(), 3);
     world.clock.sleep_until(range.start() + Duration::from_secs(20)).await;
     let asked = FLAGGED.map(|exchange| world.simulator.stats(exchange).rest_requests);
     for exchange in FLAGGED {
@@ -56,7 +60,7 @@ async fn a_close_that_comes_late_is_observed_without_a_question() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_minutes_are_settled_with_few_questions() {
-    let world = World::new().await;
+    let world = World::paced(PACE).await;
     for exchange in FLAGGED {
         world.fault(exchange, FaultKind::NoClose, Duration::from_hours(1));
     }
@@ -76,19 +80,19 @@ async fn quiet_minutes_are_settled_with_few_questions() {
         format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\nsymbols = [\"{symbol}\"]\n")
     });
     let service = Service::start(&format!("data = \"live\"\n{}", exchanges.concat()), world.clock.clone()).await;
-    world.pass(Duration::from_secs(200)).await;
+    is_settled(&world, &service).await;
     let asked = ExchangeId::ALL.map(|exchange| world.simulator.stats(exchange).rest_requests);
-    let range = minutes_after(world.clock.now(), 5);
+    let range = minutes_after(world.clock.now(), 7);
     world.clock.sleep_until(range.end() + Duration::from_secs(25)).await;
     let figures = ExchangeId::ALL.map(|exchange| {
         let symbol = quietest[exchange as usize].as_str();
         let traded = quiet(exchange, symbol, range) / 60_000;
-        (exchange, 5 - traded, world.simulator.stats(exchange).rest_requests - asked[exchange as usize])
+        (exchange, 7 - traded, world.simulator.stats(exchange).rest_requests - asked[exchange as usize])
     });
-    println!("exchange, quiet minutes of 5, questions: {figures:?}");
+    println!("exchange, quiet minutes of 7, questions: {figures:?}");
     for (exchange, quiet, questions) in figures {
         // Without a batch there is a question for each quiet minute.
-        let most = if FLAGGED.contains(&exchange) { 2 } else { 0 };
+        let most = if FLAGGED.contains(&exchange) { 2 } else { 1 };
         assert!(questions <= most, "{exchange} was asked {questions} times for {quiet} quiet minutes: {figures:?}");
         service.assert_whole(&world, exchange, quietest[exchange as usize].as_str(), range).await;
     }
@@ -97,7 +101,7 @@ async fn quiet_minutes_are_settled_with_few_questions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_rest_tells_too_early_is_not_final() {
-    let world = World::new().await;
+    let world = World::paced(PACE).await;
     let service = Service::live(&world).await;
     let range = minutes_after(world.clock.now(), 5);
     let (exchange, symbol) = (ExchangeId::Coinbase, "BTC/USD");
@@ -109,6 +113,10 @@ async fn what_rest_tells_too_early_is_not_final() {
         let again = Interval::M1.next(world.clock.now()) + Duration::from_secs(40);
         while world.clock.now() < again {
             let past = TimeRange::new(range.start(), range.end().min(Interval::M1.floor(world.clock.now())));
+            if past.is_empty() {
+                pause().await;
+                continue;
+            }
             let (complete, told) = service.minutes(exchange, symbol, past).await;
             if complete {
                 assert_eq!(rows(&told), truth_rows(&world.truth(exchange, symbol, past)));
