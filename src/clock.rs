@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::model::{Interval, Timestamp};
 
 /// A clock; clones tell the same time.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Inner>);
+pub struct Clock(Arc<Inner>, Arc<AtomicI64>);
 
 #[derive(Debug)]
 struct Inner {
@@ -81,20 +82,51 @@ impl Clock {
         let origin = Interval::Mo1.floor(machine_time());
         let offset = machine_time().since(origin);
         let kind = Kind::Running { origin, offset, started: tokio::time::Instant::now(), speed };
-        Self(Arc::new(Inner { kind, chance: Mutex::new(StdRng::from_os_rng()) }))
+        Self(Arc::new(Inner { kind, chance: Mutex::new(StdRng::from_os_rng()) }), Arc::default())
     }
 
     /// A clock that stands at `origin` until [`Clock::advance`] moves it, with chance from a fixed seed.
     #[must_use]
     pub fn manual(origin: Timestamp) -> Self {
         let manual = Manual { origin, elapsed: Duration::ZERO, next_id: 0, sleepers: BTreeMap::new() };
-        Self(Arc::new(Inner { kind: Kind::Manual(Mutex::new(manual)), chance: Mutex::new(StdRng::seed_from_u64(1)) }))
+        let chance = Mutex::new(StdRng::seed_from_u64(1));
+        Self(Arc::new(Inner { kind: Kind::Manual(Mutex::new(manual)), chance }), Arc::default())
+    }
+
+    /// A clock that runs with this one, but whose wall-clock time is `millis` ahead of it (behind it where negative):
+    /// a machine whose clock is wrong. For tests.
+    #[must_use]
+    pub fn shifted(&self, millis: i64) -> Self {
+        let shift = self.1.load(Ordering::Relaxed).saturating_add(millis);
+        Self(Arc::clone(&self.0), Arc::new(AtomicI64::new(shift)))
+    }
+
+    /// Steps the wall-clock time of this clock and its clones by `millis`, as an administrator or a sleep of the machine
+    /// does. For tests.
+    pub fn step(&self, millis: i64) {
+        self.1.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// How many milliseconds the wall-clock time has moved against [`Clock::elapsed`] since this clock was made. It
+    /// changes slowly while the machine's clock is corrected smoothly, and jumps when the clock is set or the machine
+    /// sleeps: the monotonic time does not count a sleep on Linux.
+    /// <https://man7.org/linux/man-pages/man2/clock_gettime.2.html>
+    #[must_use]
+    pub fn drift(&self) -> i64 {
+        let shift = self.1.load(Ordering::Relaxed);
+        match &self.0.kind {
+            Kind::Running { origin, offset, started, speed: 1.0 } => {
+                let steady = *origin + offset.saturating_add(started.elapsed());
+                machine_time().millis().saturating_sub(steady.millis()).saturating_add(shift)
+            }
+            Kind::Running { .. } | Kind::Manual(_) => shift,
+        }
     }
 
     /// The wall-clock time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        match &self.0.kind {
+        let now = match &self.0.kind {
             // At the machine's own pace its wall clock is followed, corrections and all.
             Kind::Running { speed: 1.0, .. } => machine_time(),
             Kind::Running { origin, offset, started, speed } => {
@@ -104,7 +136,8 @@ impl Clock {
                 let manual = manual.lock();
                 manual.origin + manual.elapsed
             }
-        }
+        };
+        Timestamp::from_millis(now.millis().saturating_add(self.1.load(Ordering::Relaxed)))
     }
 
     /// Time since this clock was made; never goes back.
@@ -287,6 +320,18 @@ mod tests {
         let hanging = clock.timeout(Duration::from_secs(1), std::future::pending::<()>());
         let (result, ()) = tokio::join!(hanging, clock.advance(Duration::from_secs(1)));
         assert_eq!(result, Err(TimedOut));
+    }
+
+    #[tokio::test]
+    async fn a_shifted_clock_runs_with_its_own() {
+        let clock = Clock::manual(Timestamp::from_secs(1_000));
+        let ahead = clock.shifted(90_000);
+        clock.advance(Duration::from_secs(5)).await;
+        assert_eq!((clock.now(), ahead.now()), (Timestamp::from_secs(1_005), Timestamp::from_secs(1_095)));
+        assert_eq!((ahead.elapsed(), ahead.drift()), (clock.elapsed(), 90_000));
+        ahead.clone().step(-100_000);
+        assert_eq!((clock.now(), ahead.now()), (Timestamp::from_secs(1_005), Timestamp::from_secs(995)));
+        assert!(Clock::system().drift().abs() < 1_000);
     }
 
     #[tokio::test]

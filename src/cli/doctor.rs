@@ -16,8 +16,11 @@ use crate::model::ExchangeId;
 use crate::store::StoreError;
 use crate::upstream::{RestClient, UpstreamError};
 
-/// A clock that is wrong by so much makes candles close at the wrong time.
+/// A clock that is wrong by so much should be set.
 const DRIFT: Duration = Duration::from_secs(2);
+
+/// How often an exchange is asked what time it is.
+const MEASUREMENTS: usize = 2;
 
 /// How long one thing may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -162,30 +165,41 @@ async fn look(exchange: ExchangeId, client: Result<Arc<RestClient>, UpstreamErro
         Ok(client) => client,
         Err(error) => return Finding::new(name, Grade::Failed, error.to_string()),
     };
-    let (asked_at, begun) = (clock.now(), clock.elapsed());
-    let there = match clock.timeout(PATIENCE, client.probe()).await {
-        Ok(Ok(there)) => there,
+    let begun = clock.elapsed();
+    match clock.timeout(PATIENCE, client.probe()).await {
+        Ok(Ok(_)) => {}
         Ok(Err(error)) => return Finding::new(name, Grade::Failed, error.to_string()),
         Err(_) => return Finding::new(name, Grade::Failed, format!("no answer within {} s", PATIENCE.as_secs())),
-    };
+    }
     let took = clock.elapsed().saturating_sub(begun);
+    for _ in 0..MEASUREMENTS {
+        // Where it does not say, its clock stays unknown.
+        let _ = clock.timeout(PATIENCE, client.measure_clock()).await;
+    }
     let budgets = client.budgets();
     let limits = budgets
         .iter()
         .map(|budget| format!("{} {} of {} in {} s", budget.scope, budget.used, budget.limit, budget.window.as_secs()));
     let limits = limits.collect::<Vec<_>>().join(", ");
     let detail = format!("answers in {} ms; budget used: {limits}", took.as_millis());
-    // The exchange tells its time in whole seconds, somewhere between question and answer.
-    let (behind, ahead) = there.map_or((Duration::ZERO, Duration::ZERO), |there| {
-        (there.since(clock.now()), asked_at.since(there + Duration::from_secs(1)))
-    });
-    if behind.max(ahead) >= DRIFT {
-        let (by, way) = if behind > ahead { (behind, "behind") } else { (ahead, "ahead of") };
-        let advice = "set this machine's clock (NTP): candles close by it";
-        let detail = format!("this machine's clock is {} s {way} the exchange's: {advice}; {detail}", by.as_secs());
+    let offset = client.exchange_clock().offset();
+    if !offset.known {
+        let detail = format!("what time it is there is not known: candles close only by its streams; {detail}");
         return Finding::new(name, Grade::Warning, detail);
     }
+    let seconds = |millis: u64| format!("{}.{:03} s", millis / 1_000, millis % 1_000);
+    let (by, doubt) = (seconds(offset.offset_ms.unsigned_abs()), seconds(offset.doubt_ms.unsigned_abs()));
+    let way = if offset.offset_ms > 0 { "behind" } else { "ahead of" };
+    let detail = format!("this machine's clock is {by} {way} the exchange's (give or take {doubt}); {detail}");
+    if offset.offset_ms.unsigned_abs().saturating_sub(offset.doubt_ms.unsigned_abs()) >= whole_millis(DRIFT) {
+        let advice = "candles close by the exchange's clock all the same; set this machine's (NTP)";
+        return Finding::new(name, Grade::Warning, format!("{detail}; {advice}"));
+    }
     Finding::new(name, Grade::Ok, detail)
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn json(findings: &[Finding]) -> anyhow::Result<String> {

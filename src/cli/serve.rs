@@ -24,6 +24,10 @@ pub struct Args {
     /// Run a time-lapse: so many times as fast as the machine's clock
     #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::clock_speed)]
     clock_speed: f64,
+
+    /// Run with a clock that is wrong: so many milliseconds ahead of the machine's own
+    #[arg(long, hide = true, value_name = "MS", default_value_t = 0, allow_hyphen_values = true)]
+    clock_offset: i64,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -54,7 +58,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         };
         let app = tokio::select! {
-            started = App::start(config, Clock::scaled(args.clock_speed), life.clone()) => started?,
+            started = App::start(config, Clock::scaled(args.clock_speed).shifted(args.clock_offset), life.clone()) => started?,
             // A server that is waited for may take long.
             () = asked() => return Ok(true),
         };

@@ -14,7 +14,7 @@ use crate::simulator::{Simulator, SimulatorConfig, parse_script};
 
 const FAULTS_HELP: &str = "Faults to play, a JSON line each: \
     {\"exchange\":\"binance\",\"after_ms\":1500,\"fault\":\"drop\",\"for_ms\":0}. Faults are drop, dark, silent, malformed, slow, \
-    http_429, http_418, http_500, skip_candle, late_trade, correct_candle, duplicate, refuse, shutdown_notice; with for_ms 0 one strikes once";
+    http_429, http_418, http_500, skip_candle, late_trade, late_close, no_close, rest_lag, microseconds, correct_candle, duplicate, refuse, shutdown_notice; with for_ms 0 one strikes once";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -30,6 +30,15 @@ pub struct Args {
     /// How many times as fast as the machine's own the clock runs
     #[arg(long, value_name = "X", default_value_t = 1.0, hide = true)]
     clock_speed: f64,
+    /// An exchange whose own clock is off, in milliseconds: binance=-90000; may be given more than once
+    #[arg(long, value_name = "EXCHANGE=MS", value_parser = clock_offset)]
+    clock_offset: Vec<(ExchangeId, i64)>,
+}
+
+fn clock_offset(text: &str) -> Result<(ExchangeId, i64), String> {
+    let (exchange, millis) = text.split_once('=').ok_or("write EXCHANGE=MS, such as binance=-90000")?;
+    let exchange = exchange.parse().map_err(|error| format!("{error}"))?;
+    Ok((exchange, millis.parse().map_err(|error| format!("{millis}: {error}"))?))
 }
 
 /// Serves simulated exchanges until Ctrl-C or SIGTERM.
@@ -60,6 +69,9 @@ async fn serve(args: Args, config: SimulatorConfig) -> anyhow::Result<ExitCode> 
     let stop = CancellationToken::new();
     let interrupted = super::interruption()?;
     let simulator = Simulator::new(config, Clock::scaled(args.clock_speed));
+    for (exchange, millis) in args.clock_offset {
+        simulator.set_clock_offset(exchange, millis);
+    }
     eprintln!(
         "candlewick: simulated {}, seed {}, on http://{address}\n\
          candlewick: to use them, set in candlewick.toml, for each of them:\n\n\

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use super::derive::{Purpose, concerned, derive};
 use super::sweep::Doubts;
 use super::writer::{Writer, Written};
-use crate::clock::Clock;
 use crate::model::{Candle, CandleUpdate, Interval, Knowledge, MarketEvent, Series, TimeRange};
 use crate::store::{CandleStore, StoreError};
 use crate::telemetry::collect::CandleRevised;
+use crate::upstream::ExchangeClock;
 
 /// Derived candles that closed longer ago are history; nobody waits for them on a stream.
 const NEWS: Duration = Duration::from_mins(2);
@@ -24,7 +24,7 @@ pub async fn follow(
     mut written: mpsc::Receiver<Written>,
     store: Arc<dyn CandleStore>,
     writer: Writer,
-    clock: Clock,
+    clock: ExchangeClock,
     announce: mpsc::Sender<MarketEvent>,
     doubts: Arc<Doubts>,
 ) {
@@ -38,7 +38,7 @@ pub async fn follow(
 struct Aftermath<'a> {
     store: &'a dyn CandleStore,
     writer: &'a Writer,
-    clock: &'a Clock,
+    clock: &'a ExchangeClock,
     announce: &'a mpsc::Sender<MarketEvent>,
     doubts: &'a Doubts,
 }
@@ -67,7 +67,8 @@ impl Aftermath<'_> {
 
     /// Derives what follows from minutes that became known in a way.
     async fn derive_from(&self, minutes: &Series, changed: TimeRange, how: Knowledge) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        // What the minutes complete is closed, whatever the doubt.
+        let now = self.clock.latest();
         let live = how == Knowledge::Observed && changed == Interval::M1.span(changed.start());
         // What is fetched may contradict what was known before: a minute that was called empty may have a candle.
         let purpose = if how == Knowledge::Fetched { Purpose::Again } else { Purpose::New };
@@ -100,7 +101,7 @@ impl Aftermath<'_> {
     /// What the exchange itself said of longer candles that hold a minute, it may have changed, too.
     async fn doubt(&self, minutes: &Series, minute: TimeRange) -> Result<(), StoreError> {
         for interval in Interval::ALL.into_iter().filter(|interval| *interval != Interval::M1) {
-            let range = concerned(interval, minute, self.clock.now());
+            let range = concerned(interval, minute, self.clock.latest());
             let series = Series { interval, ..minutes.clone() };
             let known = self.store.coverage(&series, range).await?;
             if known.ranges().iter().any(|known| known.state == Knowledge::Fetched) {

@@ -94,7 +94,7 @@ impl Answerer {
 
     /// What the exchange refuses twice of a market that it trades no longer is not asked for again.
     async fn give_up(&self, series: &Series, range: TimeRange) -> Result<(), RequestError> {
-        let now = self.filler.clock.now();
+        let now = self.filler.exchange_clock.now();
         let closed = series.interval.shrink(TimeRange::new(range.start(), range.end().min(now - CLOSING_GRACE)));
         let refused = CoveredRange { range: closed, state: Knowledge::Unavailable };
         let claims = self.filler.suspects.answered(series, refused, None, now).ranges().to_vec();

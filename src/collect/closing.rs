@@ -1,7 +1,7 @@
 //! When a 1m candle of a stream is closed, and what the stream can vouch for. Pure.
 //!
-//! A candle is closed by the exchange's flag; where the exchange has none, when the next candle opens or 2 s after its
-//! end, if something was heard on the connection since: silence may be a dead connection. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
+//! All times are the exchange's own. A candle is closed by the exchange's flag, which may come up to 15 s after its end;
+//! where the exchange has none, when the next candle opens, or when something was heard from 2 s after its end. A minute is *observed* only if the stream was whole from its open to its close, and, where the exchange does not
 //! flag its candles, if its trades add up to its volume: what was interrupted or left out is never spliced, but
 //! reported missing, to be fetched by REST.
 //!
@@ -20,6 +20,9 @@ use crate::model::{CLOSING_GRACE, Candle, Interval, TimeRange, Timestamp, Trade}
 /// How far a candle may open in the future before it is taken for nonsense.
 const MAX_AHEAD: Duration = Duration::from_mins(1);
 
+/// How long after its end the closing frame of a candle with a flag may come: from then on it counts as lost.
+pub const LATE_CLOSE: Duration = Duration::from_secs(15);
+
 /// How many closed candles are remembered, to tell a correction from a repetition.
 const REMEMBERED: usize = 8;
 
@@ -37,6 +40,8 @@ pub enum Outcome {
     Empty(TimeRange),
     /// The stream cannot vouch for this closed time.
     Missing(TimeRange),
+    /// The same, and nothing happened on the whole stream in this time: the exchange sends nothing for such a minute.
+    Quiet(TimeRange),
 }
 
 /// Follows the 1m candles of one market.
@@ -85,7 +90,7 @@ impl Closing {
     /// A trade came; each only once. Says whether the candle of its minute was closed without it.
     pub fn trade(&mut self, trade: &Trade, now: Timestamp, out: &mut Vec<Outcome>) -> bool {
         let minute = Interval::M1.floor(trade.timestamp);
-        if self.minutes == MinuteCandles::Flagged || minute > now + MAX_AHEAD {
+        if minute > now + MAX_AHEAD {
             return false;
         }
         if minute < self.next {
@@ -105,6 +110,16 @@ impl Closing {
         self.live_since.is_some_and(|since| since <= minute)
     }
 
+    /// Whether nothing was traded in `minute` as far as the stream says, which has been whole since it opened.
+    fn is_silent(&self, minute: Timestamp) -> bool {
+        // Where candles have a flag, one without trades may be told when it opens.
+        let is_flagged = self.minutes == MinuteCandles::Flagged;
+        let candle = self.pending.get(&minute);
+        candle.is_none_or(|candle| is_flagged && candle.volume.is_zero() && !candle.closed)
+            && !self.traded.contains_key(&minute)
+            && self.is_whole(minute)
+    }
+
     /// A candle came.
     pub fn candle(&mut self, candle: Candle, now: Timestamp, out: &mut Vec<Outcome>) {
         if candle.timestamp > now + MAX_AHEAD {
@@ -121,35 +136,49 @@ impl Closing {
         }
         self.pending.insert(candle.timestamp, candle);
         if candle.closed {
-            self.settle_until(Interval::M1.next(candle.timestamp), out);
+            self.settle_until(Interval::M1.next(candle.timestamp), None, out);
             return;
         }
         out.push(Outcome::Updated(candle));
         if self.minutes != MinuteCandles::Flagged {
-            self.settle_until(candle.timestamp, out);
+            self.settle_until(candle.timestamp, Some(candle.timestamp), out);
         }
     }
 
-    /// Time went on; everything up to `told` was heard: by the exchange's own clock where it says so, else up to the last data
-    /// or heartbeat.
+    /// Time went on; everything up to `told` was heard. Both by the exchange's own clock.
     pub fn clock(&mut self, now: Timestamp, told: Option<Timestamp>, out: &mut Vec<Outcome>) {
         // While the connection lasts, what was not heard yet may still come: a clock that closes a candle after its
         // connection fell silent would close half of it.
         let waits = self.minutes != MinuteCandles::Flagged && self.live_since.is_some();
         let known = if waits { told.unwrap_or(self.next).min(now) } else { now };
-        self.settle_until(Interval::M1.floor(known - CLOSING_GRACE), out);
+        let mut end = Interval::M1.floor(known - CLOSING_GRACE);
+        if let (MinuteCandles::Flagged, Some(since)) = (self.minutes, self.live_since) {
+            // The closing frame of a minute that was whole so far may still come.
+            end = end.min(Interval::M1.ceil(since).max(Interval::M1.floor(now - LATE_CLOSE)));
+        }
+        self.settle_until(end, told.map(|told| told - CLOSING_GRACE), out);
     }
 
-    fn settle_until(&mut self, end: Timestamp, out: &mut Vec<Outcome>) {
+    /// Settles the minutes before `end`. Up to `told` silence on a whole stream means that nobody traded.
+    fn settle_until(&mut self, end: Timestamp, told: Option<Timestamp>, out: &mut Vec<Outcome>) {
         while self.next < end {
             let minute = Interval::M1.span(self.next);
+            let is_silent = self.is_silent(minute.start());
             self.next = minute.end();
-            let traded = self.traded.remove(&minute.start()).unwrap_or_default();
+            let traded = self.traded.remove(&minute.start());
             let candle = self.pending.remove(&minute.start());
+            let traded = traded.unwrap_or_default();
             let flagged = self.minutes == MinuteCandles::Flagged;
             let adds_up = candle.is_some_and(|candle| flagged || candle.volume == traded);
             let observed = adds_up && self.is_whole(minute.start());
-            if self.minutes == MinuteCandles::FromTrades && candle.is_none() && self.is_whole(minute.start()) {
+            let is_empty = match self.minutes {
+                MinuteCandles::FromTrades => candle.is_none() && self.is_whole(minute.start()),
+                // Its candles come with each trade.
+                MinuteCandles::Unflagged => is_silent && told >= Some(minute.end()),
+                // Its REST interface has a candle of such a minute, too.
+                MinuteCandles::Flagged => false,
+            };
+            if is_empty {
                 out.push(Outcome::Empty(minute));
                 continue;
             }
@@ -165,10 +194,15 @@ impl Closing {
                 }
                 continue;
             }
+            let is_quiet = flagged && is_silent;
             match out.last_mut() {
-                Some(Outcome::Missing(range)) if range.end() == minute.start() => {
+                Some(Outcome::Missing(range)) if !is_quiet && range.end() == minute.start() => {
                     *range = TimeRange::new(range.start(), minute.end());
                 }
+                Some(Outcome::Quiet(range)) if is_quiet && range.end() == minute.start() => {
+                    *range = TimeRange::new(range.start(), minute.end());
+                }
+                _ if is_quiet => out.push(Outcome::Quiet(minute)),
                 _ => out.push(Outcome::Missing(minute)),
             }
         }
@@ -299,7 +333,38 @@ mod tests {
         let mut stream = Stream::new(MinuteCandles::Flagged);
         stream.candle(candle(0, 1, false), 10);
         assert_eq!(stream.candle(candle(1, 1, false), 61), [Outcome::Updated(candle(1, 1, false))]);
-        assert_eq!(stream.clock(62), [minutes(0, 1)]);
+        assert_eq!(stream.clock(74), [], "its closing frame may come late");
+        assert_eq!(stream.clock(75), [minutes(0, 1)]);
+    }
+
+    #[test]
+    fn a_closing_frame_may_come_late_while_the_connection_lives() {
+        let mut stream = Stream::new(MinuteCandles::Flagged);
+        stream.candle(candle(0, 1, false), 10);
+        assert_eq!(stream.clock(74), []);
+        let closed = Outcome::Closed { candle: candle(0, 2, true), observed: true };
+        assert_eq!(stream.candle(candle(0, 2, true), 74), [closed]);
+        // What broke off is not waited for.
+        stream.closing.lost();
+        assert_eq!(stream.clock(122), [minutes(1, 2)]);
+        // Nor is the minute in which it came back.
+        stream.closing.confirmed(at(130));
+        assert_eq!(stream.clock(182), [minutes(2, 3)]);
+        assert_eq!(stream.clock(242), []);
+    }
+
+    #[test]
+    fn a_minute_without_any_frame_is_quiet_where_candles_have_a_flag() {
+        let mut stream = Stream::new(MinuteCandles::Flagged);
+        let quiet = |start: i64, end: i64| Outcome::Quiet(TimeRange::new(at(start * 60), at(end * 60)));
+        stream.closing.candle(candle(0, 0, false), at(1), &mut Vec::new());
+        assert_eq!(stream.clock(135), [quiet(0, 2)]);
+        // A trade without a candle is no silence.
+        stream.closing.trade(&trade(at(130), 100, 1.into()), at(136), &mut Vec::new());
+        assert_eq!(stream.clock(255), [minutes(2, 3), quiet(3, 4)]);
+        assert_eq!(stream.candle(candle(6, 1, true), 420)[..1], [quiet(4, 6)]);
+        stream.closing.lost();
+        assert_eq!(stream.clock(482), [minutes(7, 8)]);
     }
 
     #[test]
@@ -334,10 +399,15 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_minute_is_missing_not_empty() {
+    fn a_silent_minute_is_empty_only_if_something_was_heard_after_it() {
         let mut stream = Stream::new(MinuteCandles::Unflagged);
-        assert_eq!(stream.clock(61), []);
-        assert_eq!(stream.clock(182), [minutes(0, 3)]);
+        let empty = |minute: i64| Outcome::Empty(Interval::M1.span(at(minute * 60)));
+        assert_eq!(stream.heard(90, 61), [], "the connection may be dead, or slow");
+        assert_eq!(stream.heard(182, 182), [empty(0), empty(1), empty(2)]);
+        // A later candle says so, too.
+        assert_eq!(stream.candle(candle(4, 1, false), 241), [Outcome::Updated(candle(4, 1, false)), empty(3)]);
+        stream.closing.lost();
+        assert_eq!(stream.heard(362, 362), [minutes(4, 6)], "what broke off is fetched");
     }
 
     #[test]

@@ -20,10 +20,10 @@ use super::source::{Shared, Source};
 use super::sweep::{Doubts, Reach, Sweeper};
 use super::tasks::Tasks;
 use super::writer::Writer;
-use super::{aftermath, lease, state};
+use super::{aftermath, exchange_time, lease, state};
 use crate::cache::{CacheError, Lease};
 use crate::exchanges::Exchange;
-use crate::model::Symbol;
+use crate::model::{Symbol, Timestamp};
 use crate::store::StoreError;
 use crate::telemetry::collect::Lag;
 use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
@@ -52,6 +52,8 @@ pub enum CollectError {
     LeaseLost,
     #[error("the task `{name}` ended: {how}")]
     TaskEnded { name: String, how: String },
+    #[error("the machine's clock was set, or the machine slept, by {} s: what was missed is fetched", .0.as_secs())]
+    ClockJumped(Duration),
 }
 
 /// Collects until `stop`, then ends in order: connections first, the writer last.
@@ -73,6 +75,7 @@ pub async fn run(duties: Duties) -> Result<(), CollectError> {
 async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> Result<(), CollectError> {
     let Duties { exchange, source, shared, stop, .. } = duties;
     let Shared { cache, clock, limits } = shared;
+    let drift = clock.drift();
     // The simulator's limits are nobody else's.
     let budgets = (!source.simulated).then(|| Arc::clone(&cache.budgets));
     let rest = match &budgets {
@@ -87,6 +90,9 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         _ = lease.wait_for(Option::is_none) => return Err(CollectError::LeaseLost),
         () = stop.cancelled() => return Ok(()),
     };
+    if stop.run_until_cancelled(exchange_time::settle(&rest, clock)).await.is_none() {
+        return Ok(());
+    }
     let (listing, listed) = watch::channel(listed);
     let (announce, announced) = mpsc::channel(1_024);
     let (tickers, asked_tickers) = mpsc::channel(64);
@@ -100,6 +106,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         store: Arc::clone(&source.store),
         writer: writer.clone(),
         clock: clock.clone(),
+        exchange_clock: rest.exchange_clock().clone(),
         busy: Arc::default(),
         urgency: Urgency::Live,
         suspects: Arc::default(),
@@ -111,13 +118,15 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     }
     let doubts = Arc::new(Doubts::default());
     let store = Arc::clone(&source.store);
-    let follow = aftermath::follow(batches, store, writer.clone(), clock.clone(), announce, Arc::clone(&doubts));
+    let there = rest.exchange_clock().clone();
+    let follow = aftermath::follow(batches, store, writer.clone(), there, announce, Arc::clone(&doubts));
     helpers.spawn("aftermath", follow);
     let (collecting, collected) = watch::channel(Vec::new());
     let reach = Reach { repair_days: limits.repair_days, backfill_days: limits.backfill_days };
     let compared = parking_lot::Mutex::default();
     let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared };
     helpers.spawn("sweeper", sweeper.run());
+    helpers.spawn("exchange clock", exchange_time::keep(Arc::clone(&rest), clock.clone()));
     let store = Arc::clone(&source.store);
     let read_every = Duration::from_mins(limits.listing_minutes.into());
     let keep = listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing);
@@ -152,6 +161,8 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         lag: Lag::new(exchange.id()),
         refused: Vec::new(),
         collecting,
+        drift,
+        newest_event: Timestamp::EPOCH,
     };
     collector.follow_listing();
     collector.tell().await;

@@ -108,18 +108,23 @@ impl Connections {
         self.until(channel, |open| open.reached)
     }
 
-    /// When data or a heartbeat came last on the connections that carry the markets' `channel`.
-    pub fn heard_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
-        self.until(channel, |open| open.handle.state().last_message)
-    }
-
-    fn until(&self, channel: Channel, known: fn(&Open) -> Option<Timestamp>) -> HashMap<Symbol, Timestamp> {
+    fn until(&self, channel: Channel, known: impl Fn(&Open) -> Option<Timestamp>) -> HashMap<Symbol, Timestamp> {
         let of = |open: &Open| {
             let reached = known(open);
             let markets = open.handle.subscriptions().into_iter().filter(move |one| one.channel == channel);
             markets.filter_map(move |one| Some((one.instrument.symbol.clone(), reached?))).collect::<Vec<_>>()
         };
         self.open.iter().flat_map(of).collect()
+    }
+
+    /// Up to when something was heard on the connections that carry the markets' `channel`: `at_exchange` says what time
+    /// it was at the exchange then. Frames of a connection come in order.
+    pub fn heard_until(
+        &self,
+        channel: Channel,
+        at_exchange: impl Fn(Timestamp) -> Timestamp,
+    ) -> HashMap<Symbol, Timestamp> {
+        self.until(channel, |open| open.handle.state().last_message.map(&at_exchange))
     }
 
     /// How many of the connections that the exchange allows were opened.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aftermath;
 use super::collector::CollectError;
+use super::exchange_time;
 use super::fill::{FillError, Filler};
 use super::listing::{self, Listed};
 use super::source::{Shared, Source};
@@ -40,6 +41,7 @@ impl Errand {
         let budgets = Arc::clone(&cache.budgets);
         let rest = RestClient::sharing(exchange, &source.rest_origins, clock.clone(), budgets)?;
         let listed = listing::read(exchange, &rest, &*source.store, clock).await??;
+        exchange_time::settle(&rest, clock).await;
         let store = Arc::clone(&source.store);
         let mut helpers = JoinSet::new();
         let mut writer = |written| {
@@ -53,12 +55,19 @@ impl Errand {
         let (writer, derived) = (writer(written), writer(mpsc::channel(1).0));
         let (announce, mut announced) = mpsc::channel(64);
         let doubts = Arc::new(Doubts::default());
-        helpers.spawn(aftermath::follow(batches, Arc::clone(&store), derived, clock.clone(), announce, doubts));
+        helpers.spawn(aftermath::follow(
+            batches,
+            Arc::clone(&store),
+            derived,
+            rest.exchange_clock().clone(),
+            announce,
+            doubts,
+        ));
         // Nobody listens.
         helpers.spawn(async move { while announced.recv().await.is_some() {} });
-        let (clock, busy) = (clock.clone(), Arc::default());
+        let (clock, exchange_clock, busy) = (clock.clone(), rest.exchange_clock().clone(), Arc::default());
         let (urgency, suspects) = (Urgency::Background, Arc::default());
-        let filler = Filler { exchange, rest, store, writer, clock, busy, urgency, suspects };
+        let filler = Filler { exchange, rest, store, writer, clock, exchange_clock, busy, urgency, suspects };
         Ok(Self { filler, listed, helpers })
     }
 

@@ -62,21 +62,23 @@ impl Filler {
         let known = self.store.coverage(series, Inquiry::around(series.interval, rules, gap)).await?;
         let known = known.ranges().iter().copied().filter(|known| believed(known.state)).collect();
         let mut inquiry = Inquiry::new((series, &self.suspects, rules), gap, goes_on, known);
-        while let Some(asked) = inquiry.next(self.clock.now()) {
+        while let Some(asked) = inquiry.next(self.exchange_clock.now()) {
             let answer = self.ask(series, instrument, asked.range).await?;
             if answer.blank {
                 // Another of the exchange's hosts may know more.
                 self.rest.prefer_next_origin();
             }
-            let now = self.clock.now();
+            let now = self.exchange_clock.now();
             let learnt = inquiry.learn(asked, answer, now);
             if !learnt.claims.is_empty() {
                 let (candles, claims) = (learnt.candles, learnt.claims);
                 self.writer.write(SeriesWrite { series: series.clone(), candles, claims }).await?;
             }
         }
-        let more = inquiry.is_exhausted().then(|| self.clock.now() + LATE_ROWS);
-        Ok((inquiry.reached(), inquiry.due().into_iter().chain(more).min()))
+        let (now, there) = (self.clock.now(), self.exchange_clock.now());
+        let due = inquiry.due().map(|due| now + due.since(there));
+        let more = inquiry.is_exhausted().then(|| now + LATE_ROWS);
+        Ok((inquiry.reached(), due.into_iter().chain(more).min()))
     }
 
     /// Fetches a range that is known, because the exchange has changed it since.
@@ -90,7 +92,8 @@ impl Filler {
         range: TimeRange,
     ) -> Result<(), FillError> {
         // What the stream said of it goes into the store first.
-        self.clock.sleep_until(range.end() + CHANGES_SETTLE).await;
+        let settled = range.end() + CHANGES_SETTLE + self.exchange.profile().rest_lag;
+        self.clock.sleep(settled.since(self.exchange_clock.latest())).await;
         let _turn = self.busy.enter(series).await;
         let mut from = range.start().max(self.page_rules(series.interval).reach);
         while from < range.end() {
@@ -107,7 +110,7 @@ impl Filler {
 
     /// Asks for one page.
     async fn ask(&self, series: &Series, instrument: &Arc<Instrument>, range: TimeRange) -> Result<Answer, FillError> {
-        let asked_at = self.clock.now();
+        let asked_at = self.exchange_clock.latest();
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
         let Some(call) = self.exchange.candles(&page) else { return Ok(Answer::default()) };
         let rows = self.rest.call_with(&call, self.urgency).await?;
@@ -115,7 +118,7 @@ impl Filler {
             let (exchange, rows, now) = (series.exchange, rows.skipped.len(), self.clock.now());
             RowsSkipped { series, exchange, rows, example: &first.reason, now }.emit();
         }
-        let answer = read_answer(series.interval, range, &rows, self.clock.now());
+        let answer = read_answer(series.interval, range, &rows, self.exchange_clock.now());
         let (candles, rejected) = (answer.candles.len(), answer.defects.len());
         RangeFilled { series, exchange: series.exchange, range, candles, rejected }.emit();
         Ok(answer)
@@ -125,7 +128,7 @@ impl Filler {
     fn page_rules(&self, interval: Interval) -> PageRules {
         let profile = self.exchange.profile();
         // The window ends with the candle that is forming now, and it moves while the request is on its way.
-        let reach = profile.reach_rows.map(|rows| interval.back(self.clock.now(), rows.saturating_sub(2)));
+        let reach = profile.reach_rows.map(|rows| interval.back(self.exchange_clock.latest(), rows.saturating_sub(2)));
         PageRules { rows: profile.page_rows, wide: profile.wide_pages, reach: reach.unwrap_or(Timestamp::EPOCH) }
     }
 

@@ -14,7 +14,7 @@ use crate::exchanges::{Exchange, ReplyErrorKind};
 use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::{CandleStore, StoreError};
 use crate::telemetry::collect::FillFailed;
-use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
+use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency, ExchangeClock};
 
 /// What the exchange does not show yet is asked for again after so long.
 pub(super) const LATE_ROWS: Duration = Duration::from_secs(5);
@@ -79,6 +79,8 @@ pub struct Filler {
     pub store: Arc<dyn CandleStore>,
     pub writer: Writer,
     pub clock: Clock,
+    /// What time it is at the exchange: decides what is closed.
+    pub exchange_clock: ExchangeClock,
     /// One filling of a series at a time, so that nothing is fetched twice.
     pub busy: Arc<Busy>,
     /// Its claim on the exchange's budget.
@@ -123,9 +125,9 @@ impl Filler {
             self.fill_closed(series, instrument, closed).await?;
         }
         // What closes only now was asked for, too.
-        let now = self.clock.now();
+        let now = self.exchange_clock.now();
         if closed.end() < series.interval.floor(range.end().min(now)) {
-            Err(FillError::Late { until: now + LATE_ROWS })
+            Err(FillError::Late { until: self.clock.now() + LATE_ROWS })
         } else {
             Ok(())
         }
@@ -280,10 +282,15 @@ impl Filler {
         self.derive(series, base, range, purpose).await
     }
 
-    /// The part of `range` that is certainly closed.
+    /// The part of `range` that is certainly closed, by the exchange's own clock, and that its REST interface shows.
     pub(super) fn closed_part(&self, interval: Interval, range: TimeRange) -> TimeRange {
-        let end = interval.floor(self.clock.now() - CLOSING_GRACE);
+        let end = interval.floor(self.settled());
         interval.shrink(TimeRange::new(interval.floor(range.start()), interval.ceil(range.end()).min(end)))
+    }
+
+    /// Before this time the exchange's REST interface shows what is closed.
+    fn settled(&self) -> Timestamp {
+        self.exchange_clock.now() - CLOSING_GRACE - self.exchange.profile().rest_lag
     }
 
     async fn derive(

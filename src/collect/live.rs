@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::answers::AskedTicker;
-use super::closing::{Closing, Outcome};
+use super::closing::{Closing, LATE_CLOSE, Outcome};
 use super::collector::{CollectError, Duties};
 use super::connections::Connections;
+use super::fill::CHANGES_SETTLE;
 use super::listing::Listed;
 use super::publisher::Publisher;
 use super::repair::Holes;
@@ -23,14 +24,21 @@ use crate::model::{
     TimeRange, Timestamp, Topic, Trade,
 };
 use crate::store::SeriesWrite;
-use crate::telemetry::collect::{GapSeen, Lag, RangesUnknown, SymbolEnded};
-use crate::upstream::{FeedItem, RestClient};
+use crate::telemetry::collect::{ClockJumped, EventRejected, GapSeen, Lag, RangesUnknown, SymbolEnded};
+use crate::upstream::{CLOCK_JUMP, FeedItem, RestClient};
 
 /// How often the loop looks at the clock: closings, demand, states.
 const TICK: Duration = Duration::from_millis(500);
 
 /// A trade that comes so long after the end of its minute is late.
 const LATE_TRADE: Duration = Duration::from_secs(1);
+
+/// How far ahead of the exchange's clock the time of an event may be, and how old it may be.
+const EVENT_AHEAD: Duration = Duration::from_mins(1);
+const EVENT_AGE: Duration = Duration::from_hours(24 * 365);
+
+/// Quiet minutes are asked for together, when a candle of this interval closes.
+const QUIET_TOGETHER: Interval = Interval::M5;
 
 /// A subscription that the exchange refused is tried again after so long.
 const REFUSAL_HOLDS: Duration = Duration::from_mins(5);
@@ -63,11 +71,43 @@ pub struct Collector<'a> {
     pub refused: Vec<(Timestamp, Subscription)>,
     /// To those who look after what is collected.
     pub collecting: watch::Sender<Vec<Followed>>,
+    /// How far wall-clock and monotonic time were apart at the last tick: [`Clock::drift`](crate::clock::Clock::drift).
+    pub drift: i64,
+    /// The newest time of an event that came.
+    pub newest_event: Timestamp,
 }
 
 impl Collector<'_> {
     fn now(&self) -> Timestamp {
         self.duties.shared.clock.now()
+    }
+
+    /// The time that the exchange's clock has certainly reached.
+    fn exchange_now(&self) -> Timestamp {
+        self.rest.exchange_clock().now()
+    }
+
+    /// The time that the exchange's clock has certainly not passed.
+    fn exchange_latest(&self) -> Timestamp {
+        self.rest.exchange_clock().latest()
+    }
+
+    /// What the exchange's clock showed when ours showed `at`, where it shows `there` now.
+    fn at_exchange(&self, at: Timestamp, there: Timestamp) -> Timestamp {
+        Timestamp::from_millis(there.millis().saturating_sub(self.now().millis()).saturating_add(at.millis()))
+    }
+
+    /// Whether an event may have this time at the exchange. What may not is counted.
+    fn is_sane(&mut self, at: Timestamp, channel: Channel) -> bool {
+        let latest = self.exchange_latest();
+        let is_sane = at <= latest + EVENT_AHEAD && at >= latest - EVENT_AGE;
+        if is_sane {
+            self.rest.exchange_clock().heard(at);
+            self.newest_event = self.newest_event.max(at);
+        } else {
+            EventRejected { exchange: self.duties.exchange.id(), channel, at }.emit();
+        }
+        is_sane
     }
 
     /// Ends what the exchange trades no longer, and begins what is configured and not collected yet.
@@ -106,7 +146,7 @@ impl Collector<'_> {
 
     /// Begins to collect markets.
     fn add(&mut self, instruments: Vec<Arc<Instrument>>, on_demand: bool) {
-        let now = self.now();
+        let now = self.exchange_now();
         let profile = self.duties.exchange.profile();
         let mut subscriptions = Vec::new();
         for instrument in instruments {
@@ -194,6 +234,8 @@ impl Collector<'_> {
                 }
             }
             FeedItem::Confirmed { subscriptions, at } => {
+                // In doubt the later time: a minute must have been whole from its first moment on.
+                let at = self.at_exchange(at, self.exchange_latest());
                 for market in self.candle_markets(&subscriptions) {
                     market.closing.confirmed(at);
                 }
@@ -220,12 +262,16 @@ impl Collector<'_> {
             MarketEvent::Ticker(ticker) if ticker.values.last.is_none() => Ok(()),
             MarketEvent::Ticker(ticker) => {
                 if let Some(told_at) = ticker.values.timestamp {
-                    self.lag.ticker(ticker.received_at.since(told_at));
+                    if !self.is_sane(told_at, Channel::Ticker) {
+                        return Ok(());
+                    }
+                    self.lag.ticker(self.exchange_now().since(told_at));
                 }
                 self.publisher.ticker(ticker).await.map(drop)
             }
+            MarketEvent::Trade(trade) if !self.is_sane(trade.timestamp, Channel::Trades) => Ok(()),
             MarketEvent::Trade(trade) if self.publisher.is_new(&trade) => {
-                self.lag.trade(self.now().since(trade.timestamp));
+                self.lag.trade(self.exchange_now().since(trade.timestamp));
                 self.note_trade(&trade);
                 let symbol = (!self.outcomes.is_empty()).then(|| trade.symbol.clone());
                 self.publisher.trade(trade).await?;
@@ -236,9 +282,9 @@ impl Collector<'_> {
             }
             MarketEvent::Trade(_) => Ok(()),
             MarketEvent::Candle(CandleUpdate { series, candle }) => {
-                let now = self.now();
+                let latest = self.exchange_latest();
                 let Some(market) = self.markets.get_mut(&series.symbol) else { return Ok(()) };
-                market.closing.candle(candle, now, &mut self.outcomes);
+                market.closing.candle(candle, latest, &mut self.outcomes);
                 self.settle(&series.symbol).await
             }
             MarketEvent::Gap(gap) => self.gap(gap).await,
@@ -247,21 +293,25 @@ impl Collector<'_> {
 
     /// Trades vouch for candles, or make them; one that is told late may be missing in the closed candle of its minute.
     fn note_trade(&mut self, trade: &Trade) {
-        let now = self.now();
+        let (now, latest) = (self.exchange_now(), self.exchange_latest());
         let Some(market) = self.markets.get_mut(&trade.symbol) else { return };
-        let left_out = market.closing.trade(trade, now, &mut self.outcomes);
+        let left_out = market.closing.trade(trade, latest, &mut self.outcomes);
         let minute = Interval::M1.span(Interval::M1.floor(trade.timestamp));
         if left_out || now >= minute.end() + LATE_TRADE {
-            self.holes.want_again(minute_series(&market.instrument), &market.instrument, minute);
+            let settled = minute.end() + CHANGES_SETTLE + self.duties.exchange.profile().rest_lag;
+            let due = self.duties.shared.clock.now() + settled.since(latest);
+            self.holes.want_again(minute_series(&market.instrument), &market.instrument, minute, due);
         }
     }
 
     async fn gap(&mut self, gap: Gap) -> Result<(), CacheError> {
         GapSeen { exchange: gap.exchange, topics: gap.topics.len(), missed: gap.missed }.emit();
-        let end = Interval::M1.floor(gap.missed.end());
+        let begun = self.at_exchange(gap.missed.start(), self.exchange_now());
+        let ended = self.at_exchange(gap.missed.end(), self.exchange_latest());
+        let end = Interval::M1.floor(ended);
         let past = TimeRange::new(Interval::M1.back(end, self.duties.shared.limits.history_minutes), end);
         // What closed meanwhile; the minute in which it came back is settled when it closes.
-        let missed = TimeRange::new(Interval::M1.floor(gap.missed.start()).min(end), end);
+        let missed = TimeRange::new(Interval::M1.floor(begun).min(end), end);
         for topic in &gap.topics {
             self.publisher.gap(topic, gap.reason).await?;
             let Some(market) = self.markets.get(topic.symbol()) else { continue };
@@ -314,6 +364,11 @@ impl Collector<'_> {
                 Outcome::Corrected(candle) => self.write(&series, &instrument, Ok(candle)),
                 Outcome::Empty(minute) => self.write(&series, &instrument, Err(minute)),
                 Outcome::Missing(range) => self.holes.announce(series.clone(), &instrument, range),
+                Outcome::Quiet(range) => {
+                    let at = QUIET_TOGETHER.ceil(range.end()) + LATE_CLOSE + TICK * 4;
+                    let pause = at.since(self.exchange_now());
+                    self.holes.announce_later(series.clone(), &instrument, range, self.now() + pause);
+                }
             }
         }
         Ok(())
@@ -332,16 +387,17 @@ impl Collector<'_> {
     }
 
     async fn tick(&mut self) -> Result<(), CollectError> {
-        let now = self.now();
+        self.follow_clock()?;
+        let (now, there) = (self.now(), self.exchange_now());
         let symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
         let told = match self.duties.exchange.profile().minutes {
             MinuteCandles::FromTrades => self.connections.told_until(Channel::Trades),
-            MinuteCandles::Unflagged => self.connections.heard_until(Channel::Candles),
+            MinuteCandles::Unflagged => self.heard_until(there),
             MinuteCandles::Flagged => HashMap::new(),
         };
         for symbol in &symbols {
             if let Some(market) = self.markets.get_mut(symbol) {
-                market.closing.clock(now, told.get(symbol).copied(), &mut self.outcomes);
+                market.closing.clock(there, told.get(symbol).copied(), &mut self.outcomes);
             }
             if !self.outcomes.is_empty() {
                 self.settle(symbol).await?;
@@ -354,6 +410,30 @@ impl Collector<'_> {
         }
         self.tell().await;
         Ok(())
+    }
+
+    /// Up to when everything was told, by market, where the exchange itself does not say so: frames come in order, so that
+    /// it is what the newest event says; where nothing happens, a heartbeat says so after a while, since it may have been
+    /// long on its way.
+    fn heard_until(&self, there: Timestamp) -> HashMap<Symbol, Timestamp> {
+        let heard = |at: Timestamp| {
+            let at = self.at_exchange(at, there);
+            at.min(self.newest_event).max(at - LATE_CLOSE)
+        };
+        self.connections.heard_until(Channel::Candles, heard)
+    }
+
+    /// Ends the collection when the clock was set or the machine slept: what came meanwhile, and when, is not known. The
+    /// next collector has an epoch of its own, which is a gap to all who listen, and repairs what was missed.
+    fn follow_clock(&mut self) -> Result<(), CollectError> {
+        let drift = self.duties.shared.clock.drift();
+        let jump = Duration::from_millis(drift.abs_diff(self.drift));
+        self.drift = drift;
+        if jump < CLOCK_JUMP {
+            return Ok(());
+        }
+        ClockJumped { exchange: self.duties.exchange.id(), jump }.emit();
+        Err(CollectError::ClockJumped(jump))
     }
 
     /// The lease is another, or there is none any more.
@@ -400,6 +480,7 @@ impl Collector<'_> {
         let mut budgets = self.rest.budgets();
         budgets.push(self.connections.budget());
         RangesUnknown { exchange: self.duties.exchange.id(), ranges: self.holes.waiting() }.emit();
+        self.teller.clock(self.rest.exchange_clock().offset());
         self.teller.tell(symbols, self.room(), self.connections.states(), budgets).await;
     }
 }

@@ -16,6 +16,7 @@ mod connections;
 mod derive;
 mod errand;
 mod fetch;
+mod exchange_time;
 mod fill;
 mod inquiry;
 mod lease;

@@ -33,8 +33,25 @@ pub struct Holes {
 struct State {
     turns: VecDeque<Series>,
     wanted: HashMap<Series, Want>,
+    /// What can wait until a time: then it is asked for together.
+    later: HashMap<(Series, Waits), Later>,
     /// How many ranges are being asked for now.
     under_way: usize,
+}
+
+/// Why something can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Waits {
+    /// Nothing happened in it.
+    Quiet,
+    /// It is known, and the exchange's REST interface does not show yet how it changed: its start.
+    Changed(Timestamp),
+}
+
+struct Later {
+    instrument: Arc<Instrument>,
+    ranges: Coverage,
+    due: Timestamp,
 }
 
 struct Want {
@@ -63,15 +80,32 @@ impl Holes {
         });
     }
 
-    /// Asks for `range` of a 1m series even if it is known: the exchange has changed it.
-    pub fn want_again(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
-        self.add(series, instrument, |want| want.again.add(part(range)));
+    /// The same, not before `due`, or when something else of the series is asked for: then one question asks for all that
+    /// waits.
+    pub fn announce_later(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange, due: Timestamp) {
+        self.wait(series, Waits::Quiet, instrument, range, due);
+    }
+
+    /// Asks for `range` of a 1m series at `due` even if it is known: the exchange has changed it.
+    pub fn want_again(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange, due: Timestamp) {
+        self.wait(series, Waits::Changed(range.start()), instrument, range, due);
+    }
+
+    fn wait(&self, series: Series, waits: Waits, instrument: &Arc<Instrument>, range: TimeRange, due: Timestamp) {
+        let mut state = self.state.lock();
+        let new = || Later { instrument: Arc::clone(instrument), ranges: Coverage::default(), due };
+        let later = state.later.entry((series, waits)).or_insert_with(new);
+        later.ranges.add(part(range));
+        later.due = later.due.min(due);
+        drop(state);
+        self.woken.notify_one();
     }
 
     /// Nobody wants to know any more.
     pub fn forget(&self, series: &Series) {
         let mut state = self.state.lock();
         state.wanted.remove(series);
+        state.later.retain(|(other, _), _| other != series);
         state.turns.retain(|other| other != series);
     }
 
@@ -89,11 +123,16 @@ impl Holes {
 
     fn merge(&self, series: Series, new: Want, add: impl FnOnce(&mut Want)) {
         let mut state = self.state.lock();
-        let State { turns, wanted, .. } = &mut *state;
-        add(wanted.entry(series.clone()).or_insert_with(|| {
+        let State { turns, wanted, later, .. } = &mut *state;
+        let waiting = later.remove(&(series.clone(), Waits::Quiet));
+        let want = wanted.entry(series.clone()).or_insert_with(|| {
             turns.push_back(series);
             new
-        }));
+        });
+        if let Some(waiting) = waiting {
+            want.add_together(&waiting.ranges);
+        }
+        add(want);
         drop(state);
         self.woken.notify_one();
     }
@@ -101,17 +140,19 @@ impl Holes {
     /// How many ranges are not known yet.
     pub fn waiting(&self) -> usize {
         let state = self.state.lock();
-        state.under_way + state.wanted.values().map(Want::len).sum::<usize>()
+        let later = state.later.values().map(|later| later.ranges.ranges().len()).sum::<usize>();
+        state.under_way + later + state.wanted.values().map(Want::len).sum::<usize>()
     }
 
     /// The next series whose turn it is, in the order of asking.
     async fn next(&self, clock: &Clock) -> (Series, Want) {
         loop {
             let woken = self.woken.notified();
+            self.ripen(clock.now());
             let wait;
             {
                 let (mut state, now) = (self.state.lock(), clock.now());
-                let State { turns, wanted, under_way } = &mut *state;
+                let State { turns, wanted, later, under_way } = &mut *state;
                 let due = |series: &Series| wanted.get(series).map_or(Timestamp::EPOCH, |want| want.not_before);
                 let ripe = turns.iter().position(|series| due(series) <= now);
                 if let Some(series) = ripe.and_then(|index| turns.remove(index)) {
@@ -122,7 +163,7 @@ impl Holes {
                     }
                     return (series, want);
                 }
-                wait = turns.iter().map(due).min();
+                wait = turns.iter().map(due).chain(later.values().map(|later| later.due)).min();
             }
             let ripens = async {
                 match wait {
@@ -134,6 +175,24 @@ impl Holes {
                 () = woken => {}
                 () = ripens => {}
             }
+        }
+    }
+
+    /// What could wait until now is asked for.
+    fn ripen(&self, now: Timestamp) {
+        let mut due = Vec::new();
+        self.state.lock().later.retain(|series, later| {
+            let is_due = later.due <= now;
+            if is_due {
+                due.push((series.clone(), Arc::clone(&later.instrument), later.ranges.clone()));
+            }
+            !is_due
+        });
+        for ((series, waits), instrument, ranges) in due {
+            self.add(series, &instrument, |want| match waits {
+                Waits::Quiet => want.add_together(&ranges),
+                Waits::Changed(_) => ranges.ranges().iter().for_each(|range| want.again.add(*range)),
+            });
         }
     }
 
@@ -153,6 +212,15 @@ impl Holes {
 }
 
 impl Want {
+    /// Asks for `ranges` in one question, and announces their candles: what lies between is known or asked for anyway.
+    fn add_together(&mut self, ranges: &Coverage) {
+        let ranges = ranges.ranges();
+        if let (Some(first), Some(last)) = (ranges.first(), ranges.last()) {
+            self.ranges.add(part(TimeRange::new(first.range.start(), last.range.end())));
+        }
+        ranges.iter().for_each(|range| self.announce.add(*range));
+    }
+
     fn len(&self) -> usize {
         self.ranges.ranges().len() + self.again.ranges().len()
     }
@@ -291,6 +359,29 @@ mod tests {
         assert_eq!(holes.next(&clock).await.0, eth);
         let (again, want) = holes.next(&clock).await;
         assert_eq!((again, ranges(&want)), (btc, vec![minutes(0, 3)]));
+    }
+
+    #[tokio::test]
+    async fn what_can_wait_is_asked_for_together() {
+        let (holes, clock) = (Holes::default(), Clock::manual(Timestamp::EPOCH));
+        let (btc, instrument) = series("BTC/USD");
+        holes.announce_later(btc.clone(), &instrument, minutes(0, 1), Timestamp::from_secs(300));
+        holes.announce_later(btc.clone(), &instrument, minutes(2, 4), Timestamp::from_secs(300));
+        assert_eq!(holes.waiting(), 2);
+        let mut next = std::pin::pin!(holes.next(&clock));
+        assert!(futures_util::poll!(next.as_mut()).is_pending());
+        clock.advance(Duration::from_secs(300)).await;
+        let (_, want) = next.await;
+        assert_eq!(ranges(&want), [minutes(0, 4)], "one question");
+        assert_eq!(want.announce.ranges().len(), 2);
+        // Or with the next question of the same series.
+        holes.announce_later(btc.clone(), &instrument, minutes(5, 6), Timestamp::from_secs(900));
+        holes.announce(btc.clone(), &instrument, minutes(7, 8));
+        let (_, want) = holes.next(&clock).await;
+        assert_eq!(ranges(&want), [minutes(5, 6), minutes(7, 8)]);
+        holes.announce_later(btc.clone(), &instrument, minutes(8, 9), Timestamp::from_secs(900));
+        holes.forget(&btc);
+        assert_eq!(holes.waiting(), 3, "those under way");
     }
 
     #[tokio::test]

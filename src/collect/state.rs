@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::source::Shared;
 use crate::exchanges::Exchange;
 use crate::model::{
-    BudgetState, Channel, ConnectionState, EndedSymbol, ExchangeId, ExchangeState, FeedState, Interval, Symbol,
-    Timestamp,
+    BudgetState, Channel, ClockOffset, ConnectionState, EndedSymbol, ExchangeId, ExchangeState, FeedState, Interval,
+    Symbol, Timestamp,
 };
 use crate::telemetry::collect::{StateForgotten, StateTold};
 
@@ -52,6 +52,11 @@ impl Teller {
             ..before
         };
         Self { shared, told }
+    }
+
+    /// How far the exchange's clock is from ours.
+    pub const fn clock(&mut self, offset: ClockOffset) {
+        self.told.clock = Some(offset);
     }
 
     /// The listing was read, and is in the store since `stored_at`; these are missing in it that should be collected.

@@ -35,6 +35,11 @@ pub trait Exchange: Send + Sync + 'static {
     /// Its addresses, limits and habits.
     fn profile(&self) -> &Profile;
 
+    /// What time it is there. `None` where its interface has no such call.
+    fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        None
+    }
+
     /// Everything that it lists.
     fn instruments(&self) -> RestCall<Vec<Instrument>>;
 
@@ -103,6 +108,8 @@ pub struct Profile {
     pub page_rows: u32,
     /// Whether a page may ask for a longer time than `page_rows` candles; it then gives the first of them.
     pub wide_pages: bool,
+    /// How long after its end a candle of its REST interface may still be missing or not whole: it lags its streams.
+    pub rest_lag: Duration,
     /// How many candles back from now its REST interface reaches; `None` for back to the listing.
     pub reach_rows: Option<u32>,
     /// A connection without any frame for so long is dead.
@@ -169,8 +176,16 @@ pub struct RestCall<T> {
     pub parse: Parse<T>,
 }
 
-/// Reads a reply that was received at a time. Pure.
+/// Reads a reply that was received when the exchange's own clock had certainly reached a time. Pure.
 pub type Parse<T> = Box<dyn Fn(&Reply<'_>, Timestamp) -> Result<T, ReplyError> + Send + Sync>;
+
+/// What time it is at an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerTime {
+    pub at: Timestamp,
+    /// How exactly it is told: it is less than this later than `at`.
+    pub resolution: Duration,
+}
 
 /// What an exchange answered. The engine has dealt with 403, 418, 429, 451 and 5xx before anyone reads this.
 #[derive(Clone, Copy, Debug)]

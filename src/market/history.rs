@@ -52,7 +52,7 @@ impl Market {
         let mut unknown = HoleReason::Pending;
         let view = loop {
             let view = self.view(listed, &series, query).await?;
-            let Some(wish) = view.wish(query, self.clock.now()) else { break view };
+            let Some(wish) = view.wish(query, self.exchange_now(listed.exchange).await) else { break view };
             let left = deadline.since(self.clock.now());
             if left.is_zero() || unknown != HoleReason::Pending || asked.len() == MAX_ASKS || asked.contains(&wish) {
                 break view;
@@ -91,7 +91,7 @@ impl Market {
 
     async fn view(&self, listed: &Listed, series: &Series, query: &CandleQuery) -> Result<View, MarketError> {
         let interval = series.interval;
-        let now = self.clock.now();
+        let now = self.exchange_now(listed.exchange).await;
         let range = TimeRange::new(interval.ceil(query.range.start()), interval.ceil(query.range.end()));
         let limit = query.limit as usize;
         let take = match query.direction {
@@ -151,7 +151,7 @@ impl Market {
         range: TimeRange,
         (mut rows, coverage): (BTreeMap<Timestamp, Candle>, &Coverage),
     ) -> Result<Filled, MarketError> {
-        let (interval, now) = (series.interval, self.clock.now());
+        let (interval, now) = (series.interval, self.exchange_now(listed.exchange).await);
         let first = coverage.ranges().first().filter(|first| first.range.contains(range.start()));
         let quiet = first.is_some_and(|first| first.state == Knowledge::Empty);
         let mut coverage = coverage.clone();

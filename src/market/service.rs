@@ -10,7 +10,7 @@ use super::{
 };
 use crate::cache::{Answer, Cache, KeptTicker, Question, RequestError};
 use crate::clock::Clock;
-use crate::model::{ExchangeId, ExchangeState, FeedState, Interval, Source, Symbol, TimeRange};
+use crate::model::{ExchangeId, ExchangeState, FeedState, Interval, Source, Symbol, TimeRange, Timestamp};
 use crate::store::{CandleStore, StoreError};
 
 /// How long an answer may wait for a collector.
@@ -250,7 +250,8 @@ impl Market {
         let first = told.first().filter(|_| !query.begins).map(|first| first.range.start());
         let last = told.last().filter(|_| more).map(|last| last.range.end());
         let page = TimeRange::new(first.unwrap_or(range.start()), last.unwrap_or(range.end()));
-        let closed = TimeRange::new(page.start(), page.end().min(interval.floor(self.clock.now())));
+        let closed =
+            TimeRange::new(page.start(), page.end().min(interval.floor(self.exchange_now(listed.exchange).await)));
         Ok(CoverageAnswer {
             listed: listed.clone(),
             interval,
@@ -270,7 +271,8 @@ impl Market {
         interval: Interval,
         range: TimeRange,
     ) -> Result<bool, MarketError> {
-        let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.clock.now())));
+        let closed =
+            TimeRange::new(range.start(), range.end().min(interval.floor(self.exchange_now(listed.exchange).await)));
         let series = super::history::series(listed, interval);
         Ok(self.stores.of(listed.simulated).coverage(&series, closed).await?.completes(closed))
     }
@@ -286,6 +288,15 @@ impl Market {
         }
         let has = state.intervals.iter().map(|interval| interval.as_str()).collect::<Vec<_>>().join(", ");
         Err(MarketError::UnsupportedInterval(format!("{} has no candles of {interval}; it has {has}", listed.exchange)))
+    }
+
+    /// What time it is at an exchange, as its collector measured it. Where that is not known, a time that it has not
+    /// passed: what may be closed and is not known is a gap.
+    pub async fn exchange_now(&self, exchange: ExchangeId) -> Timestamp {
+        let now = self.clock.now().millis();
+        let clock = self.state(exchange).await.and_then(|state| state.clock);
+        let ahead = clock.map_or(0, |clock| if clock.known { clock.offset_ms } else { clock.doubt_ms });
+        Timestamp::from_millis(now.saturating_add(ahead))
     }
 
     /// The states of all enabled exchanges, in registry order.

@@ -27,10 +27,24 @@ pub struct ExchangeState {
     pub ended: Vec<EndedSymbol>,
     pub connections: Vec<ConnectionState>,
     pub budgets: Vec<BudgetState>,
+    /// How far its clock is from the machine's. None until its collector has said so.
+    #[serde(default)]
+    pub clock: Option<ClockOffset>,
     /// When the listing was read last; a new value says that the store has a new one.
     pub listed_at: Option<Timestamp>,
     /// What is wrong, in a sentence, where something is.
     pub detail: Option<String>,
+}
+
+/// How far an exchange's clock is from the clock of the machine that collects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockOffset {
+    /// Whether it is known. Where it is not, the offset is 0 and the doubt large.
+    pub known: bool,
+    /// How far the exchange's clock is ahead, in milliseconds; negative where it is behind.
+    pub offset_ms: i64,
+    /// How wrong the offset can be, in milliseconds, in either direction.
+    pub doubt_ms: i64,
 }
 
 /// A market that the exchange lists or trades no longer.
@@ -139,6 +153,7 @@ impl ExchangeState {
             ended: Vec::new(),
             connections: Vec::new(),
             budgets: Vec::new(),
+            clock: None,
             listed_at: None,
             detail: None,
         }

@@ -1,9 +1,14 @@
 //! Tickers: the latest price, the best bid and ask, and the last 24 hours.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{ExchangeId, Symbol, Timestamp};
+
+/// How far the times of parts may be apart that come in parallel, such as those of the book and of the statistics.
+const PARALLEL: Duration = Duration::from_secs(10);
 
 /// Which way a value came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,13 +50,24 @@ pub struct TickerPatch {
 }
 
 impl TickerPatch {
-    /// Takes over every field that `newer` has. The timestamp never goes back.
+    /// Takes over every field that `newer` has.
     pub fn merge(&mut self, newer: &Self) {
         macro_rules! take {
             ($($field:ident),*) => { $(self.$field = newer.$field.or(self.$field);)* };
         }
         take!(last, bid, bid_size, ask, ask_size, open, high, low, base_volume, quote_volume, change_percent);
-        self.timestamp = self.timestamp.max(newer.timestamp);
+        if let Some(at) = newer.timestamp {
+            self.told_at(at);
+        }
+    }
+
+    /// A part came whose time at the exchange is `at`. What came last counts: one absurd time must not stay. Only the
+    /// small step back of parts that come in parallel is not taken.
+    pub fn told_at(&mut self, at: Timestamp) {
+        let step_back = self.timestamp.map_or(Duration::ZERO, |known| known.since(at));
+        if step_back.is_zero() || step_back > PARALLEL {
+            self.timestamp = Some(at);
+        }
     }
 }
 
@@ -69,6 +85,18 @@ pub struct Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_absurd_time_does_not_stay() {
+        let mut patch = TickerPatch::default();
+        let now = 1_763_672_400_000;
+        // The third is in microseconds.
+        let told = [now, now + 500, now * 1_000, now + 900, now + 400].map(|at| {
+            patch.told_at(Timestamp::from_millis(at));
+            patch.timestamp.unwrap().millis()
+        });
+        assert_eq!(told, [now, now + 500, now * 1_000, now + 900, now + 900]);
+    }
 
     #[test]
     fn a_patch_overwrites_what_it_has_and_keeps_the_rest() {

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::model::ExchangeId;
+use crate::model::{ExchangeId, Timestamp};
 
 use super::accept::Wires;
 use super::faults::FaultKind;
@@ -19,6 +19,9 @@ use super::socket::{self, Dialect, SLOWNESS};
 use super::spoil;
 use super::stats::count;
 use super::{Shared, binance, bybit, coinbase, kraken, okx};
+
+/// How far behind its streams an exchange's candles can be, in milliseconds.
+const REST_LAG: i64 = 50_000;
 
 /// What a REST interface answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,9 +127,19 @@ impl Door {
         Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).finish()
     }
 
+    /// Answers with the exchange's own time in the header `Date`.
     async fn rest(&self, exchange: ExchangeId, path: String, query: Query, peer: SocketAddr) -> Response {
+        let mut response = self.respond(exchange, path, query, peer).await;
+        let now = self.shared.now(exchange).utc().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(now) = now.parse() {
+            response.headers_mut().insert(header::DATE, now);
+        }
+        response
+    }
+
+    async fn respond(&self, exchange: ExchangeId, path: String, query: Query, peer: SocketAddr) -> Response {
         let shared = &self.shared;
-        let now = shared.clock.now();
+        let now = shared.now(exchange);
         let strikes = |kind| shared.faults.strikes(exchange, kind, now);
         count(&shared.counters[exchange as usize].rest_requests);
         if strikes(FaultKind::Dark) {
@@ -164,7 +177,8 @@ impl Door {
     }
 
     fn upgrade(&self, request: &Request, peer: SocketAddr, dialect: Box<dyn Dialect>) -> Response {
-        let (exchange, now) = (dialect.habits().exchange, self.shared.clock.now());
+        let exchange = dialect.habits().exchange;
+        let now = self.shared.now(exchange);
         if self.shared.faults.strikes(exchange, FaultKind::Dark, now) {
             return self.darkness(peer);
         }
@@ -198,7 +212,11 @@ impl Door {
 }
 
 fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, from: IpAddr) -> Reply {
-    let now = shared.clock.now().millis();
+    let mut now = shared.now(exchange).millis();
+    let is_candles = ["klines", "OHLC", "candles", "history-candles", "kline"].iter().any(|end| path.ends_with(end));
+    if is_candles && shared.faults.lasts(exchange, FaultKind::RestLag, Timestamp::from_millis(now)) {
+        now -= REST_LAG;
+    }
     match exchange {
         ExchangeId::Binance => binance::answer(shared, path, query, from, now),
         ExchangeId::Kraken => kraken::answer(shared, path, query, from, now),

@@ -85,6 +85,20 @@ pub enum FaultKind {
     /// [`Market::candles`](super::Market::candles), not in the candle stream. Once: the next minute that closes.
     #[serde(rename = "late_trade")]
     LateTrade,
+    /// The frames that close candles come 0.2 to 10 seconds late, and those of candles that follow wait behind them. Once:
+    /// one minute.
+    #[serde(rename = "late_close")]
+    LateClose,
+    /// Streams say nothing of a candle in which nobody traded, not even that it closes; REST has it. Binance, OKX and Bybit,
+    /// which tell of such candles at all.
+    #[serde(rename = "no_close")]
+    NoClose,
+    /// REST's candles are 50 seconds behind the streams: the newest ones are missing, the one before them is not whole.
+    #[serde(rename = "rest_lag")]
+    RestLag,
+    /// All times of a data frame are in microseconds, where the dialect writes milliseconds. Once: one frame.
+    #[serde(rename = "microseconds")]
+    Microseconds,
     /// Each minute that closes is corrected three minutes later without a word: in REST and in
     /// [`Market::candles`](super::Market::candles), on no stream. Once: the next minute that closes.
     #[serde(rename = "correct_candle")]
@@ -165,7 +179,7 @@ impl Schedule {
         let instant = Duration::from_millis(1);
         let (from, until) = match (fault.for_ms, fault.fault) {
             // From after this moment to the close of the minute, and that included.
-            (0, FaultKind::SkipCandle | FaultKind::LateTrade | FaultKind::CorrectCandle) => {
+            (0, FaultKind::SkipCandle | FaultKind::LateTrade | FaultKind::LateClose | FaultKind::CorrectCandle) => {
                 (from + instant, Some(Interval::M1.next(from) + instant))
             }
             (0, _) => (from, None),
@@ -258,7 +272,8 @@ mod tests {
     #[test]
     fn every_documented_fault_has_its_name() {
         for name in
-            "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 skip_candle late_trade correct_candle duplicate refuse \
+            "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 \
+                     skip_candle late_trade late_close no_close rest_lag microseconds correct_candle duplicate refuse \
                      shutdown_notice"
                 .split(' ')
         {

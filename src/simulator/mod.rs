@@ -28,6 +28,7 @@ pub use stats::ExchangeStats;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use poem::Server;
@@ -36,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::model::{ExchangeId, Symbol};
+use crate::model::{ExchangeId, Symbol, Timestamp};
 
 use accept::{Gate, Wires};
 use door::Door;
@@ -63,11 +64,19 @@ struct Shared {
     market: Market,
     faults: faults::Schedule,
     limits: limits::Limits,
+    /// How far each exchange's clock is ahead of `clock`, in milliseconds, in the order of [`ExchangeId::ALL`].
+    clock_offsets: [AtomicI64; ExchangeId::ALL.len()],
     /// In the order of [`ExchangeId::ALL`].
     counters: [Counters; ExchangeId::ALL.len()],
 }
 
 impl Shared {
+    /// What time it is at an exchange, by its own clock.
+    fn now(&self, exchange: ExchangeId) -> Timestamp {
+        let offset = self.clock_offsets[exchange as usize].load(Ordering::Relaxed);
+        Timestamp::from_millis(self.clock.now().millis().saturating_add(offset))
+    }
+
     /// Takes a request at `now` where an exchange allows `limit` of a `kind` in any window of so many milliseconds.
     ///
     /// # Errors
@@ -100,6 +109,7 @@ impl Simulator {
             clock,
             faults: faults::Schedule::default(),
             limits: limits::Limits::default(),
+            clock_offsets: Default::default(),
             counters: Default::default(),
         }));
         config.faults.into_iter().for_each(|fault| simulator.inject(fault));
@@ -131,7 +141,7 @@ impl Simulator {
 
     /// Schedules a fault relative to now.
     pub fn inject(&self, fault: Fault) {
-        let lasting = self.0.faults.add(fault, self.0.clock.now());
+        let lasting = self.0.faults.add(fault, self.0.now(fault.exchange));
         let lateness = match fault.fault {
             FaultKind::LateTrade => tape::LATENESS,
             FaultKind::CorrectCandle => tape::CORRECTED_AFTER,
@@ -140,6 +150,12 @@ impl Simulator {
         if let Some(range) = lasting {
             self.0.market.add_late(fault.exchange, range, lateness);
         }
+    }
+
+    /// Sets an exchange's own clock `millis` ahead of the simulator's (behind it where negative): in REST, in its streams, in
+    /// the `Date` header and in what it says of its time. Set it before anything is connected.
+    pub fn set_clock_offset(&self, exchange: ExchangeId, millis: i64) {
+        self.0.clock_offsets[exchange as usize].store(millis, Ordering::Relaxed);
     }
 
     /// Takes a market off an exchange's listing, or puts it back: the exchange knows no such symbol until then.

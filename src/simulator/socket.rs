@@ -1,5 +1,6 @@
 //! One WebSocket connection: what all dialects have in common. Reads, paces, pings, cuts, and lets faults befall.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +18,7 @@ use super::Shared;
 use super::faults::{FaultKind, Seen};
 use super::spoil;
 use super::stats::count;
+use super::tape::MINUTE;
 
 /// Streams speak at moments this far apart, in milliseconds: what they say does not depend on when a task runs.
 pub const INSTANT: i64 = 250;
@@ -130,13 +132,16 @@ struct Session<'a> {
     unanswered: Option<i64>,
     /// When the allowance of messages is whole again.
     full_at: i64,
+    /// Frames of candles that come late, and when.
+    held: VecDeque<(i64, Message)>,
 }
 
 impl<'a> Session<'a> {
     fn new(shared: &'a Shared, dialect: Box<dyn Dialect>) -> Self {
-        let now = shared.clock.now().millis();
+        let now = shared.now(dialect.habits().exchange).millis();
         Self {
             shared,
+            held: VecDeque::new(),
             habits: dialect.habits(),
             dialect,
             opened: now,
@@ -171,10 +176,11 @@ impl<'a> Session<'a> {
                 }
             }
             let next = Timestamp::from_millis((self.told / INSTANT + 1) * INSTANT);
-            let silent = self.is_silent(clock.now().millis());
+            let now = self.now();
+            let silent = self.is_silent(now);
             let flow = tokio::select! {
                 () = stop.cancelled() => ControlFlow::Break(End::Close(1001, "")),
-                () = clock.sleep_until(next) => self.advance(clock.now().millis(), &mut messages),
+                () = clock.sleep(next.since(Timestamp::from_millis(now))) => self.advance(self.now(), &mut messages),
                 // Who is silent does not even answer a ping, which reading would do.
                 message = incoming.next(), if !silent => match message {
                     Some(Ok(message)) => self.receive(message, &mut messages).await,
@@ -201,6 +207,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn now(&self) -> i64 {
+        self.shared.now(self.habits.exchange).millis()
+    }
+
     fn is_silent(&self, now: i64) -> bool {
         self.mute_since.is_some() || self.befalls(FaultKind::Silent, now)
     }
@@ -225,6 +235,9 @@ impl<'a> Session<'a> {
             self.dialect.instant(at, &mut frames);
             frames.sort_by_key(Frame::rank);
             self.keep_alive(at, messages)?;
+            while self.held.front().is_some_and(|(due, _)| *due <= at) {
+                messages.extend(self.held.pop_front().map(|(_, message)| message));
+            }
             self.shape(&mut frames, messages, at);
             self.dialect.goes_on(at)?;
         }
@@ -279,7 +292,7 @@ impl<'a> Session<'a> {
         if matches!(message, Message::Close(_)) {
             return ControlFlow::Break(End::Cut);
         }
-        let now = self.shared.clock.now().millis();
+        let now = self.now();
         if let Some(allowed) = self.habits.messages_per_second {
             self.full_at = self.full_at.max(now) + 1_000 / allowed;
             // One more than allowed, so that who keeps exactly to the limit is not cut for a late network.
@@ -295,7 +308,7 @@ impl<'a> Session<'a> {
                     self.shared.clock.sleep(SLOWNESS).await;
                 }
                 let mut frames = Vec::new();
-                let now = self.shared.clock.now().millis();
+                let now = self.now();
                 let flow = self.dialect.text(&text, now, &mut frames);
                 self.shape(&mut frames, messages, now);
                 return flow;
@@ -306,13 +319,13 @@ impl<'a> Session<'a> {
     }
 
     /// Makes messages of frames, as the faults want them.
-    fn shape(&self, frames: &mut Vec<Frame>, messages: &mut Vec<Message>, at: i64) {
+    fn shape(&mut self, frames: &mut Vec<Frame>, messages: &mut Vec<Message>, at: i64) {
         let mut burst = false;
         if self.is_silent(at) {
             frames.clear();
         }
-        let exchange = self.habits.exchange;
-        let strikes = |kind| self.shared.faults.strikes(exchange, kind, Timestamp::from_millis(at));
+        let (shared, exchange) = (self.shared, self.habits.exchange);
+        let strikes = |kind| shared.faults.strikes(exchange, kind, Timestamp::from_millis(at));
         if self.is_dataless || self.befalls(FaultKind::PingsOnly, at) {
             let is_heartbeat = |text: &str| text.contains("\"channel\":\"heartbeat");
             frames.retain(|frame| matches!(frame, Frame::Reply(text) if !is_heartbeat(text)));
@@ -328,9 +341,23 @@ impl<'a> Session<'a> {
             }
             let (text, data, doubled) = match frame {
                 Frame::Candle(_) if self.befalls(FaultKind::SkipCandle, at) => continue,
+                Frame::Candle(text) if self.befalls(FaultKind::NoClose, at) && is_flat(&text) => continue,
+                Frame::Candle(text)
+                    if !self.held.is_empty() || (at % MINUTE == 0 && self.befalls(FaultKind::LateClose, at)) =>
+                {
+                    // What follows on the stream of candles does not overtake it.
+                    let due = self.held.back().map_or_else(|| at + lateness(at), |(due, _)| *due);
+                    self.held.push_back((due, Message::text(text)));
+                    continue;
+                }
                 Frame::Reply(text) => (text, false, false),
                 Frame::Ticker(text) => (text, true, false),
                 Frame::Trade(text) | Frame::Candle(text) => (text, true, strikes(FaultKind::Duplicate)),
+            };
+            let text = if data && has_millis(&text) && strikes(FaultKind::Microseconds) {
+                in_microseconds(&text)
+            } else {
+                text
             };
             if data && strikes(FaultKind::Malformed) {
                 // Every frame is ASCII.
@@ -347,6 +374,46 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How late a candle that ends at `end` is told, in milliseconds: 0.2 to 10 s.
+const fn lateness(end: i64) -> i64 {
+    200 + (end / MINUTE * 7_919) % 9_800 / INSTANT * INSTANT
+}
+
+/// Whether a frame of candles tells of nothing but candles without trades: of a volume of zero, in the dialects that tell
+/// of such.
+fn is_flat(text: &str) -> bool {
+    let binance = text.contains("\"n\":0,");
+    let bybit = text.contains("\"confirm\":")
+        && text.matches("\"volume\":\"0\"").count() == text.matches("\"confirm\":").count();
+    let okx = text.contains("\"channel\":\"candle") && text.contains(",\"0\",\"0\",\"0\",\"");
+    binance || bybit || okx
+}
+
+/// Where the digits of a time in Unix milliseconds of this century stand.
+fn millis_at(text: &str) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    let is_digit = move |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    (1..bytes.len()).filter(move |&at| {
+        (at..at + 13).all(is_digit)
+            && !is_digit(at + 13)
+            && bytes[at] == b'1'
+            && matches!(bytes[at - 1], b':' | b'"')
+            && matches!(bytes.get(at + 13), Some(b',' | b'"' | b'}'))
+    })
+}
+
+fn has_millis(text: &str) -> bool {
+    millis_at(text).next().is_some()
+}
+
+/// The same frame with all of its times in Unix microseconds.
+fn in_microseconds(text: &str) -> String {
+    let mut told = text.to_owned();
+    let places: Vec<usize> = millis_at(text).collect();
+    places.into_iter().rev().for_each(|at| told.insert_str(at + 13, "000"));
+    told
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,6 +421,13 @@ mod tests {
     use crate::simulator::{Simulator, SimulatorConfig, binance};
 
     const DAY: i64 = 86_400_000;
+
+    #[test]
+    fn times_become_microseconds() {
+        let frame = r#"{"E":1763672430123,"x":"1763672430123","i":17636724301234,"y":[1763672430123]}"#;
+        let told = r#"{"E":1763672430123000,"x":"1763672430123000","i":17636724301234,"y":[1763672430123]}"#;
+        assert_eq!((in_microseconds(frame).as_str(), has_millis(told)), (told, false));
+    }
 
     #[test]
     fn binance_ends_a_connection_after_a_day_with_a_notice_before() {

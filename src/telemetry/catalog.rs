@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 /// All of them.
-pub const METRICS: [Metric; 55] = [
+pub const METRICS: [Metric; 59] = [
     gauge("candlewick_build_info", "", "version, role, store, cache", "Always 1; what runs here"),
     histogram(
         "candlewick_http_request_seconds",
@@ -153,6 +153,30 @@ pub const METRICS: [Metric; 55] = [
         "frames",
         "exchange",
         "Frames that meant nothing, or held a row that cannot be true",
+    ),
+    counter(
+        "candlewick_upstream_events_rejected_total",
+        "events",
+        "exchange, channel",
+        "Events left out because the exchange cannot have sent their time now",
+    ),
+    gauge(
+        "candlewick_exchange_clock_offset_seconds",
+        "seconds",
+        "exchange",
+        "How far the exchange's clock is ahead of the machine's; negative where it is behind, 0 where it is not known",
+    ),
+    gauge(
+        "candlewick_exchange_clock_doubt_seconds",
+        "seconds",
+        "exchange",
+        "How wrong the offset of the exchange's clock can be, in either direction",
+    ),
+    counter(
+        "candlewick_clock_jumps_total",
+        "jumps",
+        "exchange",
+        "Times that the machine's clock was set or the machine slept: collection began anew",
     ),
     histogram(
         "candlewick_upstream_lag_seconds",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use crate::model::{
-    Backfill, Candle, ConnectionState, ExchangeId, ExchangeState, FeedState, Interval, TimeRange, Timestamp,
+    Backfill, Candle, Channel, ConnectionState, ExchangeId, ExchangeState, FeedState, Interval, TimeRange, Timestamp,
 };
 
 /// How an exchange is, as this process collects it.
@@ -26,6 +26,11 @@ impl StateTold<'_> {
             gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => one.as_str()).set(is);
             let open = connections.iter().filter(|connection| connection.state == one).count();
             gauge!("candlewick_upstream_connections", "exchange" => exchange, "state" => one.as_str()).set(open as f64);
+        }
+        if let Some(clock) = self.state.clock {
+            let seconds = |millis: i64| millis as f64 / 1_000.0;
+            gauge!("candlewick_exchange_clock_offset_seconds", "exchange" => exchange).set(seconds(clock.offset_ms));
+            gauge!("candlewick_exchange_clock_doubt_seconds", "exchange" => exchange).set(seconds(clock.doubt_ms));
         }
         gauge!("candlewick_markets", "exchange" => exchange).set(symbols.len() as f64);
         let heard = |connection: &ConnectionState| Some(self.now.since(connection.last_message?));
@@ -57,6 +62,36 @@ impl StateForgotten<'_> {
         let exchange = self.state.exchange.as_str();
         gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => nothing.state.as_str()).set(0);
         gauge!("candlewick_unknown_ranges", "exchange" => exchange).set(0);
+    }
+}
+
+/// An event has a time that its exchange cannot have sent now.
+pub struct EventRejected {
+    pub exchange: ExchangeId,
+    pub channel: Channel,
+    pub at: Timestamp,
+}
+
+impl EventRejected {
+    pub fn emit(&self) {
+        let (exchange, channel) = (self.exchange.as_str(), self.channel.as_str());
+        counter!("candlewick_upstream_events_rejected_total", "exchange" => exchange, "channel" => channel)
+            .increment(1);
+        tracing::debug!(exchange, channel, at_ms = self.at.millis(), "event left out: its time is not plausible");
+    }
+}
+
+/// The machine's clock was set, or the machine slept.
+pub struct ClockJumped {
+    pub exchange: ExchangeId,
+    pub jump: Duration,
+}
+
+impl ClockJumped {
+    pub fn emit(&self) {
+        let exchange = self.exchange.as_str();
+        counter!("candlewick_clock_jumps_total", "exchange" => exchange).increment(1);
+        tracing::warn!(exchange, jump = ?self.jump, "the machine's clock was set, or the machine slept");
     }
 }
 

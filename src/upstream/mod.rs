@@ -8,7 +8,9 @@
 
 mod backoff;
 mod error;
+mod exchange_clock;
 mod meter;
+mod offset;
 mod rest;
 mod tap;
 mod websocket;
@@ -16,6 +18,7 @@ mod window;
 
 pub use backoff::Backoff;
 pub use error::UpstreamError;
+pub use exchange_clock::{CLOCK_JUMP, ExchangeClock};
 pub use rest::RestClient;
 pub use tap::{Tap, Traffic, What};
 pub use websocket::{

@@ -43,6 +43,12 @@ async fn the_doctor_says_how_everything_is() {
 
     let (told, code) = examine(&world, &[]).await;
     assert_eq!((grade(&told, "kraken"), code), (&"warning".into(), Some(1)), "it would be simulated");
+    world.simulator.set_clock_offset(ExchangeId::Bybit, -90_000);
+    let (told, _) = examine(&world, &[]).await;
+    let bybit = told["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "bybit").unwrap();
+    let detail = bybit["detail"].as_str().unwrap();
+    assert!(bybit["grade"] == "warning" && detail.contains(" s ahead of the exchange's (give or take 0."), "{detail}");
+    world.simulator.set_clock_offset(ExchangeId::Bybit, 0);
     let (told, code) = examine(&world, &[("CANDLEWICK__DATA", "simulated")]).await;
     assert_eq!((&told["grade"], code), (&"ok".into(), Some(0)), "{told}");
     let (told, code) = examine(&world, &[("CANDLEWICK__STORE__URL", "sqlite:///proc/nowhere/candles.db")]).await;

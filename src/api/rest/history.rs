@@ -198,8 +198,12 @@ impl HistoryApi {
         known: Option<&str>,
     ) -> Result<History, Refusal> {
         let market = &self.doors.market;
-        let query = CandleQuery::new(fields, self.doors.clock.now())?;
+        let now = self.doors.clock.now();
+        let query = CandleQuery::new(fields, now)?;
         let listed = market.find(exchange, symbol).await?;
+        let there = market.exchange_now(listed.exchange).await;
+        // A range without an end ends with the candle that is open at the exchange.
+        let query = if there > now { CandleQuery::new(fields, there)? } else { query };
         if query.unlimited {
             return self.whole(request, listed, query).await;
         }

@@ -81,7 +81,7 @@ impl HotPages {
         let cell = self.cell(&key, now);
         let make = async || {
             let page = market.history(listed, query).await?;
-            Ok(Arc::new(Encoded::new(query, page, self.clock.now())))
+            Ok(Arc::new(Encoded::new(query, page, market.exchange_now(listed.exchange).await)))
         };
         let page = cell.get_or_try_init(make).await.cloned();
         if !page.as_ref().is_ok_and(|page| page.complete) {

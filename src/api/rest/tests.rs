@@ -19,8 +19,8 @@ use crate::market::{
     Listed, TickerAnswer,
 };
 use crate::model::{
-    BudgetState, Candle, Channel, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument,
-    Interval, Knowledge, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
+    BudgetState, Candle, Channel, ClockOffset, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState,
+    Instrument, Interval, Knowledge, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
 };
 
 const OPEN: Timestamp = Timestamp::from_millis(1_763_672_340_000);
@@ -252,6 +252,7 @@ fn an_exchange_is_what_its_schema_says() {
             used: 42,
             open_at: None,
         }],
+        clock: Some(ClockOffset { known: true, offset_ms: -40, doubt_ms: 210 }),
         listed_at: None,
         detail: None,
     };

@@ -15,7 +15,7 @@ use crate::api::Doors;
 use crate::cache::Position;
 use crate::hub::{Frame, Place, SlotId, Subscriber, View};
 use crate::market::{CandleFields, CandleQuery, Listed, Market};
-use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Timestamp, Topic, wire};
+use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Topic, wire};
 use crate::telemetry::hub::Subscriptions;
 
 /// About how much is sent at once.
@@ -220,7 +220,7 @@ impl Feed {
         while self.making.len() < AT_A_TIME
             && let Some(wish) = self.waiting.pop_front()
         {
-            self.making.push(Box::pin(make(Arc::clone(&self.doors.market), self.doors.clock.now(), wish)));
+            self.making.push(Box::pin(make(Arc::clone(&self.doors.market), wish)));
         }
         let Self { making, subscriber, status, .. } = self;
         tokio::select! {
@@ -232,7 +232,7 @@ impl Feed {
     }
 }
 
-async fn make(market: Arc<Market>, now: Timestamp, wish: Wish) -> Made {
+async fn make(market: Arc<Market>, wish: Wish) -> Made {
     let Wish { slot, listed, topic, count, view } = wish;
     match &topic {
         Topic::Ticker { .. } => {
@@ -250,6 +250,7 @@ async fn make(market: Arc<Market>, now: Timestamp, wish: Wish) -> Made {
                 limit: Some(&limit),
                 ..CandleFields::default()
             };
+            let now = market.exchange_now(listed.exchange).await;
             let (mut shows, mut data) = (None, Vec::new());
             for _ in 0..TRIES {
                 let Ok(query) = CandleQuery::new(fields, now) else { break };

@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
     Subscription,
 };
 use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
@@ -73,6 +73,7 @@ static PROFILE: Profile = Profile {
         Interval::Mo1,
     ],
     page_rows: 1000,
+    rest_lag: Duration::ZERO,
     reach_rows: None,
     // A ping comes every 20 s.
     idle_timeout: Duration::from_mins(1),
@@ -95,6 +96,10 @@ impl Exchange for Binance {
 
     fn profile(&self) -> &Profile {
         &PROFILE
+    }
+
+    fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        Some(rest::server_time())
     }
 
     fn instruments(&self) -> RestCall<Vec<Instrument>> {

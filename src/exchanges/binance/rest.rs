@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-
 use super::super::codec::{self, Int, level, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::PROFILE;
-use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24};
+use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24, Time};
 use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp};
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";
+
+/// What time it is there.
+pub(super) fn server_time() -> RestCall<ServerTime> {
+    call("/api/v3/time", vec![], 1, |body, _| {
+        let time: Time = codec::read(body)?;
+        Ok(ServerTime { at: time.server_time.millis(), resolution: Duration::from_millis(1) })
+    })
+}
 
 /// The listing; weight 20.
 pub(super) fn instruments() -> RestCall<Vec<Instrument>> {

@@ -248,7 +248,7 @@ impl Session {
         values.base_volume = Some(ticker.volume.0);
         values.quote_volume = Some(ticker.quote_volume.0);
         values.change_percent = Some(ticker.change_percent.0);
-        values.timestamp = values.timestamp.max(Some(ticker.at.millis()));
+        values.told_at(ticker.at.millis());
         out.event(ticker_event(market, values, received), received)?;
         market.state.values = values;
         Ok(())

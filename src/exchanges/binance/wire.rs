@@ -296,3 +296,11 @@ pub(super) struct Ticker24 {
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data>
 pub(super) type KlineRow =
     (Int, Number, Number, Number, Number, Number, Int, Number, Int, IgnoredAny, IgnoredAny, IgnoredAny);
+
+/// What time it is at Binance: `{"serverTime":1499827319559}`.
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints#check-server-time>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Time {
+    pub server_time: Int,
+}

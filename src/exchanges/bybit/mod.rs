@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
     Subscription,
 };
 use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch};
@@ -43,6 +43,7 @@ static PROFILE: Profile = Profile {
     intervals: rest::INTERVALS,
     page_rows: rest::ROWS,
     wide_pages: false,
+    rest_lag: Duration::ZERO,
     reach_rows: None,
     // Two pings, each of which is answered.
     idle_timeout: Duration::from_secs(45),
@@ -63,6 +64,10 @@ impl Exchange for Bybit {
 
     fn profile(&self) -> &Profile {
         &PROFILE
+    }
+
+    fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        Some(rest::server_time())
     }
 
     fn instruments(&self) -> RestCall<Vec<Instrument>> {

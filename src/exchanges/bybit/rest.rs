@@ -1,11 +1,13 @@
 //! Bybit's REST calls and how their replies are read.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::codec::{self, Blank, Int, Named, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
 use rust_decimal::Decimal;
@@ -44,6 +46,17 @@ pub(super) const INTERVALS: &[Interval] = &{
 /// The interval that Bybit calls so.
 pub(super) fn interval_named(name: &str) -> Option<Interval> {
     NAMES.iter().find(|(_, known)| *known == name).map(|(interval, _)| *interval)
+}
+
+/// What time it is there.
+pub(super) fn server_time() -> RestCall<ServerTime> {
+    call("/v5/market/time", vec![], |body, _| {
+        let time: wire::Time = codec::read(body)?;
+        if time.ret_code.0 != 0 {
+            return Err(codec::malformed("no time", body));
+        }
+        Ok(ServerTime { at: time.time.millis(), resolution: Duration::from_millis(1) })
+    })
 }
 
 /// The listing of spot markets; it is not paged.

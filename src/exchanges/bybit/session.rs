@@ -267,7 +267,7 @@ fn tell_ticker(
     received_at: Timestamp,
     out: &mut Outbox,
 ) -> Result<(), BadEvent> {
-    values.timestamp = values.timestamp.max(Some(at));
+    values.told_at(at);
     let (exchange, symbol) = (ExchangeId::Bybit, market.symbol.clone());
     let ticker = crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream };
     out.event(MarketEvent::Ticker(ticker), received_at)?;

@@ -216,3 +216,12 @@ pub(super) struct PriceStep {
 /// `["1670608800000","17071","17073","17027","17055.5","268611","15.74462667"]`
 /// <https://bybit-exchange.github.io/docs/v5/market/kline>
 pub(super) type CandleRow = (Int, Number, Number, Number, Number, Number, Number);
+
+/// What time it is at Bybit: `{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1688639403","timeNano":"…"},"time":1688639403423}`.
+/// <https://bybit-exchange.github.io/docs/v5/market/time>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Time {
+    pub ret_code: Int,
+    pub time: Int,
+}

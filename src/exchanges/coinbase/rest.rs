@@ -1,9 +1,9 @@
 //! Coinbase's REST calls and how their replies are read.
 
 use serde_json::value::RawValue;
-
 use super::super::codec::{self, Blank, price};
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use std::time::Duration;
 use super::symbols;
 use super::wire::{self, Candles, LastTrades, Product, Products, Refusal, Start};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
@@ -45,6 +45,14 @@ const fn granularity(interval: Interval) -> Option<&'static str> {
         Interval::H6 => "SIX_HOUR",
         Interval::D1 => "ONE_DAY",
         _ => return None,
+    })
+}
+
+/// What time it is there.
+pub(super) fn server_time() -> RestCall<ServerTime> {
+    call("/api/v3/brokerage/time".to_owned(), vec![], |body| {
+        let time: wire::Time = codec::read(body)?;
+        Ok(ServerTime { at: time.epoch_millis.millis(), resolution: Duration::from_millis(1) })
     })
 }
 

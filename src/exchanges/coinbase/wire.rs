@@ -287,3 +287,11 @@ pub(super) struct Refusal<'a> {
     #[serde(borrow)]
     pub message: Option<Text<'a>>,
 }
+
+/// What time it is at Coinbase: `{"iso":"2023-07-06T18:50:48Z","epochSeconds":"1688669448","epochMillis":"1688669448123"}`.
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-server-time>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Time {
+    pub epoch_millis: Int,
+}

@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
     Subscription,
 };
 use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
@@ -45,6 +45,7 @@ static PROFILE: Profile = Profile {
     intervals: &[Interval::M1, Interval::M5, Interval::M15, Interval::M30, Interval::H1, Interval::H4, Interval::D1],
     page_rows: rest::ROWS,
     // The forming candle is one of the rows, and minutes may pass between question and answer.
+    rest_lag: Duration::ZERO,
     reach_rows: Some(rest::ROWS - 5),
     // A heartbeat comes each second without other traffic:
     // <https://docs.kraken.com/api/docs/websocket-v2/heartbeat>
@@ -65,6 +66,10 @@ impl Exchange for Kraken {
 
     fn profile(&self) -> &Profile {
         &PROFILE
+    }
+
+    fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        Some(rest::server_time())
     }
 
     fn instruments(&self) -> RestCall<Vec<Instrument>> {

@@ -1,6 +1,7 @@
 //! Kraken's REST calls and how their replies are read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -8,9 +9,9 @@ use serde_json::value::RawValue;
 
 use super::super::codec::{self, Int, level, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::symbols;
-use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo};
+use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo, Time};
 use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp};
 
 /// The name of the only scope.
@@ -19,6 +20,14 @@ pub(super) const SCOPE: &str = "rest";
 /// How many candles there ever are, the forming one among them; `since` reaches no further back.
 /// <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>
 pub(super) const ROWS: u32 = 720;
+
+/// What time it is there.
+pub(super) fn server_time() -> RestCall<ServerTime> {
+    call("/0/public/Time", vec![], |body, received| {
+        let time: Time = result(body, received)?;
+        Ok(ServerTime { at: Timestamp::from_secs(time.unixtime.0), resolution: Duration::from_secs(1) })
+    })
+}
 
 /// The listing.
 pub(super) fn instruments() -> RestCall<Vec<Instrument>> {

@@ -249,14 +249,9 @@ impl Session {
         out.event(MarketEvent::Trade(trade), received).map_err(|error| error.to_string())
     }
 
-    /// A candle has no flag: it is closed when a later one of its series came with it, or the clock has passed its end.
-    fn candle(
-        &mut self,
-        row: &Ohlc<'_>,
-        newest: &HashMap<&str, &str>,
-        received: Timestamp,
-        out: &mut Outbox,
-    ) -> Result<(), String> {
+    /// A candle has no flag: it is closed when a later one of its series came with it. Whoever knows what time it is at the
+    /// exchange closes the others.
+    fn candle(&mut self, row: &Ohlc<'_>, newest: &HashMap<&str, &str>, out: &mut Outbox) -> Result<(), String> {
         let minutes = row.interval.0;
         let interval = PROFILE.intervals.iter().find(|interval| interval.max_millis() / 60_000 == minutes);
         let Some(&interval) = interval else { return Ok(()) };
@@ -272,7 +267,7 @@ impl Session {
             volume: row.volume.0,
             quote_volume: None,
             trades: row.trades.and_then(codec::Int::count),
-            closed: has_later || codec::is_over(timestamp, interval, received),
+            closed: has_later,
             revision: 0,
         };
         let series = Series { exchange: ExchangeId::Kraken, symbol: market.symbol.clone(), interval };

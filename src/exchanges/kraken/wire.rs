@@ -196,3 +196,10 @@ pub(super) type ByPair<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 /// ```
 /// <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>
 pub(super) type OhlcRow = (Int, Number, Number, Number, Number, IgnoredAny, Number, Int);
+
+/// What time it is at Kraken, in seconds: `{"unixtime":1688669448,"rfc1123":"Thu, 06 Jul 23 18:50:48 +0000"}`.
+/// <https://docs.kraken.com/api/docs/rest-api/get-server-time>
+#[derive(Debug, Deserialize)]
+pub(super) struct Time {
+    pub unixtime: Int,
+}

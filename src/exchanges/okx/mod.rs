@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
     Subscription,
 };
 use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
@@ -58,6 +58,7 @@ static PROFILE: Profile = Profile {
     intervals: rest::INTERVALS,
     // The most of both paths.
     page_rows: 300,
+    rest_lag: Duration::ZERO,
     reach_rows: None,
     // A ping goes out after 20 s of silence, and must be answered within as long.
     idle_timeout: Duration::from_secs(40),
@@ -88,6 +89,10 @@ impl Exchange for Okx {
 
     fn profile(&self) -> &Profile {
         &PROFILE
+    }
+
+    fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        Some(rest::server_time())
     }
 
     fn instruments(&self) -> RestCall<Vec<Instrument>> {

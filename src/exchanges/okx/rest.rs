@@ -1,12 +1,14 @@
 //! OKX's REST calls and how their replies are read.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::codec::{self, Int, Named, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
-use super::wire::{Answer, CandleRow, Listed, Ticker};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::wire::{Answer, CandleRow, Listed, Ticker, Time};
 use super::{PROFILE, bar_name};
 use crate::model::{ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
 
@@ -37,6 +39,15 @@ pub(super) const INTERVALS: &[Interval] = &[
 /// the forming candle is one of them, and time passes between question and answer.
 /// <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks>
 const NEWEST_ROWS: u32 = 1_440 - 5;
+
+/// What time it is there.
+pub(super) fn server_time() -> RestCall<ServerTime> {
+    call("/api/v5/public/time", vec![], INSTRUMENTS, |body| {
+        let rows: Vec<Time> = data(body)?;
+        let time = rows.first().ok_or_else(|| codec::malformed("no time", body))?;
+        Ok(ServerTime { at: time.ts.millis(), resolution: Duration::from_millis(1) })
+    })
+}
 
 /// The listing of spot markets.
 pub(super) fn instruments() -> RestCall<Vec<Instrument>> {

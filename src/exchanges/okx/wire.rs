@@ -213,3 +213,10 @@ impl CandleRow {
         }
     }
 }
+
+/// What time it is at OKX: `{"ts":"1597026383085"}`.
+/// <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-system-time>
+#[derive(Debug, Deserialize)]
+pub(super) struct Time {
+    pub ts: Int,
+}

@@ -14,16 +14,16 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::Fetched;
-use super::headers::{date, number, retry_after};
+use super::headers::{age, date, number, retry_after};
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::Exchange;
+use crate::exchanges::{Exchange, RestCall, ServerTime};
 use crate::model::{BudgetState, ExchangeId, Timestamp};
 use crate::telemetry::trace::{self, TRACEPARENT};
 use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};
 use crate::upstream::meter::{HeldBack, Meter, Others};
 use crate::upstream::tap::{Tap, What};
-use crate::upstream::{Backoff, USER_AGENT, UpstreamError, Urgency};
+use crate::upstream::{Backoff, ExchangeClock, USER_AGENT, UpstreamError, Urgency};
 
 /// How long connecting may take. In the machine's own time, since it is the network that is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +47,7 @@ pub(super) struct Fetcher {
     exchange: &'static dyn Exchange,
     http: reqwest::Client,
     clock: Clock,
+    exchange_clock: ExchangeClock,
     origins: Mutex<Origins>,
     meters: Vec<Meter>,
     tap: Option<Tap>,
@@ -105,11 +106,21 @@ impl Fetcher {
         let others = budgets.map(|budgets| Others { exchange: exchange.id(), budgets });
         let meters =
             exchange.profile().scopes.iter().map(|scope| Meter::new(scope, clock.clone(), others.clone())).collect();
-        Ok(Self { exchange, http, clock, origins: Mutex::new(Origins { list, preferred: 0 }), meters, tap })
+        let exchange_clock = ExchangeClock::new(clock.clone());
+        let origins = Mutex::new(Origins { list, preferred: 0 });
+        Ok(Self { exchange, http, clock, exchange_clock, origins, meters, tap })
     }
 
     pub fn exchange(&self) -> ExchangeId {
         self.exchange.id()
+    }
+
+    pub const fn exchange_clock(&self) -> &ExchangeClock {
+        &self.exchange_clock
+    }
+
+    pub fn server_time(&self) -> Option<RestCall<ServerTime>> {
+        self.exchange.server_time()
     }
 
     pub fn budgets(&self) -> Vec<BudgetState> {
@@ -239,7 +250,9 @@ impl Fetcher {
         if let Some(here) = trace::current() {
             request = request.header(TRACEPARENT, here.to_string());
         }
+        let asked = self.clock.elapsed();
         let response = request.send().await.map_err(unreachable)?;
+        let received = self.clock.elapsed();
         let (status, headers) = (response.status().as_u16(), response.headers());
         let meter = self.meter(scope);
         if let Some((meter, header)) = meter.and_then(|meter| Some((meter, meter.scope().used_header?)))
@@ -247,7 +260,14 @@ impl Fetcher {
         {
             meter.correct(used);
         }
-        let (named, date) = (retry_after(headers, self.clock.now()), date(headers));
+        let date = date(headers);
+        // A date in `Retry-After` is one of the same clock.
+        let named = retry_after(headers, date.unwrap_or_else(|| self.clock.now()));
+        if let Some(date) = date
+            && age(headers).is_zero()
+        {
+            self.exchange_clock.answered(asked, received, date, Duration::from_secs(1));
+        }
         let failure = match response.status() {
             StatusCode::FORBIDDEN => {
                 if self.is_ban(response).await {
@@ -272,7 +292,7 @@ impl Fetcher {
                 if let Some(tap) = &self.tap {
                     tap.tell(What::Answered { url: format!("{origin}{target}"), status, body: body.clone() });
                 }
-                return Ok(Fetched { status, body, received: self.clock.now(), date });
+                return Ok(Fetched { status, body, asked, received, date });
             }
         };
         Err((Some(status), failure))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AGE, DATE, HeaderMap, RETRY_AFTER};
 
 use crate::model::Timestamp;
 
@@ -24,6 +24,13 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let at = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
     Some(Timestamp::from_millis(at.timestamp_millis()))
+}
+
+/// How long ago a cache on the way got the answer; zero where it says nothing.
+/// <https://www.rfc-editor.org/rfc/rfc9111#field.age>
+pub(super) fn age(headers: &HeaderMap) -> Duration {
+    let text = headers.get(AGE).and_then(|value| value.to_str().ok());
+    Duration::from_secs(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
 }
 
 /// The number in the header `name`.

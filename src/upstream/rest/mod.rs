@@ -9,13 +9,14 @@ mod flight;
 mod headers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use self::fetch::Fetcher;
 use self::flight::Flights;
 use super::tap::Tap;
-use super::{UpstreamError, Urgency};
+use super::{ExchangeClock, UpstreamError, Urgency};
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Reply, ReplyErrorKind, RestCall};
@@ -32,7 +33,9 @@ pub struct RestClient {
 struct Fetched {
     status: u16,
     body: Bytes,
-    received: Timestamp,
+    /// When the request was sent and its reply was here, by the clock's `elapsed`.
+    asked: Duration,
+    received: Duration,
     /// What time it was there, in whole seconds.
     date: Option<Timestamp>,
 }
@@ -98,15 +101,9 @@ impl RestClient {
     /// [`UpstreamError`].
     pub async fn call_with<T>(&self, call: &RestCall<T>, urgency: Urgency) -> Result<T, UpstreamError> {
         let target = fetch::target(&call.path, &call.query);
-        // Who is in a hurry does not join those who are not.
-        let flight = self.flights.join((urgency, &target), || {
-            let (fetcher, target) = (Arc::clone(&self.fetcher), target.clone());
-            let (scope, weight) = (call.scope, call.weight);
-            async move { fetcher.fetch(&target, scope, weight, urgency).await }
-        });
-        let fetched = flight.await?;
+        let fetched = self.fetched(call, &target, urgency).await?;
         let reply = Reply { status: fetched.status, body: &fetched.body };
-        (call.parse)(&reply, fetched.received).map_err(|error| {
+        (call.parse)(&reply, self.fetcher.exchange_clock().now()).map_err(|error| {
             let exchange = self.fetcher.exchange();
             if error.kind == ReplyErrorKind::RateLimited {
                 let until = self.fetcher.open_breaker(call.scope, error.retry_after);
@@ -114,6 +111,40 @@ impl RestClient {
             }
             UpstreamError::Reply { exchange, error }
         })
+    }
+
+    /// What is answered to `target`, in a request that may be shared.
+    async fn fetched<T>(&self, call: &RestCall<T>, target: &str, urgency: Urgency) -> Result<Fetched, UpstreamError> {
+        // Who is in a hurry does not join those who are not.
+        let flight = self.flights.join((urgency, target), || {
+            let (fetcher, target) = (Arc::clone(&self.fetcher), target.to_owned());
+            let (scope, weight) = (call.scope, call.weight);
+            async move { fetcher.fetch(&target, scope, weight, urgency).await }
+        });
+        flight.await
+    }
+
+    /// The exchange's own time, as far as its answers say it.
+    #[must_use]
+    pub fn exchange_clock(&self) -> &ExchangeClock {
+        self.fetcher.exchange_clock()
+    }
+
+    /// Asks the exchange what time it is there, for [`RestClient::exchange_clock`]: by its own call, else by the `Date`
+    /// header of a probe.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn measure_clock(&self) -> Result<(), UpstreamError> {
+        let Some(call) = self.fetcher.server_time() else { return self.probe().await.map(drop) };
+        let target = fetch::target(&call.path, &call.query);
+        let fetched = self.fetched(&call, &target, Urgency::Live).await?;
+        let reply = Reply { status: fetched.status, body: &fetched.body };
+        let clock = self.exchange_clock();
+        let told = (call.parse)(&reply, clock.now())
+            .map_err(|error| UpstreamError::Reply { exchange: self.fetcher.exchange(), error })?;
+        clock.answered(fetched.asked, fetched.received, told.at, told.resolution);
+        Ok(())
     }
 
     /// Whether the exchange is there: its cheapest path, once an origin, with little patience. Gives the time that it was

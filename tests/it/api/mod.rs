@@ -117,6 +117,7 @@ impl House {
             ended: Vec::new(),
             connections: Vec::new(),
             budgets: Vec::new(),
+            clock: None,
             listed_at: Some(listed_at),
             detail: None,
         };

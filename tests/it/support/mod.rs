@@ -105,10 +105,15 @@ impl Service {
 
     /// The same, with more configuration.
     pub async fn live_with(world: &World, toml: &str) -> Self {
+        Self::live_by(world, toml, world.clock.clone()).await
+    }
+
+    /// The same on a clock of its own.
+    pub async fn live_by(world: &World, toml: &str, clock: Clock) -> Self {
         let (rest, ws) = (format!("http://{}", world.address), format!("ws://{}", world.address));
         let exchanges: String =
             ExchangeId::ALL.map(|id| format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\n")).concat();
-        Self::start(&format!("data = \"live\"\n{exchanges}\n{toml}"), world.clock.clone()).await
+        Self::start(&format!("data = \"live\"\n{exchanges}\n{toml}"), clock).await
     }
 
     /// A service with this configuration beside its own store and port, ready.

@@ -1,6 +1,8 @@
 //! The whole service against the simulator: real sockets, real store, a minute in a second.
 
 mod bad_input;
+mod clocks;
+mod closes;
 mod complete;
 mod crashes;
 mod faults;

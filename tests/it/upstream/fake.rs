@@ -40,6 +40,7 @@ pub fn profile(scopes: &'static [Scope]) -> Profile {
         minutes: MinuteCandles::Flagged,
         wide_pages: false,
         page_rows: 1,
+        rest_lag: Duration::ZERO,
         reach_rows: None,
         idle_timeout: Duration::from_mins(1),
         ack_timeout: Duration::from_secs(10),

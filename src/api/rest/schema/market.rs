@@ -157,8 +157,21 @@ pub struct Exchange {
     ended: Vec<Ended>,
     connections: Vec<Connection>,
     budgets: Vec<Budget>,
+    /// The exchange's own clock, which decides when candles are closed.
+    clock: Option<ExchangeClock>,
     /// What is wrong, in a sentence.
     detail: Option<String>,
+}
+
+/// An exchange's own clock, as measured by its answers.
+#[derive(Debug, Object, Serialize)]
+pub struct ExchangeClock {
+    /// Whether it is known. As long as it is not, no candle is closed by the clock.
+    known: bool,
+    /// How far it is ahead of the clock of the machine that collects, in milliseconds; negative where it is behind.
+    offset_ms: i64,
+    /// How wrong the offset can be in either direction, in milliseconds.
+    doubt_ms: i64,
 }
 
 /// A market that the exchange lists or trades no longer.
@@ -291,6 +304,11 @@ impl Exchange {
             ended: ended.collect(),
             connections: connections.collect(),
             budgets: budgets.collect(),
+            clock: state.clock.map(|clock| ExchangeClock {
+                known: clock.known,
+                offset_ms: clock.offset_ms,
+                doubt_ms: clock.doubt_ms,
+            }),
             detail: state.detail.clone(),
         }
     }

@@ -244,6 +244,7 @@ pub async fn states_come_in_registry_order(backend: Backend) {
         ended: Vec::new(),
         connections: Vec::new(),
         budgets: Vec::new(),
+        clock: None,
         listed_at: None,
         detail: None,
     };
