@@ -14,7 +14,7 @@ use crate::exchanges::{Exchange, ReplyErrorKind};
 use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::{CandleStore, StoreError};
 use crate::telemetry::collect::FillFailed;
-use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency, ExchangeClock};
+use crate::upstream::{Backoff, ExchangeClock, RestClient, UpstreamError, Urgency};
 
 /// What the exchange does not show yet is asked for again after so long.
 pub(super) const LATE_ROWS: Duration = Duration::from_secs(5);

@@ -28,7 +28,7 @@ pub use instrument::Instrument;
 pub use interval::{Interval, UnknownInterval};
 pub use key::{ApiKey, KeyDigest, KeyScope, TICKET_LASTS, UnknownKeyScope};
 pub use number::{BadNumber, NUMBER_BOUND, Number, parse_decimal};
-pub use state::{BudgetState, ConnectionState, EndedSymbol, ExchangeState, FeedState, ClockOffset};
+pub use state::{BudgetState, ClockOffset, ConnectionState, EndedSymbol, ExchangeState, FeedState};
 pub use symbol::{BadSymbol, Symbol};
 pub use ticker::{Source, Ticker, TickerPatch};
 pub use time::{BadTime, TimeRange, Timestamp};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use super::super::codec::{self, Int, level, price};
 use super::super::rows::first_column;
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::PROFILE;
 use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24, Time};
 use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp};
+use serde_json::value::RawValue;
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";

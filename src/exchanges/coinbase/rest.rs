@@ -1,12 +1,12 @@
 //! Coinbase's REST calls and how their replies are read.
 
-use serde_json::value::RawValue;
 use super::super::codec::{self, Blank, price};
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
-use std::time::Duration;
 use super::symbols;
 use super::wire::{self, Candles, LastTrades, Product, Products, Refusal, Start};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
+use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";
