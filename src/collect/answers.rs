@@ -65,10 +65,10 @@ impl Answerer {
 
     async fn ticker(&self, symbol: &Symbol) -> Result<KeptTicker, RequestError> {
         let instrument = self.instrument(symbol)?;
-        let Filler { exchange, rest, clock, .. } = &*self.filler;
+        let Filler { exchange, rest, clock, urgency, .. } = &*self.filler;
         let mut values = TickerPatch::default();
         for call in exchange.ticker(&instrument) {
-            values.merge(&rest.call(&call).await.map_err(|error| refused(&error))?);
+            values.merge(&rest.call_with(&call, *urgency).await.map_err(|error| refused(&error))?);
         }
         let (exchange, received_at) = (exchange.id(), clock.now());
         let ticker = Ticker { exchange, symbol: symbol.clone(), values, received_at, source: Source::Rest };

@@ -98,7 +98,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         writer: writer.clone(),
         clock: clock.clone(),
         busy: Arc::default(),
-        urgency: Urgency::Live,
+        urgency: Urgency::Repair,
     });
     let holes = Arc::new(Holes::default());
     let mut helpers = JoinSet::new();
@@ -117,7 +117,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     let read_every = Duration::from_mins(limits.listing_minutes.into());
     helpers.spawn(listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing));
     helpers.spawn(Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() }.run());
-    let answerer = Arc::new(Answerer { filler, listed: listed.clone(), tickers });
+    let answerer = Arc::new(Answerer { filler: Arc::new(filler.asked()), listed: listed.clone(), tickers });
     helpers.spawn(answerer.serve(cache.requests.serve(exchange.id()).await?));
 
     let (wants, wanted) = watch::channel(None);

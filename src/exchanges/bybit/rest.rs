@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::super::codec::{self, Blank, price};
+use super::super::refusal::classify_with;
 use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
@@ -137,12 +138,11 @@ fn call<T: 'static>(
 ) -> RestCall<T> {
     query.insert(0, ("category", "spot".to_owned()));
     let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
-        read(reply.body, received).map_err(|error| match error.kind {
-            ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
-                ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
-            }
-            _ => error,
-        })
+        if (200..300).contains(&reply.status) {
+            read(reply.body, received)
+        } else {
+            Err(classify_with(own_error, reply, received))
+        }
     });
     RestCall { path: path.to_owned(), query, scope: SCOPE, weight: 1, parse }
 }
@@ -162,10 +162,18 @@ fn rows<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timest
     Ok((list, answer.time.map(codec::Int::millis)))
 }
 
+/// An error in Bybit's own form.
+pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
+    let status: Status<'_> = serde_json::from_slice(reply.body).ok()?;
+    (status.ret_code.0 != 0).then(|| refusal(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")))
+}
+
 /// What an error means: <https://bybit-exchange.github.io/docs/v5/error>.
 fn refusal(code: i64, message: &str) -> ReplyError {
     let kind = match code {
         10_006 | 10_018 => ReplyErrorKind::RateLimited,
+        // "IP has been banned"; "Compliance rules triggered".
+        10_009 | 10_024 => ReplyErrorKind::RegionClosed,
         10_000 | 10_016 | 10_429 => ReplyErrorKind::Unavailable,
         // "Request parameter error"; the message says which.
         10_001 if message.to_lowercase().contains("symbol") => ReplyErrorKind::UnknownSymbol,

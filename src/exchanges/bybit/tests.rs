@@ -240,7 +240,8 @@ fn errors_come_with_http_200() {
             ReplyErrorKind::Malformed,
         ),
         (200, "<html>", ReplyErrorKind::Malformed),
-        (404, "<html>", ReplyErrorKind::Refused),
+        (404, "<html>", ReplyErrorKind::Unavailable),
+        (200, r#"{"retCode":10009,"retMsg":"IP has been banned","result":{}}"#, ReplyErrorKind::RegionClosed),
     ] {
         assert_eq!(parse_status(call, status, body).unwrap_err().kind, kind, "{body}");
     }

@@ -12,8 +12,11 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
-use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
+use super::{
+    CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError, RestCall,
+    Scope, Subscription,
+};
+use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
 
 /// Kraken spot.
 #[derive(Debug)]
@@ -33,7 +36,8 @@ static PROFILE: Profile = Profile {
     connects: Scope { name: "connections", limit: 150, window: Duration::from_mins(10), used_header: None },
     // The exchange names no time.
     ban_pause: Duration::from_secs(30),
-    ban_words: None,
+    reset_header: None,
+    page_cost: PageCost { scope: rest::SCOPE, weight: 1 },
     channels: &Channel::ALL,
     minutes: MinuteCandles::Unflagged,
     wide_pages: false,
@@ -74,6 +78,10 @@ impl Exchange for Kraken {
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
         PROFILE.intervals.contains(&page.interval).then(|| rest::candles(page))
+    }
+
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        rest::own_error(reply, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {

@@ -148,6 +148,11 @@ impl Session {
             }
         };
         refused.retain(|subscription| self.markets.wants(subscription));
+        // Who is subscribed already has what was asked for.
+        if reason.to_ascii_lowercase().contains("already subscribed") && refused.len() <= 1 {
+            out.notices.extend((!refused.is_empty()).then(|| Notice::Confirmed(refused)));
+            return Ok(());
+        }
         if refused.len() > 1 {
             for subscription in refused {
                 self.subscribe(&[subscription], now, out);

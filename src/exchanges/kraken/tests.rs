@@ -334,7 +334,7 @@ fn errors_come_with_http_200() {
     assert_eq!((throttled.kind, throttled.retry_after), (ReplyErrorKind::RateLimited, Some(Duration::from_mins(1))));
     assert_eq!(parse(&ticker_call(), r#"{"error":[],"result":{}}"#).unwrap_err().kind, ReplyErrorKind::Malformed);
     assert_eq!(parse(&ticker_call(), "{}").unwrap_err().kind, ReplyErrorKind::Malformed);
-    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Refused);
+    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Unavailable);
     let body = include_str!("../../../tests/fixtures/kraken/ticker.json");
     let warned = body.replacen(r#""error":[]"#, r#""error":["WGeneral:Danger"]"#, 1);
     assert!(parse(&ticker_call(), &warned).is_ok(), "a warning is no error");

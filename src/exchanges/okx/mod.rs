@@ -12,8 +12,11 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
-use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
+use super::{
+    CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError, RestCall,
+    Scope, Subscription,
+};
+use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
 
 /// OKX spot.
 #[derive(Debug)]
@@ -48,7 +51,8 @@ static PROFILE: Profile = Profile {
     connects: Scope { name: "connections", limit: 3, window: Duration::from_secs(2), used_header: None },
     // A refusal names no time, and windows are short.
     ban_pause: Duration::from_secs(10),
-    ban_words: None,
+    reset_header: None,
+    page_cost: PageCost { scope: rest::HISTORY_CANDLES, weight: 1 },
     channels: &Channel::ALL,
     minutes: MinuteCandles::Flagged,
     wide_pages: false,
@@ -97,6 +101,10 @@ impl Exchange for Okx {
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<Vec<Candle>>> {
         rest::candles(page)
+    }
+
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        rest::own_error(reply, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {

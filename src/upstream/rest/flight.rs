@@ -84,7 +84,8 @@ mod tests {
         flights.join((Urgency::Live, "/a"), || async move {
             started.fetch_add(1, Ordering::Relaxed);
             clock.sleep(Duration::from_secs(1)).await;
-            Ok(Fetched { status: 200, body: "x".into(), received: clock.now(), date: None })
+            let received = clock.now();
+            Ok(Fetched { status: 200, body: "x".into(), received, date: None, named: None, origin: 0 })
         })
     }
 

@@ -9,17 +9,21 @@ mod flight;
 mod headers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use self::fetch::Fetcher;
 use self::flight::Flights;
 use super::tap::Tap;
-use super::{UpstreamError, Urgency};
+use super::{Backoff, UpstreamError, Urgency};
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Reply, ReplyErrorKind, RestCall};
 use crate::model::{BudgetState, Timestamp};
+
+/// How often a reply that came damaged is asked for.
+const TRIES: u32 = 3;
 
 /// One exchange's REST interface, shared by all who ask it.
 pub struct RestClient {
@@ -35,6 +39,10 @@ struct Fetched {
     received: Timestamp,
     /// What time it was there, in whole seconds.
     date: Option<Timestamp>,
+    /// How long its headers say to stay away, should it be a refusal.
+    named: Option<Duration>,
+    /// Which origin gave it, by their order.
+    origin: usize,
 }
 
 impl RestClient {
@@ -83,8 +91,8 @@ impl RestClient {
         Ok(Arc::new(Self { fetcher, flights: Flights::default() }))
     }
 
-    /// Asks, and reads the answer. What fails for the moment is tried a few times; a reply that says so with HTTP 200 is
-    /// not.
+    /// Asks, and reads the answer. What fails for the moment is tried a few times, and so is a reply that came damaged; one that
+    /// says with HTTP 200 that the exchange is busy is not.
     ///
     /// # Errors
     /// [`UpstreamError`].
@@ -98,22 +106,38 @@ impl RestClient {
     /// [`UpstreamError`].
     pub async fn call_with<T>(&self, call: &RestCall<T>, urgency: Urgency) -> Result<T, UpstreamError> {
         let target = fetch::target(&call.path, &call.query);
-        // Who is in a hurry does not join those who are not.
-        let flight = self.flights.join((urgency, &target), || {
-            let (fetcher, target) = (Arc::clone(&self.fetcher), target.clone());
-            let (scope, weight) = (call.scope, call.weight);
-            async move { fetcher.fetch(&target, scope, weight, urgency).await }
-        });
-        let fetched = flight.await?;
-        let reply = Reply { status: fetched.status, body: &fetched.body };
-        (call.parse)(&reply, fetched.received).map_err(|error| {
-            let exchange = self.fetcher.exchange();
-            if error.kind == ReplyErrorKind::RateLimited {
-                let until = self.fetcher.open_breaker(call.scope, error.retry_after);
-                return UpstreamError::HeldBack { exchange, until };
+        let exchange = self.fetcher.exchange();
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+        let mut tries = 1;
+        loop {
+            // Who is in a hurry does not join those who are not.
+            let flight = self.flights.join((urgency, &target), || {
+                let (fetcher, target) = (Arc::clone(&self.fetcher), target.clone());
+                let (scope, weight) = (call.scope, call.weight);
+                async move { fetcher.fetch(&target, scope, weight, urgency).await }
+            });
+            let fetched = flight.await?;
+            let reply = Reply { status: fetched.status, body: &fetched.body };
+            let error = match (call.parse)(&reply, fetched.received) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if let Some(error) = self.fetcher.refused(call.scope, &fetched, &error) {
+                return Err(error);
             }
-            UpstreamError::Reply { exchange, error }
-        })
+            // Each time one origin less is open.
+            if error.kind == ReplyErrorKind::RegionClosed {
+                continue;
+            }
+            let is_damaged = error.kind == ReplyErrorKind::Malformed && !is_json(&fetched.body);
+            let error = UpstreamError::Reply { exchange, error };
+            if !is_damaged || tries == TRIES {
+                return Err(error);
+            }
+            self.fetcher.avoid(fetched.origin);
+            self.fetcher.pause(&mut backoff, &target, &error).await;
+            tries += 1;
+        }
     }
 
     /// Whether the exchange is there: its cheapest path, once an origin, with little patience. Gives the time that it was
@@ -130,4 +154,9 @@ impl RestClient {
     pub fn budgets(&self) -> Vec<BudgetState> {
         self.fetcher.budgets()
     }
+}
+
+/// Whether a body came whole: all interfaces answer in JSON. A page of a proxy, and half a reply, is none.
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }

@@ -446,10 +446,13 @@ async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket),
             Ok(Err(error)) => error,
             Err(_) => DialError::unreachable("no answer in time"),
         };
-        if error.kind == DialErrorKind::RateLimited {
-            feed.connects.open_breaker(error.retry_after.unwrap_or(feed.exchange.profile().ban_pause));
-        }
         error.message = format!("{origin}: {}", error.message);
+        if error.kind == DialErrorKind::RateLimited {
+            let pause = error.retry_after.unwrap_or(feed.exchange.profile().ban_pause);
+            feed.connects.open_breaker(pause);
+            // It is this address that is shut out: the other origins would only count against it.
+            return Err(DialError { retry_after: Some(pause), ..error });
+        }
         if let Some(earlier) = failed {
             error.message = format!("{}; {}", earlier.message, error.message);
             error.retry_after = error.retry_after.max(earlier.retry_after);
