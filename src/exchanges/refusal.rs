@@ -49,8 +49,7 @@ fn by_status(reply: &Reply<'_>, own: Option<ReplyError>) -> ReplyError {
     use ReplyErrorKind::{Banned, RateLimited, RegionClosed, Unavailable};
     let status = match reply.status {
         // Binance: "a WAF (Web Application Firewall) rule has been violated. This can indicate a rate limit violation or a
-        // security block": <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/http-return-codes>. Bybit:
-        // "403, access too frequent": <https://bybit-exchange.github.io/docs/v5/rate-limit>.
+        // security block": <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/http-return-codes>.
         403 if names_region(reply.body) => Some(RegionClosed),
         403 | 418 => Some(Banned),
         429 => Some(RateLimited),
@@ -60,8 +59,10 @@ fn by_status(reply: &Reply<'_>, own: Option<ReplyError>) -> ReplyError {
     };
     match (status, own) {
         (Some(kind), Some(own)) => {
+            // A 403 and a 5xx mean several things; the others one.
+            let is_vague = reply.status == 403 || kind == Unavailable;
             let says_more = matches!(own.kind, RateLimited | Banned | RegionClosed | Unavailable);
-            let kind = if says_more && matches!(kind, Unavailable) { own.kind } else { kind };
+            let kind = if says_more && is_vague { own.kind } else { kind };
             ReplyError { kind, ..own }
         }
         (None, Some(own)) => own,
@@ -100,9 +101,11 @@ mod tests {
                     assert_eq!(kind(id, status, body), Unavailable, "{id} {status} {body}");
                 }
             }
+            // Bybit documents what its 403 without those words means.
+            let firewall = if id == ExchangeId::Bybit { RegionClosed } else { Banned };
             for (status, body, expected) in [
-                (403, WAF, Banned),
-                (403, "", Banned),
+                (403, WAF, firewall),
+                (403, "", firewall),
                 (403, CLOUDFRONT, RegionClosed),
                 (418, "", Banned),
                 (429, "<html>error code: 1015</html>", RateLimited),

@@ -5,5 +5,7 @@ mod dial;
 mod fake;
 mod feed;
 #[expect(clippy::unwrap_used, reason = "a test's own client and server must stand")]
+mod refusals;
+#[expect(clippy::unwrap_used, reason = "a test's own client and server must stand")]
 mod rest;
 mod rotation;

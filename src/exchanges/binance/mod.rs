@@ -34,8 +34,9 @@ static PROFILE: Profile = Profile {
         "https://api3.binance.com",
         "https://api4.binance.com",
     ],
-    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>; the second serves market data only.
-    ws_origins: &["wss://stream.binance.com:9443", "wss://data-stream.binance.vision"],
+    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>: both ports; the second host serves market
+    // data only.
+    ws_origins: &["wss://stream.binance.com:9443", "wss://data-stream.binance.vision", "wss://stream.binance.com:443"],
     rest_headers: &[],
     probe_path: "/api/v3/ping",
     // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>

@@ -163,7 +163,16 @@ fn rows<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timest
 }
 
 /// An error in Bybit's own form.
+///
+/// A 403 is a ban where it says "403, access too frequent" (<https://bybit-exchange.github.io/docs/v5/rate-limit>), else a
+/// region: "IP addresses located in the US or Mainland China are restricted and will return a 403 Forbidden error"
+/// (<https://bybit-exchange.github.io/docs/v5/guide>).
 pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
+    if reply.status == 403 {
+        let is_ban = String::from_utf8_lossy(reply.body).contains("access too frequent");
+        let kind = if is_ban { ReplyErrorKind::Banned } else { ReplyErrorKind::RegionClosed };
+        return Some(ReplyError::new(kind, format!("status 403{}", if is_ban { ", access too frequent" } else { "" })));
+    }
     let status: Status<'_> = serde_json::from_slice(reply.body).ok()?;
     (status.ret_code.0 != 0).then(|| refusal(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")))
 }
