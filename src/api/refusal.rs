@@ -10,8 +10,7 @@ use super::problem::{Code, Problem};
 /// How an operation may refuse.
 #[derive(Debug, ApiResponse)]
 pub enum Refusal {
-    /// `invalid_parameter`: `errors` says which parameters are not valid, and why. `range_too_large`: a history whose unknown
-    /// part needs a backfill.
+    /// `invalid_parameter`: `errors` says which parameters are not valid, and why.
     #[oai(status = 400)]
     Invalid(Problem),
     /// `unauthorized`: a valid key is needed.

@@ -118,6 +118,8 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     helpers.spawn(listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing));
     helpers.spawn(Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() }.run());
     let answerer = Arc::new(Answerer { filler: Arc::new(filler.asked()), listed: listed.clone(), tickers });
+    // It holds a near end of the writer's queue.
+    drop(filler);
     helpers.spawn(answerer.serve(cache.requests.serve(exchange.id()).await?));
 
     let (wants, wanted) = watch::channel(None);

@@ -66,8 +66,11 @@ impl Market {
             let question = Question::Candles { series: series.clone(), range: wish };
             match self.charge(client, &question, &view.coverage.unknown(wish)).await {
                 Ok(()) => {}
-                // What was fetched so far is an answer.
-                Err(_) if !asked.is_empty() => break view,
+                // What is known is an answer.
+                Err(_) if !asked.is_empty() || !view.candles.is_empty() => {
+                    unknown = HoleReason::Offline;
+                    break view;
+                }
                 Err(refused) => return Err(refused),
             }
             asked.push(wish);

@@ -174,6 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cache::CacheError;
     use crate::model::{Series, Timestamp};
 
     const COST: UpstreamCost = UpstreamCost {
@@ -226,6 +227,32 @@ mod tests {
         assert_eq!(shares.charge(&one, &question(ExchangeId::Okx, 6), 1_000).await, Ok(()), "nothing is known of it");
         clock.advance(Duration::from_secs(10)).await;
         assert_eq!(shares.charge(&one, &question(ExchangeId::Kraken, 6), 10).await, Ok(()));
+    }
+
+    /// Other replicas, at which the client has used all but a second.
+    struct Elsewhere;
+
+    #[async_trait::async_trait]
+    impl ClientLimits for Elsewhere {
+        fn is_shared(&self) -> bool {
+            true
+        }
+
+        async fn used(&self, client: &str, used: Duration, _: Duration) -> Result<Duration, CacheError> {
+            assert_eq!(client, "upstream:kraken:one");
+            Ok(used + Duration::from_secs(58))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_client_caused_at_other_replicas_counts() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let mut shares = Shares::new(clock.clone(), Arc::new(Elsewhere));
+        shares.set_costs([(ExchangeId::Kraken, COST)].into());
+        let one = ClientId::new("one");
+        assert_eq!(shares.charge(&one, &question(ExchangeId::Kraken, 0), 1).await, Ok(()));
+        let refused = shares.charge(&one, &question(ExchangeId::Kraken, 1), 2).await;
+        assert_eq!(refused, Err(Duration::from_secs(1)));
     }
 
     #[tokio::test]

@@ -52,6 +52,9 @@ impl Reply {
 /// How late the second half of a slow body is.
 const SLOW_BODY: Duration = Duration::from_secs(30);
 
+/// How long the first half of a body takes to leave, in the machine's own time.
+const ON_THE_WIRE: Duration = Duration::from_millis(20);
+
 /// The page of something in front of the exchange.
 fn page(status: u16, title: &str) -> Response {
     let body = format!(
@@ -240,6 +243,8 @@ async fn in_halves(response: &mut Response, truncated: bool, clock: Clock) {
     let (first, second) = (body.slice(..half), body.slice(half..));
     let rest = async move {
         if truncated {
+            // The first half is on the wire by then.
+            Clock::system().sleep(ON_THE_WIRE).await;
             return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         }
         clock.sleep(SLOW_BODY).await;

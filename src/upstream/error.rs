@@ -7,7 +7,7 @@ use crate::model::{ExchangeId, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// The exchange said to stay away, or its budget is used up. Nothing was sent.
-    #[error("{}'s rate limit is used up; nothing is sent before {until}", exchange.name())]
+    #[error("{0}'s rate limit is used up, or {0} shuts this address out; nothing is sent before {until}", exchange.name())]
     HeldBack { exchange: ExchangeId, until: Timestamp },
     /// Every origin says that it does not serve this region.
     #[error(

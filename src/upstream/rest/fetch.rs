@@ -121,7 +121,7 @@ impl Fetcher {
     pub fn refused(&self, scope: &str, fetched: &Fetched, error: &ReplyError) -> Option<UpstreamError> {
         match error.kind {
             ReplyErrorKind::RateLimited | ReplyErrorKind::Banned => {
-                Some(self.hold_back(scope, error.kind, error.retry_after.or(fetched.named)))
+                Some(self.hold_back(scope, error.kind, error.retry_after.or(fetched.named), false))
             }
             ReplyErrorKind::RegionClosed => {
                 self.close(fetched.origin, fetched.status);
@@ -147,12 +147,12 @@ impl Fetcher {
         self.clock.sleep(wait).await;
     }
 
-    /// Holds calls back for as long as the exchange said: of this scope until the window of its limit ends, or of all scopes
-    /// after a ban, which is of the address.
-    fn hold_back(&self, scope: &str, kind: ReplyErrorKind, named: Option<Duration>) -> UpstreamError {
+    /// Holds calls of this scope back, or of all scopes, for as long as the exchange said: until the window of a limit ends, or
+    /// a ban.
+    fn hold_back(&self, scope: &str, kind: ReplyErrorKind, named: Option<Duration>, all_scopes: bool) -> UpstreamError {
         let is_ban = kind == ReplyErrorKind::Banned;
         let mut until = self.clock.now();
-        for meter in self.meters.iter().filter(|meter| is_ban || meter.scope().name == scope) {
+        for meter in self.meters.iter().filter(|meter| all_scopes || meter.scope().name == scope) {
             let usual =
                 if is_ban { self.exchange.profile().ban_pause } else { meter.scope().window.max(SHORTEST_PAUSE) };
             until = until.max(meter.open_breaker(named.unwrap_or(usual)));
@@ -329,7 +329,8 @@ impl Fetcher {
                 if error.kind == ReplyErrorKind::Banned {
                     self.avoid(fetched.origin);
                 }
-                Some(Failure::Final(self.hold_back(scope, error.kind, named)))
+                // A firewall does not know the exchange's scopes.
+                Some(Failure::Final(self.hold_back(scope, error.kind, named, status == 403)))
             }
             ReplyErrorKind::RegionClosed => Some(Failure::Closed { status }),
             ReplyErrorKind::Unavailable | ReplyErrorKind::Malformed => {

@@ -24,10 +24,19 @@ fn has_reason(page: &Value, reason: &str) -> bool {
     page["gaps"].as_array().unwrap().iter().any(|gap| gap["reason"] == reason)
 }
 
+async fn all_live(service: &Service) {
+    until("all exchanges are live", async || {
+        let states = service.ok("/v1/exchanges").await;
+        states["exchanges"].as_array().unwrap().iter().all(|one| one["state"] == "live")
+    })
+    .await;
+}
+
 /// While the fault lasts nothing is claimed; afterwards the same range is found.
 async fn is_not_believed(fault: FaultKind, lasts: Duration, only: Option<ExchangeId>) {
     let world = World::new().await;
     let service = Service::live(&world).await;
+    all_live(&service).await;
     let range = old_hour(&world);
     // Kraken's REST interface does not reach back so far.
     let asked: Vec<_> = markets()
@@ -90,12 +99,14 @@ async fn subscribes_all_the_same(fault: FaultKind, exchange: ExchangeId, lasts: 
     .await;
     let state = service.ok(&path).await;
     assert!(state["detail"].is_null(), "{state}");
-    let range = crate::support::minutes_after(world.clock.now(), 1);
-    world.clock.sleep_until(range.end() + Duration::from_secs(3)).await;
     let (_, symbol) = markets().find(|(id, _)| *id == exchange).unwrap();
-    let ticker = service.ok(&format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
-    assert_eq!((&ticker["source"], &ticker["stale"]), (&Value::from("stream"), &Value::from(false)));
-    service.assert_whole(&world, exchange, symbol, range).await;
+    until("the stream's ticker is there", async || {
+        let ticker = service.ok(&format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
+        ticker["source"] == "stream" && ticker["stale"] == false
+    })
+    .await;
+    let log = service.ok(&path).await;
+    assert!(log["detail"].is_null(), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,6 +128,7 @@ async fn what_is_subscribed_already_is_confirmed_on_bybit() {
 async fn an_unknown_range_of_years_needs_a_backfill() {
     let world = World::new().await;
     let service = Service::live(&world).await;
+    all_live(&service).await;
     let end = world.clock.now().millis() / 3_600_000 * 3_600_000;
     let years = |count: i64| end - count * 365 * 86_400_000;
     let path = |exchange: &str, start: i64, interval: &str| {
@@ -140,23 +152,20 @@ async fn an_unknown_range_of_years_needs_a_backfill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_gets_no_more_than_its_share() {
     let world = World::new().await;
-    let trusted = "[server]\ntrusted_proxies = [\"127.0.0.1\"]";
-    let service = Service::live_with(&world, trusted).await;
+    let service = Service::live(&world).await;
+    all_live(&service).await;
     let end = Interval::H1.floor(world.clock.now());
     // Each is a question of its own, of pages that are all unknown.
-    let ask = async |client: &str, hours: u32| {
+    let ask = async |client: [u8; 4], hours: u32| {
         let (to, from) = (Interval::H1.back(end, hours), Interval::H1.back(end, hours + 80));
-        let path = format!(
-            "/v1/history?exchange=coinbase&symbol=BTC/USD&start={}&end={}&limit=5000",
-            from.millis(),
-            to.millis()
-        );
-        let request = service.http.get(format!("{}{path}", service.base)).header("x-forwarded-for", client);
-        request.send().await.unwrap()
+        let (from, to) = (from.millis(), to.millis());
+        let path = format!("/v1/history?exchange=coinbase&symbol=BTC/USD&start={from}&end={to}&limit=5000");
+        let http = reqwest::Client::builder().no_proxy().local_address(std::net::IpAddr::from(client)).build().unwrap();
+        http.get(format!("{}{path}", service.base)).send().await.unwrap()
     };
     let mut refused = None;
     for number in 0..30 {
-        let reply = ask("192.0.2.1", 100 + 80 * number).await;
+        let reply = ask([127, 0, 0, 2], 100 + 80 * number).await;
         if reply.status() == 429 {
             refused = Some(reply);
             break;
@@ -167,5 +176,5 @@ async fn one_client_gets_no_more_than_its_share() {
     let problem: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
     assert_eq!(problem["code"], "rate_limited");
     assert!(problem["detail"].as_str().unwrap().contains("share"), "{problem}");
-    assert_eq!(ask("198.51.100.1", 50_000).await.status(), 200, "another client has its own");
+    assert_eq!(ask([127, 0, 0, 3], 50_000).await.status(), 200, "another client has its own");
 }
