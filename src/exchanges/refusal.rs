@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 /// Reads an error body in the exchange's own form; `None` for any other body.
 pub(super) type OwnError = fn(&Reply<'_>, Timestamp) -> Option<ReplyError>;
 
-/// What a page says that is shown to a closed region: Amazon CloudFront's geographic restriction, Cloudflare's error 1009,
+/// What a page says that is shown to a closed region: the geographic restriction of Amazon `CloudFront`, Cloudflare's error 1009,
 /// and Binance's own sentence.
 /// <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/georestrictions.html>,
 /// <https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/error-1009/>,
