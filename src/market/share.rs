@@ -210,7 +210,7 @@ mod tests {
         let short = UpstreamCost { reach_rows: Some(700), ..COST };
         assert_eq!(short.of_candles(Interval::M1, &[minutes(0, 10_000_000)]), 14, "there are no more");
         let ever = TimeRange::new(Timestamp::EPOCH, Timestamp::MAX);
-        assert_eq!(COST.of_candles(Interval::M1, &vec![ever; 100]), u32::MAX, "it has a bound");
+        assert_eq!(COST.of_candles(Interval::M1, &[ever; 100]), u32::MAX, "it has a bound");
     }
 
     #[tokio::test]
