@@ -1,5 +1,6 @@
 //! The composition root: the only file that names concrete backends.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::config::{CacheUrl, CollectConfig, Config, DataMode, ExchangeConfig, R
 use crate::exchanges;
 use crate::hub::{Bounds, Hub, HubConfig};
 use crate::lifecycle::{Lifecycle, outlive_panics};
-use crate::market::{Market, Stores};
+use crate::market::{Market, Stores, UpstreamCost};
 use crate::model::{ExchangeId, FeedState};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::store::postgres::{Options, PostgresStore};
@@ -94,7 +95,8 @@ impl App {
         let stores = Stores { kept, simulated: simulation.as_ref().map(|(_, store)| Arc::clone(store)) };
 
         let ids: Vec<_> = config.exchanges.keys().copied().collect();
-        let market = Arc::new(Market::new(ids, stores.clone(), cache.clone(), clock.clone()));
+        let market =
+            Arc::new(Market::new(ids, stores.clone(), cache.clone(), clock.clone()).with_costs(upstream_costs()));
         let hub = Hub::new(&cache, clock.clone(), hub_config(&config.stream));
         let about = About {
             version: env!("CARGO_PKG_VERSION"),
@@ -348,6 +350,20 @@ async fn keep_metrics(metrics: PrometheusHandle, clock: Clock, stopping: Cancell
         process.collect();
         metrics.run_upkeep();
     }
+}
+
+/// What the exchanges allow, and what candles cost there.
+fn upstream_costs() -> HashMap<ExchangeId, UpstreamCost> {
+    let cost = |id| {
+        let profile = exchanges::exchange(id).profile();
+        let scope = profile.scopes.iter().find(|scope| scope.name == profile.page_cost.scope)?;
+        let seconds = u32::try_from(scope.window.as_secs()).unwrap_or(u32::MAX).max(1);
+        let per_minute = scope.limit.saturating_mul(60) / seconds;
+        let (page_weight, intervals) = (profile.page_cost.weight, profile.intervals);
+        let (page_rows, reach_rows) = (profile.page_rows, profile.reach_rows);
+        Some((id, UpstreamCost { per_minute, page_weight, page_rows, reach_rows, intervals }))
+    };
+    ExchangeId::ALL.into_iter().filter_map(cost).collect()
 }
 
 /// Says that the service is ready when all exchanges are, or when the time for that is over.

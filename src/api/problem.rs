@@ -29,6 +29,7 @@ const CHALLENGE: &str = "Bearer realm=\"candlewick\"";
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     InvalidParameter,
+    RangeTooLarge,
     UnknownExchange,
     UnknownSymbol,
     UnsupportedInterval,
@@ -48,8 +49,9 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their status.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidParameter,
+        Self::RangeTooLarge,
         Self::Unauthorized,
         Self::Forbidden,
         Self::UnknownExchange,
@@ -70,6 +72,9 @@ impl Code {
     const fn about(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "A parameter is not valid"),
+            Self::RangeTooLarge => {
+                (StatusCode::BAD_REQUEST, "range_too_large", "The unknown part of the range needs a backfill")
+            }
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid key is needed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The key may not do this"),
             Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "There is no such exchange here"),
@@ -252,6 +257,7 @@ impl From<MarketError> for Problem {
             MarketError::UnknownSymbol(_) => Self::new(Code::UnknownSymbol, detail),
             MarketError::UnsupportedInterval(_) => Self::new(Code::UnsupportedInterval, detail),
             MarketError::NotFound(_) => Self::new(Code::NotFound, detail),
+            MarketError::RangeTooLarge(_) => Self::new(Code::RangeTooLarge, detail),
             MarketError::TooMany { retry_after, .. } => later(Code::RateLimited, retry_after),
             MarketError::UpstreamUnavailable { retry_after, .. } => later(Code::UpstreamUnavailable, retry_after),
             MarketError::UpstreamRateLimited { retry_after, .. } => later(Code::UpstreamRateLimited, retry_after),

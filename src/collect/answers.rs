@@ -65,10 +65,10 @@ impl Answerer {
 
     async fn ticker(&self, symbol: &Symbol) -> Result<KeptTicker, RequestError> {
         let instrument = self.instrument(symbol)?;
-        let Filler { exchange, rest, clock, .. } = &*self.filler;
+        let Filler { exchange, rest, clock, urgency, .. } = &*self.filler;
         let mut values = TickerPatch::default();
         for call in exchange.ticker(&instrument) {
-            let patch = rest.call(&call).await.map_err(|error| refused(&error))?;
+            let patch = rest.call_with(&call, *urgency).await.map_err(|error| refused(&error))?;
             patch.check(clock.now()).map_err(|error| RequestError::Failed(format!("an impossible ticker: {error}")))?;
             values.merge(&patch);
         }

@@ -108,7 +108,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         clock: clock.clone(),
         exchange_clock: rest.exchange_clock().clone(),
         busy: Arc::default(),
-        urgency: Urgency::Live,
+        urgency: Urgency::Repair,
         suspects: Arc::default(),
     });
     let holes = Arc::new(Holes::default());
@@ -133,7 +133,9 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     helpers.spawn("listing", keep);
     let backfiller = Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() };
     helpers.spawn("backfills", backfiller.run());
-    let answerer = Arc::new(Answerer { filler, listed: listed.clone(), tickers });
+    let answerer = Arc::new(Answerer { filler: Arc::new(filler.asked()), listed: listed.clone(), tickers });
+    // It holds a near end of the writer's queue.
+    drop(filler);
     helpers.spawn("answers", answerer.serve(cache.requests.serve(exchange.id()).await?));
 
     let (wants, wanted) = watch::channel(None);

@@ -113,6 +113,12 @@ impl Filler {
         Self { urgency: Urgency::Background, ..self.clone() }
     }
 
+    /// The same, for what clients ask for.
+    #[must_use]
+    pub fn asked(&self) -> Self {
+        Self { urgency: Urgency::Asked, ..self.clone() }
+    }
+
     /// Makes the closed part of `range` known as far as the exchange gives it. Returns early, with what it has so far
     /// in the store, on the first error.
     ///

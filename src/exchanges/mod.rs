@@ -13,8 +13,11 @@ mod markets;
 pub mod okx;
 mod pending;
 mod rows;
+mod refusal;
 #[cfg(test)]
 mod testing;
+
+pub use refusal::{classify, names_region};
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -49,6 +52,13 @@ pub trait Exchange: Send + Sync + 'static {
     /// One page of candles, forming ones marked as not closed, and the rows that could not be read. `None` where the
     /// exchange does not offer the interval on our grid.
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>>;
+
+    /// What an error body in the exchange's own, documented form means; `None` for any other body, such as the page of a
+    /// proxy. [`classify`] says what a reply means as a whole.
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        let _ = (reply, received);
+        None
+    }
 
     /// How to listen to all of `subscriptions`: split by kind of socket and by the exchange's limits.
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan>;
@@ -94,10 +104,13 @@ pub struct Profile {
     pub scopes: &'static [Scope],
     /// How many WebSocket connections an address may open in so much time.
     pub connects: Scope,
-    /// How long to stay away after a 418 or 429 that names no time.
+    /// How long to stay away after a ban (403, 418) that names no time. A limit (429) that names none is waited for as long
+    /// as its window.
     pub ban_pause: Duration,
-    /// Words in the body of a 403 that make it a ban for too many requests, and not a region that is closed.
-    pub ban_words: Option<&'static str>,
+    /// The reply header that says when the window of a limit that is used up ends, in Unix milliseconds.
+    pub reset_header: Option<&'static str>,
+    /// What one page of candles costs, in the scope that meters it.
+    pub page_cost: PageCost,
     /// The channels that its WebSocket gives; `Candles` means candles of one minute.
     pub channels: &'static [Channel],
     /// Where its candles of one minute come from while they form.
@@ -136,6 +149,14 @@ impl Profile {
         let limit = self.messages_per_second.get();
         Duration::from_secs(1) / (limit - limit.div_ceil(5)).max(1)
     }
+}
+
+/// What a page of candles costs.
+#[derive(Clone, Copy, Debug)]
+pub struct PageCost {
+    /// The name of the [`Scope`] that meters it; where old candles have one of their own, that.
+    pub scope: &'static str,
+    pub weight: u32,
 }
 
 /// Where the candles of one minute come from while they form, and what closes them.
@@ -187,7 +208,7 @@ pub struct ServerTime {
     pub resolution: Duration,
 }
 
-/// What an exchange answered. The engine has dealt with 403, 418, 429, 451 and 5xx before anyone reads this.
+/// What an exchange answered. The engine has dealt with statuses that are no answer before anyone reads this: [`classify`].
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
     /// HTTP status.
@@ -211,8 +232,12 @@ pub struct ReplyError {
 /// Kinds of [`ReplyError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyErrorKind {
-    /// Too many requests: stay away for a while.
+    /// Too many requests of this kind: wait until the window of the limit ends.
     RateLimited,
+    /// This address is shut out for a while, for too many requests or by a firewall: ask for nothing, at no origin.
+    Banned,
+    /// This origin serves no client in this region; another may.
+    RegionClosed,
     /// The exchange is busy or in maintenance: ask again later.
     Unavailable,
     /// It does not list the symbol.

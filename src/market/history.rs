@@ -8,7 +8,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use super::fill::{Filled, Wanted, fill};
 use super::service::ASK_BUDGET;
 use super::{
-    CandleQuery, Direction, Fill, HISTORY_LIMIT_MAX, HistoryGap, HistoryPage, HoleReason, Listed, Market, MarketError,
+    CandleQuery, ClientId, Direction, Fill, HISTORY_LIMIT_MAX, HistoryGap, HistoryPage, HoleReason, Listed, Market,
+    MarketError,
 };
 use crate::cache::{Question, RequestError};
 use crate::model::{
@@ -43,8 +44,13 @@ impl Market {
     /// One page of candles. What is unknown is asked for within a time budget.
     ///
     /// # Errors
-    /// `UnsupportedInterval`, `StoreUnavailable`.
-    pub async fn history(&self, listed: &Listed, query: &CandleQuery) -> Result<HistoryPage, MarketError> {
+    /// `UnsupportedInterval`, `TooMany`, `StoreUnavailable`.
+    pub async fn history(
+        &self,
+        listed: &Listed,
+        query: &CandleQuery,
+        client: &ClientId,
+    ) -> Result<HistoryPage, MarketError> {
         self.check_interval(listed, query.interval).await?;
         let series = series(listed, query.interval);
         let deadline = self.clock.now() + ASK_BUDGET;
@@ -57,8 +63,17 @@ impl Market {
             if left.is_zero() || unknown != HoleReason::Pending || asked.len() == MAX_ASKS || asked.contains(&wish) {
                 break view;
             }
-            asked.push(wish);
             let question = Question::Candles { series: series.clone(), range: wish };
+            match self.charge(client, &question, &view.coverage.unknown(wish)).await {
+                Ok(()) => {}
+                // What is known is an answer.
+                Err(_) if !asked.is_empty() || !view.candles.is_empty() => {
+                    unknown = HoleReason::Offline;
+                    break view;
+                }
+                Err(refused) => return Err(refused),
+            }
+            asked.push(wish);
             match self.cache.requests.ask(question, left).await {
                 Ok(_) => {}
                 Err(RequestError::Pending) => break self.view(listed, &series, query).await?,
@@ -75,13 +90,14 @@ impl Market {
         self: Arc<Self>,
         listed: Listed,
         query: CandleQuery,
+        client: ClientId,
     ) -> BoxStream<'static, Result<HistoryPage, MarketError>> {
         let query = CandleQuery { limit: HISTORY_LIMIT_MAX, direction: Direction::Forward, ..query };
         stream::try_unfold(Some(query), move |query| {
-            let (market, listed) = (Arc::clone(&self), listed.clone());
+            let (market, listed, client) = (Arc::clone(&self), listed.clone(), client.clone());
             async move {
                 let Some(query) = query else { return Ok(None) };
-                let page = market.history(&listed, &query).await?;
+                let page = market.history(&listed, &query, &client).await?;
                 let next = page.next_cursor.as_deref().and_then(|cursor| query.after(cursor));
                 Ok(Some((page, next)))
             }

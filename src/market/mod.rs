@@ -9,6 +9,7 @@ mod fill;
 mod history;
 mod query;
 mod service;
+mod share;
 
 pub use backfill::{BackfillFields, BackfillQuery};
 pub use directory::near;
@@ -16,6 +17,7 @@ pub use query::{
     CandleFields, CandleQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter, LedgerQuery,
 };
 pub use service::{Market, Stores};
+pub use share::{ClientId, UpstreamCost};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -181,6 +183,9 @@ pub enum MarketError {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// What is not known of the range would cost more of the exchange's limits than one client may cause: a backfill is needed.
+    #[error("{0}")]
+    RangeTooLarge(String),
     /// Too much of this was asked for already.
     #[error("{detail}")]
     TooMany { detail: String, retry_after: Duration },

@@ -1,12 +1,14 @@
 //! The market itself: finds what is asked for, and answers all but history, which has a file of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::directory::{Directory, Listing};
+use super::share::Shares;
 use super::{
-    CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LedgerQuery, Listed, MarketError,
-    TickerAnswer,
+    ClientId, CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LedgerQuery, Listed,
+    MarketError, TickerAnswer, UpstreamCost,
 };
 use crate::cache::{Answer, Cache, KeptTicker, Question, RequestError};
 use crate::clock::Clock;
@@ -49,6 +51,7 @@ pub struct Market {
     /// The enabled exchanges in registry order.
     exchanges: Vec<ExchangeId>,
     started: Duration,
+    shares: Shares,
 }
 
 impl Market {
@@ -57,7 +60,64 @@ impl Market {
     pub fn new(mut exchanges: Vec<ExchangeId>, stores: Stores, cache: Cache, clock: Clock) -> Self {
         exchanges.sort_unstable();
         let started = clock.elapsed();
-        Self { stores, cache, clock, directory: Directory::default(), exchanges, started }
+        let shares = Shares::new(clock.clone(), Arc::clone(&cache.limits));
+        Self { stores, cache, clock, directory: Directory::default(), exchanges, started, shares }
+    }
+
+    /// The same; each client is charged for what it causes at the exchanges, and holds at most a share of their limits.
+    #[must_use]
+    pub fn with_costs(mut self, costs: HashMap<ExchangeId, UpstreamCost>) -> Self {
+        self.shares.set_costs(costs);
+        self
+    }
+
+    /// Charges a client for a question that the exchange is asked because of it.
+    pub(super) async fn charge(
+        &self,
+        client: &ClientId,
+        question: &Question,
+        unknown: &[TimeRange],
+    ) -> Result<(), MarketError> {
+        let exchange = question.exchange();
+        let Some(cost) = self.shares.cost(exchange) else { return Ok(()) };
+        let weight = match question {
+            Question::Ticker { .. } => cost.page_weight,
+            Question::Candles { series, .. } => cost.of_candles(series.interval, unknown),
+        };
+        self.shares.charge(client, question, weight).await.map_err(|retry_after| {
+            let detail = format!(
+                "you have used your share of what {exchange} allows: {} of request weight in a minute; what is known here \
+                 already is answered all the same",
+                cost.share()
+            );
+            MarketError::TooMany { detail, retry_after }
+        })
+    }
+
+    /// Refuses a range that is to be sent as a whole if fetching what is unknown of it would cost more than a client's share.
+    ///
+    /// # Errors
+    /// `RangeTooLarge`, `UnsupportedInterval`, `StoreUnavailable`.
+    pub async fn check_range(&self, listed: &Listed, interval: Interval, range: TimeRange) -> Result<(), MarketError> {
+        self.check_interval(listed, interval).await?;
+        let Some(cost) = self.shares.cost(listed.exchange) else { return Ok(()) };
+        let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.clock.now())));
+        let series = super::history::series(listed, interval);
+        let unknown = self.stores.of(listed.simulated).coverage(&series, closed).await?.unknown(closed);
+        let weight = cost.of_candles(interval, &unknown);
+        if weight <= cost.share() {
+            return Ok(());
+        }
+        let (from, to) = (unknown.first().map(|one| one.start()), unknown.last().map(|one| one.end()));
+        let (from, to) = (from.unwrap_or(closed.start()), to.unwrap_or(closed.end()));
+        Err(MarketError::RangeTooLarge(format!(
+            "{interval} candles of {} on {} are not known here in all of {from} to {to}, and fetching them would cost {weight} of \
+             request weight, more than the {} that one client may cause in a minute: fetch them with `POST /v1/backfills` or \
+             `candlewick backfill`, or ask for a shorter range",
+            listed.instrument.symbol,
+            listed.exchange,
+            cost.share()
+        )))
     }
 
     /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
@@ -142,8 +202,8 @@ impl Market {
     /// The latest ticker; from memory where it is live, else asked from the exchange.
     ///
     /// # Errors
-    /// `UpstreamUnavailable`, `UpstreamRateLimited`.
-    pub async fn ticker(&self, listed: &Listed) -> Result<TickerAnswer, MarketError> {
+    /// `TooMany`, `UpstreamUnavailable`, `UpstreamRateLimited`.
+    pub async fn ticker(&self, listed: &Listed, client: &ClientId) -> Result<TickerAnswer, MarketError> {
         let (exchange, symbol) = (listed.exchange, &listed.instrument.symbol);
         let state = self.state(exchange).await;
         let flows = state.as_ref().is_some_and(|state| state.flows(self.clock.now()));
@@ -156,6 +216,9 @@ impl Market {
             }
         }
         let question = Question::Ticker { exchange, symbol: symbol.clone() };
+        if let Err(refused) = self.charge(client, &question, &[]).await {
+            return kept.map_or(Err(refused), |kept| Ok(self.answer(kept, true)));
+        }
         match self.cache.requests.ask(question, ASK_BUDGET).await {
             Ok(Answer::Ticker(asked)) => Ok(self.answer(asked, false)),
             Err(error @ RequestError::UnknownSymbol) => Err(self.refused(&error, listed)),

@@ -2,15 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use poem::http::{Method, StatusCode, header};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
+use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::web::RemoteAddr;
-use poem::{Addr, Endpoint, Request, Response};
+use poem::{Addr, Body, Endpoint, Request, Response};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{ExchangeId, Timestamp};
+use crate::clock::Clock;
 
 use super::accept::Wires;
 use super::faults::FaultKind;
@@ -45,6 +51,23 @@ impl Reply {
         }
         response.body(self.body)
     }
+}
+
+/// How late the second half of a slow body is.
+const SLOW_BODY: Duration = Duration::from_secs(30);
+
+/// How long the first half of a body takes to leave, in the machine's own time.
+const ON_THE_WIRE: Duration = Duration::from_millis(20);
+
+/// The page of something in front of the exchange.
+fn page(status: u16, title: &str) -> Response {
+    let body = format!(
+        "<html>\r\n<head><title>{title}</title></head>\r\n<body><center><h1>{title}</h1></center></body>\r\n</html>\r\n"
+    );
+    Response::builder()
+        .status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        .content_type("text/html")
+        .body(body)
 }
 
 /// The parameters of a query.
@@ -150,17 +173,31 @@ impl Door {
         }
         let failed = [(FaultKind::Http429, 429), (FaultKind::Http418, 418), (FaultKind::Http500, 500)];
         if let Some((_, status)) = failed.into_iter().find(|(kind, _)| strikes(*kind)) {
-            return failure(exchange, status).response();
+            return failure(exchange, status, now.millis()).response();
         }
+        let pages = [
+            (FaultKind::Firewall403, 403, "403 Forbidden"),
+            (FaultKind::NotFound404, 404, "404 Not Found"),
+            (FaultKind::HtmlError, 200, "502 Bad Gateway"),
+        ];
+        if let Some((kind, status, title)) = pages.into_iter().find(|(kind, ..)| strikes(*kind)) {
+            let by_turns = kind == FaultKind::HtmlError && shared.faults.lasts(exchange, kind, now);
+            let odd = shared.counters[exchange as usize].rest_requests.load(Ordering::Relaxed) % 2 == 1;
+            return page(if by_turns && odd { 502 } else { status }, title);
+        }
+        if strikes(FaultKind::Region451) {
+            return failure(exchange, 451, now.millis()).response();
+        }
+        let (truncated, slow) = (strikes(FaultKind::TruncatedBody), strikes(FaultKind::SlowBody));
         let malformed = strikes(FaultKind::Malformed);
         let (candles, ticker) = (spoil::is_of_candles(&path), spoil::is_of_ticker(exchange, &path));
         let absurd = (candles || ticker) && strikes(FaultKind::AbsurdNumbers);
         let bad_row = candles && strikes(FaultKind::BadRow);
         let wrong_event = ticker && strikes(FaultKind::WrongEvent);
-        let shared = Arc::clone(shared);
+        let (shared, clock) = (Arc::clone(shared), shared.clock.clone());
         // A long history is real work, which must not hold up the sockets.
         let answer = tokio::task::spawn_blocking(move || answer(&shared, exchange, &path, &query, peer.ip())).await;
-        let mut reply = answer.unwrap_or_else(|_| failure(exchange, 500));
+        let mut reply = answer.unwrap_or_else(|_| failure(exchange, 500, now.millis()));
         if bad_row {
             reply.body = spoil::bad_row(&reply.body);
         }
@@ -173,7 +210,11 @@ impl Door {
         if malformed {
             reply.body.truncate(reply.body.len() / 2);
         }
-        reply.response()
+        let mut response = reply.response();
+        if truncated || slow {
+            in_halves(&mut response, truncated, clock).await;
+        }
+        response
     }
 
     fn upgrade(&self, request: &Request, peer: SocketAddr, dialect: Box<dyn Dialect>) -> Response {
@@ -226,9 +267,33 @@ fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, from
     }
 }
 
+/// Sends a body in two halves; the second comes late, or never, although the length names both.
+async fn in_halves(response: &mut Response, truncated: bool, clock: Clock) {
+    let body = response.take_body().into_bytes().await.unwrap_or_default();
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let half = body.len() / 2;
+    let (first, second) = (body.slice(..half), body.slice(half..));
+    let rest = async move {
+        if truncated {
+            // The first half is on the wire by then.
+            Clock::system().sleep(ON_THE_WIRE).await;
+            return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        }
+        clock.sleep(SLOW_BODY).await;
+        Ok(second)
+    };
+    let halves = stream::iter([Ok::<Bytes, std::io::Error>(first)]).chain(stream::once(rest));
+    response.set_body(Body::from_bytes_stream(halves));
+}
+
 /// A scripted failure; its body says so.
-fn failure(exchange: ExchangeId, status: u16) -> Reply {
+fn failure(exchange: ExchangeId, status: u16, now: i64) -> Reply {
     let body = match (exchange, status) {
+        (ExchangeId::Binance, 451) => {
+            "{\"code\":0,\"msg\":\"Service unavailable from a restricted location; this is a scripted fault.\"}"
+                .to_owned()
+        }
+        (_, 451) => String::new(),
         (ExchangeId::Binance, 418 | 429) => {
             "{\"code\":-1003,\"msg\":\"Too many requests; this is a scripted fault.\"}".to_owned()
         }
@@ -249,8 +314,11 @@ fn failure(exchange: ExchangeId, status: u16) -> Reply {
         (ExchangeId::Bybit, _) => "{\"retCode\":10016,\"retMsg\":\"Server error.\",\"result\":{}}".to_owned(),
     };
     let mut reply = Reply::new(status, body);
-    if status != 500 {
-        reply.headers.push(("retry-after", "5".to_owned()));
+    match (exchange, status) {
+        (_, 451 | 500) => {}
+        // <https://bybit-exchange.github.io/docs/v5/rate-limit>
+        (ExchangeId::Bybit, _) => reply.headers.push(("x-bapi-limit-reset-timestamp", (now + 5_000).to_string())),
+        _ => reply.headers.push(("retry-after", "5".to_owned())),
     }
     reply
 }

@@ -77,6 +77,34 @@ pub enum FaultKind {
     /// REST answers 500. Once: one request.
     #[serde(rename = "http_500")]
     Http500,
+    /// REST answers 403 with the HTML page of a firewall, as Binance's does:
+    /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/http-return-codes>. Once: one request.
+    #[serde(rename = "firewall_403")]
+    Firewall403,
+    /// REST answers with the HTML page of a proxy instead of JSON, by turns with status 502 and 200. Once: one request, with 200.
+    #[serde(rename = "html_error")]
+    HtmlError,
+    /// REST names the length of the whole body, sends half of it and closes the connection. Once: one request.
+    #[serde(rename = "truncated_body")]
+    TruncatedBody,
+    /// REST sends half of the body at once and the rest half a minute later. Once: one request.
+    #[serde(rename = "slow_body")]
+    SlowBody,
+    /// REST answers 451, Binance with the body that it was seen to send: <https://github.com/eprbell/dali-rp2/pull/237>. Once: one
+    /// request.
+    #[serde(rename = "region_451")]
+    Region451,
+    /// REST answers 404 with the HTML page of a proxy, not in the exchange's own form. Once: one request.
+    #[serde(rename = "not_found_404")]
+    NotFound404,
+    /// Kraken's socket answers a request to subscribe with `{"Error":"Exceeded msg rate"}`, as seen by
+    /// <https://github.com/bitrich-info/xchange-stream/issues/502>, and does nothing. Once: one request.
+    #[serde(rename = "msg_rate")]
+    MsgRate,
+    /// Kraken's and Bybit's sockets say to a request to subscribe that this is so already, which it then is. Once: one
+    /// request.
+    #[serde(rename = "already_subscribed")]
+    AlreadySubscribed,
     /// Streams leave candles out, the closing update too; REST has them. Where candles are not streamed, messages with
     /// trades get lost on the way. Once: until the minute closes.
     #[serde(rename = "skip_candle")]
@@ -273,7 +301,8 @@ mod tests {
     fn every_documented_fault_has_its_name() {
         for name in
             "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 \
-                     skip_candle late_trade late_close no_close rest_lag microseconds correct_candle duplicate refuse \
+             firewall_403 html_error truncated_body slow_body region_451 not_found_404 msg_rate already_subscribed \
+             skip_candle late_trade late_close no_close rest_lag microseconds correct_candle duplicate refuse \
                      shutdown_notice"
                 .split(' ')
         {

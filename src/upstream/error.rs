@@ -7,9 +7,9 @@ use crate::model::{ExchangeId, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// The exchange said to stay away, or its budget is used up. Nothing was sent.
-    #[error("{}'s rate limit is used up; nothing is sent before {until}", exchange.name())]
+    #[error("{0}'s rate limit is used up, or {0} shuts this address out; nothing is sent before {until}", exchange.name())]
     HeldBack { exchange: ExchangeId, until: Timestamp },
-    /// Every origin answered 403 or 451.
+    /// Every origin says that it does not serve this region.
     #[error(
         "{} is closed to this region (HTTP {status}): run candlewick elsewhere, or set exchanges.{exchange}.rest_url \
          and ws_url to origins that serve it",
@@ -22,7 +22,7 @@ pub enum UpstreamError {
     /// The reply did not come in time.
     #[error("{} did not answer in time", exchange.name())]
     TimedOut { exchange: ExchangeId },
-    /// It answered 408, 425 or 5xx, to every try.
+    /// It answered 5xx, or another error status without an error of the exchange's own, to every try.
     #[error("{} is in trouble: it answered HTTP {status}", exchange.name())]
     Trouble { exchange: ExchangeId, status: u16, retry_at: Option<Timestamp> },
     /// The reply was larger than anything that an exchange should send.

@@ -1,10 +1,11 @@
 //! One metered scope of an exchange: its budget, the queue for it, and the breaker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Urgency;
 use super::window::Window;
@@ -14,27 +15,25 @@ use crate::exchanges::Scope;
 use crate::model::{BudgetState, ExchangeId, Timestamp};
 
 /// The longest that a call waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_TURN: Duration = Duration::from_secs(30);
 
-/// The longest that a call that nobody waits for waits for its turn: meanwhile its series is busy.
-const SPARE_PATIENCE: Duration = Duration::from_secs(2);
+/// The longest that a background call waits for its turn: meanwhile its series is busy.
+const LONGEST_BACKGROUND_TURN: Duration = Duration::from_secs(2);
 
-/// While others wait, what nobody waits for looks again after so long.
+/// After so long a background call that did not get its turn tries again.
 const BEHIND: Duration = Duration::from_millis(100);
 
 /// The longest that a breaker stays open. Binance bans for three days at most:
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
 const LONGEST_PAUSE: Duration = Duration::from_hours(72);
 
-/// A scope's budget, shared by all callers: who came first goes first.
+/// A scope's budget, shared by all callers: the most urgent goes first, and of those the one that came first.
 pub(super) struct Meter {
     scope: &'static Scope,
     clock: Clock,
     state: Mutex<State>,
-    /// Held by the caller whose turn it is; hands itself on in the order of asking.
-    turn: tokio::sync::Mutex<()>,
-    /// The weight of all who wait.
-    queued: AtomicU32,
+    /// The queue has changed, or the breaker opened.
+    changed: Notify,
     /// Other processes behind the same address.
     others: Option<Others>,
 }
@@ -50,7 +49,14 @@ struct State {
     window: Window,
     /// Until when nothing is sent, by the clock's `elapsed`.
     open_until: Duration,
+    /// The weight of each call that waits, in the order in which they go.
+    queue: BTreeMap<Turn, u32>,
+    /// How many calls have waited so far.
+    turns: u64,
 }
+
+/// The place of a call in the queue.
+type Turn = (Urgency, u64);
 
 /// The exchange holds us back until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +65,8 @@ pub(super) struct HeldBack(pub Timestamp);
 impl Meter {
     pub fn new(scope: &'static Scope, clock: Clock, others: Option<Others>) -> Self {
         let window = Window::new(scope.limit, scope.window);
-        let state = Mutex::new(State { window, open_until: Duration::ZERO });
-        Self { scope, clock, state, turn: tokio::sync::Mutex::new(()), queued: AtomicU32::new(0), others }
+        let state = State { window, open_until: Duration::ZERO, queue: BTreeMap::new(), turns: 0 };
+        Self { scope, clock, state: Mutex::new(state), changed: Notify::new(), others }
     }
 
     pub const fn scope(&self) -> &'static Scope {
@@ -69,70 +75,65 @@ impl Meter {
 
     /// Waits until `weight` may be spent, and spends it.
     pub async fn admit(&self, weight: u32, urgency: Urgency) -> Result<(), HeldBack> {
-        match urgency {
-            Urgency::Live => self.admit_live(weight).await,
-            Urgency::Background => self.admit_spare(weight).await,
+        let queued = self.enter(weight, urgency)?;
+        let is_background = urgency == Urgency::Background;
+        let longest = if is_background { LONGEST_BACKGROUND_TURN } else { LONGEST_TURN };
+        match self.clock.timeout(longest, self.take_turn(&queued, weight)).await {
+            Ok(admitted) => admitted,
+            Err(_) => Err(self.held_back(if is_background { BEHIND } else { self.scope.window })),
         }
     }
 
-    async fn admit_live(&self, weight: u32) -> Result<(), HeldBack> {
-        let asked_at = self.clock.elapsed();
-        let in_queue = InQueue::enter(&self.queued, weight);
-        {
-            let mut state = self.state.lock();
-            state.breaker(asked_at).map_err(|open| self.held_back(open))?;
-            // Who would wait too long need not wait to hear it.
-            let wait = state.window.forecast(asked_at, in_queue.total);
-            if wait > PATIENCE {
+    /// Joins the queue, unless the wait would be too long: who hears that at once need not wait to hear it.
+    fn enter(&self, weight: u32, urgency: Urgency) -> Result<Queued<'_>, HeldBack> {
+        let now = self.clock.elapsed();
+        let mut state = self.state.lock();
+        state.breaker(now).map_err(|open| self.held_back(open))?;
+        let turn = (urgency, state.turns);
+        if urgency != Urgency::Background {
+            let ahead = state.queue.range(..=turn).fold(weight, |sum, (_, other)| sum.saturating_add(*other));
+            let most = state.most(urgency);
+            let wait = state.window.forecast_within(now, ahead, most);
+            if wait > LONGEST_TURN {
                 return Err(self.held_back(wait));
             }
         }
-        let turns = async {
-            let _turn = self.turn.lock().await;
-            loop {
-                let now = self.clock.elapsed();
-                let (wait, used, most) = {
-                    let mut state = self.state.lock();
-                    state.breaker(now).map_err(|open| self.held_back(open))?;
-                    let most = state.window.aim();
-                    (state.window.forecast(now, weight.min(most)), state.window.used(now), most)
-                };
-                let wait = if wait.is_zero() { self.ask_others(weight, used, most).await? } else { wait };
-                if wait.is_zero() && self.state.lock().window.take(self.clock.elapsed(), weight).is_ok() {
-                    return Ok(());
-                }
-                self.clock.sleep(wait).await;
-            }
-        };
-        match self.clock.timeout(PATIENCE, turns).await {
-            Ok(admitted) => admitted,
-            Err(_) => Err(self.held_back(self.scope.window)),
-        }
+        state.turns += 1;
+        state.queue.insert(turn, weight);
+        drop(state);
+        // Who was first may be so no longer.
+        self.changed.notify_waiters();
+        Ok(Queued { meter: self, turn })
     }
 
-    /// Spends of what live data leave: behind all who wait, and never the last third.
-    async fn admit_spare(&self, weight: u32) -> Result<(), HeldBack> {
-        let turns = async {
-            loop {
-                let now = self.clock.elapsed();
-                let (wait, used, most) = {
-                    let mut state = self.state.lock();
-                    state.breaker(now).map_err(|open| self.held_back(open))?;
-                    let most = state.window.spare();
-                    let behind = if self.queued.load(Ordering::Acquire) > 0 { BEHIND } else { Duration::ZERO };
-                    let wait = state.window.forecast_within(now, weight.min(most), most);
-                    (wait.max(behind), state.window.used(now), most)
-                };
-                let wait = if wait.is_zero() { self.ask_others(weight, used, most).await? } else { wait };
-                if wait.is_zero() && self.state.lock().window.take(self.clock.elapsed(), weight).is_ok() {
-                    return Ok(());
+    async fn take_turn(&self, queued: &Queued<'_>, weight: u32) -> Result<(), HeldBack> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let now = self.clock.elapsed();
+            let first = {
+                let mut state = self.state.lock();
+                state.breaker(now).map_err(|open| self.held_back(open))?;
+                let is_first = state.queue.first_key_value().is_some_and(|(turn, _)| *turn == queued.turn);
+                let most = state.most(queued.turn.0);
+                is_first
+                    .then(|| (state.window.forecast_within(now, weight.min(most), most), state.window.used(now), most))
+            };
+            let wait = match first {
+                None => {
+                    changed.await;
+                    continue;
                 }
-                self.clock.sleep(wait).await;
+                Some((wait, used, most)) if wait.is_zero() => self.ask_others(weight, used, most).await?,
+                Some((wait, ..)) => wait,
+            };
+            if wait.is_zero() && self.state.lock().window.take(self.clock.elapsed(), weight).is_ok() {
+                return Ok(());
             }
-        };
-        match self.clock.timeout(SPARE_PATIENCE, turns).await {
-            Ok(admitted) => admitted,
-            Err(_) => Err(self.held_back(BEHIND)),
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = changed => {}
+            }
         }
     }
 
@@ -176,9 +177,14 @@ impl Meter {
             tokio::spawn(async move { budgets.ban(exchange, scope, pause).await });
         }
         let now = self.clock.elapsed();
-        let mut state = self.state.lock();
-        state.open_until = state.open_until.max(now + pause);
-        self.clock.now() + state.open_until.saturating_sub(now)
+        let open_until = {
+            let mut state = self.state.lock();
+            state.open_until = state.open_until.max(now + pause);
+            state.open_until
+        };
+        // Those who wait need not wait to hear it.
+        self.changed.notify_waiters();
+        self.clock.now() + open_until.saturating_sub(now)
     }
 
     pub fn state(&self) -> BudgetState {
@@ -207,28 +213,28 @@ impl State {
             open => Err(open),
         }
     }
-}
 
-/// Weight that waits; leaves the queue when dropped, however the waiting ends.
-struct InQueue<'a> {
-    queued: &'a AtomicU32,
-    weight: u32,
-    /// The weight that goes no later than ours, ours included.
-    total: u32,
-}
-
-impl<'a> InQueue<'a> {
-    fn enter(queued: &'a AtomicU32, weight: u32) -> Self {
-        // Weights are small and callers few: the sum cannot reach the end of u32.
-        let weight = weight.min(1_000_000);
-        let total = queued.fetch_add(weight, Ordering::AcqRel).saturating_add(weight);
-        Self { queued, weight, total }
+    /// The most that may be used in a window when a call of this urgency is let go.
+    const fn most(&self, urgency: Urgency) -> u32 {
+        let aim = self.window.aim();
+        match urgency {
+            Urgency::Live | Urgency::Repair => aim,
+            Urgency::Asked => aim - aim / 6,
+            Urgency::Background => aim - aim / 3,
+        }
     }
 }
 
-impl Drop for InQueue<'_> {
+/// A call in the queue; leaves it when dropped, however the waiting ends.
+struct Queued<'a> {
+    meter: &'a Meter,
+    turn: Turn,
+}
+
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.queued.fetch_sub(self.weight, Ordering::AcqRel);
+        self.meter.state.lock().queue.remove(&self.turn);
+        self.meter.changed.notify_waiters();
     }
 }
 
@@ -367,5 +373,98 @@ mod tests {
         first.await.unwrap();
         assert!(last.await.unwrap().is_err(), "it did not wait so long");
         assert_eq!(meter.admit(1, Urgency::Background).await, Ok(()));
+    }
+
+    /// A call that waits; leaves its name in `order` when it goes.
+    fn wait_as(meter: &Arc<Meter>, order: &Arc<Mutex<Vec<&'static str>>>, name: &'static str, urgency: Urgency) {
+        let (meter, order) = (Arc::clone(meter), Arc::clone(order));
+        tokio::spawn(async move {
+            if meter.admit(1, urgency).await.is_ok() {
+                order.lock().push(name);
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn with_a_queue_of_asked_calls_a_repair_goes_first_and_a_live_one_before_it() {
+        let (meter, clock) = meter(1, 5);
+        meter.admit_now(1).unwrap();
+        let order = Arc::default();
+        for name in ["asked 1", "asked 2", "asked 3"] {
+            wait_as(&meter, &order, name, Urgency::Asked);
+        }
+        clock.advance(Duration::from_secs(1)).await;
+        wait_as(&meter, &order, "repair", Urgency::Repair);
+        clock.advance(Duration::from_secs(1)).await;
+        wait_as(&meter, &order, "live", Urgency::Live);
+        for _ in 0..30 {
+            clock.advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(*order.lock(), ["live", "repair", "asked 1", "asked 2", "asked 3"]);
+        assert!(meter.state.lock().queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_clients_ask_for_leaves_something_to_repair() {
+        let (meter, clock) = meter(20, 60);
+        for _ in 0..15 {
+            meter.admit(1, Urgency::Asked).await.unwrap();
+        }
+        let asked = tokio::spawn({
+            let meter = Arc::clone(&meter);
+            async move { meter.admit(1, Urgency::Asked).await }
+        });
+        clock.advance(Duration::from_secs(1)).await;
+        assert!(asked.await.unwrap().is_err(), "it would wait for a minute");
+        for urgency in [Urgency::Repair, Urgency::Repair, Urgency::Live] {
+            meter.admit(1, urgency).await.unwrap();
+        }
+        assert_eq!(meter.state().used, 18);
+    }
+
+    /// Whatever comes in whatever order, and whoever leaves: of two that wait at the same time the more urgent goes first, all
+    /// go or are refused in the end, and the queue is empty then.
+    #[tokio::test]
+    async fn no_order_of_calls_gets_stuck_or_lets_the_less_urgent_pass() {
+        use Urgency::{Asked, Background, Live, Repair};
+        const LEVELS: [Urgency; 4] = [Live, Repair, Asked, Background];
+        let chance = Clock::manual(Timestamp::EPOCH);
+        for _ in 0..40 {
+            let (meter, clock) = meter(2, 1);
+            let (done, mut calls) = (Arc::new(Mutex::new(Vec::new())), Vec::new());
+            for id in 0..40_usize {
+                #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+                let draw = chance.random_u64() as usize;
+                let (urgency, at) = (LEVELS[draw % 4], clock.elapsed());
+                let (own, done) = (Arc::clone(&meter), Arc::clone(&done));
+                let call = tokio::spawn(async move {
+                    let admitted = own.admit(1, urgency).await.is_ok();
+                    done.lock().push((id, urgency, at, own.clock.elapsed(), admitted));
+                });
+                if draw.is_multiple_of(7) {
+                    calls.push(call);
+                }
+                if draw.is_multiple_of(3) {
+                    clock.advance(Duration::from_millis(200)).await;
+                }
+                if draw.is_multiple_of(11)
+                    && let Some(left) = calls.pop()
+                {
+                    left.abort();
+                }
+            }
+            for _ in 0..80 {
+                clock.advance(Duration::from_secs(1)).await;
+            }
+            assert!(meter.state.lock().queue.is_empty(), "none waits for ever");
+            let done = done.lock();
+            for (_, urgency, began, ended, admitted) in done.iter() {
+                // Someone more urgent who waited all the while, and still waited when this one went.
+                let passed = done.iter().find(|(_, other, at, until, _)| {
+                    other < urgency && at < began && until > &(*ended + Duration::from_millis(250))
+                });
+                assert!(!admitted || passed.is_none(), "{urgency:?} at {ended:?} passed {passed:?}");
+            }
+        }
     }
 }

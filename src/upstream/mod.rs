@@ -25,12 +25,17 @@ pub use websocket::{
     ConnectionHandle, Dial, DialError, DialErrorKind, Dialer, Feed, FeedItem, Io, NoRoom, Socket, socket_config,
 };
 
-/// Who has the first claim on an exchange's budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The claim of a call on an exchange's budget. Of those that wait, the first in this order goes first; within one level,
+/// the one that came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
-    /// Someone waits: live data, their repair, the questions of the doors.
+    /// Live data: connections, and the listing that says what can be subscribed to.
     Live,
-    /// Nobody waits: backfills, sweeps and checks. They leave a third of each budget alone, and go behind all that is live.
+    /// Repair of gaps in what is collected.
+    Repair,
+    /// What clients asked for. It leaves a sixth of each budget to what goes before it.
+    Asked,
+    /// Backfills, sweeps and checks: no client waits. They leave a third of each budget to what goes before them.
     Background,
 }
 

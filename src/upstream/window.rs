@@ -84,11 +84,6 @@ impl Window {
         self.aim
     }
 
-    /// What of it may go to what nobody waits for: a third is left alone.
-    pub const fn spare(&self) -> u32 {
-        self.aim - self.aim / 3
-    }
-
     pub const fn limit(&self) -> u32 {
         self.limit
     }

@@ -6,5 +6,7 @@ mod fake;
 mod feed;
 mod life;
 #[expect(clippy::unwrap_used, reason = "a test's own client and server must stand")]
+mod refusals;
+#[expect(clippy::unwrap_used, reason = "a test's own client and server must stand")]
 mod rest;
 mod rotation;

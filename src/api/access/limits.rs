@@ -144,12 +144,8 @@ impl Limits {
 
     async fn tell(&self, identity: Identity, bucket: Arc<Bucket>) {
         let used = time(bucket.untold.swap(0, Ordering::AcqRel), bucket.quota);
-        let name = match identity {
-            Identity::Address(address) => address.to_string(),
-            Identity::Key(id) => format!("key:{id}"),
-        };
         // Without the others' word each replica counts for itself.
-        if let Ok(level) = self.shared.used(&name, used, WINDOW).await {
+        if let Ok(level) = self.shared.used(&identity.name(), used, WINDOW).await {
             bucket.raise(self.clock.elapsed(), level);
         }
     }

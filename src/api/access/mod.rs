@@ -20,6 +20,7 @@ pub use limits::{Limits, Used};
 
 use super::problem::{Code, Problem};
 use crate::clock::Clock;
+use crate::market::ClientId;
 use crate::model::{ApiKey, KeyScope, TICKET_LASTS, Timestamp};
 
 /// Where a key may stand, besides `Authorization: Bearer`.
@@ -114,6 +115,32 @@ pub enum Identity {
     Address(IpAddr),
     /// The id of a key.
     Key(String),
+}
+
+impl Identity {
+    /// By which name replicas know a client.
+    fn name(&self) -> String {
+        match self {
+            Self::Address(address) => address.to_string(),
+            Self::Key(id) => format!("key:{id}"),
+        }
+    }
+}
+
+impl Client {
+    /// Who is charged for what the exchanges are asked because of it.
+    pub fn id(&self) -> ClientId {
+        ClientId::new(&self.identity.name())
+    }
+
+    /// Who made a request that was let in.
+    ///
+    /// # Panics
+    /// If it was not: every operation stands behind the gate.
+    pub fn of(request: &Request) -> &Self {
+        let Some(client) = request.extensions().get() else { unreachable!("who was let in is a client") };
+        client
+    }
 }
 
 /// Who is let in, and on what word.

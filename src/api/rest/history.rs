@@ -100,6 +100,9 @@ impl HistoryApi {
     /// page's range is there, and `gaps` says what is missing and why. Minutes in which nobody traded have no candle
     /// and are no gap; with `fill=flat` they have a candle at the close before. What lies before the listing or in the
     /// future has no candles, and nothing of it is missing. A market that the exchange lists no longer keeps its history.
+    ///
+    /// A range that is sent as a whole (`csv` or `ndjson` without `limit`) and whose unknown part would cost more of the
+    /// exchange's limits than one client may cause in a minute is refused with `range_too_large`: `POST /v1/backfills` fetches it.
     #[oai(path = "/v1/history", method = "get", operation_id = "getHistory", tag = "Tag::Market")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
     async fn history(
@@ -207,13 +210,13 @@ impl HistoryApi {
         if query.unlimited {
             return self.whole(request, listed, query).await;
         }
-        let page = self.hot.page(market, &listed, &query).await?;
+        let page = self.hot.page(market, &listed, &query, &Client::of(request).id()).await?;
         Ok(answer(request.uri(), known, &query, &page))
     }
 
     /// A place for a client that gets a whole range, which is long work.
     fn place(&self, request: &Request) -> Result<Seat<Identity>, Problem> {
-        let Some(client) = request.extensions().get::<Client>() else { unreachable!("who was let in is a client") };
+        let client = Client::of(request);
         self.whole.take(&client.identity, "export").map_err(|full| match full {
             Full::All => Problem::new(Code::NotReady, "too many whole ranges are being sent: try again later"),
             Full::Own(own) => {
@@ -229,7 +232,8 @@ impl HistoryApi {
         let place = self.place(request)?;
         let market = &self.doors.market;
         let (simulated, range, interval) = (listed.simulated, query.range, query.interval);
-        let mut pages = Arc::clone(market).history_pages(listed.clone(), query);
+        market.check_range(&listed, interval, range).await?;
+        let mut pages = Arc::clone(market).history_pages(listed.clone(), query, Client::of(request).id());
         let first = pages.next().await.transpose()?;
         let second = pages.next().await;
         let complete = match (&first, &second) {

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::candles::write_page;
 use super::payload::entity_tag;
 use crate::clock::Clock;
-use crate::market::{CandleQuery, HistoryPage, Listed, Market, MarketError};
+use crate::market::{CandleQuery, ClientId, HistoryPage, Listed, Market, MarketError};
 use crate::model::{ExchangeId, Symbol, Timestamp};
 
 /// How old a page may be.
@@ -74,13 +74,14 @@ impl HotPages {
         market: &Market,
         listed: &Listed,
         query: &CandleQuery,
+        client: &ClientId,
     ) -> Result<Arc<Encoded>, MarketError> {
         let (exchange, symbol) = (listed.exchange, listed.instrument.symbol.clone());
         let key = Key { exchange, symbol, simulated: listed.simulated, query: *query };
         let now = self.clock.elapsed();
         let cell = self.cell(&key, now);
         let make = async || {
-            let page = market.history(listed, query).await?;
+            let page = market.history(listed, query, client).await?;
             Ok(Arc::new(Encoded::new(query, page, market.exchange_now(listed.exchange).await)))
         };
         let page = cell.get_or_try_init(make).await.cloned();

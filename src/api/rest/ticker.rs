@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use poem::Request;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
@@ -11,9 +12,10 @@ use super::parameters::{Exchange, PathSymbol, Symbol, Symbols};
 use super::payload::RawJson;
 use super::schema;
 use crate::api::Doors;
+use crate::api::access::Client;
 use crate::api::problem::{Code, Problem, Refused};
 use crate::api::refusal::Refusal;
-use crate::market::{Market, TickerAnswer};
+use crate::market::{ClientId, Market, TickerAnswer};
 use crate::model::wire;
 
 /// The most symbols of one question.
@@ -37,10 +39,11 @@ impl TickerApi {
     #[oai(path = "/v1/ticker", method = "get", operation_id = "getTicker", tag = "Tag::Market")]
     async fn ticker(
         &self,
+        request: &Request,
         exchange: Query<Option<Exchange>>,
         symbol: Query<Symbol>,
     ) -> Result<RawJson<schema::Ticker>, Refusal> {
-        self.latest(exchange.as_deref(), &symbol).await
+        self.latest(request, exchange.as_deref(), &symbol).await
     }
 
     /// The latest tickers of several markets
@@ -49,14 +52,15 @@ impl TickerApi {
     #[oai(path = "/v1/tickers", method = "get", operation_id = "getTickers", tag = "Tag::Market")]
     async fn tickers(
         &self,
+        request: &Request,
         exchange: Query<Option<Exchange>>,
         symbols: Query<Symbols>,
     ) -> Result<RawJson<schema::Tickers>, Refusal> {
-        let (market, exchange) = (&self.0.market, exchange.as_deref());
+        let (market, exchange, client) = (&self.0.market, exchange.as_deref(), Client::of(request).id());
         if let Some(name) = exchange {
             market.exchange_id(name)?;
         }
-        let asked: Vec<_> = split(&symbols)?.into_iter().map(|symbol| one(market, exchange, symbol)).collect();
+        let asked: Vec<_> = split(&symbols)?.into_iter().map(|symbol| one(market, exchange, symbol, &client)).collect();
         let answers: Vec<_> = stream::iter(asked).buffered(AT_A_TIME).collect().await;
         Ok(RawJson::new(write_tickers(&answers)))
     }
@@ -67,10 +71,11 @@ impl TickerApi {
     #[oai(path = "/ticker/:symbol", method = "get", operation_id = "keptTicker", tag = "Tag::Kept")]
     async fn kept_ticker(
         &self,
+        request: &Request,
         symbol: Path<PathSymbol>,
         exchange: Query<Option<Exchange>>,
     ) -> Result<RawJson<schema::Ticker>, Refusal> {
-        self.latest(exchange.as_deref(), &symbol).await
+        self.latest(request, exchange.as_deref(), &symbol).await
     }
 
     /// The latest ticker of a market
@@ -79,17 +84,23 @@ impl TickerApi {
     #[oai(path = "/market/ticker", method = "get", operation_id = "keptMarketTicker", tag = "Tag::Kept")]
     async fn kept_market_ticker(
         &self,
+        request: &Request,
         exchange: Query<Option<Exchange>>,
         symbol: Query<Symbol>,
     ) -> Result<RawJson<schema::Ticker>, Refusal> {
-        self.ticker(exchange, symbol).await
+        self.ticker(request, exchange, symbol).await
     }
 }
 
 impl TickerApi {
-    async fn latest(&self, exchange: Option<&str>, symbol: &str) -> Result<RawJson<schema::Ticker>, Refusal> {
+    async fn latest(
+        &self,
+        request: &Request,
+        exchange: Option<&str>,
+        symbol: &str,
+    ) -> Result<RawJson<schema::Ticker>, Refusal> {
         let listed = self.0.market.find(exchange, symbol).await?;
-        let answer = self.0.market.ticker(&listed).await?;
+        let answer = self.0.market.ticker(&listed, &Client::of(request).id()).await?;
         let mut body = Vec::with_capacity(answer.kept.json.len() + AGE_BYTES);
         write_ticker(&mut body, &answer);
         Ok(RawJson::new(body))
@@ -103,9 +114,14 @@ pub(super) fn write_ticker(out: &mut Vec<u8>, answer: &TickerAnswer) {
     out.extend_from_slice(if answer.stale { b",\"stale\":true}" } else { b",\"stale\":false}" });
 }
 
-async fn one<'a>(market: &Market, exchange: Option<&str>, symbol: &'a str) -> (&'a str, Result<TickerAnswer, Code>) {
+async fn one<'a>(
+    market: &Market,
+    exchange: Option<&str>,
+    symbol: &'a str,
+    client: &ClientId,
+) -> (&'a str, Result<TickerAnswer, Code>) {
     let answer = match market.find(exchange, symbol).await {
-        Ok(listed) => market.ticker(&listed).await,
+        Ok(listed) => market.ticker(&listed, client).await,
         Err(error) => Err(error),
     };
     (symbol, answer.map_err(|error| Problem::from(error).code))

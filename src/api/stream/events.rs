@@ -48,7 +48,7 @@ pub async fn events(
     let places = places(request.header("Last-Event-ID").or(asked.resume.as_deref()), topics.len())?;
     let stay = doors.take_seat(client, "events")?;
     let mut events = Events {
-        feed: Feed::new(doors, "events"),
+        feed: Feed::new(doors, "events", client.id()),
         out: Sse { text: Vec::new(), places: places.clone(), of_slot: HashMap::new() },
         doors: Arc::clone(doors),
         beat: None,

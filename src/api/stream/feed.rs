@@ -14,8 +14,8 @@ use super::status::StatusFeed;
 use crate::api::Doors;
 use crate::cache::Position;
 use crate::hub::{Frame, Place, SlotId, Subscriber, View};
-use crate::market::{CandleFields, CandleQuery, Listed, Market};
-use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Topic, wire};
+use crate::market::{CandleFields, CandleQuery, Listed, Market, ClientId};
+use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Topic, wire, Timestamp};
 use crate::telemetry::hub::Subscriptions;
 
 /// About how much is sent at once.
@@ -62,6 +62,8 @@ impl Snapshot<'_> {
 /// The topics of one client.
 pub struct Feed {
     doors: Arc<Doors>,
+    /// Who is charged for what its snapshots cost the exchanges.
+    client: ClientId,
     pub subscriber: Subscriber,
     count: Subscriptions,
     /// The markets of the topics, and how many values their snapshots have.
@@ -114,8 +116,9 @@ enum Shows {
 }
 
 impl Feed {
-    pub fn new(doors: &Arc<Doors>, door: &'static str) -> Self {
+    pub fn new(doors: &Arc<Doors>, door: &'static str, client: ClientId) -> Self {
         Self {
+            client,
             subscriber: doors.hub.subscriber(),
             doors: Arc::clone(doors),
             count: Subscriptions::new(door),
@@ -220,7 +223,8 @@ impl Feed {
         while self.making.len() < AT_A_TIME
             && let Some(wish) = self.waiting.pop_front()
         {
-            self.making.push(Box::pin(make(Arc::clone(&self.doors.market), wish)));
+            let (market, client) = (Arc::clone(&self.doors.market), self.client.clone());
+            self.making.push(Box::pin(make(market, client, wish)));
         }
         let Self { making, subscriber, status, .. } = self;
         tokio::select! {
@@ -232,11 +236,11 @@ impl Feed {
     }
 }
 
-async fn make(market: Arc<Market>, wish: Wish) -> Made {
+async fn make(market: Arc<Market>, client: ClientId, wish: Wish) -> Made {
     let Wish { slot, listed, topic, count, view } = wish;
     match &topic {
         Topic::Ticker { .. } => {
-            let Ok(answer) = market.ticker(&listed).await else {
+            let Ok(answer) = market.ticker(&listed, &client).await else {
                 return Made { slot, topic, data: Vec::new(), shows: Shows::Place(view.newest()) };
             };
             let data = vec![[&answer.kept.json[..], b"}"].concat().into()];
@@ -257,7 +261,7 @@ async fn make(market: Arc<Market>, wish: Wish) -> Made {
                 // What was heard before the question, the answer shows; of what comes meanwhile nobody knows. It is told
                 // after the snapshot, though it may be an older state of a candle: so the question is asked anew.
                 shows = view.newest();
-                data = market.history(&listed, &query).await.map(|page| page.candles).unwrap_or_default();
+                data = market.history(&listed, &query, &client).await.map(|page| page.candles).unwrap_or_default();
                 if view.newest() == shows {
                     break;
                 }

@@ -62,16 +62,16 @@ async fn one(
     let listed = doors.market.find(exchange, symbol).await?;
     // What was listed once has a history, but nothing that could be listened to.
     if !listed.instrument.active
-        && let Err(error @ MarketError::UnknownSymbol(_)) = doors.market.ticker(&listed).await
+        && let Err(error @ MarketError::UnknownSymbol(_)) = doors.market.ticker(&listed, &client.id()).await
     {
         return Err(error.into());
     }
-    let own = Arc::clone(doors);
+    let (own, id) = (Arc::clone(doors), client.id());
     open(request, doors, client, BEAT, |line| async move {
         let topic = Topic::Ticker { exchange: listed.exchange, symbol: listed.instrument.symbol.clone() };
         // Without a seat there is nothing to tell.
         let Ok(seat) = own.hub.enter(&topic).await else { return };
-        let mut feed = Feed::new(&own, "kept");
+        let mut feed = Feed::new(&own, "kept", id);
         let mut out = Plain(line);
         let added = feed.add(Found { listed, seat });
         feed.begin(added, &Begin { snapshot: 1, resume: None }, &mut out);

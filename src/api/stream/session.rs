@@ -39,10 +39,10 @@ pub fn stream(
     Data(doors): Data<&Arc<Doors>>,
     Data(client): Data<&Client>,
 ) -> Result<Response, Problem> {
-    let own = Arc::clone(doors);
+    let (own, id) = (Arc::clone(doors), client.id());
     open(request, doors, client, BEAT, |line| async move {
         let allowance = Allowance::new(own.clock.elapsed());
-        let (feed, finding) = (Feed::new(&own, "stream"), FuturesUnordered::new());
+        let (feed, finding) = (Feed::new(&own, "stream", id), FuturesUnordered::new());
         // It ends when the client is gone: nobody is left to be told.
         let Err(Lost) = Session { doors: own, line, feed, finding, asked: 0, allowance, beats: 0 }.run().await;
     })

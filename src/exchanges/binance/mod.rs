@@ -13,29 +13,30 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
-    Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError,
+    RestCall, Scope, ServerTime, Subscription,
 };
-use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
+use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
 
 /// Binance spot.
 #[derive(Debug)]
 pub struct Binance;
 
 static PROFILE: Profile = Profile {
-    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information>; the last one
-    // serves public market data only.
+    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information>; the second one serves
+    // public market data only, which is all that is asked for, also to regions that the others are closed to.
     rest_origins: &[
         "https://api.binance.com",
+        "https://data-api.binance.vision",
         "https://api-gcp.binance.com",
         "https://api1.binance.com",
         "https://api2.binance.com",
         "https://api3.binance.com",
         "https://api4.binance.com",
-        "https://data-api.binance.vision",
     ],
-    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>; the second serves market data only.
-    ws_origins: &["wss://stream.binance.com:9443", "wss://data-stream.binance.vision"],
+    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>: both ports; the second host serves market
+    // data only.
+    ws_origins: &["wss://stream.binance.com:9443", "wss://data-stream.binance.vision", "wss://stream.binance.com:443"],
     rest_headers: &[],
     probe_path: "/api/v3/ping",
     // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
@@ -50,7 +51,8 @@ static PROFILE: Profile = Profile {
     // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
     connects: Scope { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
     ban_pause: Duration::from_mins(2),
-    ban_words: None,
+    reset_header: None,
+    page_cost: PageCost { scope: rest::SCOPE, weight: 2 },
     channels: &Channel::ALL,
     minutes: MinuteCandles::Flagged,
     // `startTime` without rows behind it gives the first rows there are.
@@ -112,6 +114,10 @@ impl Exchange for Binance {
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
         PROFILE.intervals.contains(&page.interval).then(|| rest::candles(page))
+    }
+
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        rest::own_error(reply, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {

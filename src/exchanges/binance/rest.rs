@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::codec::{self, Int, level, price};
 use super::super::rows::first_column;
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::refusal::classify_with;
 use super::PROFILE;
 use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24, Time};
 use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp};
@@ -61,21 +62,22 @@ fn call<T: 'static>(
     let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
         if (200..300).contains(&reply.status) {
             let result = read(reply.body, received);
-            result.map_err(|unread| refusal(reply.body, received).unwrap_or(unread))
+            result.map_err(|unread| own_error(reply, received).unwrap_or(unread))
         } else {
-            Err(refusal(reply.body, received).unwrap_or_else(|| {
-                let ReplyError { message, .. } = codec::malformed(format_args!("status {}", reply.status), reply.body);
-                ReplyError::new(ReplyErrorKind::Refused, message)
-            }))
+            Err(classify_with(own_error, reply, received))
         }
     });
     RestCall { path: path.to_owned(), query, scope: SCOPE, weight, parse }
 }
 
 /// What an error body means: <https://developers.binance.com/docs/binance-spot-api-docs/errors>.
-fn refusal(body: &[u8], received: Timestamp) -> Option<ReplyError> {
-    let error: ErrorBody<'_> = serde_json::from_slice(body).ok()?;
+/// Its codes are negative. The one for a closed region is not documented; it was seen with 0:
+/// <https://github.com/eprbell/dali-rp2/pull/237>.
+pub(super) fn own_error(reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+    let error: ErrorBody<'_> = serde_json::from_slice(reply.body).ok()?;
     let kind = match error.code.0 {
+        0 if error.msg.contains("restricted location") => ReplyErrorKind::RegionClosed,
+        0.. => return None,
         // Bad symbol; illegal characters in it, or none.
         -1121 => ReplyErrorKind::UnknownSymbol,
         -1100 | -1105 if error.msg.contains("'symbol'") => ReplyErrorKind::UnknownSymbol,

@@ -288,7 +288,7 @@ fn errors_are_told_apart() {
     );
     assert_eq!(kind(r#"{"code":-1120,"msg":"Invalid interval."}"#), ReplyErrorKind::Refused);
     assert_eq!(kind(r#"{"code":-1008,"msg":"Server is currently overloaded."}"#), ReplyErrorKind::Unavailable);
-    assert_eq!(kind("<html>"), ReplyErrorKind::Refused);
+    assert_eq!(kind("<html>"), ReplyErrorKind::Unavailable, "the word of something in front of it");
     assert_eq!(parse(call, r#"{"symbol":"BTCUSDT"}"#).unwrap_err().kind, ReplyErrorKind::Malformed);
     let banned =
         r#"{"code":-1003,"msg":"Way too much request weight used; IP banned until 1763672460000. Please use…"}"#;

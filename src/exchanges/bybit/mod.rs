@@ -13,10 +13,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
-    Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError,
+    RestCall, Scope, ServerTime, Subscription,
 };
-use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch};
+use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
 
 /// Bybit spot.
 #[derive(Debug)]
@@ -37,7 +37,9 @@ static PROFILE: Profile = Profile {
     connects: Scope { name: "connections", limit: 500, window: Duration::from_mins(5), used_header: None },
     // "403, access too frequent […] wait for at least 10 minutes", on the same page.
     ban_pause: Duration::from_mins(10),
-    ban_words: Some("access too frequent"),
+    // "X-Bapi-Limit-Reset-Timestamp: the timestamp indicating when your request limit resets", on the same page.
+    reset_header: Some("x-bapi-limit-reset-timestamp"),
+    page_cost: PageCost { scope: rest::SCOPE, weight: 1 },
     channels: &Channel::ALL,
     minutes: MinuteCandles::Flagged,
     intervals: rest::INTERVALS,
@@ -80,6 +82,10 @@ impl Exchange for Bybit {
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
         rest::candles(page)
+    }
+
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        rest::own_error(reply, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
 use super::super::codec::{self, Blank, Int, Named, price};
 use super::super::rows::first_column;
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::refusal::classify_with;
 use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
 use rust_decimal::Decimal;
@@ -157,12 +157,11 @@ fn call<T: 'static>(
 ) -> RestCall<T> {
     query.insert(0, ("category", "spot".to_owned()));
     let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
-        read(reply.body, received).map_err(|error| match error.kind {
-            ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
-                ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
-            }
-            _ => error,
-        })
+        if (200..300).contains(&reply.status) {
+            read(reply.body, received)
+        } else {
+            Err(classify_with(own_error, reply, received))
+        }
     });
     RestCall { path: path.to_owned(), query, scope: SCOPE, weight: 1, parse }
 }
@@ -183,10 +182,27 @@ fn rows<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timest
     Ok((list, answer.time.map(codec::Int::millis)))
 }
 
+/// An error in Bybit's own form.
+///
+/// A 403 is a ban where it says "403, access too frequent" (<https://bybit-exchange.github.io/docs/v5/rate-limit>), else a
+/// region: "IP addresses located in the US or Mainland China are restricted and will return a 403 Forbidden error"
+/// (<https://bybit-exchange.github.io/docs/v5/guide>).
+pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
+    if reply.status == 403 {
+        let is_ban = String::from_utf8_lossy(reply.body).contains("access too frequent");
+        let kind = if is_ban { ReplyErrorKind::Banned } else { ReplyErrorKind::RegionClosed };
+        return Some(ReplyError::new(kind, format!("status 403{}", if is_ban { ", access too frequent" } else { "" })));
+    }
+    let status: Status<'_> = serde_json::from_slice(reply.body).ok()?;
+    (status.ret_code.0 != 0).then(|| refusal(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")))
+}
+
 /// What an error means: <https://bybit-exchange.github.io/docs/v5/error>.
 fn refusal(code: i64, message: &str) -> ReplyError {
     let kind = match code {
         10_006 | 10_018 => ReplyErrorKind::RateLimited,
+        // "IP has been banned"; "Compliance rules triggered".
+        10_009 | 10_024 => ReplyErrorKind::RegionClosed,
         10_000 | 10_016 | 10_429 => ReplyErrorKind::Unavailable,
         // "Request parameter error"; the message says which.
         10_001 if message.to_lowercase().contains("symbol") => ReplyErrorKind::UnknownSymbol,

@@ -1,5 +1,6 @@
 //! One connection to Bybit's WebSocket.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -33,6 +34,8 @@ pub(super) struct Session {
     markets: Markets<TickerPatch>,
     pending: Pending,
     pinged: Timestamp,
+    /// Topics that the exchange says it had already; each belongs to a subscription of this connection.
+    already: HashSet<String>,
 }
 
 /// The topics of one subscription.
@@ -72,17 +75,30 @@ impl Session {
     /// A session that subscribes to these.
     pub fn new(subscriptions: Vec<Subscription>) -> Self {
         let markets = Markets::listed(&subscriptions);
-        Self { subscriptions, markets, pending: Pending::new(&PROFILE), pinged: Timestamp::EPOCH }
+        Self {
+            subscriptions,
+            markets,
+            pending: Pending::new(&PROFILE),
+            pinged: Timestamp::EPOCH,
+            already: HashSet::new(),
+        }
     }
 
     /// A session for frames of any market.
     pub fn decoder() -> Self {
         let markets = Markets::guessed(symbols::guess);
-        Self { subscriptions: vec![], markets, pending: Pending::new(&PROFILE), pinged: Timestamp::EPOCH }
+        Self {
+            subscriptions: vec![],
+            markets,
+            pending: Pending::new(&PROFILE),
+            pinged: Timestamp::EPOCH,
+            already: HashSet::new(),
+        }
     }
 
     fn subscribe(&mut self, subscriptions: Vec<Subscription>, now: Timestamp, out: &mut Outbox) {
-        let args: Vec<String> = subscriptions.iter().flat_map(topics).collect();
+        let args = subscriptions.iter().flat_map(topics).filter(|topic| !self.already.contains(topic));
+        let args: Vec<String> = args.collect();
         let id = self.pending.request(subscriptions, now);
         out.frames.push(json!({"req_id": id.to_string(), "op": "subscribe", "args": args}).to_string());
     }
@@ -107,12 +123,37 @@ impl Session {
         match (frame.op.as_deref(), frame.success, id) {
             (Some("subscribe"), Some(true), Some(id)) => self.confirmed(id, out),
             (Some("subscribe"), Some(false), Some(id)) => {
-                self.refused(id, frame.ret_msg.as_deref().unwrap_or("no reason"), received, out);
+                let reason = frame.ret_msg.as_deref().unwrap_or("no reason");
+                match reason.split_once("already subscribed,topic:") {
+                    // Each such answer names one that was not named before, so that this ends.
+                    Some((_, topic)) if !self.already.contains(topic.trim()) => {
+                        self.already(id, topic.trim(), received, out);
+                    }
+                    Some(_) => self.confirmed(id, out),
+                    None => self.refused(id, reason, received, out),
+                }
             }
             // An answer to a ping, or to leaving something.
             _ => {}
         }
         Ok(())
+    }
+
+    /// The exchange has a topic of a request already: `error:already subscribed,topic:tickers.BTCUSDT`, as seen by
+    /// <https://github.com/sieblyio/bybit-api/issues/477>. Whether it took the other topics of the request is not known: they
+    /// are asked for again, without this one.
+    fn already(&mut self, id: u64, topic: &str, now: Timestamp, out: &mut Outbox) {
+        self.already.insert(topic.to_owned());
+        let mut answered = self.pending.answered(id).unwrap_or_default();
+        answered.retain(|subscription| self.markets.wants(subscription));
+        let (missing, there): (Vec<_>, Vec<_>) =
+            answered.into_iter().partition(|one| topics(one).any(|topic| !self.already.contains(&topic)));
+        if !there.is_empty() {
+            out.notices.push(Notice::Confirmed(there));
+        }
+        if !missing.is_empty() {
+            self.subscribe(missing, now, out);
+        }
     }
 
     /// The exchange took a request.
@@ -285,6 +326,9 @@ impl FeedSession for Session {
     fn change(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox) {
         let gone: Vec<&Subscription> = remove.iter().filter(|one| self.markets.remove(one)).collect();
         let args: Vec<String> = gone.into_iter().flat_map(topics).collect();
+        for topic in &args {
+            self.already.remove(topic);
+        }
         for part in args.chunks(ARGS_PER_MESSAGE) {
             let id = self.pending.id(now).to_string();
             out.frames.push(json!({"req_id": id, "op": "unsubscribe", "args": part}).to_string());

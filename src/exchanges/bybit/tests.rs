@@ -75,6 +75,21 @@ fn a_refused_request_is_made_again_one_by_one() {
 }
 
 #[test]
+fn what_is_subscribed_already_is_confirmed_and_the_rest_is_asked_for() {
+    let (mut session, _) = Driven::open(&Bybit, &[btc()[0].clone(), btc()[1].clone()]);
+    let out = session.frame(&answer(false, "1", "error:already subscribed,topic:publicTrade.BTCUSDT"));
+    assert_eq!((confirmed(&out), refused(&out)), (vec!["trades:bybit:BTC/USDT".to_owned()], vec![]));
+    assert_eq!(sent(&out)[0]["args"], json!(["tickers.BTCUSDT", "orderbook.1.BTCUSDT"]));
+    let out = session.frame(&answer(false, "2", "error:already subscribed,topic:tickers.BTCUSDT"));
+    assert_eq!((out.notices.len(), sent(&out)[0]["args"].clone()), (0, json!(["orderbook.1.BTCUSDT"])));
+    let out = session.frame(&answer(false, "3", "error:already subscribed,topic:orderbook.1.BTCUSDT"));
+    assert_eq!((confirmed(&out), out.frames.len()), (vec!["ticker:bybit:BTC/USDT".to_owned()], 0));
+    // Who left it and comes back asks for all of it.
+    session.change(&[], &[btc()[1].clone()]);
+    assert_eq!(session.change(&[btc()[1].clone()], &[])[0]["args"], json!(["publicTrade.BTCUSDT"]));
+}
+
+#[test]
 fn an_answer_that_does_not_come_is_missed() {
     let (mut session, _) = Driven::open(&Bybit, &btc());
     let error = session.timer(NOW + Duration::from_secs(12)).1.unwrap_err();
@@ -240,7 +255,8 @@ fn errors_come_with_http_200() {
             ReplyErrorKind::Malformed,
         ),
         (200, "<html>", ReplyErrorKind::Malformed),
-        (404, "<html>", ReplyErrorKind::Refused),
+        (404, "<html>", ReplyErrorKind::Unavailable),
+        (200, r#"{"retCode":10009,"retMsg":"IP has been banned","result":{}}"#, ReplyErrorKind::RegionClosed),
     ] {
         assert_eq!(parse_status(call, status, body).unwrap_err().kind, kind, "{body}");
     }

@@ -13,10 +13,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
-    Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError,
+    RestCall, Scope, ServerTime, Subscription,
 };
-use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch};
+use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
 
 /// Coinbase Advanced Trade.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ static PROFILE: Profile = Profile {
     connects: Scope { name: "connections", limit: 8, window: Duration::from_secs(1), used_header: None },
     // Not documented.
     ban_pause: Duration::from_secs(30),
-    ban_words: None,
+    reset_header: None,
+    page_cost: PageCost { scope: rest::SCOPE, weight: 1 },
     // Its channel `candles` is of five minutes only.
     channels: &[Channel::Ticker, Channel::Trades],
     minutes: MinuteCandles::FromTrades,
@@ -82,6 +83,10 @@ impl Exchange for Coinbase {
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
         rest::candles(page)
+    }
+
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        rest::own_error(reply, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {

@@ -2,6 +2,7 @@
 
 use super::super::codec::{self, Blank, price};
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::refusal::classify_with;
 use super::symbols;
 use super::wire::{self, Candles, LastTrades, Product, Products, Refusal, Start};
 use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
@@ -176,25 +177,22 @@ fn call_at<T: 'static>(
 ) -> RestCall<T> {
     let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| match reply.status {
         200..300 => read(reply.body, received),
-        status => Err(refusal(status, reply.body)),
+        _ => Err(classify_with(own_error, reply, received)),
     });
     RestCall { path, query, scope: SCOPE, weight: 1, parse }
 }
 
-/// What an error means. The documentation names no list of them.
-fn refusal(status: u16, body: &[u8]) -> ReplyError {
-    let read: Result<Refusal<'_>, _> = serde_json::from_slice(body);
-    let (error, message) = match &read {
-        Ok(Refusal { error, message }) => (error.as_deref().unwrap_or(""), message.as_deref().unwrap_or("")),
-        Err(_) => ("", ""),
-    };
+/// An error in Coinbase's own form: it names itself in `error`. The documentation has no list of them.
+pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
+    let Refusal { error, message } = serde_json::from_slice(reply.body).ok()?;
+    let (status, error, message) = (reply.status, error?, message.as_deref().unwrap_or(""));
     let is_of_product = message.to_lowercase().contains("product");
-    let kind = match (status, error) {
+    let kind = match (status, &*error) {
         (404, _) | (_, "NOT_FOUND") => ReplyErrorKind::UnknownSymbol,
         (400, _) if is_of_product => ReplyErrorKind::UnknownSymbol,
         (_, "RESOURCE_EXHAUSTED") => ReplyErrorKind::RateLimited,
         (_, "UNAVAILABLE" | "INTERNAL") => ReplyErrorKind::Unavailable,
         _ => ReplyErrorKind::Refused,
     };
-    ReplyError::new(kind, format!("status {status}: {error} {message}").trim_end().to_owned())
+    Some(ReplyError::new(kind, format!("status {status}: {} {message}", &*error).trim_end().to_owned()))
 }

@@ -288,7 +288,7 @@ fn refusals_are_told_apart() {
             ReplyErrorKind::UnknownSymbol,
         ),
         (400, r#"{"error":"INVALID_ARGUMENT","message":"start and end argument is invalid"}"#, ReplyErrorKind::Refused),
-        (401, "Unauthorized", ReplyErrorKind::Refused),
+        (401, "Unauthorized", ReplyErrorKind::Unavailable),
         (200, "<html>", ReplyErrorKind::Malformed),
     ] {
         assert_eq!(parse_status(call, status, body).unwrap_err().kind, kind, "{body}");

@@ -13,10 +13,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
-    Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError,
+    RestCall, Scope, ServerTime, Subscription,
 };
-use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
+use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
 
 /// Kraken spot.
 #[derive(Debug)]
@@ -36,7 +36,8 @@ static PROFILE: Profile = Profile {
     connects: Scope { name: "connections", limit: 150, window: Duration::from_mins(10), used_header: None },
     // The exchange names no time.
     ban_pause: Duration::from_secs(30),
-    ban_words: None,
+    reset_header: None,
+    page_cost: PageCost { scope: rest::SCOPE, weight: 1 },
     channels: &Channel::ALL,
     minutes: MinuteCandles::Unflagged,
     wide_pages: false,
@@ -82,6 +83,10 @@ impl Exchange for Kraken {
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
         PROFILE.intervals.contains(&page.interval).then(|| rest::candles(page))
+    }
+
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        rest::own_error(reply, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
 use super::super::codec::{self, Int, level, price};
 use super::super::rows::first_column;
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use serde::de::IgnoredAny;
+use super::super::refusal::classify_with;
 use super::symbols;
 use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo, Time};
 use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp};
@@ -86,12 +87,11 @@ fn call<T: 'static>(
     read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
     let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
-        read(reply.body, received).map_err(|error| match error.kind {
-            ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
-                ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
-            }
-            _ => error,
-        })
+        if (200..300).contains(&reply.status) {
+            read(reply.body, received)
+        } else {
+            Err(classify_with(own_error, reply, received))
+        }
     });
     RestCall { path: path.to_owned(), query, scope: SCOPE, weight: 1, parse }
 }
@@ -116,6 +116,13 @@ fn only<'a>(body: &'a [u8], native: &str, received: Timestamp) -> Result<&'a [u8
         (None, Some(_), Some(_)) => return Err(codec::malformed(format_args!("several markets, not {native}"), body)),
     };
     Ok(found.get().as_bytes())
+}
+
+/// An error in Kraken's own form.
+pub(super) fn own_error(reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+    let answer: Answer<'_, IgnoredAny> = serde_json::from_slice(reply.body).ok()?;
+    let error = answer.error.iter().find(|error| !error.starts_with('W'))?;
+    Some(refusal(error, received))
 }
 
 /// What an error means: <https://docs.kraken.com/api/docs/guides/spot-errors>.

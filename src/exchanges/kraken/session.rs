@@ -152,6 +152,11 @@ impl Session {
             }
         };
         refused.retain(|subscription| self.markets.wants(subscription));
+        // Who is subscribed already has what was asked for.
+        if reason.to_ascii_lowercase().contains("already subscribed") && refused.len() <= 1 {
+            out.notices.extend((!refused.is_empty()).then(|| Notice::Confirmed(refused)));
+            return Ok(());
+        }
         if refused.len() > 1 {
             for subscription in refused {
                 self.subscribe(&[subscription], now, out);
@@ -251,7 +256,13 @@ impl Session {
 
     /// A candle has no flag: it is closed when a later one of its series came with it. Whoever knows what time it is at the
     /// exchange closes the others.
-    fn candle(&mut self, row: &Ohlc<'_>, newest: &HashMap<&str, &str>, out: &mut Outbox) -> Result<(), String> {
+    fn candle(
+        &mut self,
+        row: &Ohlc<'_>,
+        newest: &HashMap<&str, &str>,
+        received: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), String> {
         let minutes = row.interval.0;
         let interval = PROFILE.intervals.iter().find(|interval| interval.max_millis() / 60_000 == minutes);
         let Some(&interval) = interval else { return Ok(()) };

@@ -72,10 +72,22 @@ fn a_request_refused_as_a_whole_is_asked_again_one_by_one() {
 }
 
 #[test]
+fn what_is_subscribed_already_is_confirmed() {
+    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("ETH/USD")].concat());
+    let already =
+        r#"{"error":"Already subscribed","method":"subscribe","req_id":1,"success":false,"symbol":"ETH/USD"}"#;
+    let out = session.frame(already);
+    assert_eq!((confirmed(&out), refused(&out)), (vec!["ticker:kraken:ETH/USD".to_owned()], vec![]));
+    assert_eq!(session.frame(already).notices, [], "it was answered");
+}
+
+#[test]
 fn too_many_messages_mean_a_pause() {
     let (mut session, _) = Driven::open(&Kraken, &btc());
     let error = session.receive(r#"{"error":"Exceeded msg rate","method":"subscribe","success":false}"#).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { after } if after > Duration::ZERO));
+    let error = session.receive(r#"{"Error":"Exceeded msg rate"}"#).1.unwrap_err();
+    assert!(matches!(error.recovery(), Recovery::Reconnect { after } if after > Duration::ZERO), "{error}");
     let error = session.receive(r#"{"error":"Malformed request","method":"error"}"#).1.unwrap_err();
     assert_eq!(error.recovery(), Recovery::SkipFrame);
 }
@@ -335,7 +347,7 @@ fn errors_come_with_http_200() {
     assert_eq!((throttled.kind, throttled.retry_after), (ReplyErrorKind::RateLimited, Some(Duration::from_mins(1))));
     assert_eq!(parse(&ticker_call(), r#"{"error":[],"result":{}}"#).unwrap_err().kind, ReplyErrorKind::Malformed);
     assert_eq!(parse(&ticker_call(), "{}").unwrap_err().kind, ReplyErrorKind::Malformed);
-    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Refused);
+    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Unavailable);
     let body = include_str!("../../../tests/fixtures/kraken/ticker.json");
     let warned = body.replacen(r#""error":[]"#, r#""error":["WGeneral:Danger"]"#, 1);
     assert!(parse(&ticker_call(), &warned).is_ok(), "a warning is no error");

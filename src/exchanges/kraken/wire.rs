@@ -25,7 +25,9 @@ pub(super) struct Envelope<'a> {
     pub method: Option<Text<'a>>,
     pub req_id: Option<Int>,
     pub success: Option<bool>,
-    #[serde(borrow)]
+    /// Without a method and with a capital where too many messages came: `{"Error":"Exceeded msg rate"}`, as seen by
+    /// <https://github.com/bitrich-info/xchange-stream/issues/502>.
+    #[serde(borrow, alias = "Error")]
     pub error: Option<Text<'a>>,
     #[serde(borrow)]
     pub symbol: Option<Text<'a>>,

@@ -13,10 +13,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, ServerTime,
-    Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError,
+    RestCall, Scope, ServerTime, Subscription,
 };
-use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
+use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
 
 /// OKX spot.
 #[derive(Debug)]
@@ -51,7 +51,8 @@ static PROFILE: Profile = Profile {
     connects: Scope { name: "connections", limit: 3, window: Duration::from_secs(2), used_header: None },
     // A refusal names no time, and windows are short.
     ban_pause: Duration::from_secs(10),
-    ban_words: None,
+    reset_header: None,
+    page_cost: PageCost { scope: rest::HISTORY_CANDLES, weight: 1 },
     channels: &Channel::ALL,
     minutes: MinuteCandles::Flagged,
     wide_pages: false,
@@ -105,6 +106,10 @@ impl Exchange for Okx {
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
         rest::candles(page)
+    }
+
+    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
+        rest::own_error(reply, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {

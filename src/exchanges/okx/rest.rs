@@ -1,16 +1,16 @@
 //! OKX's REST calls and how their replies are read.
 
 use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
 use super::super::codec::{self, Int, Named, price};
 use super::super::rows::first_column;
 use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::wire::{Answer, CandleRow, Listed, Ticker, Time};
 use super::{PROFILE, bar_name};
-use crate::model::{ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
+use crate::model::{ExchangeId, Instrument, Interval, TickerPatch, Timestamp, Candle};
+use serde::de::IgnoredAny;
+use super::super::refusal::classify_with;
 
 /// The names of the scopes: every path has its own.
 pub(super) const INSTRUMENTS: &str = "instruments";
@@ -111,12 +111,11 @@ fn call_at<T: 'static>(
     read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
     let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
-        read(reply.body, received).map_err(|error| match error.kind {
-            ReplyErrorKind::Malformed if !(200..300).contains(&reply.status) => {
-                ReplyError::new(ReplyErrorKind::Refused, format!("status {}: {}", reply.status, error.message))
-            }
-            _ => error,
-        })
+        if (200..300).contains(&reply.status) {
+            read(reply.body, received)
+        } else {
+            Err(classify_with(own_error, reply, received))
+        }
     });
     RestCall { path: path.to_owned(), query, scope, weight: 1, parse }
 }
@@ -127,8 +126,18 @@ fn data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Vec<T>, ReplyError> {
     if answer.code.0 == 0 {
         return Ok(answer.data);
     }
-    // What an error means: <https://www.okx.com/docs-v5/en/#error-code-rest-api-public>.
-    let kind = match answer.code.0 {
+    Err(refusal(answer.code.0, answer.msg.as_deref().unwrap_or_default()))
+}
+
+/// An error in OKX's own form.
+pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
+    let answer: Answer<'_, IgnoredAny> = serde_json::from_slice(reply.body).ok()?;
+    (answer.code.0 != 0).then(|| refusal(answer.code.0, answer.msg.as_deref().unwrap_or_default()))
+}
+
+/// What an error means: <https://www.okx.com/docs-v5/en/#error-code-rest-api-public>.
+fn refusal(code: i64, message: &str) -> ReplyError {
+    let kind = match code {
         // Instrument ID doesn't exist.
         51001 => ReplyErrorKind::UnknownSymbol,
         // Rate limit reached; too many requests.
@@ -137,8 +146,7 @@ fn data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Vec<T>, ReplyError> {
         50001 | 50004 | 50005 | 50013 | 50026 => ReplyErrorKind::Unavailable,
         _ => ReplyErrorKind::Refused,
     };
-    let message = answer.msg.as_deref().unwrap_or_default();
-    Err(ReplyError::new(kind, format!("{message} (code {})", answer.code.0)))
+    ReplyError::new(kind, format!("{message} (code {code})"))
 }
 
 fn instrument(listed: &Listed<'_>) -> Option<Instrument> {

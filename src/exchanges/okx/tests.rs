@@ -408,7 +408,7 @@ fn errors_come_with_http_200() {
     let body = r#"{"code":"51000","data":[],"msg":"Parameter bar error"}"#;
     let error = parse_status(&ticker_call(), 400, body).unwrap_err();
     assert_eq!((error.kind, &*error.message), (ReplyErrorKind::Refused, "Parameter bar error (code 51000)"));
-    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Refused);
+    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Unavailable);
     for body in ["{}", "[]", "<html>", r#"{"code":"0","data":[{}]}"#] {
         assert_eq!(parse(&ticker_call(), body).unwrap_err().kind, ReplyErrorKind::Malformed, "{body}");
     }

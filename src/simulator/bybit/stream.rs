@@ -95,7 +95,12 @@ impl Feed {
         if subscribe && self.shared.faults.strikes(ExchangeId::Bybit, FaultKind::Refuse, at) {
             return Err("subscription refused by a scripted fault".to_owned());
         }
-        out.push(self.reply(request, true, &request.op));
+        // Taken all the same.
+        let already = subscribe && self.shared.faults.strikes(ExchangeId::Bybit, FaultKind::AlreadySubscribed, at);
+        match request.args.first().filter(|_| already) {
+            Some(first) => out.push(self.reply(request, false, &format!("error:already subscribed,topic:{first}"))),
+            None => out.push(self.reply(request, true, &request.op)),
+        }
         for (topic, (index, kind)) in topics {
             self.subscriptions.retain(|one| one.topic != *topic);
             if subscribe {

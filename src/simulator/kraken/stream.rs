@@ -95,6 +95,12 @@ impl Feed {
             other => Err(format!("Channel {other} not supported")),
         };
         let at = Timestamp::from_millis(now);
+        let strikes = |kind| self.shared.faults.strikes(ExchangeId::Kraken, kind, at);
+        if request.method == "subscribe" && strikes(FaultKind::MsgRate) {
+            out.push(Frame::Reply("{\"Error\":\"Exceeded msg rate\"}".to_owned()));
+            return;
+        }
+        let already = request.method == "subscribe" && strikes(FaultKind::AlreadySubscribed);
         let refused =
             request.method == "subscribe" && self.shared.faults.strikes(ExchangeId::Kraken, FaultKind::Refuse, at);
         for name in &params.symbol {
@@ -120,7 +126,9 @@ impl Feed {
                     }
                 }
             };
-            out.push(acknowledgement(request, name, done.as_ref().err(), now));
+            let told = "Already subscribed".to_owned();
+            let error = done.as_ref().err().or_else(|| already.then_some(&told));
+            out.push(acknowledgement(request, name, error, now));
             if let Ok(Some(mut subscription)) = done {
                 let trades = matches!(subscription.channel, Channel::Trade);
                 // Trades give a snapshot only on demand, the others unless it is declined.

@@ -8,16 +8,15 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::Fetched;
-use super::headers::{age, date, number, retry_after};
+use super::headers::{age, date, number, retry_after, reset};
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, RestCall, ServerTime};
+use crate::exchanges::{Exchange, RestCall, ServerTime, Reply, ReplyError, ReplyErrorKind, classify};
 use crate::model::{BudgetState, ExchangeId, Timestamp};
 use crate::telemetry::trace::{self, TRACEPARENT};
 use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};
@@ -39,8 +38,10 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The largest reply that is taken. Binance's listing has about 10 MB.
 const BODY_LIMIT: usize = 32 << 20;
-/// How long an origin that refused this region is left alone: a firewall's 403 passes.
+/// How long an origin that refused this region is left alone: routes and rules change.
 const CLOSED_FOR: Duration = Duration::from_mins(5);
+/// The shortest pause after a limit that names no time: windows may be shorter than the way to the exchange.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Sends requests to one exchange.
 pub(super) struct Fetcher {
@@ -127,13 +128,49 @@ impl Fetcher {
         self.meters.iter().map(Meter::state).collect()
     }
 
-    /// Holds `scope` back for as long as the exchange said, or usually means.
-    pub fn open_breaker(&self, scope: &str, named: Option<Duration>) -> Timestamp {
-        let pause = named.unwrap_or(self.exchange.profile().ban_pause);
-        let Some(meter) = self.meter(scope) else { return self.clock.now() + pause };
-        let until = meter.open_breaker(pause);
-        BreakerOpened { exchange: self.exchange(), scope: meter.scope().name, until }.emit();
-        until
+    /// What a refusal does to the calls that come after it; `None` where it says something about this call alone.
+    pub fn refused(&self, scope: &str, fetched: &Fetched, error: &ReplyError) -> Option<UpstreamError> {
+        match error.kind {
+            ReplyErrorKind::RateLimited | ReplyErrorKind::Banned => {
+                Some(self.hold_back(scope, error.kind, error.retry_after.or(fetched.named), false))
+            }
+            ReplyErrorKind::RegionClosed => {
+                self.close(fetched.origin, fetched.status);
+                let all_closed = self.open_origins().err();
+                all_closed.filter(|error| matches!(error, UpstreamError::RegionClosed { .. }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The next request begins with another origin than this one, where there is one.
+    pub fn avoid(&self, index: usize) {
+        let mut origins = self.origins.lock();
+        if origins.preferred == index {
+            origins.preferred = (index + 1) % origins.list.len();
+        }
+    }
+
+    /// Waits before the next try of a call whose reply was damaged.
+    pub async fn pause(&self, backoff: &mut Backoff, target: &str, error: &UpstreamError) {
+        let wait = backoff.next(&self.clock);
+        RestRetried { exchange: self.exchange(), path: path_of(target), error, after: wait }.emit();
+        self.clock.sleep(wait).await;
+    }
+
+    /// Holds calls of this scope back, or of all scopes, for as long as the exchange said: until the window of a limit ends, or
+    /// a ban.
+    fn hold_back(&self, scope: &str, kind: ReplyErrorKind, named: Option<Duration>, all_scopes: bool) -> UpstreamError {
+        let is_ban = kind == ReplyErrorKind::Banned;
+        let mut until = self.clock.now();
+        for meter in self.meters.iter().filter(|meter| all_scopes || meter.scope().name == scope) {
+            let usual =
+                if is_ban { self.exchange.profile().ban_pause } else { meter.scope().window.max(SHORTEST_PAUSE) };
+            until = until.max(meter.open_breaker(named.unwrap_or(usual)));
+        }
+        let scope = self.meter(scope).map_or("", |meter| meter.scope().name);
+        BreakerOpened { exchange: self.exchange(), scope, until }.emit();
+        UpstreamError::HeldBack { exchange: self.exchange(), until }
     }
 
     /// Asks for `target` until there is a reply to read.
@@ -152,12 +189,12 @@ impl Fetcher {
                 if let Some(meter) = self.meter(scope) {
                     meter.admit(weight, urgency).await.map_err(|held_back| self.held_back(held_back))?;
                 }
-                match self.request(&origin, target, scope, REQUEST_TIMEOUT).await {
+                match self.request((index, &origin), target, scope, REQUEST_TIMEOUT).await {
                     Ok(fetched) => {
                         self.origins.lock().preferred = index;
                         return Ok(fetched);
                     }
-                    Err(Failure::Closed { status }) => self.close(index, &origin, status),
+                    Err(Failure::Closed { status }) => self.close(index, status),
                     Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Passing { error, retry_after }) => outcome = Some((error, retry_after)),
                 }
@@ -198,13 +235,13 @@ impl Fetcher {
         if let Some(meter) = self.meter(scope) {
             meter.admit_now(1).map_err(|held_back| self.held_back(held_back))?;
         }
-        match self.request(&origin, profile.probe_path, scope, PROBE_TIMEOUT).await {
+        match self.request((index, &origin), profile.probe_path, scope, PROBE_TIMEOUT).await {
             Ok(fetched) if fetched.status < 300 => Ok((index, fetched.date)),
             Ok(Fetched { status, .. }) => {
                 Err(UpstreamError::Trouble { exchange: self.exchange(), status, retry_at: None })
             }
             Err(Failure::Closed { status }) => {
-                self.close(index, &origin, status);
+                self.close(index, status);
                 Err(UpstreamError::RegionClosed { exchange: self.exchange(), status })
             }
             Err(Failure::Passing { error, .. } | Failure::Final(error)) => Err(error),
@@ -212,7 +249,13 @@ impl Fetcher {
     }
 
     /// One request to one origin.
-    async fn request(&self, origin: &str, target: &str, scope: &str, timeout: Duration) -> Result<Fetched, Failure> {
+    async fn request(
+        &self,
+        origin: (usize, &str),
+        target: &str,
+        scope: &str,
+        timeout: Duration,
+    ) -> Result<Fetched, Failure> {
         let (exchange, started) = (self.exchange(), self.clock.elapsed());
         let span = tracing::info_span!(
             "upstream",
@@ -236,7 +279,12 @@ impl Fetcher {
         result
     }
 
-    async fn send(&self, origin: &str, target: &str, scope: &str) -> Result<Fetched, (Option<u16>, Failure)> {
+    async fn send(
+        &self,
+        (index, origin): (usize, &str),
+        target: &str,
+        scope: &str,
+    ) -> Result<Fetched, (Option<u16>, Failure)> {
         let exchange = self.exchange();
         let unreachable = |error: reqwest::Error| {
             let error = if error.is_timeout() {
@@ -260,49 +308,56 @@ impl Fetcher {
         {
             meter.correct(used);
         }
-        let date = date(headers);
+        let (now, date) = (self.clock.now(), date(headers));
         // A date in `Retry-After` is one of the same clock.
-        let named = retry_after(headers, date.unwrap_or_else(|| self.clock.now()));
+        let named = retry_after(headers, date.unwrap_or(now)).or_else(|| {
+            let name = self.exchange.profile().reset_header?;
+            reset(headers, name, date.unwrap_or(now), meter.map_or(Duration::ZERO, |meter| meter.scope().window))
+        });
         if let Some(date) = date
             && age(headers).is_zero()
         {
             self.exchange_clock.answered(asked, received, date, Duration::from_secs(1));
         }
-        let failure = match response.status() {
-            StatusCode::FORBIDDEN => {
-                if self.is_ban(response).await {
-                    let until = self.open_breaker(scope, named);
-                    Failure::Final(UpstreamError::HeldBack { exchange, until })
-                } else {
-                    Failure::Closed { status }
-                }
-            }
-            StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => Failure::Closed { status },
-            StatusCode::IM_A_TEAPOT | StatusCode::TOO_MANY_REQUESTS => {
-                let until = self.open_breaker(scope, named);
-                Failure::Final(UpstreamError::HeldBack { exchange, until })
-            }
-            code if code.is_server_error() || code == StatusCode::REQUEST_TIMEOUT || code == StatusCode::TOO_EARLY => {
-                let retry_at = named.map(|after| self.clock.now() + after);
-                let error = UpstreamError::Trouble { exchange, status, retry_at };
-                Failure::Passing { error, retry_after: named }
-            }
-            _ => {
-                let body = read(exchange, response).await.map_err(|failure| (Some(status), failure))?;
-                if let Some(tap) = &self.tap {
-                    tap.tell(What::Answered { url: format!("{origin}{target}"), status, body: body.clone() });
-                }
-                return Ok(Fetched { status, body, asked, received, date });
-            }
+        let is_answer = response.status().is_success();
+        let body = match read(exchange, response).await {
+            Ok(body) => body,
+            // A refusal is one also where its page breaks off.
+            Err(_) if !is_answer => Bytes::new(),
+            Err(failure) => return Err((Some(status), failure)),
         };
-        Err((Some(status), failure))
+        let fetched = Fetched { status, body, asked, received, date, named, origin: index };
+        if !is_answer && let Some(failure) = self.failure(scope, &fetched) {
+            return Err((Some(status), failure));
+        }
+        if let Some(tap) = &self.tap {
+            tap.tell(What::Answered { url: format!("{origin}{target}"), status, body: fetched.body.clone() });
+        }
+        Ok(fetched)
     }
 
-    /// Whether a 403 is a ban for too many requests.
-    async fn is_ban(&self, response: reqwest::Response) -> bool {
-        let Some(words) = self.exchange.profile().ban_words else { return false };
-        let body = read(self.exchange(), response).await.unwrap_or_default();
-        String::from_utf8_lossy(&body).contains(words)
+    /// What a reply with an error status comes to, unless it is the exchange's own word about what was asked for.
+    fn failure(&self, scope: &str, fetched: &Fetched) -> Option<Failure> {
+        let (exchange, status) = (self.exchange(), fetched.status);
+        let error = classify(self.exchange, &Reply { status, body: &fetched.body }, self.exchange_clock.now());
+        let named = fetched.named.or(error.retry_after);
+        match error.kind {
+            ReplyErrorKind::RateLimited | ReplyErrorKind::Banned => {
+                // What shuts this address out at one origin may not do so at another: the next call begins there.
+                if error.kind == ReplyErrorKind::Banned {
+                    self.avoid(fetched.origin);
+                }
+                // A firewall does not know the exchange's scopes.
+                Some(Failure::Final(self.hold_back(scope, error.kind, named, status == 403)))
+            }
+            ReplyErrorKind::RegionClosed => Some(Failure::Closed { status }),
+            ReplyErrorKind::Unavailable | ReplyErrorKind::Malformed => {
+                let retry_at = named.map(|after| self.clock.now() + after);
+                let error = UpstreamError::Trouble { exchange, status, retry_at };
+                Some(Failure::Passing { error, retry_after: named })
+            }
+            ReplyErrorKind::UnknownSymbol | ReplyErrorKind::Refused => None,
+        }
     }
 
     /// The origins that may be asked, the one that worked last first.
@@ -325,9 +380,15 @@ impl Fetcher {
         origins.preferred = (origins.preferred + 1) % origins.list.len();
     }
 
-    fn close(&self, index: usize, origin: &str, status: u16) {
-        RegionClosed { exchange: self.exchange(), origin, status }.emit();
-        self.origins.lock().list[index].closed = Some((self.clock.elapsed() + CLOSED_FOR, status));
+    /// Leaves an origin alone for a while. Several calls may hear the same at once.
+    fn close(&self, index: usize, status: u16) {
+        let now = self.clock.elapsed();
+        let mut origins = self.origins.lock();
+        let origin = &mut origins.list[index];
+        if origin.closed.is_none_or(|(until, _)| until <= now) {
+            RegionClosed { exchange: self.exchange(), origin: &origin.url, status }.emit();
+            origin.closed = Some((now + CLOSED_FOR, status));
+        }
     }
 
     fn meter(&self, scope: &str) -> Option<&Meter> {

@@ -85,7 +85,7 @@ mod tests {
             started.fetch_add(1, Ordering::Relaxed);
             clock.sleep(Duration::from_secs(1)).await;
             let received = clock.elapsed();
-            Ok(Fetched { status: 200, body: "x".into(), asked: received, received, date: None })
+            Ok(Fetched { status: 200, body: "x".into(), asked: received, received, date: None, named: None, origin: 0 })
         })
     }
 

@@ -19,6 +19,13 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Some(Timestamp::from_millis(at.timestamp_millis()).since(now))
 }
 
+/// How long it takes until the moment, in Unix milliseconds, that the header `name` says a limit's window ends at. The two
+/// clocks may differ: a moment that is over says nothing, and no window is longer than `window` and a minute.
+pub(super) fn reset(headers: &HeaderMap, name: &str, now: Timestamp, window: Duration) -> Option<Duration> {
+    let at = headers.get(name)?.to_str().ok()?.trim().parse().ok().map(Timestamp::from_millis)?;
+    Some(at.since(now).min(window + Duration::from_mins(1))).filter(|wait| !wait.is_zero())
+}
+
 /// What time it was where the answer was made.
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.date>
 pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
@@ -41,6 +48,20 @@ pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_window_is_waited_for_within_reason() {
+        let (now, window) = (Timestamp::from_millis(1_700_000_000_000), Duration::from_secs(5));
+        let read = |text: &str| {
+            let headers = HeaderMap::from_iter([("x-reset".parse().unwrap(), text.parse().unwrap())]);
+            reset(&headers, "x-reset", now, window)
+        };
+        assert_eq!(read("1700000003500"), Some(Duration::from_millis(3_500)));
+        assert_eq!(read("1800000000000"), Some(Duration::from_secs(65)), "a clock that is behind");
+        for text in ["1699999999999", "1700000000000", "", "soon", "99999999999999999999"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn reads_both_ways_of_retry_after() {

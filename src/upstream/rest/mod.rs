@@ -16,11 +16,14 @@ use bytes::Bytes;
 use self::fetch::Fetcher;
 use self::flight::Flights;
 use super::tap::Tap;
-use super::{ExchangeClock, UpstreamError, Urgency};
+use super::{ExchangeClock, UpstreamError, Urgency, Backoff};
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Reply, ReplyErrorKind, RestCall};
 use crate::model::{BudgetState, Timestamp};
+
+/// How often a reply that came damaged is asked for.
+const TRIES: u32 = 3;
 
 /// One exchange's REST interface, shared by all who ask it.
 pub struct RestClient {
@@ -38,6 +41,10 @@ struct Fetched {
     received: Duration,
     /// What time it was there, in whole seconds.
     date: Option<Timestamp>,
+    /// How long its headers say to stay away, should it be a refusal.
+    named: Option<Duration>,
+    /// Which origin gave it, by their order.
+    origin: usize,
 }
 
 impl RestClient {
@@ -86,8 +93,8 @@ impl RestClient {
         Ok(Arc::new(Self { fetcher, flights: Flights::default() }))
     }
 
-    /// Asks, and reads the answer. What fails for the moment is tried a few times; a reply that says so with HTTP 200 is
-    /// not.
+    /// Asks, and reads the answer. What fails for the moment is tried a few times, and so is a reply that came damaged; one that
+    /// says with HTTP 200 that the exchange is busy is not.
     ///
     /// # Errors
     /// [`UpstreamError`].
@@ -101,16 +108,32 @@ impl RestClient {
     /// [`UpstreamError`].
     pub async fn call_with<T>(&self, call: &RestCall<T>, urgency: Urgency) -> Result<T, UpstreamError> {
         let target = fetch::target(&call.path, &call.query);
-        let fetched = self.fetched(call, &target, urgency).await?;
-        let reply = Reply { status: fetched.status, body: &fetched.body };
-        (call.parse)(&reply, self.fetcher.exchange_clock().now()).map_err(|error| {
-            let exchange = self.fetcher.exchange();
-            if error.kind == ReplyErrorKind::RateLimited {
-                let until = self.fetcher.open_breaker(call.scope, error.retry_after);
-                return UpstreamError::HeldBack { exchange, until };
+        let exchange = self.fetcher.exchange();
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+        let mut tries = 1;
+        loop {
+            let fetched = self.fetched(call, &target, urgency).await?;
+            let reply = Reply { status: fetched.status, body: &fetched.body };
+            let error = match (call.parse)(&reply, self.exchange_clock().now()) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if let Some(error) = self.fetcher.refused(call.scope, &fetched, &error) {
+                return Err(error);
             }
-            UpstreamError::Reply { exchange, error }
-        })
+            // Each time one origin less is open.
+            if error.kind == ReplyErrorKind::RegionClosed {
+                continue;
+            }
+            let is_damaged = error.kind == ReplyErrorKind::Malformed && !is_json(&fetched.body);
+            let error = UpstreamError::Reply { exchange, error };
+            if !is_damaged || tries == TRIES {
+                return Err(error);
+            }
+            self.fetcher.avoid(fetched.origin);
+            self.fetcher.pause(&mut backoff, &target, &error).await;
+            tries += 1;
+        }
     }
 
     /// What is answered to `target`, in a request that may be shared.
@@ -166,4 +189,9 @@ impl RestClient {
     pub fn budgets(&self) -> Vec<BudgetState> {
         self.fetcher.budgets()
     }
+}
+
+/// Whether a body came whole: all interfaces answer in JSON. A page of a proxy, and half a reply, is none.
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }

@@ -17,6 +17,7 @@ use crate::upstream::Urgency;
 
 /// The longest that opening a socket may take, an origin.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::exchanges::names_region;
 
 /// The largest message that is taken; the largest real ones are snapshots of some 100 kB.
 const MESSAGE_LIMIT: usize = 4 << 20;
@@ -53,9 +54,9 @@ pub struct DialError {
 pub enum DialErrorKind {
     /// Nobody answers, or not in WebSocket.
     Unreachable,
-    /// It answers 403 or 451.
+    /// It says that it does not serve this region.
     RegionClosed,
-    /// It answers 418 or 429.
+    /// It answers 418 or 429, or 403 as a firewall does.
     RateLimited,
 }
 
@@ -66,10 +67,14 @@ impl DialError {
         Self { kind: DialErrorKind::Unreachable, message: message.into(), retry_after: None }
     }
 
-    fn refused<T>(response: &Response<T>) -> Self {
+    fn refused(response: &Response<Option<Vec<u8>>>) -> Self {
         let status = response.status().as_u16();
         let (kind, message) = match status {
-            403 | 451 => (DialErrorKind::RegionClosed, format!("closed to this region (HTTP {status})")),
+            451 => (DialErrorKind::RegionClosed, format!("closed to this region (HTTP {status})")),
+            403 if response.body().as_deref().is_some_and(names_region) => {
+                (DialErrorKind::RegionClosed, format!("closed to this region (HTTP {status})"))
+            }
+            403 => (DialErrorKind::RateLimited, format!("shut out by a firewall or a ban (HTTP {status})")),
             418 | 429 => (DialErrorKind::RateLimited, format!("too many connections (HTTP {status})")),
             _ => (DialErrorKind::Unreachable, format!("no WebSocket there (HTTP {status})")),
         };
@@ -136,10 +141,13 @@ pub(super) async fn dial(feed: Feed, first: usize, path: String) -> Result<(usiz
             Ok(Err(error)) => error,
             Err(_) => DialError::unreachable("no answer in time"),
         };
-        if error.kind == DialErrorKind::RateLimited {
-            feed.connects.open_breaker(error.retry_after.unwrap_or(feed.exchange.profile().ban_pause));
-        }
         error.message = format!("{origin}: {}", error.message);
+        if error.kind == DialErrorKind::RateLimited {
+            let pause = error.retry_after.unwrap_or(feed.exchange.profile().ban_pause);
+            feed.connects.open_breaker(pause);
+            // It is this address that is shut out: the other origins would only count against it.
+            return Err(DialError { retry_after: Some(pause), ..error });
+        }
         if let Some(earlier) = failed {
             error.message = format!("{}; {}", earlier.message, error.message);
             error.retry_after = error.retry_after.max(earlier.retry_after);
@@ -163,9 +171,14 @@ mod tests {
 
     #[test]
     fn a_refusal_says_why_and_until_when() {
-        let refused = |status: u16| {
-            DialError::refused(&Response::builder().status(status).header(RETRY_AFTER, "7").body(()).unwrap())
+        let refused_with = |status: u16, body: &str| {
+            let response = Response::builder().status(status).header(RETRY_AFTER, "7");
+            DialError::refused(&response.body(Some(body.into())).unwrap())
         };
+        let refused = |status| refused_with(status, "");
+        assert_eq!(refused(403).kind, DialErrorKind::RateLimited, "a firewall, not a region");
+        let cloudfront = "The Amazon CloudFront distribution is configured to block access from your country.";
+        assert_eq!(refused_with(403, cloudfront).kind, DialErrorKind::RegionClosed);
         assert_eq!(refused(451).kind, DialErrorKind::RegionClosed);
         assert_eq!(refused(429).kind, DialErrorKind::RateLimited);
         assert_eq!(refused(429).retry_after, Some(Duration::from_secs(7)));

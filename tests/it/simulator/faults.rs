@@ -72,10 +72,33 @@ async fn rest_fails_as_scripted() {
             let path = candlewick::exchanges::exchange(exchange).profile().probe_path;
             world.inject(exchange, fault, 0);
             let reply = world.get(path).await.unwrap();
-            assert_eq!((reply.status().as_u16(), reply.headers().contains_key("retry-after")), (status, status != 500));
+            // Bybit names the end of the window instead.
+            let header = if exchange == ExchangeId::Bybit { "x-bapi-limit-reset-timestamp" } else { "retry-after" };
+            assert_eq!((reply.status().as_u16(), reply.headers().contains_key(header)), (status, status != 500));
             assert_eq!(world.get(path).await.unwrap().status(), 200, "once means one request");
         }
     }
+}
+
+#[tokio::test]
+async fn what_stands_in_front_of_an_exchange_answers_with_pages() {
+    let world = world().await;
+    let path = "/api/v3/exchangeInfo";
+    for (fault, status, type_) in [
+        (FaultKind::Firewall403, 403, "text/html"),
+        (FaultKind::NotFound404, 404, "text/html"),
+        (FaultKind::HtmlError, 200, "text/html"),
+        (FaultKind::Region451, 451, "application/json;charset=UTF-8"),
+    ] {
+        world.inject(BINANCE, fault, 0);
+        let reply = world.get(path).await.unwrap();
+        assert_eq!((reply.status().as_u16(), reply.headers()["content-type"].to_str().unwrap()), (status, type_));
+        assert_eq!(world.get(path).await.unwrap().status(), 200, "once means one request");
+    }
+    world.inject(BINANCE, FaultKind::TruncatedBody, 0);
+    let reply = world.get(path).await.unwrap();
+    let length: usize = reply.headers()["content-length"].to_str().unwrap().parse().unwrap();
+    assert!(length > 100 && reply.text().await.is_err(), "the connection ends in the middle of {length} bytes");
 }
 
 #[tokio::test]

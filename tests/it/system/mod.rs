@@ -11,6 +11,7 @@ mod listings;
 mod metrics;
 mod modes;
 mod numbers;
+mod refusals;
 mod state;
 mod storms;
 mod stream_clients;

@@ -34,7 +34,8 @@ pub fn profile(scopes: &'static [Scope]) -> Profile {
         scopes,
         connects: Scope { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
         ban_pause: Duration::from_mins(2),
-        ban_words: Some("too frequent"),
+        reset_header: Some("x-reset"),
+        page_cost: PageCost { scope: "rest", weight: 1 },
         channels: &[Channel::Trades],
         intervals: &[],
         minutes: MinuteCandles::Flagged,
@@ -70,6 +71,9 @@ impl Exchange for Fake {
     }
     fn candles(&self, _: &CandlePage) -> Option<RestCall<CandleRows>> {
         None
+    }
+    fn refusal(&self, reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
+        (reply.body == b"no" && reply.status == 400).then(|| ReplyError::new(ReplyErrorKind::Refused, "no"))
     }
     fn connections(&self, _: &[Subscription]) -> Vec<ConnectionPlan> {
         Vec::new()

@@ -236,7 +236,7 @@ async fn an_origin_closed_to_this_region_is_left_alone_and_if_all_are_it_is_said
     let (closed, closed_too) = (MockServer::start().await, MockServer::start().await);
     mount(&closed, "/a", text(451, "not for you"), None).await;
     mount(&closed_too, "/a", text(200, "yes"), 1).await;
-    mount(&closed_too, "/a", text(403, "not for you"), None).await;
+    mount(&closed_too, "/a", text(403, "configured to block access from your country"), None).await;
     let client = client(&[closed.uri(), closed_too.uri()], &Clock::system());
     assert_eq!(client.call(&call("/a")).await.unwrap(), "yes");
     for _ in 0..2 {
