@@ -102,7 +102,7 @@ async fn unknown_symbols_do_not_hold_up_others() {
 }
 
 #[tokio::test]
-async fn one_question_gets_a_hint_and_a_flood_of_them_is_answered_without() {
+async fn one_question_gets_a_hint() {
     let house = crowded().await;
     let ask = async |symbol: &str| {
         let refused = house.get(&format!("/v1/ticker?exchange=kraken&symbol={symbol}")).await;
