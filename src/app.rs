@@ -88,7 +88,8 @@ impl App {
             DataMode::Live => None,
             DataMode::Auto | DataMode::Simulated => {
                 let origin = simulate(&clock, &life, simulator_stop.clone()).await.map_err(StartError::Simulator)?;
-                let store: Arc<dyn CandleStore> = Arc::new(Observed::new(Arc::new(SqliteStore::in_memory().await?)));
+                let store = SqliteStore::in_memory_up_to(config.store.simulated_candles.into()).await?;
+                let store: Arc<dyn CandleStore> = Arc::new(Observed::new(Arc::new(store)));
                 Some((origin, store))
             }
         };
@@ -124,7 +125,7 @@ impl App {
             life.spawn(async move { outlive_panics("keys", &machine, keep).await });
         }
         let behind = Behind { market: Arc::clone(&market), hub, keys, limits: Arc::clone(&cache.limits) };
-        let bounds = doors_config(&config, address.ip().is_loopback());
+        let bounds = doors_config(&config);
         let doors = api::build(behind, life.clone(), clock.clone(), about, bounds);
         let server = life.spawn(api::serve(listener, doors, life.clone(), clock.clone()));
 
@@ -270,7 +271,7 @@ fn hub_config(stream: &StreamConfig) -> HubConfig {
 }
 
 /// The bounds of the doors, and who is let in.
-fn doors_config(config: &Config, loopback: bool) -> ApiConfig {
+fn doors_config(config: &Config) -> ApiConfig {
     ApiConfig {
         max_body_bytes: config.server.max_body_bytes as u64,
         max_connections: config.server.max_connections,
@@ -281,7 +282,7 @@ fn doors_config(config: &Config, loopback: bool) -> ApiConfig {
         max_behind_bytes: config.stream.max_behind_bytes,
         access: AccessConfig {
             required: config.auth.required,
-            open_to_change: loopback,
+            open_to_change: config.auth.opens_on_loopback(&config.server),
             per_minute: config.limits.per_minute,
             trusted_proxies: config.server.trusted_proxies.clone(),
         },

@@ -29,7 +29,8 @@ empty is refused. Those with status 503 say in `Retry-After` when to try again. 
 `not_found` (404), `method_not_allowed` (405), `too_large` (413).
 - **Keys** are sent as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Reading needs one where the service says so \
 (`unauthorized`, 401); changing always does, with the scope `admin` (`forbidden`, 403), except from the service's own machine \
-where it listens on loopback.
+where `auth.open_on_loopback` is true: by default where it listens on loopback and trusts no proxy. A request that a proxy \
+or a page of another site sends always needs the key.
 - **Limits**: each client, by its key or else its address, has so much a minute, and each operation costs some of it: \
 `RateLimit-Policy` says how much there is, `RateLimit` what is left (`r`) and in how many seconds all is (`t`). Past it: \
 `rate_limited` (429), with `Retry-After`.

@@ -79,7 +79,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     let clock = Clock::system();
     let (store, cache, exchanges) =
         tokio::join!(store(config, &clock), cache(config, &clock), exchanges(config, &clock));
-    let mut findings = vec![configuration(Ok(config)), store, cache];
+    let mut findings = vec![configuration(Ok(config)), access(config), store, cache];
     findings.extend(exchanges);
     findings
 }
@@ -104,6 +104,29 @@ fn configuration(config: Result<&Config, &ConfigError>) -> Finding {
         }
         Err(error) => Finding::new("configuration", Grade::Failed, error.to_string()),
     }
+}
+
+/// Says which rule applies to changes over HTTP.
+fn access(config: &Config) -> Finding {
+    let set = config.auth.open_on_loopback;
+    let detail = match (config.auth.opens_on_loopback(&config.server), set) {
+        (true, None) => {
+            "requests of this machine change without a key, since it listens on loopback and trusts no proxy; where a proxy on \
+             this machine passes requests on, set `auth.open_on_loopback = false`"
+        }
+        (true, Some(_)) if !config.server.trusted_proxies.is_empty() => {
+            let detail = "requests of this machine change without a key: `auth.open_on_loopback = true`, although \
+                          `server.trusted_proxies` names a proxy; one that does not say whom it speaks for looks like this machine";
+            return Finding::new("access", Grade::Warning, detail);
+        }
+        (true, Some(_)) => "requests of this machine change without a key: `auth.open_on_loopback = true`",
+        (false, Some(_)) => "changing needs a key with the scope `admin`: `auth.open_on_loopback = false`",
+        (false, None) if config.server.listen.ip().is_loopback() => {
+            "changing needs a key with the scope `admin`, since `server.trusted_proxies` names a proxy"
+        }
+        (false, None) => "changing needs a key with the scope `admin`, since it does not listen on loopback alone",
+    };
+    Finding::new("access", Grade::Ok, detail)
 }
 
 /// Opens the store as a start does, and asks it something.
@@ -232,5 +255,25 @@ mod tests {
         assert_eq!(table(&findings, false), "store    ok       fine\nbinance  failed   dark\n");
         let told: serde_json::Value = serde_json::from_str(&json(&findings).unwrap()).unwrap();
         assert_eq!((&told["grade"], &told["findings"][1]["check"]), (&"failed".into(), &"binance".into()));
+    }
+
+    #[test]
+    fn it_is_said_who_may_change_without_a_key() {
+        for (toml, grade, part) in [
+            ("", Grade::Ok, "without a key, since it listens on loopback"),
+            ("[auth]\nopen_on_loopback = true", Grade::Ok, "without a key: `auth.open_on_loopback = true`"),
+            ("[auth]\nopen_on_loopback = false", Grade::Ok, "`auth.open_on_loopback = false`"),
+            ("[server]\ntrusted_proxies = [\"127.0.0.1\"]", Grade::Ok, "names a proxy"),
+            (
+                "[auth]\nopen_on_loopback = true\n[server]\ntrusted_proxies = [\"127.0.0.1\"]",
+                Grade::Warning,
+                "looks like this machine",
+            ),
+            ("[server]\nlisten = \"0.0.0.0:8000\"", Grade::Ok, "needs a key"),
+        ] {
+            let found = access(&Config::from_toml(toml).unwrap());
+            assert_eq!(found.grade, grade, "{toml}");
+            assert!(found.detail.contains(part), "{toml} -> {}", found.detail);
+        }
     }
 }

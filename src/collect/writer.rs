@@ -16,6 +16,9 @@ use crate::upstream::Backoff;
 /// The most candles of one transaction.
 const BATCH: usize = 5_000;
 
+/// The longest pause between two tries of a write: a database that fails over is written to again soon after.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// After the process was asked to end, the store has so long to take what waits.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
 
@@ -141,7 +144,7 @@ impl Drain {
 
     /// Writes one batch, however long the store needs. `None` if the process ended before.
     async fn write(&self, batch: &[SeriesWrite]) -> Option<Vec<(Series, Candle)>> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_PAUSE);
         let mut last_chance = None;
         loop {
             match self.store.write(batch).await {

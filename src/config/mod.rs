@@ -194,6 +194,7 @@ impl Raw {
         let store = self.store.check()?;
         let cache = self.cache.check()?;
         let server = self.server.check()?;
+        let auth = self.auth.check(&server)?;
         let limits = self.limits.check()?;
         let collect = self.collect.check()?;
         let stream = self.stream.check()?;
@@ -229,7 +230,7 @@ impl Raw {
             role: self.role,
             data: self.data.unwrap_or(default),
             server,
-            auth: self.auth,
+            auth,
             limits,
             store,
             cache,
@@ -315,6 +316,7 @@ mod tests {
             ("[server]\ncors_origins = [\"charts.example\"]", "`charts.example`"),
             ("[telemetry]\nsample_ratio = 1.5", "sample_ratio"),
             ("[limits]\nper_minute = 60000001", "60000000"),
+            ("[store]\nsimulated_candles = 1000", "simulated_candles"),
             ("role = \"king\"", "`king` is not one of all, api, collector"),
             ("role = [", "line 1, column 9"),
         ] {

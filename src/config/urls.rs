@@ -14,6 +14,8 @@ pub struct StoreConfig {
     pub statement_timeout_ms: u32,
     /// Older candles are deleted; 0 keeps all.
     pub retention_days: u32,
+    /// The most candles of simulated exchanges, which are kept in memory.
+    pub simulated_candles: u32,
     /// The backend that the URL names.
     #[serde(skip)]
     pub parsed: StoreUrl,
@@ -93,6 +95,9 @@ impl StoreConfig {
         if !(100..=600_000).contains(&self.statement_timeout_ms) {
             return Err("`store.statement_timeout_ms` is a number from 100 to 600000".to_owned());
         }
+        if !(20_000..=1_000_000_000).contains(&self.simulated_candles) {
+            return Err("`store.simulated_candles` is a number from 20000 to 1000000000".to_owned());
+        }
         Ok(self)
     }
 }
@@ -145,6 +150,7 @@ mod tests {
             connections: None,
             statement_timeout_ms: 1_000,
             retention_days: 0,
+            simulated_candles: 100_000,
             parsed: StoreUrl::Unchecked,
         };
         assert!(!format!("{config:?}").contains("secret") && !config.check().err().unwrap().contains("secret"));

@@ -49,29 +49,47 @@ impl Listing {
 #[must_use]
 pub fn near<'a>(symbols: impl Iterator<Item = &'a Symbol>, text: &str) -> Vec<&'a str> {
     let wanted: String = text.to_uppercase().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+    let (mut letters, mut row) = (Vec::new(), Vec::new());
     let mut near: Vec<(usize, &str)> = symbols
         .map(Symbol::as_str)
-        .map(|symbol| (distance(&wanted, &symbol.replace('/', "")), symbol))
-        .filter(|(distance, symbol)| *distance <= 2 || symbol.split('/').next() == wanted.get(..3))
+        .filter_map(|symbol| {
+            letters.clear();
+            letters.extend(symbol.bytes().filter(|byte| *byte != b'/'));
+            let same_base = symbol.split('/').next() == wanted.get(..3);
+            let distance = distance(wanted.as_bytes(), &letters, &mut row);
+            distance.or(same_base.then_some(FAR + 1)).map(|distance| (distance, symbol))
+        })
         .collect();
     near.sort_unstable();
     near.into_iter().take(5).map(|(_, symbol)| symbol).collect()
 }
 
-/// How many letters must change to make one text of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
+/// A symbol of which more letters must change was not meant.
+const FAR: usize = 2;
+
+/// How many letters must change to make one text of the other; `None` if more than [`FAR`]. `row` is used again and again.
+fn distance(a: &[u8], b: &[u8], row: &mut Vec<usize>) -> Option<usize> {
+    if a.len().abs_diff(b.len()) > FAR {
+        return None;
+    }
+    row.clear();
+    row.extend(0..=b.len());
+    for (i, from) in a.iter().enumerate() {
         let mut corner = i;
-        row[0] = i + 1;
+        let mut least = i + 1;
+        row[0] = least;
         for (j, to) in b.iter().enumerate() {
-            let change = corner + usize::from(from != *to);
+            let change = corner + usize::from(from != to);
             corner = row[j + 1];
             row[j + 1] = change.min(row[j] + 1).min(corner + 1);
+            least = least.min(row[j + 1]);
+        }
+        // It never becomes less.
+        if least > FAR {
+            return None;
         }
     }
-    row[b.len()]
+    row.last().copied().filter(|distance| *distance <= FAR)
 }
 
 /// Which listing of an exchange is in memory.
@@ -83,7 +101,11 @@ struct Version {
 
 /// All listings.
 #[derive(Default)]
-pub struct Directory(RwLock<HashMap<ExchangeId, (Version, Arc<Listing>)>>);
+pub struct Directory {
+    known: RwLock<HashMap<ExchangeId, (Version, Arc<Listing>)>>,
+    /// One reads from the store; who asks for the same waits for it.
+    reading: tokio::sync::Mutex<()>,
+}
 
 impl Directory {
     /// The listing that the exchange's collector read at `read_at`.
@@ -98,23 +120,32 @@ impl Directory {
         read_at: Timestamp,
     ) -> Result<Arc<Listing>, StoreError> {
         let version = Version { simulated, read_at };
-        if let Some((known, listing)) = self.0.read().get(&exchange)
-            && *known == version
-        {
-            return Ok(Arc::clone(listing));
+        if let Some(listing) = self.known(exchange, version) {
+            return Ok(listing);
+        }
+        let _reading = self.reading.lock().await;
+        if let Some(listing) = self.known(exchange, version) {
+            return Ok(listing);
         }
         let read = match store.instruments(exchange).await {
             Ok(read) => read,
             // The one before serves until the store is back.
             Err(error) => {
-                let all = self.0.read();
+                let all = self.known.read();
                 let older = all.get(&exchange).filter(|(known, _)| known.simulated == simulated);
                 return older.map(|(_, listing)| Arc::clone(listing)).ok_or(error);
             }
         };
-        let listing = Arc::new(Listing::new(read.instruments));
-        self.0.write().insert(exchange, (version, Arc::clone(&listing)));
+        // Thousands of entries are sorted apart from the threads that serve connections.
+        let sorted = tokio::task::spawn_blocking(|| Arc::new(Listing::new(read.instruments))).await;
+        let listing = sorted.map_err(|error| StoreError::Corrupt(format!("a listing could not be sorted: {error}")))?;
+        self.known.write().insert(exchange, (version, Arc::clone(&listing)));
         Ok(listing)
+    }
+
+    fn known(&self, exchange: ExchangeId, version: Version) -> Option<Arc<Listing>> {
+        let all = self.known.read();
+        all.get(&exchange).filter(|(known, _)| *known == version).map(|(_, listing)| Arc::clone(listing))
     }
 }
 

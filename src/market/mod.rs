@@ -6,6 +6,7 @@
 mod backfill;
 mod directory;
 mod fill;
+mod hints;
 mod history;
 mod query;
 mod service;

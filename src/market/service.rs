@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::directory::{Directory, Listing};
 use super::share::Shares;
+use super::hints::Hints;
 use super::{
     ClientId, CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LedgerQuery, Listed,
     MarketError, TickerAnswer, UpstreamCost,
@@ -23,6 +24,9 @@ const TICKER_KEPT: Duration = Duration::from_secs(2);
 
 /// The store is in trouble when it does not say a word within so long.
 const PING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many entries of a listing are looked at before others have their turn.
+const AT_ONCE: usize = 512;
 
 /// How long to wait before asking again when nobody knows better.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -48,6 +52,7 @@ pub struct Market {
     pub(super) cache: Cache,
     pub(super) clock: Clock,
     directory: Directory,
+    hints: Hints,
     /// The enabled exchanges in registry order.
     exchanges: Vec<ExchangeId>,
     started: Duration,
@@ -61,7 +66,8 @@ impl Market {
         exchanges.sort_unstable();
         let started = clock.elapsed();
         let shares = Shares::new(clock.clone(), Arc::clone(&cache.limits));
-        Self { stores, cache, clock, directory: Directory::default(), exchanges, started, shares }
+        let directory = Directory::default();
+        Self { stores, cache, clock, directory, hints: Hints::new(), exchanges, started, shares }
     }
 
     /// The same; each client is charged for what it causes at the exchanges, and holds at most a share of their limits.
@@ -121,11 +127,31 @@ impl Market {
     }
 
     /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
-    /// enabled one that trades it, in registry order, else the first that lists or listed it.
+    /// enabled one that trades it, in registry order, else the first that lists or listed it. Where none does, the error
+    /// names symbols that may have been meant.
     ///
     /// # Errors
     /// `InvalidParameters`, `UnknownExchange`, `UnknownSymbol`, `NotReady`.
     pub async fn find(&self, exchange: Option<&str>, symbol: &str) -> Result<Listed, MarketError> {
+        let listings = match self.search(exchange, symbol).await? {
+            Searched::Found(listed) => return Ok(listed),
+            Searched::Unlisted(listings) => listings,
+        };
+        Err(unlisted(exchange, symbol, &self.hints.near(listings, symbol).await))
+    }
+
+    /// The same without a hint, for lists of symbols.
+    ///
+    /// # Errors
+    /// As [`Market::find`].
+    pub async fn find_one_of_many(&self, exchange: Option<&str>, symbol: &str) -> Result<Listed, MarketError> {
+        match self.search(exchange, symbol).await? {
+            Searched::Found(listed) => Ok(listed),
+            Searched::Unlisted(_) => Err(unlisted(exchange, symbol, &[])),
+        }
+    }
+
+    async fn search(&self, exchange: Option<&str>, symbol: &str) -> Result<Searched, MarketError> {
         let parsed: Result<Symbol, _> = symbol.parse();
         if let Err(error) = &parsed
             && (symbol.is_empty()
@@ -139,7 +165,7 @@ impl Market {
             Some(name) => vec![self.exchange_id(name)?],
             None => self.exchanges.clone(),
         };
-        let (mut near, mut waiting, mut idle) = (Vec::new(), None, None);
+        let (mut searched, mut waiting, mut idle) = (Vec::new(), None, None);
         for exchange in candidates {
             match self.listing(exchange).await {
                 Ok((listing, state)) => match listing.find(parsed.as_ref().ok(), symbol) {
@@ -147,27 +173,24 @@ impl Market {
                         let instrument = Arc::clone(instrument);
                         let listed = Listed { exchange, instrument, simulated: state.simulated };
                         if listed.instrument.active {
-                            return Ok(listed);
+                            return Ok(Searched::Found(listed));
                         }
                         idle = idle.or(Some(listed));
                     }
-                    None => near.extend(listing.near(symbol).into_iter().map(|near| format!("{near} on {exchange}"))),
+                    None => searched.push((exchange, listing)),
                 },
                 Err(error @ MarketError::NotReady(_)) => waiting = Some(error),
                 Err(error) => return Err(error),
             }
         }
         if let Some(idle) = idle {
-            return Ok(idle);
+            return Ok(Searched::Found(idle));
         }
         // As long as a listing is missing nobody can say that the symbol is unknown.
         if let Some(error) = waiting {
             return Err(error);
         }
-        let place =
-            exchange.map_or_else(|| "no enabled exchange lists".to_owned(), |name| format!("{name} does not list"));
-        let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
-        Err(MarketError::UnknownSymbol(format!("{place} `{symbol}`{hint}")))
+        Ok(Searched::Unlisted(searched))
     }
 
     /// The enabled exchange of that name.
@@ -275,11 +298,16 @@ impl Market {
                 Err(MarketError::NotReady(_)) if query.exchange.is_none() => continue,
                 Err(error) => return Err(error),
             };
-            for instrument in &listing.all {
-                let symbol = &instrument.symbol;
-                if after.as_ref().is_some_and(|(id, last)| (exchange, symbol) <= (*id, last)) {
-                    continue;
+            // Where the page before ended.
+            let skipped = after
+                .as_ref()
+                .map_or(0, |(id, last)| listing.all.partition_point(|one| (exchange, &one.symbol) <= (*id, last)));
+            for (looked_at, instrument) in listing.all.iter().skip(skipped).enumerate() {
+                if looked_at % AT_ONCE == AT_ONCE - 1 {
+                    // Others are served meanwhile.
+                    tokio::task::yield_now().await;
                 }
+                let symbol = &instrument.symbol;
                 let named =
                     |part: &String| symbol.as_str().contains(part) || instrument.native.to_uppercase().contains(part);
                 if same(&query.base, symbol.base())
@@ -397,6 +425,19 @@ impl Market {
         degraded.extend(exchanges.iter().filter(fails).map(|state| state.exchange.to_string()));
         Health { uptime: self.clock.elapsed().saturating_sub(self.started), degraded, exchanges }
     }
+}
+
+/// What a search for a market gives.
+enum Searched {
+    Found(Listed),
+    /// All listings that were searched.
+    Unlisted(Vec<(ExchangeId, Arc<Listing>)>),
+}
+
+fn unlisted(exchange: Option<&str>, symbol: &str, near: &[String]) -> MarketError {
+    let place = exchange.map_or_else(|| "no enabled exchange lists".to_owned(), |name| format!("{name} does not list"));
+    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+    MarketError::UnknownSymbol(format!("{place} `{symbol}`{hint}"))
 }
 
 fn parse_instrument_cursor(text: &str) -> Option<(ExchangeId, Symbol)> {

@@ -33,7 +33,7 @@ async fn the_doctor_says_how_everything_is() {
     let world = World::paced(1.0).await;
     let (told, code) = examine(&world, &[]).await;
     assert_eq!((&told["grade"], code), (&"ok".into(), Some(0)), "{told}");
-    assert_eq!(told["findings"].as_array().unwrap().len(), 3 + ExchangeId::ALL.len());
+    assert_eq!(told["findings"].as_array().unwrap().len(), 4 + ExchangeId::ALL.len());
 
     world.fault(ExchangeId::Kraken, FaultKind::Dark, Duration::from_mins(10));
     let (told, code) = examine(&world, &[("CANDLEWICK__SERVER__LISTEN", "0.0.0.0:8000")]).await;

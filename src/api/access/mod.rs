@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use poem::Request;
-use poem::http::{HeaderMap, HeaderName, Uri, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use tokio_util::sync::CancellationToken;
 
 pub use keyring::Keyring;
@@ -25,6 +25,21 @@ use crate::model::{ApiKey, KeyScope, TICKET_LASTS, Timestamp};
 
 /// Where a key may stand, besides `Authorization: Bearer`.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Where a browser says whose page sent a request.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What proxies add to a request, besides `X-Forwarded-…`.
+const PROXY_HEADERS: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-original-host",
+    "x-envoy-external-address",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
 
 /// What a key that opens nothing costs its address: guessing is dear.
 const WRONG_KEY_COST: u32 = 10;
@@ -54,7 +69,7 @@ pub enum Access {
     Stream,
     /// Who has a key with `stream`.
     Ticket,
-    /// Who has a key with `admin`; everyone on this machine where the service listens on loopback.
+    /// Who has a key with `admin`; everyone on this machine where `auth.open_on_loopback` says so.
     Change,
 }
 
@@ -148,7 +163,7 @@ impl Client {
 pub struct AccessConfig {
     /// Whether reading and listening need a key.
     pub required: bool,
-    /// Whether changes need none from this machine: the service listens on loopback.
+    /// Whether changes need none from this machine: `auth.open_on_loopback`.
     pub open_to_change: bool,
     /// How much a client without a limit of its own may use in a minute; 0 is no limit.
     pub per_minute: u32,
@@ -309,10 +324,22 @@ fn is_from_here(request: &Request) -> bool {
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    let own_page =
-        headers.get(header::ORIGIN).is_none_or(|origin| origin.as_bytes() == format!("http://{host}").as_bytes());
-    let proxied = headers.contains_key(header::FORWARDED) || headers.contains_key(address::X_FORWARDED_FOR);
-    is_loopback && own_page && !proxied
+    is_loopback && is_own_page(headers, host) && !is_proxied(request)
+}
+
+/// Whether no page sent a request, or one that this service served itself. Browsers name the page in `Origin` and
+/// `Sec-Fetch-Site`, and no page can change either: <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>.
+fn is_own_page(headers: &HeaderMap, host: &str) -> bool {
+    let own_origin = |origin: &HeaderValue| origin.as_bytes() == format!("http://{host}").as_bytes();
+    let own_site = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+    headers.get_all(header::ORIGIN).iter().all(own_origin) && headers.get_all(SEC_FETCH_SITE).iter().all(own_site)
+}
+
+/// Whether a proxy passed a request on: it says so in a header, or speaks HTTP/1.0, as nginx did by default before 1.29.7:
+/// <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_http_version>.
+fn is_proxied(request: &Request) -> bool {
+    let told = |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || PROXY_HEADERS.contains(&name.as_str());
+    matches!(request.version(), Version::HTTP_09 | Version::HTTP_10) || request.headers().keys().any(told)
 }
 
 fn too_much(client: &Client, used: Used) -> Problem {

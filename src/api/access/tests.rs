@@ -106,8 +106,37 @@ fn on_this_machine_changes_need_no_key() {
         vec![HOST, ("x-forwarded-for", "127.0.0.1")],
         vec![HOST, ("forwarded", "for=127.0.0.1")],
         vec![HOST, ("origin", "https://charts.example")],
+        vec![HOST, ("origin", "null")],
+        // What browsers say of a page of another site, and of another port of this machine.
+        vec![HOST, ("sec-fetch-site", "cross-site")],
+        vec![HOST, ("sec-fetch-site", "same-site")],
+        vec![HOST, ("origin", "http://127.0.0.1:8000"), ("sec-fetch-site", "cross-site")],
+        vec![HOST, ("x-forwarded-host", "127.0.0.1")],
+        vec![HOST, ("x-forwarded-proto", "https")],
+        vec![HOST, ("x-real-ip", "127.0.0.1")],
+        vec![HOST, ("via", "1.1 proxy")],
+        vec![HOST, ("cf-connecting-ip", "198.51.100.1")],
     ] {
         assert_eq!(fixture.code("beginBackfill", &headers), Some(Code::Unauthorized), "{headers:?}");
+    }
+    for site in ["same-origin", "none"] {
+        let headers = [HOST, ("origin", "http://127.0.0.1:8000"), ("sec-fetch-site", site)];
+        assert_eq!(fixture.code("beginBackfill", &headers), None, "its own page: {site}");
+    }
+    // A key is good whoever passes the request on.
+    let bearer = format!("Bearer {}", fixture.texts[2]);
+    let headers = [HOST, ("authorization", &bearer), ("x-forwarded-for", "198.51.100.1"), ("via", "1.1 proxy")];
+    assert_eq!(fixture.code("beginBackfill", &headers), None);
+}
+
+#[test]
+fn a_proxy_that_speaks_http_1_0_is_not_this_machine() {
+    let fixture = fixture(AccessConfig { open_to_change: true, ..AccessConfig::default() });
+    for (version, open) in [(Version::HTTP_10, false), (Version::HTTP_11, true), (Version::HTTP_2, true)] {
+        let mut request = request("/", &[HOST]);
+        request.set_version(version);
+        let (admitted, _) = fixture.gate.admit(&request, Terms::of("beginBackfill"));
+        assert_eq!(admitted.is_ok(), open, "{version:?}");
     }
 }
 

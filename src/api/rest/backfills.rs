@@ -42,8 +42,8 @@ impl BackfillApi {
     /// Fetch a range of candles in the background
     ///
     /// What the ledger knows is not fetched again, and what an interruption leaves undone is done after it. Live data
-    /// have the first claim on the exchange's limits. Needs a key with the scope `admin`, except on the machine of a service
-    /// that listens on loopback.
+    /// have the first claim on the exchange's limits. Needs a key with the scope `admin`, except on the
+    /// service's own machine where `auth.open_on_loopback` is true: by default where it listens on loopback and trusts no proxy.
     #[oai(path = "/v1/backfills", method = "post", operation_id = "beginBackfill")]
     async fn begin(&self, asked: Json<schema::NewBackfill>) -> Result<Begun, Refusal> {
         let Doors { market, clock, .. } = &*self.0;

@@ -153,8 +153,14 @@ impl Events {
         };
         let interval = if let Topic::Candles(series) = &topic { series.interval } else { Interval::M1 };
         let (exchange, symbol) = (topic.exchange().to_string(), topic.symbol().to_string());
-        let wanted =
-            Wanted { channel: topic.channel(), exchange: Some(exchange), symbols: vec![symbol], interval, room: 1 };
+        let wanted = Wanted {
+            channel: topic.channel(),
+            exchange: Some(exchange),
+            symbols: vec![symbol],
+            interval,
+            room: 1,
+            hint: true,
+        };
         match find(Arc::clone(&self.doors), wanted).await.pop() {
             Some(Ok(found)) => {
                 let added = self.feed.add(found);

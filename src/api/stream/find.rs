@@ -57,6 +57,9 @@ impl Rejected {
     }
 }
 
+/// How many symbols are looked up before others have their turn.
+const LOOKED_UP_AT_ONCE: usize = 16;
+
 /// Topics of one channel and exchange.
 pub struct Wanted {
     pub channel: Channel,
@@ -66,19 +69,24 @@ pub struct Wanted {
     pub interval: Interval,
     /// How many topics there may be.
     pub room: usize,
+    /// Whether a refusal names what may have been meant. Not for lists: that takes work, and their answers do not show it.
+    pub hint: bool,
 }
 
 /// Finds topics and takes seats at them; in the order of the symbols.
 pub async fn find(doors: Arc<Doors>, wanted: Wanted) -> Vec<Result<Found, Rejected>> {
-    let Wanted { channel, exchange, symbols, interval, room } = wanted;
+    let Wanted { channel, exchange, symbols, interval, room, hint } = wanted;
     let mut listed = Vec::with_capacity(symbols.len());
     // Markets that nobody collects yet; a collector has room for so many more.
     let mut new = 0;
     for (index, symbol) in symbols.into_iter().enumerate() {
+        if index % LOOKED_UP_AT_ONCE == LOOKED_UP_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
         let found = if index >= room {
             Err(Why::TooManyTopics)
         } else {
-            allowed(&doors, channel, exchange.as_deref(), &symbol, interval, &mut new).await
+            allowed(&doors, (channel, interval), (exchange.as_deref(), &symbol), hint, &mut new).await
         };
         listed.push((symbol, found));
     }
@@ -103,14 +111,16 @@ pub async fn find(doors: Arc<Doors>, wanted: Wanted) -> Vec<Result<Found, Reject
 /// Finds a market that can be listened to.
 async fn allowed(
     doors: &Doors,
-    channel: Channel,
-    exchange: Option<&str>,
-    symbol: &str,
-    interval: Interval,
+    (channel, interval): (Channel, Interval),
+    (exchange, symbol): (Option<&str>, &str),
+    hint: bool,
     new: &mut usize,
 ) -> Result<(Listed, Topic), Why> {
     let refused = |error: MarketError| Why::Refused(error.into());
-    let listed = doors.market.find(exchange, symbol).await.map_err(refused)?;
+    let market = &doors.market;
+    let found =
+        if hint { market.find(exchange, symbol).await } else { market.find_one_of_many(exchange, symbol).await };
+    let listed = found.map_err(refused)?;
     // What was listed once has a history, but nothing that could be listened to.
     if !listed.instrument.active {
         let detail = format!("{} is not traded any more", listed.instrument.symbol);

@@ -235,7 +235,7 @@ impl Session {
         let asked = symbols.len().min(room);
         self.asked += asked;
         let begins = resume.into_iter().map(|resume| Begin { snapshot, resume }).collect();
-        let wanted = Wanted { channel, exchange, symbols, interval, room };
+        let wanted = Wanted { channel, exchange, symbols, interval, room, hint: false };
         let searching = find(Arc::clone(&self.doors), wanted);
         let pace = Duration::from_millis(conflate_ms);
         self.finding.push(Box::pin(async move { Answer { id, asked, begins, pace, found: searching.await } }));

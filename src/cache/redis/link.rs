@@ -33,6 +33,10 @@ const PULSE: Duration = Duration::from_secs(1);
 /// The listening connection is made anew when nothing of our own came back for so long.
 const DEAF_AFTER: Duration = Duration::from_secs(4);
 
+/// What a server says that takes no writes now: a replica, or one that still reads its data.
+/// <https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>
+const NOT_WRITABLE: [&str; 3] = ["READONLY", "MASTERDOWN", "LOADING"];
+
 /// A server that starts together with this process has so long to come up.
 const COMES_UP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -172,8 +176,7 @@ impl Link {
             error.kind(),
             ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Cluster | ErrorKind::Sentinel
         );
-        let busy = ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY"];
-        if wire || busy.iter().any(|word| error.details().starts_with(word)) {
+        if wire || is_not_writable(error) || error.details().starts_with("CLUSTERDOWN") {
             self.lost(error.details());
         }
         CacheError(format!("Redis: {}", error.details()))
@@ -210,15 +213,18 @@ impl Link {
         }
     }
 
-    /// Writes something: a server that only answers, such as one that is no master any more, is of no use.
+    /// Writes something: a server that only answers, such as one that is no master any more, is of no use. Both connections
+    /// to such a server are closed and made anew, by the address or the sentinels that now name another.
     async fn probe(&self) -> Result<(), Error> {
         let key = self.key(&format!("probe:{}", self.replica));
         let lifetime = Some(Expiration::PX(1_000));
         let written = self.client.set::<(), _, _>(key, "", lifetime, None, false).await;
         if let Err(error) = &written
-            && ["READONLY", "MASTERDOWN"].iter().any(|word| error.details().starts_with(word))
+            && is_not_writable(error)
         {
-            let _ = self.client.force_reconnection().await;
+            let both = async { tokio::join!(self.client.force_reconnection(), self.subscriber.force_reconnection()) };
+            // Where no server takes connections the client goes on trying by itself.
+            let _ = Clock::system().timeout(PATIENCE, both).await;
         }
         written
     }
@@ -239,7 +245,9 @@ impl Link {
                 listening = self.listen(vec![channel.clone()]).await.is_ok();
             }
             let told: Result<i64, _> = self.client.publish(channel.as_str(), "").await;
-            if let Err(error) = told {
+            // A replica takes what is published and refuses what is written: who only reads would not notice.
+            let written = if told.is_ok() && self.is_up() { self.probe().await } else { Ok(()) };
+            if let Err(error) = told.map(drop).and(written) {
                 self.failed(&error);
             }
             let pulse = async {
@@ -285,4 +293,10 @@ impl Link {
     pub fn channel(&self, topic: &Topic) -> String {
         format!("{}:{topic}", self.prefix)
     }
+}
+
+/// Whether the server that answered takes no writes. In scripts the word stands inside of the message before Redis 7.
+fn is_not_writable(error: &Error) -> bool {
+    let details = error.details();
+    NOT_WRITABLE.iter().any(|word| details.starts_with(word) || details.contains(&format!("-{word}")))
 }

@@ -10,6 +10,7 @@ mod listing;
 mod numeric;
 mod open;
 mod read;
+mod renewal;
 mod write;
 
 use std::fmt::Display;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::PgPool;
+use tokio_util::sync::DropGuard;
 
 use super::ids::SeriesIds;
 use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
@@ -40,11 +42,13 @@ pub struct Options {
 pub struct PostgresStore {
     pool: PgPool,
     ids: SeriesIds,
+    /// Ends the task that follows the primary among several hosts.
+    _following: Option<DropGuard>,
 }
 
 impl PostgresStore {
     /// Opens `postgres://user:password@host:port/database`, and makes its tables where they are not there yet: replicas
-    /// that start together take turns.
+    /// that start together take turns. Of several hosts (`host1:port,host2:port`) the one that can write is used.
     ///
     /// # Errors
     /// [`StoreError::Open`] names the server and says what to do.

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, SqlSafeStr};
+use sqlx::{ConnectOptions, PgPool, SqlSafeStr};
+use tokio_util::sync::CancellationToken;
 
+use super::renewal::{Renewal, follow_primary, hosts, is_writable};
 use super::{Options, PostgresStore};
 use crate::clock::Clock;
 use crate::store::StoreError;
@@ -16,12 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server that starts together with this process has so long to come up.
 const COMES_UP_WITHIN: Duration = Duration::from_secs(30);
-
-/// A connection that was idle for so long is tried before it is used.
-const IDLE: Duration = Duration::from_secs(5);
-
-/// A connection that says nothing for so long is dropped.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often it is tried meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,22 +34,25 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
 const NO_ENTRY: [&str; 4] = ["28P01", "28000", "3D000", "42501"];
 
 pub(super) async fn open(url: &str, options: &Options) -> Result<PostgresStore, StoreError> {
-    let connect: PgConnectOptions = url.parse().map_err(|error| {
+    let mut hosts = hosts(url).map_err(|error| {
         StoreError::Open(format!(
             "`store.url` is no PostgreSQL URL ({error}); write postgres://USER:PASSWORD@HOST/NAME"
         ))
     })?;
-    let place = format!(
-        "{}:{}/{}",
-        connect.get_host(),
-        connect.get_port(),
-        connect.get_database().unwrap_or_else(|| connect.get_username())
-    );
     let timeout = options.statement_timeout.as_millis().to_string();
-    let connect = connect
-        .application_name("candlewick")
-        .options([("statement_timeout", timeout.as_str())])
-        .disable_statement_logging();
+    for host in &mut hosts {
+        *host = host
+            .clone()
+            .application_name("candlewick")
+            .options([("statement_timeout", timeout.as_str())])
+            .disable_statement_logging();
+    }
+    let place = hosts.iter().map(place).collect::<Vec<_>>().join(", ");
+    let primary = come_up(&hosts, &place).await?;
+    let connect = hosts[primary].clone();
+    migrate(&connect, &place).await?;
+    let renewal = Renewal::new(&place);
+    let (before, after) = (renewal.clone(), renewal.clone());
     let pool = PgPoolOptions::new()
         .max_connections(options.connections)
         .acquire_timeout(PATIENCE)
@@ -61,43 +60,58 @@ pub(super) async fn open(url: &str, options: &Options) -> Result<PostgresStore, 
         .acquire_slow_threshold(PATIENCE)
         // The driver's own tests wait as long as the network does: for a server that is gone, a quarter of an hour.
         .test_before_acquire(false)
-        .before_acquire(|connection, seen| {
-            Box::pin(async move { if seen.idle_for > IDLE { answers(connection).await } else { Ok(true) } })
+        .before_acquire(move |connection, seen| {
+            let renewal = before.clone();
+            Box::pin(async move { renewal.may_use(connection, seen).await })
         })
-        .after_release(|connection, _| Box::pin(answers(connection)))
-        .connect_lazy_with(connect.clone());
-    come_up(&connect, &place).await?;
-    migrate(&connect, &place).await?;
-    Ok(PostgresStore { pool, ids: SeriesIds::default() })
+        .after_release(move |connection, seen| {
+            let renewal = after.clone();
+            Box::pin(async move { renewal.may_keep(connection, seen).await })
+        })
+        .connect_lazy_with(connect);
+    let following = (hosts.len() > 1).then(|| {
+        let stop = CancellationToken::new();
+        let following = follow_primary(pool.clone(), hosts, primary, renewal);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+        stop.drop_guard()
+    });
+    Ok(PostgresStore { pool, ids: SeriesIds::default(), _following: following })
 }
 
-/// Whether a connection still carries something; an error makes the pool drop it at once.
-async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    match Clock::system().timeout(ANSWERS_WITHIN, connection.ping()).await {
-        Ok(answered) => answered.map(|()| true),
-        Err(_) => Err(sqlx::Error::PoolTimedOut),
-    }
+/// A host as it is named to people.
+fn place(host: &PgConnectOptions) -> String {
+    let database = host.get_database().unwrap_or_else(|| host.get_username());
+    format!("{}:{}/{database}", host.get_host(), host.get_port())
 }
 
-/// Waits until the server takes connections.
-async fn come_up(connect: &PgConnectOptions, place: &str) -> Result<(), StoreError> {
+/// Waits until a server takes connections that can write, and gives its place among the hosts.
+async fn come_up(hosts: &[PgConnectOptions], place: &str) -> Result<usize, StoreError> {
     let clock = Clock::system();
     let deadline = clock.now() + COMES_UP_WITHIN;
     loop {
-        let tried = clock.timeout(PATIENCE, connect.connect()).await;
-        let error = match tried {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => sqlx::Error::PoolTimedOut,
-        };
-        if clock.now() >= deadline || is_final(&error) {
+        let mut last = "it names no host".to_owned();
+        let mut final_errors = 0;
+        for (index, host) in hosts.iter().enumerate() {
+            let asked = async { is_writable(&mut host.connect().await?).await };
+            let error = match clock.timeout(PATIENCE, asked).await {
+                Ok(Ok(true)) => return Ok(index),
+                Ok(Ok(false)) => {
+                    "it is read-only: it is a standby, or was made read-only".clone_into(&mut last);
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(_) => sqlx::Error::PoolTimedOut,
+            };
+            final_errors += usize::from(is_final(&error));
+            last = reason(&error);
+        }
+        if clock.now() >= deadline || final_errors == hosts.len() {
             return Err(StoreError::Open(format!(
-                "cannot use PostgreSQL at {place}: {}; see that it runs there and that `store.url` (or DATABASE_URL) \
-                 names a database and a user that may make tables in it",
-                reason(&error)
+                "cannot use PostgreSQL at {place}: {last}; see that it runs there and that `store.url` (or DATABASE_URL) \
+                 names a database and a user that may make tables in it"
             )));
         }
-        tracing::warn!(place, error = reason(&error), "PostgreSQL does not answer yet: trying again");
+        tracing::warn!(place, error = last, "PostgreSQL does not answer yet: trying again");
         clock.sleep(LOOK).await;
     }
 }

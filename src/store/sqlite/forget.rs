@@ -1,6 +1,6 @@
 //! Retention: old candles go, and with them what is known of their time.
 
-use sqlx::{Connection, query, query_as, query_scalar};
+use sqlx::{Connection, SqliteConnection, query, query_as, query_scalar};
 
 use super::{SqliteStore, corrupt, failed};
 use crate::model::{Interval, Timestamp};
@@ -33,17 +33,24 @@ pub(super) async fn forget(store: &SqliteStore, before: Timestamp, most: u32) ->
         .await
         .map_err(failed)?;
         let border = next.unwrap_or(border);
-        let mut gone = 0;
-        for statement in [
-            "DELETE FROM coverage WHERE series_id = ?1 AND end_time <= ?2",
-            "UPDATE coverage SET start_time = ?2 WHERE series_id = ?1 AND start_time < ?2 AND end_time > ?2",
-            "DELETE FROM candles WHERE series_id = ?1 AND open_time < ?2",
-        ] {
-            let done = query(statement).bind(id).bind(border).execute(&mut *transaction).await.map_err(failed)?;
-            gone = done.rows_affected();
-        }
+        let gone = self::before(&mut transaction, id, border).await?;
         transaction.commit().await.map_err(failed)?;
         return Ok(Some(gone));
     }
     Ok(None)
+}
+
+/// Deletes what a series has before `border`, which lies on its grid: candles, and what the ledger says of their time. Gives
+/// how many candles went.
+pub(super) async fn before(tx: &mut SqliteConnection, id: i64, border: i64) -> Result<u64, StoreError> {
+    let mut gone = 0;
+    for statement in [
+        "DELETE FROM coverage WHERE series_id = ?1 AND end_time <= ?2",
+        "UPDATE coverage SET start_time = ?2 WHERE series_id = ?1 AND start_time < ?2 AND end_time > ?2",
+        "DELETE FROM candles WHERE series_id = ?1 AND open_time < ?2",
+    ] {
+        let done = query(statement).bind(id).bind(border).execute(&mut *tx).await.map_err(failed)?;
+        gone = done.rows_affected();
+    }
+    Ok(gone)
 }

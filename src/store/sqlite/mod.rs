@@ -4,6 +4,7 @@
 //! held up by it. What was committed survives the end of the process, however sudden.
 
 mod backfills;
+mod bound;
 mod forget;
 mod keys;
 mod listing;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, SqlitePool};
 
+use self::bound::Bound;
 use super::ids::SeriesIds;
 use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
 use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
@@ -31,6 +33,8 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     ids: SeriesIds,
+    /// Of a store in memory that forgets.
+    bound: Option<Bound>,
 }
 
 impl SqliteStore {
@@ -49,6 +53,18 @@ impl SqliteStore {
     /// [`StoreError::Open`] where there is no memory for it.
     pub async fn in_memory() -> Result<Self, StoreError> {
         open::in_memory().await
+    }
+
+    /// The same, which never has more than `most` candles: the oldest of all series are forgotten, and with them what the
+    /// ledger says of their time, so that it is unknown again.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where there is no memory for it.
+    pub async fn in_memory_up_to(most: u64) -> Result<Self, StoreError> {
+        let mut store = open::in_memory().await?;
+        bound::prepare(&store.writer).await?;
+        store.bound = Some(Bound::new(most));
+        Ok(store)
     }
 }
 

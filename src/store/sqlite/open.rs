@@ -51,7 +51,7 @@ pub(super) async fn at(url: &str) -> Result<SqliteStore, StoreError> {
     migrate(&writer, &path.display().to_string()).await?;
     let reading = options.read_only(true).row_buffer_size(ROWS_AHEAD).thread_name(|n| format!("sqlite-reader-{n}"));
     let readers = pool(READERS).connect_with(reading).await.map_err(explain)?;
-    Ok(SqliteStore { writer, readers, ids: SeriesIds::default() })
+    Ok(SqliteStore { writer, readers, ids: SeriesIds::default(), bound: None })
 }
 
 pub(super) async fn in_memory() -> Result<SqliteStore, StoreError> {
@@ -61,7 +61,7 @@ pub(super) async fn in_memory() -> Result<SqliteStore, StoreError> {
         .await
         .map_err(|error| StoreError::Open(format!("cannot open a database in memory: {}", reason(&error))))?;
     migrate(&only, "in memory").await?;
-    Ok(SqliteStore { writer: only.clone(), readers: only, ids: SeriesIds::default() })
+    Ok(SqliteStore { writer: only.clone(), readers: only, ids: SeriesIds::default(), bound: None })
 }
 
 /// The versions that this binary knows.

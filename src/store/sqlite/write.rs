@@ -39,7 +39,17 @@ pub(super) async fn write(store: &SqliteStore, batch: &[SeriesWrite]) -> Result<
     for (part, id) in batch.iter().zip(&ids) {
         put_claims(&mut transaction, *id, &part.claims).await?;
     }
+    let room = match &store.bound {
+        Some(bound) => {
+            let written = batch.iter().map(|part| part.candles.len()).sum();
+            Some((bound, bound.enforce(&mut transaction, written).await?))
+        }
+        None => None,
+    };
     transaction.commit().await.map_err(failed)?;
+    if let Some((bound, estimate)) = room {
+        bound.committed(estimate);
+    }
     // Only now: an id of a transaction that was rolled back would be nobody's.
     store.ids.remember(batch.iter().map(|part| &part.series).zip(ids));
     Ok(changed)

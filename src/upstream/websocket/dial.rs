@@ -13,11 +13,11 @@ use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::Feed;
+use crate::exchanges::names_region;
 use crate::upstream::Urgency;
 
 /// The longest that opening a socket may take, an origin.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-use crate::exchanges::names_region;
 
 /// The largest message that is taken; the largest real ones are snapshots of some 100 kB.
 const MESSAGE_LIMIT: usize = 4 << 20;

@@ -188,7 +188,40 @@ async fn pages_of_other_sites_change_nothing_from_here() {
     };
     let other_site = begin().header("Origin", "https://charts.example").send().await.unwrap();
     problem(other_site, 401, "unauthorized").await;
-    assert_eq!(begin().send().await.unwrap().status(), 201);
+    for (name, value) in [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site"), ("Origin", "null")] {
+        problem(begin().header(name, value).send().await.unwrap(), 401, "unauthorized").await;
+    }
+    let own = format!("http://{}", house.address);
+    let own = begin().header("Origin", own).header("Sec-Fetch-Site", "same-origin").send().await.unwrap();
+    assert_eq!(own.status(), 201);
+    assert_eq!(begin().send().await.unwrap().status(), 200, "the same again, with no such header");
+    house.close().await;
+}
+
+/// What nginx sends to `proxy_pass http://127.0.0.1:PORT` and no more, and what it sends when it is told to.
+#[tokio::test]
+async fn a_proxy_on_this_machine_changes_nothing_without_a_key() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let house = guarded(AccessConfig { open_to_change: true, ..AccessConfig::default() }).await;
+    let ask = async |version: &str, headers: &str| {
+        let body = r#"{"symbol":"BTC/USDT","since":0,"until":60000}"#;
+        let mut socket = tokio::net::TcpStream::connect(house.address).await.unwrap();
+        let head = format!(
+            "POST /v1/backfills HTTP/{version}\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n{headers}\r\n",
+            house.address,
+            body.len()
+        );
+        socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(ask("1.0", "").await, "401", "nginx before 1.29.7");
+    for header in ["X-Forwarded-For: 198.51.100.1", "X-Real-IP: 198.51.100.1", "Via: 1.1 proxy", "Forwarded: for=_x"] {
+        assert_eq!(ask("1.1", &format!("{header}\r\n")).await, "401", "{header}");
+    }
+    assert_eq!(ask("1.1", "").await, "201", "a program of this machine");
     house.close().await;
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod asyncapi;
 mod compression;
 mod events;
+mod load;
 mod pages;
 mod refusals;
 mod rest;

@@ -1,6 +1,8 @@
 //! Several processes on one PostgreSQL and one Redis.
 
+mod both;
 mod commands;
+mod failover;
 mod kills;
 mod outages;
 mod shared;

@@ -1,22 +1,19 @@
 //! Redis or PostgreSQL away, slow to answer, or empty when it is back: what is asked meanwhile, and what is whole after.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use candlewick::cache::{BusEventKind, Cache, RedisConfig, redis};
-use candlewick::clock::Clock;
 use candlewick::model::{ExchangeId, GapReason, Interval, TimeRange, Timestamp, Topic};
 use serde_json::Value;
-use tokio::net::TcpListener;
 
-use super::SPEED;
+use super::both::{Both, collected, is_fresh};
 use crate::support::proxy::{Line, Proxy, server_of};
-use crate::support::{Service, World, markets, minutes_after, servers, until};
+use crate::support::{servers, until};
 
-/// One collector and one that serves, each reaching both servers over lines that can be cut.
+/// Both roles, each reaching both servers over lines that can be cut.
 struct Pair {
-    world: World,
-    collector: Service,
-    server: Service,
+    both: Both,
     to_redis: Proxy,
     to_postgres: Proxy,
     redis: (String, String),
@@ -24,69 +21,21 @@ struct Pair {
 
 const BINANCE: ExchangeId = ExchangeId::Binance;
 
+impl Deref for Pair {
+    type Target = Both;
+
+    fn deref(&self) -> &Both {
+        &self.both
+    }
+}
+
 impl Pair {
     async fn start() -> Self {
-        let world = World::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(SPEED));
         let (database, redis) = (servers::database().await, servers::redis().await);
         let to_postgres = Proxy::to(server_of(&database)).await;
         let to_redis = Proxy::to(server_of(&redis.0)).await;
-        let config = |role: &str| {
-            let exchanges: String = ExchangeId::ALL
-                .map(|id| {
-                    let at = world.address;
-                    let on = matches!(id, ExchangeId::Binance | ExchangeId::Coinbase);
-                    format!("[exchanges.{id}]\nenabled = {on}\nrest_url = \"http://{at}\"\nws_url = \"ws://{at}\"\n")
-                })
-                .concat();
-            format!(
-                "role = \"{role}\"\n[store]\nurl = \"{}\"\nconnections = 4\n[cache]\nurl = \"{}\"\nprefix = \"{}\"\n{exchanges}",
-                to_postgres.url(&database),
-                to_redis.url(&redis.0),
-                redis.1,
-            )
-        };
-        let collector = Service::on(&config("collector"), world.clock.clone()).await;
-        let server = Service::on(&config("api"), world.clock.clone()).await;
-        let pair = Self { world, collector, server, to_redis, to_postgres, redis };
-        pair.until_live().await;
-        pair
-    }
-
-    async fn until_live(&self) {
-        for (exchange, symbol) in collected() {
-            until(&format!("the ticker of {exchange} is live"), async || {
-                self.ticker(exchange, symbol).await.is_some_and(|ticker| is_fresh(&ticker))
-            })
-            .await;
-        }
-    }
-
-    async fn ticker(&self, exchange: ExchangeId, symbol: &str) -> Option<Value> {
-        let (status, body) = self.server.get(&format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
-        (status == 200).then_some(body)
-    }
-
-    /// What the other replicas have missing is what they were told that they miss.
-    async fn degraded(&self) -> Vec<String> {
-        let (status, body) = self.server.get("/readyz").await;
-        assert_eq!(status, 200, "{body}");
-        body["degraded"].as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
-    }
-
-    /// The candles from before the outage until now are whole, on both.
-    async fn assert_whole(&self, since: Timestamp) {
-        let minutes = (self.world.clock.now().since(since).as_secs() / 60).max(2);
-        let range = minutes_after(since, i64::try_from(minutes).unwrap());
-        self.world.clock.sleep_until(range.end()).await;
-        for (exchange, symbol) in collected() {
-            for service in [&self.server, &self.collector] {
-                service.assert_whole(&self.world, exchange, symbol, range).await;
-            }
-        }
-    }
-
-    fn sockets(&self) -> u64 {
-        collected().map(|(exchange, _)| self.world.simulator.stats(exchange).sockets_opened).sum()
+        let both = Both::start(&to_postgres.url(&database), &to_redis.url(&redis.0), &redis.1).await;
+        Self { both, to_redis, to_postgres, redis }
     }
 
     /// One more replica, on the same line.
@@ -96,14 +45,6 @@ impl Pair {
             .await
             .unwrap()
     }
-}
-
-fn collected() -> impl Iterator<Item = (ExchangeId, &'static str)> {
-    markets().filter(|(id, _)| matches!(id, ExchangeId::Binance | ExchangeId::Coinbase))
-}
-
-fn is_fresh(ticker: &Value) -> bool {
-    ticker["stale"] == false && ticker["source"] == "stream" && ticker["age_ms"].as_i64().unwrap() < 10_000
 }
 
 /// Reads events until a gap of the bus, and says whether numbers were missing before it.

@@ -1,4 +1,4 @@
-//! A TCP proxy that can cut, stall and mend what it carries.
+//! A TCP proxy that can cut, stall and mend what it carries, and lead new connections to another server.
 
 use std::net::SocketAddr;
 
@@ -21,6 +21,7 @@ pub enum Line {
 pub struct Proxy {
     pub address: SocketAddr,
     line: watch::Sender<Line>,
+    server: watch::Sender<String>,
 }
 
 impl Proxy {
@@ -30,12 +31,14 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let line = watch::Sender::new(Line::Open);
         let state = line.subscribe();
+        let target = watch::Sender::new(server);
+        let servers = target.subscribe();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 if *state.borrow() == Line::Cut {
                     continue;
                 }
-                let (server, state) = (server.clone(), state.clone());
+                let (server, state) = (servers.borrow().clone(), state.clone());
                 tokio::spawn(async move {
                     let Ok(far) = TcpStream::connect(server).await else { return };
                     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
@@ -46,7 +49,7 @@ impl Proxy {
                 });
             }
         });
-        Self { address, line }
+        Self { address, line, server: target }
     }
 
     /// The same URL by way of this line.
@@ -56,6 +59,11 @@ impl Proxy {
         let path = rest.split_once('/').map_or("", |(_, path)| path);
         let at = if login.is_empty() { "" } else { "@" };
         format!("{before}://{login}{at}{}/{path}", self.address)
+    }
+
+    /// Leads new connections to another server (`host:port`). Those that stand stay where they are.
+    pub fn switch(&self, server: String) {
+        self.server.send_replace(server);
     }
 
     pub fn set(&self, line: Line) {

@@ -12,6 +12,7 @@ mod metrics;
 mod modes;
 mod numbers;
 mod refusals;
+mod safety;
 mod state;
 mod storms;
 mod stream_clients;

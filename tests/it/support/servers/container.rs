@@ -55,6 +55,33 @@ pub fn redis() -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
+/// Which image has the programs of a script.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Postgres,
+    Redis,
+}
+
+/// Runs a script of [`program`] in one container, so that its servers reach each other, and we them, by the same addresses.
+pub fn run_script(kind: Kind, script: &str, arguments: &[String], ports: &[u16]) {
+    let image = match kind {
+        Kind::Postgres => image("TEST_POSTGRES_IMAGE", "postgres:15-bookworm"),
+        Kind::Redis => redis_image(),
+    };
+    let mut image = image.with_entrypoint("sh");
+    for port in ports {
+        image = image.with_exposed_port(port.tcp());
+    }
+    // There is nobody to hold its input open.
+    let script = script.replace("cat >/dev/null", "wait");
+    let words = ["-c", &script, "sh"].into_iter().map(str::to_owned).chain(arguments.iter().cloned());
+    let mut request = image.with_cmd(words);
+    for port in ports {
+        request = request.with_mapped_port(*port, port.tcp());
+    }
+    start(request);
+}
+
 /// All nodes in one container, so that each reaches the others, and we them, by the same addresses.
 pub fn cluster() -> String {
     let ports = [(); 3].map(|()| free_port());

@@ -25,6 +25,45 @@ const REDIS: &str = r#"
     kill $server; wait $server; rm -rf "$home"
 "#;
 
+/// A primary and a standby that follows it, on the second and third argument's ports, listening at the first one. Their socket
+/// lies in their own folder.
+pub const POSTGRES_PAIR: &str = r#"
+    listen=$1; one=$2; two=$3; home=$(mktemp -d)
+    for bin in /usr/lib/postgresql/*/bin; do PATH=$bin:$PATH; done
+    as=; [ "$(id -u)" = 0 ] && { chown postgres "$home"; as="setpriv --reuid=postgres --regid=postgres --init-groups"; }
+    cd "$home"
+    settings="-k $home -h $listen -c max_connections=100 -c fsync=off -c wal_level=replica -c max_wal_senders=5 -c hot_standby=on"
+    $as initdb --pgdata="$home/one" --username=postgres --auth=trust --encoding=UTF8 --no-sync
+    echo "host all all all trust" | $as tee -a "$home/one/pg_hba.conf"
+    $as postgres -D "$home/one" $settings -p "$one" &
+    servers=$!
+    until $as pg_isready -h 127.0.0.1 -p "$one"; do sleep 0.1; done
+    $as pg_basebackup -h 127.0.0.1 -p "$one" -U postgres -D "$home/two" -R -X stream -c fast --no-sync
+    $as postgres -D "$home/two" $settings -p "$two" &
+    servers="$servers $!"
+    cat >/dev/null
+    kill -INT $servers; wait $servers; rm -rf "$home"
+"#;
+
+/// A master and its replica on the second and third argument's ports, and sentinels on the ports after them, listening at the
+/// first argument. Sentinels write their findings into their configuration files.
+pub const REDIS_PAIR: &str = r#"
+    listen=$1; one=$2; two=$3; shift 3; home=$(mktemp -d); cd "$home"
+    common="--bind $listen --protected-mode no --appendonly no --dir $home --repl-diskless-sync-delay 0"
+    redis-server --port "$one" --save '' $common &
+    servers=$!
+    redis-server --port "$two" --save '' $common --replicaof 127.0.0.1 "$one" &
+    servers="$servers $!"
+    for port in "$@"; do
+        printf '%s
+' "port $port" "bind $listen" "protected-mode no" "dir $home" "sentinel monitor main 127.0.0.1 $one 2"             "sentinel down-after-milliseconds main 1000" "sentinel failover-timeout main 5000" >"$port.conf"
+        redis-server "$home/$port.conf" --sentinel &
+        servers="$servers $!"
+    done
+    cat >/dev/null
+    kill $servers; wait $servers; rm -rf "$home"
+"#;
+
 /// Starts nodes on the given ports and makes one cluster of them; then waits for the end of its input.
 pub const CLUSTER: &str = r#"
     home=$(mktemp -d); cd "$home"; nodes=; servers=
@@ -39,7 +78,7 @@ pub const CLUSTER: &str = r#"
     kill $servers; wait $servers; rm -rf "$home"
 "#;
 
-fn there(program: &str) -> bool {
+pub fn there(program: &str) -> bool {
     let script = "for bin in /usr/lib/postgresql/*/bin; do PATH=$bin:$PATH; done; command -v \"$1\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", program]).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
