@@ -222,14 +222,6 @@ pub(super) fn flagged_page(
     Ok(rows)
 }
 
-/// Splits an id such as `BTCUSDT` by the first of `quotes` that it ends with; they stand longest first.
-pub(super) fn split_by_quote<'a>(native: &'a str, quotes: &[&'a str]) -> Option<(&'a str, &'a str)> {
-    quotes.iter().find_map(|quote| {
-        let base = native.strip_suffix(quote)?;
-        (!base.is_empty()).then_some((base, *quote))
-    })
-}
-
 /// Reads an id of two parts: `BTC-USDT`.
 pub(super) fn dashed_symbol(native: &str) -> Option<Symbol> {
     let (base, quote) = native.split_once('-').filter(|(_, quote)| !quote.contains('-'))?;

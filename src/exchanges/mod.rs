@@ -9,11 +9,14 @@ pub mod bybit;
 mod codec;
 pub mod coinbase;
 pub mod kraken;
+mod listing;
 mod markets;
 pub mod okx;
 mod pending;
 #[cfg(test)]
 mod testing;
+
+pub use listing::{Listing, OddRow};
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -33,7 +36,7 @@ pub trait Exchange: Send + Sync + 'static {
     fn profile(&self) -> &Profile;
 
     /// Everything that it lists.
-    fn instruments(&self) -> RestCall<Vec<Instrument>>;
+    fn instruments(&self) -> RestCall<Listing>;
 
     /// The calls whose merged answers make a ticker; later ones win.
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>>;

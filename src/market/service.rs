@@ -61,7 +61,7 @@ impl Market {
     }
 
     /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
-    /// enabled one that trades it, in registry order, else the first that lists or listed it.
+    /// enabled one that trades it, in registry order, else the first that lists it, else the first that listed it.
     ///
     /// # Errors
     /// `InvalidParameters`, `UnknownExchange`, `UnknownSymbol`, `NotReady`.
@@ -86,10 +86,13 @@ impl Market {
                     Some(instrument) => {
                         let instrument = Arc::clone(instrument);
                         let listed = Listed { exchange, instrument, simulated: state.simulated };
-                        if listed.instrument.active {
+                        if listed.instrument.is_trading() {
                             return Ok(listed);
                         }
-                        idle = idle.or(Some(listed));
+                        let better = |one: &Listed| one.instrument.is_delisted() && !listed.instrument.is_delisted();
+                        if idle.as_ref().is_none_or(better) {
+                            idle = Some(listed);
+                        }
                     }
                     None => near.extend(listing.near(symbol).into_iter().map(|near| format!("{near} on {exchange}"))),
                 },

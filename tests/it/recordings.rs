@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 use candlewick::exchanges::{CandlePage, Exchange, Frame, Outbox, Reply, ReplyErrorKind, RestCall, exchange};
 use candlewick::model::{
-    Candle, ExchangeId, Instrument, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp, parse_decimal,
+    Candle, ExchangeId, Instrument, InstrumentStatus, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp, parse_decimal,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -77,7 +77,7 @@ fn instrument(exchange: ExchangeId, symbol: &str) -> Instrument {
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: InstrumentStatus::Trading,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::market::{
     Listed, TickerAnswer,
 };
 use crate::model::{
-    BudgetState, Candle, Channel, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument,
+    BudgetState, Candle, Channel, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus,
     Interval, Knowledge, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
 };
 
@@ -107,7 +107,7 @@ fn instrument() -> Arc<Instrument> {
         stream_native: None,
         price_step: Some(Decimal::new(1, 2)),
         amount_step: Some(Decimal::new(1, 5)),
-        active: true,
+        status: InstrumentStatus::Trading,
     })
 }
 

@@ -112,7 +112,7 @@ async fn allowed(
     let refused = |error: MarketError| Why::Refused(error.into());
     let listed = doors.market.find(exchange, symbol).await.map_err(refused)?;
     // What was listed once has a history, but nothing that could be listened to.
-    if !listed.instrument.active {
+    if listed.instrument.is_delisted() {
         let detail = format!("{} is not traded any more", listed.instrument.symbol);
         return Err(Why::Refused(Problem::new(Code::UnknownSymbol, detail)));
     }

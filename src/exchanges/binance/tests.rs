@@ -267,8 +267,8 @@ fn a_page_is_asked_for_half_open() {
 fn a_listing_tolerates_what_it_does_not_know() {
     let body = include_str!("../../../tests/fixtures/binance/exchange_info.json");
     let listed = parse(&Binance.instruments(), body).unwrap();
-    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.active, one.price_step.is_some())).collect();
-    assert_eq!(seen, [("BTC/USDT", true, true), ("ETH/BTC", true, true), ("OLD/BNB", false, false)]);
+    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.status.as_str(), one.price_step.is_some())).collect();
+    assert_eq!(seen, [("BTC/USDT", "trading", true), ("ETH/BTC", "trading", true), ("OLD/BNB", "halted", false)]);
     assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
     assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00001");
     assert_eq!((listed[0].native.as_str(), listed[0].stream_name()), ("BTCUSDT", "BTCUSDT"));

@@ -262,11 +262,14 @@ fn the_figures_of_24_hours_and_the_last_trade_are_two_answers() {
 }
 
 #[test]
-fn the_listing_is_of_spot_and_another_name_is_not_traded() {
+fn the_listing_is_of_spot_and_an_alias_is_heard_under_its_books_id() {
     let listed =
         parse(&Coinbase.instruments(), include_str!("../../../tests/fixtures/coinbase/products.json")).unwrap();
-    let seen: Vec<_> = listed.iter().map(|one| (one.native.as_str(), one.symbol.as_str(), one.active)).collect();
-    assert_eq!(seen, [("BTC-USD", "BTC/USD", true), ("BTC-USDC", "BTC/USDC", false), ("OLD-EUR", "OLD/EUR", false)]);
+    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.stream_name(), one.status.as_str())).collect();
+    let expected =
+        [("BTC/USD", "BTC-USD", "trading"), ("BTC/USDC", "BTC-USD", "trading"), ("OLD/EUR", "OLD-EUR", "delisted")];
+    assert_eq!(seen, expected);
+    assert_eq!(listed[1].native, "BTC-USDC", "REST knows each by its own id");
     assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
     assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00000001");
 }

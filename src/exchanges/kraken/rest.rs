@@ -1,15 +1,14 @@
 //! Kraken's REST calls and how their replies are read.
 
-use std::collections::BTreeMap;
-
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
 use super::super::codec::{self, Int, level, price};
-use super::super::{CandlePage, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use super::super::listing::{self, Notes};
+use super::super::{CandlePage, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use super::symbols;
 use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo};
-use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp};
+use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, TickerPatch, Timestamp};
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";
@@ -19,10 +18,10 @@ pub(super) const SCOPE: &str = "rest";
 pub(super) const ROWS: u32 = 720;
 
 /// The listing.
-pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+pub(super) fn instruments() -> RestCall<Listing> {
     call("/0/public/AssetPairs", vec![], |body, received| {
-        let pairs: BTreeMap<String, AssetPair<'_>> = result(body, received)?;
-        Ok(pairs.values().filter_map(instrument).collect())
+        let pairs: ByPair<'_> = result(body, received)?;
+        listing::read(pairs.iter().map(|(key, row)| (Some(&**key), *row)), "altname", instrument)
     })
 }
 
@@ -129,17 +128,27 @@ fn refusal(error: &str, received: Timestamp) -> ReplyError {
     refusal
 }
 
-fn instrument(pair: &AssetPair<'_>) -> Option<Instrument> {
-    let symbol = symbols::of_pair(pair.wsname.as_deref()?)?;
-    Some(Instrument {
+fn instrument(pair: AssetPair<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
+    // Without a name for the WebSocket, such as the dark pools.
+    let Some(name) = pair.wsname.as_deref() else { return Ok(None) };
+    let (symbol, stream_native) =
+        symbols::of_pair(name).zip(symbols::stream_name(name)).ok_or_else(|| format!("no symbol in `{name}`"))?;
+    Ok(Some(Instrument {
         exchange: ExchangeId::Kraken,
-        native: pair.altname.clone().into_owned(),
-        stream_native: Some(symbol.to_string()),
+        native: pair.altname.into_owned(),
+        stream_native: Some(stream_native),
         symbol,
-        price_step: pair.tick_size.and_then(price).or_else(|| step(pair.pair_decimals)),
+        price_step: notes.step("tick_size", pair.tick_size).or_else(|| step(pair.pair_decimals)),
         amount_step: step(pair.lot_decimals),
-        active: pair.status.as_deref().is_none_or(|status| status == "online"),
-    })
+        status: match pair.status.as_deref() {
+            None | Some("online") => InstrumentStatus::Trading,
+            // The listing that FIX and the channel `instrument` give names it: <https://docs.kraken.com/api/docs/websocket-v2/instrument>
+            Some("delisted") => InstrumentStatus::Delisted,
+            // cancel_only, post_only, limit_only, reduce_only, maintenance, work_in_progress:
+            // <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
+            Some(_) => InstrumentStatus::Halted,
+        },
+    }))
 }
 
 /// The step of so many decimals.

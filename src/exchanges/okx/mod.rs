@@ -12,7 +12,7 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, MinuteCandles, Profile, RestCall, Scope, Subscription};
+use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, Profile, RestCall, Scope, Subscription};
 use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
 
 /// OKX spot.
@@ -87,7 +87,7 @@ impl Exchange for Okx {
         &PROFILE
     }
 
-    fn instruments(&self) -> RestCall<Vec<Instrument>> {
+    fn instruments(&self) -> RestCall<Listing> {
         rest::instruments()
     }
 

@@ -24,7 +24,7 @@ use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{Market, Stores};
 use candlewick::model::{
-    Candle, Channel, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, Interval, Knowledge, MarketEvent,
+    Candle, Channel, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval, Knowledge, MarketEvent,
     Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
 };
 use candlewick::store::sqlite::SqliteStore;
@@ -90,7 +90,7 @@ impl House {
             stream_native: None,
             price_step: Some(Decimal::new(1, 2)),
             amount_step: None,
-            active: true,
+            status: InstrumentStatus::Trading,
         });
         self.store.put_instruments(ExchangeId::Binance, &listed, now).await.unwrap();
         self.told(ExchangeId::Binance, vec![btc()], now).await;

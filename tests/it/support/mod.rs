@@ -14,7 +14,7 @@ use candlewick::clock::Clock;
 use candlewick::config::Config;
 use candlewick::lifecycle::{Lifecycle, Phase};
 use candlewick::model::{Candle, ExchangeId, Interval, Symbol, TimeRange, Timestamp};
-use candlewick::simulator::{Fault, FaultKind, Simulator, SimulatorConfig};
+use candlewick::simulator::{Fault, FaultKind, MAX_MARKETS, Simulator, SimulatorConfig};
 use candlewick::upstream::install_crypto;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -58,7 +58,7 @@ impl World {
     pub fn at(listener: TcpListener, clock: Clock) -> Self {
         install_crypto();
         let address = listener.local_addr().unwrap();
-        let simulator = Simulator::new(SimulatorConfig { seed: 7, faults: Vec::new() }, clock.clone());
+        let simulator = Simulator::new(SimulatorConfig { seed: 7, markets: MAX_MARKETS, ..SimulatorConfig::default() }, clock.clone());
         let stop = CancellationToken::new();
         let (serving, stopped) = (simulator.clone(), stop.clone());
         tokio::spawn(async move { serving.serve(listener, stopped).await.unwrap() });

@@ -8,6 +8,7 @@ mod lifecycle;
 mod listings;
 mod metrics;
 mod modes;
+mod odd_listings;
 mod state;
 mod storms;
 mod stream_clients;
