@@ -224,3 +224,51 @@ fn lost<'a>(read: &Listing, before: impl Iterator<Item = &'a Arc<Instrument>>) -
         (lost + usize::from(!trading.contains(&*one.native)), all + 1)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ExchangeId, InstrumentStatus};
+
+    fn market(native: &str, status: InstrumentStatus) -> Instrument {
+        Instrument {
+            exchange: ExchangeId::Binance,
+            symbol: format!("{native}/USDT").parse().unwrap(),
+            native: native.to_owned(),
+            stream_native: None,
+            price_step: None,
+            amount_step: None,
+            status,
+        }
+    }
+
+    #[test]
+    fn what_traded_and_does_not_any_more_is_lost() {
+        use InstrumentStatus::{Delisted, Halted, Trading};
+        let before = [("A", Trading), ("B", Trading), ("C", Trading), ("D", Halted), ("E", Delisted)];
+        let before = by_symbol(before.map(|(native, status)| market(native, status)).into());
+        for (now, expected) in [
+            (vec![("A", Trading), ("B", Trading), ("C", Trading)], 0),
+            (vec![("A", Trading), ("B", Halted)], 2),
+            (vec![("D", Trading), ("E", Trading), ("F", Trading)], 3),
+        ] {
+            let instruments = now.into_iter().map(|(native, status)| market(native, status)).collect();
+            let read = Listing { instruments, odd: Vec::new() };
+            assert_eq!(lost(&read, before.values()), (expected, 3));
+        }
+    }
+
+    #[test]
+    fn a_market_whose_row_cannot_be_read_stays_as_it_was() {
+        let before = by_symbol(vec![
+            market("A", InstrumentStatus::Halted),
+            market("B", InstrumentStatus::Trading),
+            market("C", InstrumentStatus::Delisted),
+        ]);
+        let odd = ["A", "C", "NEW"].map(|name| OddRow { name: name.into(), reason: String::new(), left_out: true });
+        let mut read = Listing { instruments: vec![market("B", InstrumentStatus::Trading)], odd: odd.into() };
+        keep_unreadable(&mut read, &before);
+        let kept: Vec<_> = read.iter().map(|one| (&*one.native, one.status)).collect();
+        assert_eq!(kept, [("B", InstrumentStatus::Trading), ("A", InstrumentStatus::Halted)]);
+    }
+}
