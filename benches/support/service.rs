@@ -9,7 +9,9 @@ use candlewick::clock::Clock;
 use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{Market, Stores};
-use candlewick::model::{Channel, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval, Symbol};
+use candlewick::model::{
+    Channel, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval, Symbol,
+};
 use candlewick::store::CandleStore;
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::telemetry::metrics;

@@ -210,9 +210,9 @@ fn keep_unreadable(read: &mut Listing, before: &HashMap<Symbol, Arc<Instrument>>
         return;
     }
     let readable: HashSet<&str> = read.instruments.iter().map(|one| &*one.native).collect();
-    let kept = before.values().filter(|one| {
-        !one.is_delisted() && unreadable.contains(&*one.native) && !readable.contains(&*one.native)
-    });
+    let kept = before
+        .values()
+        .filter(|one| !one.is_delisted() && unreadable.contains(&*one.native) && !readable.contains(&*one.native));
     let kept: Vec<Instrument> = kept.map(|one| (**one).clone()).collect();
     read.instruments.extend(kept);
 }
@@ -220,9 +220,9 @@ fn keep_unreadable(read: &mut Listing, before: &HashMap<Symbol, Arc<Instrument>>
 /// How many markets that traded before do not any more, and how many traded.
 fn lost<'a>(read: &Listing, before: impl Iterator<Item = &'a Arc<Instrument>>) -> (usize, usize) {
     let trading: HashSet<&str> = read.iter().filter(|one| one.is_trading()).map(|one| &*one.native).collect();
-    before.filter(|one| one.is_trading()).fold((0, 0), |(lost, all), one| {
-        (lost + usize::from(!trading.contains(&*one.native)), all + 1)
-    })
+    before
+        .filter(|one| one.is_trading())
+        .fold((0, 0), |(lost, all), one| (lost + usize::from(!trading.contains(&*one.native)), all + 1))
 }
 
 #[cfg(test)]

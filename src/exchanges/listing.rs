@@ -177,7 +177,8 @@ mod tests {
                 {"id":"bad"},{"id":"other"},{"id":null},7,{"id":"d","step":"-1"},{"id":"e","step":{}},{"id":"f","step":null}]"#,
         )
         .unwrap();
-        let steps: Vec<_> = listed.iter().map(|one| (&*one.native, one.price_step.map(|step| step.to_string()))).collect();
+        let steps: Vec<_> =
+            listed.iter().map(|one| (&*one.native, one.price_step.map(|step| step.to_string()))).collect();
         let none = |id| (id, None);
         assert_eq!(steps, [("a", Some("0.1".into())), none("b"), none("c"), none("d"), none("e"), none("f")]);
         let odd: Vec<_> = listed.odd.iter().map(|row| (&*row.name, row.left_out)).collect();

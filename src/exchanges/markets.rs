@@ -28,7 +28,8 @@ impl<S> Market<S> {
     /// All symbols of the book whose channel is listened to.
     pub fn symbols(&self, channel: Channel) -> impl Iterator<Item = &Symbol> {
         let own = self.wanted[channel as usize].then_some(&self.symbol);
-        own.into_iter().chain(self.aliases.iter().filter(move |(_, wanted)| wanted[channel as usize]).map(|(one, _)| one))
+        own.into_iter()
+            .chain(self.aliases.iter().filter(move |(_, wanted)| wanted[channel as usize]).map(|(one, _)| one))
     }
 
     fn listens(&self, channel: Channel) -> bool {
@@ -126,28 +127,75 @@ impl<S: Default> Markets<S> {
 }
 
 /// Assets that spot markets are quoted in, for ids that name both assets without anything between them, and where that is
-/// so: B is Binance, K is Kraken, Y is Bybit. Longest first, so that `XRPRLUSD` is `XRP/RLUSD` and not `XRPRL/USD`.
+/// so: B is Binance, K is Kraken, Y is Bybit. The longest that fits counts: `XRPRLUSD` is `XRP/RLUSD` and not `XRPRL/USD`.
 ///
 /// A quote stands only where it is one: on Kraken `XBTUSD` is `BTC/USD`, on Binance `BTCTUSD` is `BTC/TUSD`, and `ADAEUR`
 /// is `ADA/EUR`, since nothing is quoted in `AEUR`. Where a listing is at hand it decides; a test reads recorded ones.
 const QUOTES: &[(&str, &str)] = &[
-    ("FDUSD", "B"), ("RLUSD", "BKY"), ("PYUSD", "K"),
-    ("USDT", "BKY"), ("USDC", "BKY"), ("BUSD", "B"), ("TUSD", "B"), ("USD1", "BKY"), ("USDE", "BY"), ("USDS", "B"),
-    ("USDP", "B"), ("USDG", "K"), ("USDQ", "KY"), ("USDR", "KY"), ("XUSD", "BY"), ("EURI", "B"), ("EURC", "K"),
-    ("EURR", "K"), ("EURQ", "K"), ("BFUSD", "B"), ("GYEN", "B"), ("BIDR", "B"), ("IDRT", "B"), ("BKRW", "B"),
-    ("BVND", "B"), ("DOGE", "B"),
-    ("USD", "BKY"), ("EUR", "BKY"), ("BTC", "BKY"), ("XBT", "K"), ("ETH", "BKY"), ("BNB", "B"), ("GBP", "BKY"),
-    ("TRY", "BY"), ("BRL", "BKY"), ("JPY", "BK"), ("AUD", "BK"), ("CAD", "BK"), ("CHF", "K"), ("AED", "KY"), ("RUB", "B"),
-    ("UAH", "B"), ("NGN", "B"), ("ZAR", "B"), ("PLN", "BY"), ("RON", "B"), ("ARS", "B"), ("MXN", "BK"), ("COP", "B"),
-    ("CZK", "B"), ("IDR", "B"), ("KZT", "B"), ("DAI", "BKY"), ("VAI", "B"), ("PAX", "B"), ("XRP", "B"), ("TRX", "B"),
-    ("DOT", "BK"), ("SOL", "BKY"), ("UST", "B"), ("MNT", "Y"),
+    ("FDUSD", "B"),
+    ("RLUSD", "BKY"),
+    ("PYUSD", "K"),
+    ("USDT", "BKY"),
+    ("USDC", "BKY"),
+    ("BUSD", "B"),
+    ("TUSD", "B"),
+    ("USD1", "BY"),
+    ("USDE", "Y"),
+    ("USDS", "B"),
+    ("USDP", "B"),
+    ("USDG", "K"),
+    ("USDQ", "KY"),
+    ("USDR", "KY"),
+    ("XUSD", "Y"),
+    ("EURI", "B"),
+    ("EURC", "K"),
+    ("EURR", "K"),
+    ("GYEN", "B"),
+    ("BIDR", "B"),
+    ("IDRT", "B"),
+    ("BKRW", "B"),
+    ("BVND", "B"),
+    ("DOGE", "B"),
+    ("USD", "BKY"),
+    ("EUR", "BKY"),
+    ("BTC", "BKY"),
+    ("XBT", "K"),
+    ("ETH", "BKY"),
+    ("BNB", "B"),
+    ("GBP", "BKY"),
+    ("TRY", "BY"),
+    ("BRL", "BY"),
+    ("JPY", "BK"),
+    ("AUD", "BK"),
+    ("CAD", "K"),
+    ("CHF", "K"),
+    ("AED", "KY"),
+    ("RUB", "B"),
+    ("UAH", "B"),
+    ("NGN", "B"),
+    ("ZAR", "B"),
+    ("PLN", "BY"),
+    ("RON", "B"),
+    ("ARS", "B"),
+    ("MXN", "B"),
+    ("COP", "B"),
+    ("CZK", "B"),
+    ("IDR", "B"),
+    ("DAI", "BKY"),
+    ("VAI", "B"),
+    ("PAX", "B"),
+    ("XRP", "B"),
+    ("TRX", "B"),
+    ("DOT", "BK"),
+    ("SOL", "BKY"),
+    ("UST", "B"),
+    ("MNT", "Y"),
     ("U", "B"),
 ];
 
 /// Splits an id such as `BTCUSDT` by the quote that it ends with, as the exchange's ids are made: `B`, `K` or `Y`.
 pub(super) fn split_by_quote(native: &str, exchange: char) -> Option<(&str, &'static str)> {
     let quotes = QUOTES.iter().filter(|(_, exchanges)| exchanges.contains(exchange)).map(|(quote, _)| *quote);
-    // The longest that fits, whatever the order of the table.
     let (base, quote) = quotes
         .filter_map(|quote| Some((native.strip_suffix(quote)?, quote)))
         .filter(|(base, _)| !base.is_empty())

@@ -92,9 +92,12 @@ mod tests {
 
     #[test]
     fn real_names_of_assets_are_symbols() {
-        for (base, symbol) in
-            [("1000SATS", "1000SATS/USDT"), ("1inch", "1INCH/USDT"), ("AAPLx", "AAPLX/USDT"), ("币安人生", "币安人生/USDT")]
-        {
+        for (base, symbol) in [
+            ("1000SATS", "1000SATS/USDT"),
+            ("1inch", "1INCH/USDT"),
+            ("AAPLx", "AAPLX/USDT"),
+            ("币安人生", "币安人生/USDT"),
+        ] {
             assert_eq!(Symbol::new(base, "USDT").unwrap().as_str(), symbol);
         }
     }

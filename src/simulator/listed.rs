@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn another_name_of_a_book_tells_the_same_trades() {
         let market = Market::with_markets(1, 100);
-        let range = crate::model::TimeRange::new(Timestamp::from_secs(1_763_672_400), Timestamp::from_secs(1_763_673_000));
+        let range =
+            crate::model::TimeRange::new(Timestamp::from_secs(1_763_672_400), Timestamp::from_secs(1_763_673_000));
         let candles = |symbol: &str| {
             market.candles(ExchangeId::Coinbase, &symbol.parse().unwrap(), crate::model::Interval::M1, range)
         };

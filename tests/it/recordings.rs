@@ -14,7 +14,8 @@ use std::sync::{Arc, LazyLock};
 
 use candlewick::exchanges::{CandlePage, Exchange, Frame, Outbox, Reply, ReplyErrorKind, RestCall, exchange};
 use candlewick::model::{
-    Candle, ExchangeId, Instrument, InstrumentStatus, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp, parse_decimal,
+    Candle, ExchangeId, Instrument, InstrumentStatus, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp,
+    parse_decimal,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;

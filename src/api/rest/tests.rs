@@ -19,8 +19,8 @@ use crate::market::{
     Listed, TickerAnswer,
 };
 use crate::model::{
-    BudgetState, Candle, Channel, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus,
-    Interval, Knowledge, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
+    BudgetState, Candle, Channel, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument,
+    InstrumentStatus, Interval, Knowledge, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
 };
 
 const OPEN: Timestamp = Timestamp::from_millis(1_763_672_340_000);

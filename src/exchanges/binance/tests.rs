@@ -267,7 +267,8 @@ fn a_page_is_asked_for_half_open() {
 fn a_listing_tolerates_what_it_does_not_know() {
     let body = include_str!("../../../tests/fixtures/binance/exchange_info.json");
     let listed = parse(&Binance.instruments(), body).unwrap();
-    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.status.as_str(), one.price_step.is_some())).collect();
+    let seen: Vec<_> =
+        listed.iter().map(|one| (one.symbol.as_str(), one.status.as_str(), one.price_step.is_some())).collect();
     assert_eq!(seen, [("BTC/USDT", "trading", true), ("ETH/BTC", "trading", true), ("OLD/BNB", "halted", false)]);
     assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
     assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00001");
@@ -336,11 +337,16 @@ fn a_listing_of_contracts_holds_no_spot_market() {
 #[test]
 fn a_strange_row_of_a_listing_spoils_no_other() {
     let row = |symbol: &str, more: &str| format!(r#"{{"symbol":"{symbol}USDT","quoteAsset":"USDT",{more}}}"#);
-    let of = |name: &str, filters: &str| row(name, &format!(r#""status":"TRADING","baseAsset":"{name}","filters":{filters}"#));
+    let of = |name: &str, filters: &str| {
+        row(name, &format!(r#""status":"TRADING","baseAsset":"{name}","filters":{filters}"#))
+    };
     let price = |step: &str| format!(r#"[{{"filterType":"PRICE_FILTER","tickSize":{step}}}]"#);
     let rows = [
         of("GOOD", &price("\"0.10\"")),
-        of("NEWFILTER", r#"[{"filterType":"X","tickSize":{}},{"filterType":null},8,{"filterType":"PRICE_FILTER","tickSize":"0.1"}]"#),
+        of(
+            "NEWFILTER",
+            r#"[{"filterType":"X","tickSize":{}},{"filterType":null},8,{"filterType":"PRICE_FILTER","tickSize":"0.1"}]"#,
+        ),
         of("NOFILTERS", "null"),
         of("EMPTYSTEP", &price("\"\"")),
         of("LONGSTEP", &price("\"0.1234567890123456789012345678901\"")),

@@ -12,7 +12,9 @@ mod wire;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{CandlePage, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, Profile, RestCall, Scope, Subscription};
+use super::{
+    CandlePage, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, Profile, RestCall, Scope, Subscription,
+};
 use crate::model::{Candle, Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch};
 
 /// OKX spot.

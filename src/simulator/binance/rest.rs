@@ -33,7 +33,8 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
     let verdict = shared.limits.binance(from, weight(path, query), now);
     let (mut reply, used) = match verdict {
         Verdict::Pass { used } => {
-            let view = if path == "exchangeInfo" { View::now(shared, ExchangeId::Binance, now) } else { View::default() };
+            let view =
+                if path == "exchangeInfo" { View::now(shared, ExchangeId::Binance, now) } else { View::default() };
             (respond(&shared.market, view, path, query, now), Some(used))
         }
         Verdict::TooMuch { used, .. } => {
@@ -165,7 +166,9 @@ fn exchange_info(market: &Market, view: View, query: &Query, now: i64) -> Result
         (_, true) if query.get("symbols").is_none() => {
             view.rows(market, ExchangeId::Binance, symbol_info, "status", &ODD_SYMBOLS).join(",")
         }
-        (chosen, _) => chosen.into_iter().map(|listing| symbol_info(listing, listing.halted)).collect::<Vec<_>>().join(","),
+        (chosen, _) => {
+            chosen.into_iter().map(|listing| symbol_info(listing, listing.halted)).collect::<Vec<_>>().join(",")
+        }
     };
     Ok(format!(
         "{{\"timezone\":\"UTC\",\"serverTime\":{now},\"rateLimits\":[{{\"rateLimitType\":\"REQUEST_WEIGHT\",\

@@ -166,10 +166,12 @@ async fn what_cannot_be_understood_is_corrupt() {
     assert!(
         matches!(store.coverage(&series(), ever()).await, Err(StoreError::Corrupt(what)) if what.contains("guessed"))
     );
-    sqlx::query("INSERT INTO instruments (exchange, symbol, native, status) VALUES ('kraken', 'BTC', 'BTC', 'trading')")
-        .execute(&store.writer)
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO instruments (exchange, symbol, native, status) VALUES ('kraken', 'BTC', 'BTC', 'trading')",
+    )
+    .execute(&store.writer)
+    .await
+    .unwrap();
     let listing = store.instruments(ExchangeId::Kraken).await;
     assert!(matches!(listing, Err(StoreError::Corrupt(what)) if what.contains("BTC")));
 }

@@ -24,8 +24,8 @@ use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{Market, Stores};
 use candlewick::model::{
-    Candle, Channel, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval, Knowledge, MarketEvent,
-    Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
+    Candle, Channel, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval,
+    Knowledge, MarketEvent, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
 };
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite};

@@ -51,7 +51,9 @@ fn the_recorded_listing_of_binance_is_read() {
         let listed = parse(&exchange(ExchangeId::Binance).instruments(), line["data"].as_str().unwrap()).unwrap();
         eprintln!("exchangeInfo: {} instruments", listed.len());
         assert!(listed.odd.is_empty(), "{:?}", listed.odd);
-        assert!(listed.iter().any(|one| one.symbol.as_str() == "NKN/USDT" && one.is_trading() && one.price_step.is_some()));
+        assert!(
+            listed.iter().any(|one| one.symbol.as_str() == "NKN/USDT" && one.is_trading() && one.price_step.is_some())
+        );
         let guessed =
             |one: &&Instrument| exchange(ExchangeId::Binance).guess_symbol(&one.native) == Some(one.symbol.clone());
         let wrong: Vec<_> = listed.iter().filter(|one| !guessed(one)).map(|one| &one.native).collect();

@@ -58,7 +58,10 @@ impl World {
     pub fn at(listener: TcpListener, clock: Clock) -> Self {
         install_crypto();
         let address = listener.local_addr().unwrap();
-        let simulator = Simulator::new(SimulatorConfig { seed: 7, markets: MAX_MARKETS, ..SimulatorConfig::default() }, clock.clone());
+        let simulator = Simulator::new(
+            SimulatorConfig { seed: 7, markets: MAX_MARKETS, ..SimulatorConfig::default() },
+            clock.clone(),
+        );
         let stop = CancellationToken::new();
         let (serving, stopped) = (simulator.clone(), stop.clone());
         tokio::spawn(async move { serving.serve(listener, stopped).await.unwrap() });

@@ -106,7 +106,10 @@ async fn an_odd_row_of_a_listing_costs_itself_only() {
         .await;
         let left_out = metric(&service, "candlewick_listing_odd_rows_total", exchange, "left_out").await;
         let without_step = metric(&service, "candlewick_listing_odd_rows_total", exchange, "without_step").await;
-        assert!(left_out >= 3.0 && without_step >= 1.0, "{exchange}: {left_out} left out, {without_step} without a step");
+        assert!(
+            left_out >= 3.0 && without_step >= 1.0,
+            "{exchange}: {left_out} left out, {without_step} without a step"
+        );
         let listed = service.ok(&format!("/v1/instruments?exchange={exchange}&base=ODDA")).await;
         assert_eq!(listed["instruments"][0]["price_step"].is_null(), exchange != ExchangeId::Kraken, "{listed}");
         let second = world.simulator.market().listings(exchange).nth(1).unwrap().symbol.clone();
@@ -159,7 +162,8 @@ const ODD_NAMES: [(ExchangeId, &str); 9] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn markets_with_odd_names_work_from_the_listing_to_the_client() {
     let world = World::new().await;
-    let of = |exchange| ODD_NAMES.iter().filter(move |(one, _)| *one == exchange).map(|(_, symbol)| (*symbol).to_owned());
+    let of =
+        |exchange| ODD_NAMES.iter().filter(move |(one, _)| *one == exchange).map(|(_, symbol)| (*symbol).to_owned());
     let service = with_symbols(&world, |exchange| of(exchange).collect()).await;
     for (exchange, symbol) in ODD_NAMES {
         until(&format!("{exchange} {symbol} is collected"), async || collects(&service, exchange, symbol).await).await;
