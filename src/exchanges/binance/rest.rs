@@ -103,7 +103,7 @@ fn instrument(listed: Listed<'_>, notes: &mut Notes) -> Result<Option<Instrument
     let filters = listed.filters.map(|filters| serde_json::from_str::<Vec<&RawValue>>(filters.get()));
     let Some(Ok(filters)) = filters else {
         notes.note(|| "no list of filters".to_owned());
-        return Ok(Some(market(&listed, symbol, None, None)));
+        return Ok(Some(market(listed, symbol, None, None)));
     };
     for filter in filters {
         match serde_json::from_str::<Filter<'_>>(filter.get()) {
@@ -116,19 +116,14 @@ fn instrument(listed: Listed<'_>, notes: &mut Notes) -> Result<Option<Instrument
         }
     }
     let (price_step, amount_step) = (notes.step("tickSize", price_step), notes.step("stepSize", amount_step));
-    Ok(Some(market(&listed, symbol, price_step, amount_step)))
+    Ok(Some(market(listed, symbol, price_step, amount_step)))
 }
 
-fn market(
-    listed: &Listed<'_>,
-    symbol: Symbol,
-    price_step: Option<Decimal>,
-    amount_step: Option<Decimal>,
-) -> Instrument {
+fn market(listed: Listed<'_>, symbol: Symbol, price_step: Option<Decimal>, amount_step: Option<Decimal>) -> Instrument {
     Instrument {
         exchange: ExchangeId::Binance,
         symbol,
-        native: listed.symbol.clone().into_owned(),
+        native: listed.symbol.into_owned(),
         stream_native: None,
         price_step,
         amount_step,

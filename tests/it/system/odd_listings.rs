@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use candlewick::model::{ExchangeId, Interval, Symbol};
-use candlewick::simulator::FaultKind;
+use candlewick::simulator::{FaultKind, MAX_MARKETS};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
@@ -43,7 +43,7 @@ async fn collects(service: &Service, exchange: ExchangeId, symbol: &str) -> bool
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_in_maintenance_ends_nothing_and_is_told_as_halted_when_it_stays() {
-    let world = World::new().await;
+    let world = World::listing(MAX_MARKETS).await;
     let service = Service::live_with(&world, READ_EVERY).await;
     for (exchange, symbol) in markets() {
         until(&format!("{exchange} collects"), async || collects(&service, exchange, symbol).await).await;
@@ -69,7 +69,7 @@ async fn a_listing_in_maintenance_ends_nothing_and_is_told_as_halted_when_it_sta
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_that_lost_most_markets_is_believed_only_when_it_stays() {
-    let world = World::new().await;
+    let world = World::listing(MAX_MARKETS).await;
     let service = Service::live_with(&world, READ_EVERY).await;
     for (exchange, symbol) in markets() {
         until(&format!("{exchange} collects"), async || collects(&service, exchange, symbol).await).await;
@@ -94,7 +94,7 @@ async fn a_listing_that_lost_most_markets_is_believed_only_when_it_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_odd_row_of_a_listing_costs_itself_only() {
-    let world = World::new().await;
+    let world = World::listing(MAX_MARKETS).await;
     for (exchange, _) in markets() {
         world.fault(exchange, FaultKind::OddListing, Duration::from_mins(600));
     }
@@ -119,7 +119,7 @@ async fn an_odd_row_of_a_listing_costs_itself_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_market_whose_row_became_odd_is_collected_all_the_same() {
-    let world = World::new().await;
+    let world = World::listing(MAX_MARKETS).await;
     let second = |exchange| world.simulator.market().listings(exchange).nth(1).unwrap().symbol.clone();
     let service = with_symbols(&world, |exchange| vec![second(exchange).to_string()]).await;
     for exchange in ExchangeId::ALL {
@@ -161,7 +161,7 @@ const ODD_NAMES: [(ExchangeId, &str); 9] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn markets_with_odd_names_work_from_the_listing_to_the_client() {
-    let world = World::new().await;
+    let world = World::listing(MAX_MARKETS).await;
     let of =
         |exchange| ODD_NAMES.iter().filter(move |(one, _)| *one == exchange).map(|(_, symbol)| (*symbol).to_owned());
     let service = with_symbols(&world, |exchange| of(exchange).collect()).await;
