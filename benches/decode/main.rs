@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candlewick::exchanges::{Frame, Outbox, Subscription, exchange};
-use candlewick::model::{Channel, ExchangeId, Instrument, Timestamp};
+use candlewick::model::{Channel, ExchangeId, Instrument, InstrumentStatus, Timestamp};
 use serde::Deserialize;
 
 #[global_allocator]
@@ -138,7 +138,7 @@ fn subscriptions(id: ExchangeId) -> Vec<Subscription> {
             stream_native: None,
             price_step: None,
             amount_step: None,
-            active: true,
+            status: InstrumentStatus::Trading,
         })
     };
     let of = |asset| Channel::ALL.map(|channel| Subscription { channel, instrument: instrument(asset) });

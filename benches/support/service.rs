@@ -9,7 +9,9 @@ use candlewick::clock::Clock;
 use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{Market, Stores};
-use candlewick::model::{Channel, ExchangeId, ExchangeState, FeedState, Instrument, Interval, Symbol};
+use candlewick::model::{
+    Channel, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval, Symbol,
+};
 use candlewick::store::CandleStore;
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::telemetry::metrics;
@@ -32,7 +34,7 @@ pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> 
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: InstrumentStatus::Trading,
     };
     store.put_instruments(ExchangeId::Binance, &[instrument], now).await.expect("memory");
     let state = ExchangeState {

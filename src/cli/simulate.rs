@@ -10,11 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::model::ExchangeId;
-use crate::simulator::{Simulator, SimulatorConfig, parse_script};
+use crate::simulator::{MAX_MARKETS, Simulator, SimulatorConfig, parse_script};
 
 const FAULTS_HELP: &str = "Faults to play, a JSON line each: \
     {\"exchange\":\"binance\",\"after_ms\":1500,\"fault\":\"drop\",\"for_ms\":0}. Faults are drop, dark, silent, malformed, slow, \
-    http_429, http_418, http_500, skip_candle, late_trade, late_close, no_close, rest_lag, microseconds, correct_candle, duplicate, refuse, shutdown_notice; with for_ms 0 one strikes once";
+    http_429, http_418, http_500, firewall_403, html_error, truncated_body, slow_body, region_451, not_found_404, msg_rate, \
+    already_subscribed, pings_only, absurd_numbers, bad_row, wrong_event, burst, skip_candle, late_trade, late_close, no_close, \
+    rest_lag, microseconds, correct_candle, duplicate, refuse, halted, empty_listing, odd_listing, shutdown_notice; with for_ms 0 \
+    one strikes once";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -24,6 +27,9 @@ pub struct Args {
     /// The same seed makes the same market
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// How many markets each exchange lists, up to 3000; with 0, only the usual ones
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    markets: usize,
     /// Faults to play, a JSON line each
     #[arg(long, value_name = "FILE", long_help = FAULTS_HELP)]
     faults: Option<PathBuf>,
@@ -57,7 +63,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.clock_speed.is_finite() || args.clock_speed <= 0.0 {
         bail!("--clock-speed is a number above 0");
     }
-    let config = SimulatorConfig { seed: args.seed, faults };
+    if args.markets > MAX_MARKETS {
+        bail!("--markets is a number up to {MAX_MARKETS}");
+    }
+    let config = SimulatorConfig { seed: args.seed, faults, markets: args.markets };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args, config))
 }
 

@@ -86,7 +86,7 @@ impl Answerer {
         match self.filler.fill(series, &instrument, range).await {
             // What the exchange does not show yet is not an error: the ledger says that it is unknown.
             Ok(()) | Err(FillError::Late { .. }) => Ok(()),
-            Err(error) if error.is_final() && !instrument.active => self.give_up(series, range).await,
+            Err(error) if error.is_final() && instrument.is_delisted() => self.give_up(series, range).await,
             Err(FillError::Upstream(error)) => Err(refused(&error)),
             Err(error) => Err(RequestError::Failed(error.to_string())),
         }

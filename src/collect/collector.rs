@@ -12,7 +12,7 @@ use super::answers::Answerer;
 use super::backfill::Backfiller;
 use super::connections::Connections;
 use super::fill::Filler;
-use super::listing::{self, Listed};
+use super::listing::{Listed, Reader};
 use super::live::Collector;
 use super::publisher::Publisher;
 use super::repair::{self, Holes};
@@ -85,8 +85,9 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     let before = cache.states.get(exchange.id()).await?;
     let mut teller = state::Teller::new(*exchange, source.simulated, before, shared.clone());
     teller.begin(rest.budgets()).await;
+    let mut reader = Reader::new(*exchange, Arc::clone(&rest), Arc::clone(&source.store), clock.clone());
     let listed = tokio::select! {
-        listed = read_listing(duties, &rest, &mut teller) => Arc::new(listed?),
+        listed = read_listing(&mut reader, &mut teller) => Arc::new(listed?),
         _ = lease.wait_for(Option::is_none) => return Err(CollectError::LeaseLost),
         () = stop.cancelled() => return Ok(()),
     };
@@ -127,10 +128,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared };
     helpers.spawn("sweeper", sweeper.run());
     helpers.spawn("exchange clock", exchange_time::keep(Arc::clone(&rest), clock.clone()));
-    let store = Arc::clone(&source.store);
-    let read_every = Duration::from_mins(limits.listing_minutes.into());
-    let keep = listing::keep(*exchange, Arc::clone(&rest), store, clock.clone(), read_every, listing);
-    helpers.spawn("listing", keep);
+    helpers.spawn("listing", reader.keep(Duration::from_mins(limits.listing_minutes.into()), listing));
     let backfiller = Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() };
     helpers.spawn("backfills", backfiller.run());
     let answerer = Arc::new(Answerer { filler: Arc::new(filler.asked()), listed: listed.clone(), tickers });
@@ -189,16 +187,16 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
 }
 
 /// Reads the listing, however long the exchange needs to answer.
-async fn read_listing(duties: &Duties, rest: &RestClient, teller: &mut state::Teller) -> Result<Listed, CollectError> {
-    let clock = &duties.shared.clock;
+async fn read_listing(reader: &mut Reader, teller: &mut state::Teller) -> Result<Listed, CollectError> {
+    let (clock, rest) = (reader.clock.clone(), Arc::clone(&reader.rest));
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
-        match listing::read(duties.exchange, rest, &*duties.source.store, clock).await? {
+        match reader.first().await? {
             Ok(listed) => return Ok(listed),
             Err(error) => {
                 let named = error.retry_at().map_or(Duration::ZERO, |at| at.since(clock.now()));
                 teller.trouble(error.to_string(), rest.budgets()).await;
-                clock.sleep(backoff.next(clock).max(named)).await;
+                clock.sleep(backoff.next(&clock).max(named)).await;
             }
         }
     }

@@ -10,7 +10,7 @@ use super::aftermath;
 use super::collector::CollectError;
 use super::exchange_time;
 use super::fill::{FillError, Filler};
-use super::listing::{self, Listed};
+use super::listing::{Listed, Reader};
 use super::source::{Shared, Source};
 use super::sweep::Doubts;
 use super::writer::Writer;
@@ -40,9 +40,9 @@ impl Errand {
         let Shared { cache, clock, limits } = shared;
         let budgets = Arc::clone(&cache.budgets);
         let rest = RestClient::sharing(exchange, &source.rest_origins, clock.clone(), budgets)?;
-        let listed = listing::read(exchange, &rest, &*source.store, clock).await??;
         exchange_time::settle(&rest, clock).await;
         let store = Arc::clone(&source.store);
+        let listed = Reader::new(exchange, Arc::clone(&rest), Arc::clone(&store), clock.clone()).first().await??;
         let mut helpers = JoinSet::new();
         let mut writer = |written| {
             let (store, stop) = (Arc::clone(&store), CancellationToken::new());

@@ -26,6 +26,7 @@ use crate::model::{
 use crate::store::SeriesWrite;
 use crate::telemetry::collect::{ClockJumped, EventRejected, GapSeen, Lag, RangesUnknown, SymbolEnded};
 use crate::upstream::{CLOCK_JUMP, FeedItem, RestClient};
+use crate::telemetry::listing::MarketRenamed;
 
 /// How often the loop looks at the clock: closings, demand, states.
 const TICK: Duration = Duration::from_millis(500);
@@ -110,7 +111,8 @@ impl Collector<'_> {
         is_sane
     }
 
-    /// Ends what the exchange trades no longer, and begins what is configured and not collected yet.
+    /// Ends what the exchange lists no longer, begins what is configured and not collected yet, and begins anew what has
+    /// another id.
     pub fn follow_listing(&mut self) {
         let listed = Arc::clone(&self.listed.borrow_and_update());
         let exchange = self.duties.exchange.id();
@@ -122,7 +124,22 @@ impl Collector<'_> {
                 Err(why) => missing.push((symbol.clone(), why)),
             }
         }
-        instruments.retain(|instrument| !self.markets.contains_key(&instrument.symbol));
+        let [mut new, mut new_on_demand] = [Vec::new(), Vec::new()];
+        for instrument in instruments {
+            let Some(market) = self.markets.get_mut(&instrument.symbol) else {
+                new.push(instrument);
+                continue;
+            };
+            let (from, to) = (market.instrument.stream_name(), instrument.stream_name());
+            if from == to && market.instrument.native == instrument.native {
+                market.instrument = instrument;
+                continue;
+            }
+            MarketRenamed { exchange, symbol: &instrument.symbol, from, to }.emit();
+            let begin = if market.on_demand { &mut new_on_demand } else { &mut new };
+            begin.push(Arc::clone(&instrument));
+            self.end(&instrument.symbol);
+        }
         for (symbol, why) in &missing {
             if self.teller.is_news(symbol, why) {
                 SymbolEnded { exchange, symbol, why }.emit();
@@ -130,7 +147,10 @@ impl Collector<'_> {
             self.end(symbol);
         }
         self.teller.listed(listed.stored.then_some(listed.read_at), missing);
-        self.add(instruments, false);
+        self.add(new, false);
+        if !new_on_demand.is_empty() {
+            self.add(new_on_demand, true);
+        }
     }
 
     /// Collects a market no longer.

@@ -329,7 +329,7 @@ mod tests {
             stream_native: None,
             price_step: None,
             amount_step: None,
-            active: true,
+            status: crate::model::InstrumentStatus::Trading,
         };
         (Series { exchange: ExchangeId::Kraken, symbol, interval: Interval::M1 }, Arc::new(instrument))
     }

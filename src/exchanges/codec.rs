@@ -307,13 +307,6 @@ const CLOSED_AFTER: Duration = Duration::from_secs(2);
 pub(super) fn is_over(open: Timestamp, interval: Interval, now: Timestamp) -> bool {
     now >= interval.next(open) + CLOSED_AFTER
 }
-
-/// Splits an id such as `BTCUSDT` by the first of `quotes` that it ends with; they stand longest first.
-pub(super) fn split_by_quote<'a>(native: &'a str, quotes: &[&'a str]) -> Option<(&'a str, &'a str)> {
-    quotes.iter().find_map(|quote| {
-        let base = native.strip_suffix(quote)?;
-        (!base.is_empty()).then_some((base, *quote))
-    })
 }
 
 /// Reads an id of two parts: `BTC-USDT`.

@@ -9,6 +9,7 @@ pub mod bybit;
 mod codec;
 pub mod coinbase;
 pub mod kraken;
+mod listing;
 mod markets;
 pub mod okx;
 mod pending;
@@ -18,6 +19,7 @@ mod refusal;
 mod testing;
 
 pub use refusal::{classify, names_region};
+pub use listing::{Listing, OddRow};
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -44,7 +46,7 @@ pub trait Exchange: Send + Sync + 'static {
     }
 
     /// Everything that it lists.
-    fn instruments(&self) -> RestCall<Vec<Instrument>>;
+    fn instruments(&self) -> RestCall<Listing>;
 
     /// The calls whose merged answers make a ticker; later ones win.
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>>;

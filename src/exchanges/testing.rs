@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Exchange, FeedError, FeedSession, Frame, Notice, Outbox, Reply, ReplyError, RestCall, Subscription};
-use crate::model::{Channel, ExchangeId, Instrument, MarketEvent, Timestamp};
+use crate::model::{Channel, ExchangeId, Instrument, InstrumentStatus, MarketEvent, Timestamp};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_000);
 
@@ -16,7 +16,7 @@ pub(super) fn instrument(exchange: ExchangeId, symbol: &str, native: &str, strea
         stream_native: stream_native.map(str::to_owned),
         price_step: None,
         amount_step: None,
-        active: true,
+        status: InstrumentStatus::Trading,
     }
 }
 

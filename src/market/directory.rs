@@ -22,14 +22,18 @@ impl Listing {
         instruments.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         let mut listing = Self::default();
         for instrument in instruments.into_iter().map(Arc::new) {
-            for native in [instrument.native.to_uppercase(), instrument.stream_name().to_uppercase()] {
-                // An id belongs to what is traded under it now, not to what was.
-                if instrument.active || !listing.by_native.contains_key(&native) {
-                    listing.by_native.insert(native, Arc::clone(&instrument));
-                }
+            let native = instrument.native.to_uppercase();
+            // An id belongs to what is listed under it now, not to what was.
+            if !instrument.is_delisted() || !listing.by_native.contains_key(&native) {
+                listing.by_native.insert(native, Arc::clone(&instrument));
             }
             listing.by_symbol.insert(instrument.symbol.clone(), Arc::clone(&instrument));
             listing.all.push(instrument);
+        }
+        // The stream may know several markets by the id of one of them.
+        for instrument in &listing.all {
+            let name = instrument.stream_name().to_uppercase();
+            listing.by_native.entry(name).or_insert_with(|| Arc::clone(instrument));
         }
         listing
     }
@@ -152,6 +156,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::InstrumentStatus;
 
     fn listing() -> Listing {
         let instrument = |symbol: &str, native: &str| Instrument {
@@ -161,7 +166,7 @@ mod tests {
             stream_native: Some(symbol.to_owned()),
             price_step: None,
             amount_step: None,
-            active: true,
+            status: InstrumentStatus::Trading,
         };
         Listing::new(vec![
             instrument("BTC/USDT", "XBTUSDT"),
@@ -182,13 +187,14 @@ mod tests {
     #[test]
     fn an_id_belongs_to_what_is_traded_under_it_now() {
         let mut all: Vec<Instrument> = listing().all.iter().map(|one| (**one).clone()).collect();
-        all[0].active = false;
+        all[0].status = InstrumentStatus::Delisted;
         for symbol in ["AAA/USDT", "ZZZ/USDT"] {
-            all.push(Instrument { symbol: symbol.parse().unwrap(), active: symbol < "B", ..all[0].clone() });
+            let status = if symbol < "B" { InstrumentStatus::Halted } else { InstrumentStatus::Delisted };
+            all.push(Instrument { symbol: symbol.parse().unwrap(), status, ..all[0].clone() });
         }
         let listing = Listing::new(all);
         assert_eq!(listing.find(None, "XXBTZEUR").unwrap().symbol.as_str(), "AAA/USDT");
-        assert!(!listing.find("BTC/EUR".parse().ok().as_ref(), "").unwrap().active, "found by its own symbol");
+        assert!(listing.find("BTC/EUR".parse().ok().as_ref(), "").unwrap().is_delisted(), "found by its own symbol");
     }
 
     #[test]

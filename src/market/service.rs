@@ -127,8 +127,8 @@ impl Market {
     }
 
     /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
-    /// enabled one that trades it, in registry order, else the first that lists or listed it. Where none does, the error
-    /// names symbols that may have been meant.
+    /// enabled one that trades it, in registry order, else the first that lists it, else the first that listed it. Where
+    /// none does, the error names symbols that may have been meant.
     ///
     /// # Errors
     /// `InvalidParameters`, `UnknownExchange`, `UnknownSymbol`, `NotReady`.
@@ -172,10 +172,13 @@ impl Market {
                     Some(instrument) => {
                         let instrument = Arc::clone(instrument);
                         let listed = Listed { exchange, instrument, simulated: state.simulated };
-                        if listed.instrument.active {
+                        if listed.instrument.is_trading() {
                             return Ok(Searched::Found(listed));
                         }
-                        idle = idle.or(Some(listed));
+                        let better = |one: &Listed| one.instrument.is_delisted() && !listed.instrument.is_delisted();
+                        if idle.as_ref().is_none_or(better) {
+                            idle = Some(listed);
+                        }
                     }
                     None => searched.push((exchange, listing)),
                 },

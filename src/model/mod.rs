@@ -24,7 +24,7 @@ pub use candle::{CLOSING_GRACE, Candle, CandleError, aggregate};
 pub use coverage::{Coverage, CoveredRange, Knowledge};
 pub use event::{BadEvent, CandleUpdate, Gap, GapReason, MarketEvent};
 pub use exchange::{ExchangeId, UnknownExchange};
-pub use instrument::Instrument;
+pub use instrument::{BadStatus, Instrument, InstrumentStatus};
 pub use interval::{Interval, UnknownInterval};
 pub use key::{ApiKey, KeyDigest, KeyScope, TICKET_LASTS, UnknownKeyScope};
 pub use number::{BadNumber, NUMBER_BOUND, Number, parse_decimal};

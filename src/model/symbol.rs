@@ -30,10 +30,12 @@ impl Symbol {
             (1..=MAX_ASSET_BYTES).contains(&asset.len())
                 && asset.chars().all(|c| c.is_alphanumeric() || c == '.' || c == '$')
         };
-        if !fits(base) || !fits(quote) {
+        // Upper case may be longer, and a symbol must be one as it is written.
+        let (base, quote) = (base.to_uppercase(), quote.to_uppercase());
+        if !fits(&base) || !fits(&quote) {
             return Err(BadSymbol);
         }
-        Ok(Self(format!("{base}/{quote}").to_uppercase().into()))
+        Ok(Self(format!("{base}/{quote}").into()))
     }
 
     #[must_use]
@@ -88,7 +90,27 @@ mod tests {
         assert!(format!("{}/USDT", "A".repeat(10_000)).parse::<Symbol>().is_err());
     }
 
+    #[test]
+    fn real_names_of_assets_are_symbols() {
+        for (base, symbol) in [
+            ("1000SATS", "1000SATS/USDT"),
+            ("1inch", "1INCH/USDT"),
+            ("AAPLx", "AAPLX/USDT"),
+            ("币安人生", "币安人生/USDT"),
+        ] {
+            assert_eq!(Symbol::new(base, "USDT").unwrap().as_str(), symbol);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_symbol_reads_as_it_is_written(base in "\\PC{1,12}", quote in "\\PC{1,12}") {
+            if let Ok(symbol) = Symbol::new(&base, &quote) {
+                prop_assert_eq!(symbol.as_str().parse::<Symbol>().unwrap(), symbol.clone());
+                prop_assert_eq!(symbol.dashed().parse::<Symbol>().unwrap(), symbol);
+            }
+        }
+
         #[test]
         fn every_spelling_means_the_same(base in "[a-z0-9]{1,20}", quote in "[a-z0-9]{2,6}", sep in "[/_-]") {
             let symbol: Symbol = format!("{base}{sep}{quote}").parse().unwrap();

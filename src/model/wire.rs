@@ -325,7 +325,10 @@ pub fn instrument(out: &mut Vec<u8>, instrument: &Instrument) {
     out.extend_from_slice(b",\"amount_step\":");
     optional(out, instrument.amount_step);
     out.extend_from_slice(b",\"active\":");
-    boolean(out, instrument.active);
+    boolean(out, instrument.is_trading());
+    out.extend_from_slice(b",\"status\":\"");
+    out.extend_from_slice(instrument.status.as_str().as_bytes());
+    out.push(b'"');
     out.push(b'}');
 }
 

@@ -1,9 +1,12 @@
 //! What the simulated exchanges list. Prices are counted in ticks and amounts in steps, both integers.
 
+use std::collections::HashSet;
+
 use rust_decimal::Decimal;
 
 use crate::model::{ExchangeId, Symbol};
 
+use super::listed::{Extra, extras};
 use super::noise;
 
 /// A market of a simulated exchange.
@@ -15,6 +18,15 @@ pub struct Listing {
     pub symbol: Symbol,
     /// The id that the exchange's REST interface gives it: `BTCUSDT`, `XXBTZUSD`.
     pub native: &'static str,
+    /// The assets as the exchange spells them: upper and lower case may mean something.
+    pub(super) base: &'static str,
+    pub(super) quote: &'static str,
+    /// The place of the market whose order book this one is another name of.
+    pub(super) book: Option<usize>,
+    /// Listed as halted.
+    pub(super) halted: bool,
+    /// Set for those that are not of the catalog.
+    pub(super) extra: Option<&'static Extra>,
     /// Digits after the point of a price; a tick is one in the last.
     pub price_scale: u32,
     /// Digits after the point of an amount; a step is one in the last.
@@ -282,29 +294,68 @@ const ROWS: &[Row] = rows! {
     Bybit "BCH" "USDT" "BCHUSDT", 1 @ 4_050, 4 @ 1_600, 27, 4;
 };
 
-/// All listings, in the order in which their exchanges name them.
-pub(super) fn listings(seed: u64) -> Vec<Listing> {
-    let listing = |(index, row): (usize, &Row)| {
-        // The table holds good symbols only, which a test checks.
-        let symbol = Symbol::new(row.base, row.quote).ok()?;
-        let drifts = !matches!(row.quote, "USD" | "USDT" | "USDC" | "EUR");
-        Some(Listing {
-            index,
-            exchange: row.exchange,
-            key: noise::key(seed, &format!("{}:{symbol}", row.exchange)),
-            base_key: noise::key(seed, row.base),
-            quote_key: drifts.then(|| noise::key(seed, row.quote)),
-            symbol,
-            native: row.native,
-            price_scale: row.price_scale,
-            amount_scale: row.amount_scale,
-            level: row.level,
-            lot: row.lot,
-            quiet: row.quiet,
-            busy: row.busy,
-        })
+/// All listings, in the order in which their exchanges name them: those of the catalog, and after them as many further ones
+/// as an exchange needs to list `markets`.
+pub(super) fn listings(seed: u64, markets: usize) -> Vec<Listing> {
+    let mut all: Vec<Listing> = Vec::with_capacity(ROWS.len());
+    for row in ROWS {
+        push(&mut all, seed, row, None);
+    }
+    for exchange in ExchangeId::ALL {
+        let listed = all.iter().filter(|listing| listing.exchange == exchange).count();
+        let taken: HashSet<&str> = all.iter().filter(|one| one.exchange == exchange).map(|one| one.native).collect();
+        let extras = extras(exchange).iter().filter(|extra| !taken.contains(&*extra.native));
+        for extra in extras.take(markets.saturating_sub(listed)) {
+            let row = Row {
+                exchange,
+                base: &extra.base,
+                quote: extra.quote,
+                native: &extra.native,
+                price_scale: extra.price.0,
+                amount_scale: extra.amount.0,
+                level: extra.price.1,
+                lot: extra.amount.1,
+                quiet: 40,
+                busy: 6,
+            };
+            push(&mut all, seed, &row, Some(extra));
+        }
+    }
+    all
+}
+
+fn push(all: &mut Vec<Listing>, seed: u64, row: &Row, extra: Option<&'static Extra>) {
+    // The tables hold good symbols only, which a test checks.
+    let Ok(symbol) = Symbol::new(row.base, row.quote) else { return };
+    let exchange = row.exchange;
+    let drifts = !matches!(row.quote, "USD" | "USDT" | "USDC" | "EUR");
+    let listing = Listing {
+        index: all.len(),
+        exchange,
+        key: noise::key(seed, &format!("{exchange}:{symbol}")),
+        base_key: noise::key(seed, row.base),
+        quote_key: drifts.then(|| noise::key(seed, row.quote)),
+        symbol,
+        native: row.native,
+        base: row.base,
+        quote: row.quote,
+        book: None,
+        halted: extra.is_some_and(|extra| extra.halted),
+        extra,
+        price_scale: row.price_scale,
+        amount_scale: row.amount_scale,
+        level: row.level,
+        lot: row.lot,
+        quiet: row.quiet,
+        busy: row.busy,
     };
-    ROWS.iter().enumerate().filter_map(listing).collect()
+    let Some(quote) = extra.and_then(|extra| extra.alias) else { return all.push(listing) };
+    // Another name of a book that is listed already: the same trades.
+    let is_book = |one: &&Listing| one.exchange == exchange && one.base == row.base && one.quote == quote;
+    if let Some(book) = all.iter().rev().find(is_book).cloned() {
+        let Listing { index, symbol, native, base, quote, halted, extra, .. } = listing;
+        all.push(Listing { index, symbol, native, base, quote, halted, extra, book: Some(book.index), ..book });
+    }
 }
 
 #[cfg(test)]
@@ -313,8 +364,8 @@ mod tests {
 
     #[test]
     fn the_table_is_sound() {
-        let all = listings(1);
-        assert_eq!(all.len(), ROWS.len());
+        assert_eq!(listings(1, 0).len(), ROWS.len());
+        let all = listings(1, 200);
         for (place, listing) in all.iter().enumerate() {
             assert_eq!(listing.index, place);
             assert!((1..=60).contains(&listing.busy) && (0..100).contains(&listing.quiet));

@@ -137,6 +137,17 @@ pub enum FaultKind {
     /// Subscriptions are refused in the exchange's way. Once: one request to subscribe.
     #[serde(rename = "refuse")]
     Refuse,
+    /// The listing shows every market as halted (Binance `BREAK`, Kraken `maintenance`, …), while their streams go on.
+    /// Once: the next listing that is asked for.
+    #[serde(rename = "halted")]
+    Halted,
+    /// Most markets are missing in the listing. Once: the next listing that is asked for.
+    #[serde(rename = "empty_listing")]
+    EmptyListing,
+    /// The listing has rows that are not as documented: members that are null, empty, missing or of another type, and steps
+    /// of 31 digits; the second market's state is one. Once: the next listing that is asked for.
+    #[serde(rename = "odd_listing")]
+    OddListing,
     /// The exchange announces a shutdown on all sockets (Binance `serverShutdown`, Kraken's status `maintenance`, OKX's
     /// notice 64008; Coinbase announces nothing) and closes them five seconds later. A moment: it does not last.
     #[serde(rename = "shutdown_notice")]
@@ -303,6 +314,7 @@ mod tests {
             "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 \
              firewall_403 html_error truncated_body slow_body region_451 not_found_404 msg_rate already_subscribed \
              skip_candle late_trade late_close no_close rest_lag microseconds correct_candle duplicate refuse \
+             halted empty_listing odd_listing \
                      shutdown_notice"
                 .split(' ')
         {

@@ -21,6 +21,10 @@ const KEPT_HOURS: usize = 65_536;
 #[derive(Debug)]
 pub struct Market {
     listings: Vec<Listing>,
+    /// Places of the listings, by exchange.
+    of: [Vec<usize>; ExchangeId::ALL.len()],
+    /// Places of the listings by any name that their exchange takes, by exchange.
+    by_name: [HashMap<String, usize>; ExchangeId::ALL.len()],
     /// When, by exchange, the candles that close are changed by a late trade, and how late it is known.
     late: RwLock<Vec<(ExchangeId, TimeRange, i64)>>,
     /// Sums of whole hours that are over, by listing and hour since the epoch.
@@ -75,11 +79,32 @@ pub struct Day {
 }
 
 impl Market {
-    /// The market of a seed.
+    /// The market of a seed, with the markets of the catalog.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::with_markets(seed, 0)
+    }
+
+    /// The market of a seed where each exchange lists at least so many markets, up to [`MAX_MARKETS`](super::MAX_MARKETS).
+    #[must_use]
+    pub fn with_markets(seed: u64, markets: usize) -> Self {
+        let listings = catalog::listings(seed, markets);
+        let mut of: [Vec<usize>; ExchangeId::ALL.len()] = Default::default();
+        let mut by_name: [HashMap<String, usize>; ExchangeId::ALL.len()] = Default::default();
+        for listing in &listings {
+            let exchange = listing.exchange as usize;
+            of[exchange].push(listing.index);
+            by_name[exchange].insert(listing.native.to_owned(), listing.index);
+            if listing.exchange == ExchangeId::Kraken {
+                for name in super::kraken::names(listing) {
+                    by_name[exchange].entry(name).or_insert(listing.index);
+                }
+            }
+        }
         Self {
-            listings: catalog::listings(seed),
+            listings,
+            of,
+            by_name,
             late: RwLock::default(),
             delisted: RwLock::default(),
             hours: Mutex::default(),
@@ -89,7 +114,14 @@ impl Market {
 
     /// What an exchange lists.
     pub fn listings(&self, exchange: ExchangeId) -> impl Iterator<Item = &Listing> {
-        self.listings.iter().filter(move |listing| listing.exchange == exchange && self.is_listed(listing.index))
+        let delisted = self.delisted.read().clone();
+        let all = self.of[exchange as usize].iter().map(|index| &self.listings[*index]);
+        all.filter(move |listing| !delisted.contains(&listing.index))
+    }
+
+    /// The market that an exchange knows by a name: its id, and on Kraken any of its names.
+    pub(super) fn named(&self, exchange: ExchangeId, name: &str) -> Option<&Listing> {
+        self.listing(*self.by_name[exchange as usize].get(name)?)
     }
 
     /// The listing of that place in the catalog.

@@ -13,6 +13,7 @@ mod door;
 mod faults;
 mod kraken;
 mod limits;
+mod listed;
 mod market;
 mod noise;
 mod okx;
@@ -23,6 +24,7 @@ mod tape;
 
 pub use catalog::Listing;
 pub use faults::{BadScript, Fault, FaultKind, parse_script};
+pub use listed::MAX_MARKETS;
 pub use market::Market;
 pub use stats::ExchangeStats;
 
@@ -51,6 +53,8 @@ pub struct SimulatorConfig {
     pub seed: u64,
     /// Faults relative to the simulator's start.
     pub faults: Vec<Fault>,
+    /// How many markets each exchange lists, up to [`MAX_MARKETS`]; with 0, or fewer than those of the catalog, these alone.
+    pub markets: usize,
 }
 
 /// Simulated exchanges; clones are the same ones.
@@ -105,7 +109,7 @@ impl Simulator {
     #[must_use]
     pub fn new(config: SimulatorConfig, clock: Clock) -> Self {
         let simulator = Self(Arc::new(Shared {
-            market: Market::new(config.seed),
+            market: Market::with_markets(config.seed, config.markets),
             clock,
             faults: faults::Schedule::default(),
             limits: limits::Limits::default(),

@@ -56,7 +56,8 @@ pub trait CandleStore: Send + Sync + 'static {
         self.ledger(series, range, u32::MAX).await
     }
 
-    /// Replaces an exchange's listing. What is listed no longer stays as it was, but is not active.
+    /// Replaces an exchange's listing. What is listed no longer stays as it was, but is
+    /// [`Delisted`](crate::model::InstrumentStatus::Delisted).
     ///
     /// # Errors
     /// [`StoreError`].

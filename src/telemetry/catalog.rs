@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 /// All of them.
-pub const METRICS: [Metric; 59] = [
+pub const METRICS: [Metric; 60] = [
     gauge("candlewick_build_info", "", "version, role, store, cache", "Always 1; what runs here"),
     histogram(
         "candlewick_http_request_seconds",
@@ -132,6 +132,18 @@ pub const METRICS: [Metric; 59] = [
     histogram("candlewick_store_seconds", "seconds", "operation", "Time that the store takes, by what it is asked"),
     counter("candlewick_store_errors_total", "calls", "operation", "Calls that the store could not do"),
     counter("candlewick_listing_failures_total", "tries", "exchange", "Listings that could not be read"),
+    counter(
+        "candlewick_listing_doubts_total",
+        "listings",
+        "exchange",
+        "Listings not used because most markets had vanished or stopped at once",
+    ),
+    counter(
+        "candlewick_listing_odd_rows_total",
+        "rows",
+        "exchange, effect",
+        "Rows of listings that could not be read as documented: the market is `left_out`, or is `without_step`",
+    ),
     counter("candlewick_leases_taken_total", "leases", "exchange", "Times that this process became the collector"),
     counter(
         "candlewick_collector_restarts_total",

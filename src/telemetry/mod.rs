@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod collect;
 pub mod http;
 pub mod hub;
+pub mod listing;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;

@@ -60,6 +60,7 @@ on_each_store! {
     every_row_of_the_store_is_written_once
     the_file_comes_with_its_coverage
     a_part_of_the_range_may_be_asked_for
+    a_market_with_an_odd_name_is_exported
 }
 
 fn series() -> Series {
@@ -212,6 +213,19 @@ async fn the_file_comes_with_its_coverage(kept: Kept) {
          candlewick: to fetch what is missing: candlewick backfill --exchange binance --symbol BTC/USDT --interval 1m \
          --since 2024-01-05T20:40:00Z --until 2024-01-08T07:10:00Z\n"
     );
+}
+
+async fn a_market_with_an_odd_name_is_exported(kept: Kept) {
+    for symbol in ["1000SATS/USDT", "币安人生/USDT", "AAPLx/USDT"] {
+        let series = Series { symbol: symbol.parse().unwrap(), ..series() };
+        let claims = vec![claim(0, 10, Knowledge::Fetched)];
+        kept.store.write(&[SeriesWrite { series, candles: (0..10).map(candle).collect(), claims }]).await.unwrap();
+        let until = minute(10).to_string();
+        let arguments = ["export", "--exchange", "binance", "--symbol", symbol, "--until", &until];
+        let (csv, said) = succeeded(process::run(kept.home.path(), &arguments, &[("DATABASE_URL", &kept.url)]));
+        assert_eq!(csv.lines().count(), 11, "{said}");
+        assert!(said.contains(&format!("binance {} 1m", symbol.to_uppercase())), "{said}");
+    }
 }
 
 async fn a_part_of_the_range_may_be_asked_for(kept: Kept) {

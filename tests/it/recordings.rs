@@ -16,7 +16,8 @@ use candlewick::exchanges::{
     CandlePage, CandleRows, Exchange, Frame, Outbox, Reply, ReplyErrorKind, RestCall, exchange,
 };
 use candlewick::model::{
-    Candle, ExchangeId, Instrument, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp, parse_decimal,
+    Candle, ExchangeId, Instrument, InstrumentStatus, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp,
+    parse_decimal,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -79,7 +80,7 @@ fn instrument(exchange: ExchangeId, symbol: &str) -> Instrument {
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: InstrumentStatus::Trading,
     }
 }
 

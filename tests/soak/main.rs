@@ -58,7 +58,7 @@ struct Soak {
 impl Soak {
     async fn new(store: Option<String>) -> Self {
         let world = World::paced(SPEED).await;
-        let plain = Simulator::new(SimulatorConfig { seed: 7, faults: Vec::new() }, world.clock.clone());
+        let plain = Simulator::new(SimulatorConfig { seed: 7, ..SimulatorConfig::default() }, world.clock.clone());
         let of = |exchange| {
             let listings = plain.market().listings(exchange).take(MARKETS);
             listings.map(move |listing| (exchange, listing.symbol.clone())).collect::<Vec<_>>()

@@ -58,7 +58,7 @@ impl ReferenceApi {
     /// What can be asked for
     ///
     /// The spot markets that the enabled exchanges list, by exchange and symbol, and those that they listed once and
-    /// whose history is kept (`active` is false). Texts compare without case.
+    /// whose history is kept (`status` is `delisted`). Texts compare without case.
     #[oai(path = "/v1/instruments", method = "get", operation_id = "listInstruments")]
     async fn instruments(
         &self,

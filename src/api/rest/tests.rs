@@ -20,7 +20,7 @@ use crate::market::{
 };
 use crate::model::{
     BudgetState, Candle, Channel, ClockOffset, ConnectionState, CoveredRange, ExchangeId, ExchangeState, FeedState,
-    Instrument, Interval, Knowledge, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
+    Instrument, InstrumentStatus, Interval, Knowledge, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
 };
 
 const OPEN: Timestamp = Timestamp::from_millis(1_763_672_340_000);
@@ -107,7 +107,7 @@ fn instrument() -> Arc<Instrument> {
         stream_native: None,
         price_step: Some(Decimal::new(1, 2)),
         amount_step: Some(Decimal::new(1, 5)),
-        active: true,
+        status: InstrumentStatus::Trading,
     })
 }
 

@@ -122,7 +122,7 @@ async fn allowed(
         if hint { market.find(exchange, symbol).await } else { market.find_one_of_many(exchange, symbol).await };
     let listed = found.map_err(refused)?;
     // What was listed once has a history, but nothing that could be listened to.
-    if !listed.instrument.active {
+    if listed.instrument.is_delisted() {
         let detail = format!("{} is not traded any more", listed.instrument.symbol);
         return Err(Why::Refused(Problem::new(Code::UnknownSymbol, detail)));
     }

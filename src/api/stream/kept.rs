@@ -61,7 +61,7 @@ async fn one(
 ) -> Result<Response, Problem> {
     let listed = doors.market.find(exchange, symbol).await?;
     // What was listed once has a history, but nothing that could be listened to.
-    if !listed.instrument.active
+    if listed.instrument.is_delisted()
         && let Err(error @ MarketError::UnknownSymbol(_)) = doors.market.ticker(&listed, &client.id()).await
     {
         return Err(error.into());

@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::split::split;
 use super::{MAX_BYTES, Rest};
 use crate::exchanges::{CandlePage, Exchange, Reply, ReplyError, RestCall};
-use crate::model::{Instrument, Interval, Source, Symbol, Ticker, TimeRange, Timestamp, wire};
+use crate::model::{Instrument, InstrumentStatus, Interval, Source, Symbol, Ticker, TimeRange, Timestamp, wire};
 
 /// How one reply of the REST interface is to be read.
 pub struct RestReply {
@@ -51,7 +51,7 @@ impl RestReply {
             stream_native: None,
             price_step: None,
             amount_step: None,
-            active: true,
+            status: InstrumentStatus::Trading,
         }
     }
 
@@ -115,7 +115,11 @@ impl RestReply {
     }
 
     fn instruments(&self, body: &[u8], out: &mut Vec<u8>) {
-        for instrument in read(&self.exchange.instruments(), body, out).unwrap_or_default() {
+        let listing = read(&self.exchange.instruments(), body, out).unwrap_or_default();
+        for odd in &listing.odd {
+            write_error(out, &format!("odd row {}: {}", odd.name, odd.reason));
+        }
+        for instrument in listing {
             let mut object = Vec::with_capacity(256);
             wire::instrument(&mut object, &instrument);
             out.extend_from_slice(b"{\"type\":\"instrument\",");

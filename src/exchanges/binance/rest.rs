@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::super::codec::{self, Int, level, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
 use super::super::refusal::classify_with;
 use super::PROFILE;
 use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24, Time};
-use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp};
+use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp, InstrumentStatus, Symbol};
 use serde_json::value::RawValue;
+use rust_decimal::Decimal;
+use super::super::listing::{self, Notes, Step};
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";
@@ -23,10 +25,10 @@ pub(super) fn server_time() -> RestCall<ServerTime> {
 }
 
 /// The listing; weight 20.
-pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+pub(super) fn instruments() -> RestCall<Listing> {
     call("/api/v3/exchangeInfo", vec![], 20, |body, _| {
         let info: ExchangeInfo<'_> = codec::read(body)?;
-        Ok(info.symbols.iter().filter(|listed| listed.is_spot_trading_allowed).filter_map(instrument).collect())
+        listing::read(info.symbols.into_iter().map(|row| (None, row)), "symbol", instrument)
     })
 }
 
@@ -101,18 +103,45 @@ fn banned_until(message: &str) -> Option<Timestamp> {
     digits.parse().ok().map(Timestamp::from_millis).filter(|until| until.since(Timestamp::EPOCH) > Duration::ZERO)
 }
 
-fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
-    let filter = |kind| listed.filters.iter().find(move |filter| filter.kind == kind);
-    let step = |kind, of: fn(&Filter<'_>) -> Option<Number>| filter(kind).and_then(of).and_then(price);
-    Some(Instrument {
+fn instrument(listed: Listed<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
+    // Only contracts say of what kind they are.
+    if !listed.is_spot_trading_allowed || listed.contract_type.is_some() {
+        return Ok(None);
+    }
+    let symbol = codec::symbol(&listed.base_asset, &listed.quote_asset)
+        .ok_or_else(|| format!("no symbol in `{}` and `{}`", &*listed.base_asset, &*listed.quote_asset))?;
+    let (mut price_step, mut amount_step) = (Step::Missing, Step::Missing);
+    let filters = listed.filters.map(|filters| serde_json::from_str::<Vec<&RawValue>>(filters.get()));
+    let Some(Ok(filters)) = filters else {
+        notes.note(|| "no list of filters".to_owned());
+        return Ok(Some(market(listed, symbol, None, None)));
+    };
+    for filter in filters {
+        match serde_json::from_str::<Filter<'_>>(filter.get()) {
+            Ok(filter) => match filter.kind.as_ref() {
+                "PRICE_FILTER" => price_step = filter.tick,
+                "LOT_SIZE" => amount_step = filter.step,
+                _ => {}
+            },
+            Err(error) => notes.note(|| format!("a filter: {error}")),
+        }
+    }
+    let (price_step, amount_step) = (notes.step("tickSize", price_step), notes.step("stepSize", amount_step));
+    Ok(Some(market(listed, symbol, price_step, amount_step)))
+}
+
+fn market(listed: Listed<'_>, symbol: Symbol, price_step: Option<Decimal>, amount_step: Option<Decimal>) -> Instrument {
+    Instrument {
         exchange: ExchangeId::Binance,
-        symbol: codec::symbol(&listed.base_asset, &listed.quote_asset)?,
-        native: listed.symbol.clone().into_owned(),
+        symbol,
+        native: listed.symbol.into_owned(),
         stream_native: None,
-        price_step: step("PRICE_FILTER", |filter| filter.tick),
-        amount_step: step("LOT_SIZE", |filter| filter.step),
-        active: listed.status == "TRADING",
-    })
+        price_step,
+        amount_step,
+        // TRADING, END_OF_DAY, HALT, BREAK: <https://developers.binance.com/docs/binance-spot-api-docs/enums>. None of them
+        // says that a market has closed for good: BREAK is the state of maintenance, too.
+        status: if listed.status == "TRADING" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },
+    }
 }
 
 fn patch(ticker: &Ticker24) -> TickerPatch {

@@ -267,8 +267,9 @@ fn a_page_is_asked_for_half_open() {
 fn a_listing_tolerates_what_it_does_not_know() {
     let body = include_str!("../../../tests/fixtures/binance/exchange_info.json");
     let listed = parse(&Binance.instruments(), body).unwrap();
-    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.active, one.price_step.is_some())).collect();
-    assert_eq!(seen, [("BTC/USDT", true, true), ("ETH/BTC", true, true), ("OLD/BNB", false, false)]);
+    let seen: Vec<_> =
+        listed.iter().map(|one| (one.symbol.as_str(), one.status.as_str(), one.price_step.is_some())).collect();
+    assert_eq!(seen, [("BTC/USDT", "trading", true), ("ETH/BTC", "trading", true), ("OLD/BNB", "halted", false)]);
     assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
     assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00001");
     assert_eq!((listed[0].native.as_str(), listed[0].stream_name()), ("BTCUSDT", "BTCUSDT"));
@@ -324,4 +325,46 @@ fn a_candle_event_of_the_decoder_names_its_interval() {
     let out = session.frame(&kline("1h", 1_763_672_400_000, "66990", false));
     let [MarketEvent::Candle(update)] = &*out.events else { panic!("one candle") };
     assert_eq!(update.series.interval, Interval::H1);
+}
+
+#[test]
+fn a_listing_of_contracts_holds_no_spot_market() {
+    let body = r#"{"symbols":[{"symbol":"BTCUSDT","contractType":"PERPETUAL","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","filters":[]}]}"#;
+    let listed = parse(&Binance.instruments(), body).unwrap();
+    assert!(listed.is_empty() && listed.odd.is_empty());
+}
+
+#[test]
+fn a_strange_row_of_a_listing_spoils_no_other() {
+    let row = |symbol: &str, more: &str| format!(r#"{{"symbol":"{symbol}USDT","quoteAsset":"USDT",{more}}}"#);
+    let of = |name: &str, filters: &str| {
+        row(name, &format!(r#""status":"TRADING","baseAsset":"{name}","filters":{filters}"#))
+    };
+    let price = |step: &str| format!(r#"[{{"filterType":"PRICE_FILTER","tickSize":{step}}}]"#);
+    let rows = [
+        of("GOOD", &price("\"0.10\"")),
+        of(
+            "NEWFILTER",
+            r#"[{"filterType":"X","tickSize":{}},{"filterType":null},8,{"filterType":"PRICE_FILTER","tickSize":"0.1"}]"#,
+        ),
+        of("NOFILTERS", "null"),
+        of("EMPTYSTEP", &price("\"\"")),
+        of("LONGSTEP", &price("\"0.1234567890123456789012345678901\"")),
+        row("NOSTATUS", r#""status":null,"baseAsset":"NOSTATUS","filters":[]"#),
+        row("NOBASE", r#""status":"TRADING","filters":[]"#),
+    ];
+    let listed = parse(&Binance.instruments(), &format!(r#"{{"symbols":[{}]}}"#, rows.join(","))).unwrap();
+    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.base(), one.price_step.is_some())).collect();
+    let expected =
+        [("GOOD", true), ("NEWFILTER", true), ("NOFILTERS", false), ("EMPTYSTEP", false), ("LONGSTEP", false)];
+    assert_eq!(seen, expected);
+    let odd: Vec<_> = listed.odd.iter().map(|row| (&*row.name, row.left_out)).collect();
+    let expected = [
+        ("NEWFILTERUSDT", false),
+        ("NOFILTERSUSDT", false),
+        ("LONGSTEPUSDT", false),
+        ("NOSTATUSUSDT", true),
+        ("NOBASEUSDT", true),
+    ];
+    assert_eq!(odd, expected);
 }

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::super::codec::{Int, Named, Text};
+use super::super::listing::Step;
 use crate::model::Number;
 
 /// A frame of a combined stream around its payload.
@@ -224,7 +225,7 @@ pub(super) struct ErrorBody<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct ExchangeInfo<'a> {
     #[serde(borrow)]
-    pub symbols: Vec<Listed<'a>>,
+    pub symbols: Vec<&'a RawValue>,
 }
 
 /// One market of the listing.
@@ -241,8 +242,11 @@ pub(super) struct Listed<'a> {
     pub quote_asset: Cow<'a, str>,
     #[serde(default = "yes")]
     pub is_spot_trading_allowed: bool,
-    #[serde(borrow, default)]
-    pub filters: Vec<Filter<'a>>,
+    /// A list of [`Filter`]s.
+    #[serde(borrow)]
+    pub filters: Option<&'a RawValue>,
+    /// In listings of futures only.
+    pub contract_type: Option<IgnoredAny>,
 }
 
 fn yes() -> bool {
@@ -254,10 +258,10 @@ fn yes() -> bool {
 pub(super) struct Filter<'a> {
     #[serde(rename = "filterType", borrow)]
     pub kind: Cow<'a, str>,
-    #[serde(rename = "tickSize")]
-    pub tick: Option<Number>,
-    #[serde(rename = "stepSize")]
-    pub step: Option<Number>,
+    #[serde(rename = "tickSize", default)]
+    pub tick: Step,
+    #[serde(rename = "stepSize", default)]
+    pub step: Step,
 }
 
 /// Statistics of the last 24 hours.

@@ -1,16 +1,16 @@
 //! Bybit's REST calls and how their replies are read.
 
 use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use super::super::codec::{self, Blank, Int, Named, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
 use super::super::refusal::classify_with;
-use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
-use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
 use rust_decimal::Decimal;
+use super::super::listing::{self, Notes};
+use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
+use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";
@@ -60,24 +60,37 @@ pub(super) fn server_time() -> RestCall<ServerTime> {
 }
 
 /// The listing of spot markets; it is not paged.
-pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+pub(super) fn instruments() -> RestCall<Listing> {
     call("/v5/market/instruments-info", vec![], |body, _| {
-        let (listed, _): (Vec<wire::Instrument<'_>>, _) = rows(body)?;
-        Ok(listed.iter().filter_map(instrument).collect())
+        let (listed, _): (Vec<&RawValue>, _) = rows(body)?;
+        listing::read(listed.into_iter().map(|row| (None, row)), "symbol", instrument)
     })
 }
 
-fn instrument(listed: &wire::Instrument<'_>) -> Option<Instrument> {
-    let step = |step: Option<Blank>| step.and_then(|step| step.0).and_then(price);
-    Some(Instrument {
+fn instrument(listed: wire::Instrument<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
+    // Only contracts say of what kind they are.
+    if listed.contract_type.is_some() {
+        return Ok(None);
+    }
+    let symbol = codec::symbol(&listed.base_coin, &listed.quote_coin)
+        .ok_or_else(|| format!("no symbol in `{}` and `{}`", &*listed.base_coin, &*listed.quote_coin))?;
+    let price_step = listed.price_filter.map(|filter| filter.tick_size).unwrap_or_default();
+    let amount_step = listed.lot_size_filter.map(|filter| filter.base_precision).unwrap_or_default();
+    Ok(Some(Instrument {
         exchange: ExchangeId::Bybit,
-        symbol: codec::symbol(&listed.base_coin, &listed.quote_coin)?,
-        native: listed.symbol.clone().into_owned(),
+        symbol,
+        native: listed.symbol.into_owned(),
         stream_native: None,
-        price_step: step(listed.price_filter.as_ref().map(|filter| filter.tick_size)),
-        amount_step: step(listed.lot_size_filter.as_ref().map(|filter| filter.base_precision)),
-        active: listed.status.as_deref().is_none_or(|status| status == "Trading"),
-    })
+        price_step: notes.step("tickSize", price_step),
+        amount_step: notes.step("basePrecision", amount_step),
+        // <https://bybit-exchange.github.io/docs/v5/enum#status>
+        status: match listed.status.as_deref() {
+            None | Some("Trading") => InstrumentStatus::Trading,
+            Some("Closed") => InstrumentStatus::Delisted,
+            // PreLaunch, Settling, Delivering.
+            Some(_) => InstrumentStatus::Halted,
+        },
+    }))
 }
 
 /// Best bid and ask and the last 24 hours of one market. Only the envelope has a time.

@@ -1,17 +1,11 @@
 //! Bybit's ids: `BTCUSDT`.
 
-use super::super::codec;
+use super::super::{codec, markets};
 use crate::model::Symbol;
-
-/// Assets that spot markets are quoted in, longest first.
-const QUOTES: &[&str] = &[
-    "RLUSD", "USDT", "USDC", "USDE", "USDQ", "USDR", "USD1", "XUSD", "EUR", "BTC", "BRL", "GBP", "AED", "PLN", "TRY",
-    "ETH", "SOL", "DAI", "MNT", "USD",
-];
 
 /// Splits an id by the known quotes.
 pub(super) fn guess(native: &str) -> Option<Symbol> {
-    let (base, quote) = codec::split_by_quote(native, QUOTES)?;
+    let (base, quote) = markets::split_by_quote(native, 'Y')?;
     codec::symbol(base, quote)
 }
 
@@ -33,6 +27,5 @@ mod tests {
         for native in ["", "USDT", "BTC-26SEP25", "BTCUSDT-26SEP25", "nothing", "BTCPERP"] {
             assert_eq!(guess(native), None, "{native}");
         }
-        assert!(QUOTES.is_sorted_by(|a, b| a.len() >= b.len()));
     }
 }

@@ -227,8 +227,9 @@ fn a_ticker_of_rest_has_the_envelopes_time_and_a_fraction() {
 fn the_listing_says_what_trades() {
     let body = include_str!("../../../tests/fixtures/bybit/instruments.json");
     let listed = parse(&Bybit.instruments(), body).unwrap();
-    let seen: Vec<_> = listed.iter().map(|one| (one.native.as_str(), one.symbol.as_str(), one.active)).collect();
-    assert_eq!(seen, [("BTCUSDT", "BTC/USDT", true), ("OLDEUR", "OLD/EUR", false)]);
+    let seen: Vec<_> =
+        listed.iter().map(|one| (one.native.as_str(), one.symbol.as_str(), one.status.as_str())).collect();
+    assert_eq!(seen, [("BTCUSDT", "BTC/USDT", "trading"), ("OLDEUR", "OLD/EUR", "halted")]);
     assert_eq!((listed[0].price_step.unwrap().to_string(), listed[1].amount_step), ("0.1".to_owned(), None));
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant};
+use super::super::listing::Step;
 use crate::model::Number;
 
 /// The members by which any frame is told apart: data of a topic, or an answer
@@ -195,20 +196,22 @@ pub(super) struct Instrument<'a> {
     pub status: Option<Text<'a>>,
     pub lot_size_filter: Option<LotSize>,
     pub price_filter: Option<PriceStep>,
+    /// In listings of derivatives only.
+    pub contract_type: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LotSize {
     #[serde(default)]
-    pub base_precision: Blank,
+    pub base_precision: Step,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PriceStep {
     #[serde(default)]
-    pub tick_size: Blank,
+    pub tick_size: Step,
 }
 
 /// A candle: open time, open, high, low, close, volume, turnover. Newest first.

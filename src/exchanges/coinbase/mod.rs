@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, MinuteCandles, PageCost, Profile, Reply, ReplyError,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile, Reply, ReplyError,
     RestCall, Scope, ServerTime, Subscription,
 };
 use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
@@ -73,7 +73,7 @@ impl Exchange for Coinbase {
         Some(rest::server_time())
     }
 
-    fn instruments(&self) -> RestCall<Vec<Instrument>> {
+    fn instruments(&self) -> RestCall<Listing> {
         rest::instruments()
     }
 

@@ -1,13 +1,14 @@
 //! Coinbase's REST calls and how their replies are read.
 
 use super::super::codec::{self, Blank, price};
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
 use super::super::refusal::classify_with;
 use super::symbols;
-use super::wire::{self, Candles, LastTrades, Product, Products, Refusal, Start};
-use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp};
+use super::wire::{self, Candles, LastTrades, Product, Products, Refusal, Start, ListedProduct};
+use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp, InstrumentStatus};
 use serde_json::value::RawValue;
 use std::time::Duration;
+use super::super::listing::{self, Notes};
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";
@@ -58,41 +59,58 @@ pub(super) fn server_time() -> RestCall<ServerTime> {
 }
 
 /// The listing of spot markets.
-pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+pub(super) fn instruments() -> RestCall<Listing> {
     call(PRODUCTS.to_owned(), vec![("product_type", "SPOT".to_owned())], |body| {
         let listed: Products<'_> = codec::read(body)?;
-        Ok(listed.products.iter().filter_map(instrument).collect())
+        listing::read(listed.products.into_iter().map(|row| (None, row)), "product_id", instrument)
     })
 }
 
-fn instrument(product: &Product<'_>) -> Option<Instrument> {
+fn instrument(product: ListedProduct<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
     if product.kind.as_deref().is_some_and(|kind| kind != "SPOT") {
-        return None;
+        return Ok(None);
     }
     let symbol = match (product.base_currency_id.as_deref(), product.quote_currency_id.as_deref()) {
-        (Some(base), Some(quote)) => codec::symbol(base, quote)?,
-        _ => symbols::guess(&product.id)?,
+        (Some(base), Some(quote)) => codec::symbol(base, quote),
+        _ => symbols::guess(&product.id),
     };
-    // The stream of another name speaks under the first: `BTC-USDC` is told as `BTC-USD`, which is to be collected.
-    // <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels>
-    let is_alias = product.alias.as_deref().is_some_and(|alias| !alias.is_empty());
+    let symbol = symbol.ok_or_else(|| format!("no symbol in `{}`", &*product.id))?;
     let is_online = product.status.as_deref().is_none_or(|status| status == "online");
-    let step = |step: Blank| step.0.and_then(price);
-    Some(Instrument {
+    // `limit_only` is left out on purpose: such a market matches limit orders, and so do 30 of the 920 listed ones each day.
+    // <https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-all-known-trading-pairs>
+    let is_restricted = product.is_disabled
+        || product.trading_disabled
+        || product.view_only
+        || product.cancel_only
+        || product.post_only
+        || product.auction_mode;
+    Ok(Some(Instrument {
         exchange: ExchangeId::Coinbase,
         symbol,
-        native: product.id.clone().into_owned(),
-        stream_native: None,
-        price_step: step(product.price_increment).or_else(|| step(product.quote_increment)),
-        amount_step: step(product.base_increment),
-        active: is_online && !is_alias && !product.is_disabled && !product.trading_disabled && !product.view_only,
-    })
+        // The stream knows a market by the id of its book only: what listens to `BTC-USDC` hears of `BTC-USD`. Those who ask
+        // for either see the same book: <https://github.com/ccxt/ccxt/issues/26465>, <https://github.com/ccxt/ccxt/pull/30567>
+        stream_native: product.alias.filter(|alias| !alias.is_empty()).map(|alias| alias.0.into_owned()),
+        native: product.id.into_owned(),
+        price_step: notes
+            .step("price_increment", product.price_increment)
+            .or_else(|| notes.step("quote_increment", product.quote_increment)),
+        amount_step: notes.step("base_increment", product.base_increment),
+        status: match product.status.as_deref() {
+            Some("delisted") => InstrumentStatus::Delisted,
+            _ if is_online && !is_restricted => InstrumentStatus::Trading,
+            _ => InstrumentStatus::Halted,
+        },
+    }))
 }
 
 /// The last 24 hours of one market.
 pub(super) fn product(instrument: &Instrument) -> RestCall<TickerPatch> {
     call(format!("{PRODUCTS}/{}", instrument.native), vec![], |body| {
         let product: Product<'_> = codec::read(body)?;
+        if let Some(kind) = product.kind.as_deref().filter(|kind| *kind != "SPOT") {
+            let message = format!("the product is of {kind}, not of a spot market");
+            return Err(ReplyError::new(ReplyErrorKind::Refused, message));
+        }
         Ok(TickerPatch {
             last: product.price.0.and_then(price),
             high: product.high_24h.0.and_then(price),

@@ -54,7 +54,10 @@ impl Session {
             let Some(name) = channel_name(channel) else { continue };
             let of_channel: Vec<_> = subscriptions.iter().filter(|one| one.channel == channel).cloned().collect();
             for part in of_channel.chunks(MARKETS_PER_MESSAGE) {
-                let products: Vec<&str> = part.iter().map(|one| one.instrument.stream_name()).collect();
+                // Several symbols may be names of one book.
+                let mut products: Vec<&str> = part.iter().map(|one| one.instrument.stream_name()).collect();
+                products.sort_unstable();
+                products.dedup();
                 out.frames.push(json!({"type": kind, "product_ids": products, "channel": name}).to_string());
                 self.pending.request(if ask { part.to_vec() } else { Vec::new() }, now);
             }
@@ -202,9 +205,12 @@ impl Session {
             change_percent: row.price_percent_chg_24_h.0.map(|change| change.0),
             timestamp,
         };
-        let (exchange, symbol) = (ExchangeId::Coinbase, market.symbol.clone());
-        let ticker = crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream };
-        out.event(MarketEvent::Ticker(ticker), received_at).map_err(|error| error.to_string())
+        for symbol in market.symbols(Channel::Ticker) {
+            let (exchange, symbol) = (ExchangeId::Coinbase, symbol.clone());
+            let ticker = crate::model::Ticker { exchange, symbol, values, received_at, source: Source::Stream };
+            out.event(MarketEvent::Ticker(ticker), received_at).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     fn trades(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
@@ -237,21 +243,26 @@ impl Session {
 
     fn trade(&mut self, row: &Trade<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), String> {
         let Some(market) = self.markets.get(&row.product_id, Channel::Trades) else { return Ok(()) };
-        let trade = crate::model::Trade {
-            exchange: ExchangeId::Coinbase,
-            symbol: market.symbol.clone(),
-            id: row.id.as_ref().into(),
-            price: row.price.0,
-            amount: row.size.0,
-            // The side is the maker's; ours is the taker's.
-            side: match &*row.side {
-                "SELL" => Side::Buy,
-                "BUY" => Side::Sell,
-                other => return Err(format!("unknown side {other:?}")),
-            },
-            timestamp: moment(&row.time).ok_or_else(|| format!("no time in {:?}", row.time))?,
+        // The side is the maker's; ours is the taker's.
+        let side = match &*row.side {
+            "SELL" => Side::Buy,
+            "BUY" => Side::Sell,
+            other => return Err(format!("unknown side {other:?}")),
         };
-        out.event(MarketEvent::Trade(trade), received).map_err(|error| error.to_string())
+        let timestamp = moment(&row.time).ok_or_else(|| format!("no time in {:?}", row.time))?;
+        for symbol in market.symbols(Channel::Trades) {
+            let trade = crate::model::Trade {
+                exchange: ExchangeId::Coinbase,
+                symbol: symbol.clone(),
+                id: row.id.as_ref().into(),
+                price: row.price.0,
+                amount: row.size.0,
+                side,
+                timestamp,
+            };
+            out.event(MarketEvent::Trade(trade), received).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }
 
@@ -270,7 +281,9 @@ impl FeedSession for Session {
     }
 
     fn change(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox) {
-        let gone: Vec<_> = remove.iter().filter(|one| self.markets.remove(one)).cloned().collect();
+        let mut gone: Vec<_> = remove.iter().filter(|one| self.markets.remove(one)).cloned().collect();
+        // Another name of the same book may still be listened to.
+        gone.retain(|one| !self.markets.listens(one.instrument.stream_name(), one.channel));
         self.say("unsubscribe", &gone, false, now, out);
         let new: Vec<_> = add.iter().filter(|one| self.markets.add(one)).cloned().collect();
         self.say("subscribe", &new, true, now, out);

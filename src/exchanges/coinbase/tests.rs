@@ -264,11 +264,14 @@ fn the_figures_of_24_hours_and_the_last_trade_are_two_answers() {
 }
 
 #[test]
-fn the_listing_is_of_spot_and_another_name_is_not_traded() {
+fn the_listing_is_of_spot_and_an_alias_is_heard_under_its_books_id() {
     let listed =
         parse(&Coinbase.instruments(), include_str!("../../../tests/fixtures/coinbase/products.json")).unwrap();
-    let seen: Vec<_> = listed.iter().map(|one| (one.native.as_str(), one.symbol.as_str(), one.active)).collect();
-    assert_eq!(seen, [("BTC-USD", "BTC/USD", true), ("BTC-USDC", "BTC/USDC", false), ("OLD-EUR", "OLD/EUR", false)]);
+    let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.stream_name(), one.status.as_str())).collect();
+    let expected =
+        [("BTC/USD", "BTC-USD", "trading"), ("BTC/USDC", "BTC-USD", "trading"), ("OLD/EUR", "OLD-EUR", "delisted")];
+    assert_eq!(seen, expected);
+    assert_eq!(listed[1].native, "BTC-USDC", "REST knows each by its own id");
     assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
     assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00000001");
 }
@@ -302,4 +305,32 @@ fn public_answers_are_asked_for_fresh() {
     let plan = Coinbase.connections(&btc()).remove(0);
     (plan.session)(plan.subscriptions).on_open(NOW, &mut out);
     assert!(out.frames.len() <= 8, "all subscriptions leave within the 5 seconds that the exchange waits");
+}
+
+#[test]
+fn a_book_with_two_names_is_asked_for_once_and_told_under_both() {
+    let usdc = every_channel(instrument(ExchangeId::Coinbase, "BTC/USDC", "BTC-USDC", Some("BTC-USD")));
+    let usdc: Vec<_> = usdc.into_iter().filter(|one| one.channel != Channel::Candles).collect();
+    let (mut session, sent) = Driven::open(&Coinbase, &[btc(), usdc.clone()].concat());
+    assert_eq!(sent[1]["product_ids"], json!(["BTC-USD"]), "by its own id");
+    session.frame(&answer(0, &json!({"heartbeats": ["heartbeats"]})));
+    let out = session.frame(&answer(1, &json!({"ticker": ["BTC-USD"]})));
+    assert_eq!(confirmed(&out), ["ticker:coinbase:BTC/USD", "ticker:coinbase:BTC/USDC"]);
+    let update = |number| trades(number, "update", &[["7", "67012.3", "0.5", "BUY", "2025-11-20T21:00:00.1Z"]]);
+    let symbols = |events: Vec<String>| -> Vec<String> {
+        let value = |event: String| serde_json::from_str::<serde_json::Value>(&event).unwrap();
+        events.into_iter().map(|event| value(event)["symbol"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(symbols(session.events(&update(2))), ["BTC/USD", "BTC/USDC"]);
+    assert!(session.change(&[], &btc()).is_empty(), "the other name is still listened to");
+    assert_eq!(symbols(session.events(&update(3))), ["BTC/USDC"]);
+    let left = session.change(&[], &usdc);
+    assert!(left.iter().all(|message| message["type"] == "unsubscribe") && left.len() == 2, "{left:?}");
+}
+
+#[test]
+fn a_contract_is_no_spot_market() {
+    let product = r#"{"product_id":"BIT-26APR24-CDE","price":"67012.2","product_type":"FUTURE","volume_24h":"1"}"#;
+    let error = parse(&Coinbase.ticker(&btc()[0].instrument)[0], product).unwrap_err();
+    assert_eq!(error.kind, ReplyErrorKind::Refused);
 }

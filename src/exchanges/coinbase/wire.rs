@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant};
+use super::super::listing::Step;
 use crate::model::Number;
 
 /// The members by which any frame is told apart: data of a channel, or `{"type":"error","message":"…"}`.
@@ -173,20 +174,22 @@ pub(super) struct Subscriptions<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Products<'a> {
     #[serde(borrow)]
-    pub products: Vec<Product<'a>>,
+    pub products: Vec<&'a RawValue>,
 }
 
-/// One market of the listing, and its last 24 hours. A market with an `alias` is another name of that one's order book.
+/// One market of the listing. A market with an `alias` is another name of that one's order book, which names it in
+/// `alias_to`.
 ///
 /// ```json
 /// {"product_id":"BTC-USD","price":"140.21","price_percentage_change_24h":"9.43","volume_24h":"1908432",
 ///  "base_increment":"0.00000001","quote_increment":"0.01","is_disabled":false,"status":"online","trading_disabled":false,
-///  "product_type":"SPOT","quote_currency_id":"USD","base_currency_id":"BTC","alias":"","view_only":false,
-///  "price_increment":"0.01","high_24h":"145.1","low_24h":"138.2"}
+///  "product_type":"SPOT","quote_currency_id":"USD","base_currency_id":"BTC","alias":"","alias_to":["BTC-USDC"],
+///  "view_only":false,"price_increment":"0.01","high_24h":"145.1","low_24h":"138.2"}
 /// ```
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/list-public-products>
 #[derive(Debug, Deserialize)]
-pub(super) struct Product<'a> {
+#[expect(clippy::struct_excessive_bools, reason = "they are Coinbase's")]
+pub(super) struct ListedProduct<'a> {
     #[serde(borrow, rename = "product_id")]
     pub id: Cow<'a, str>,
     #[serde(borrow, rename = "product_type")]
@@ -206,11 +209,26 @@ pub(super) struct Product<'a> {
     #[serde(default)]
     pub view_only: bool,
     #[serde(default)]
-    pub base_increment: Blank,
+    pub cancel_only: bool,
     #[serde(default)]
-    pub price_increment: Blank,
+    pub post_only: bool,
     #[serde(default)]
-    pub quote_increment: Blank,
+    pub auction_mode: bool,
+    #[serde(default)]
+    pub base_increment: Step,
+    #[serde(default)]
+    pub price_increment: Step,
+    #[serde(default)]
+    pub quote_increment: Step,
+}
+
+/// The last 24 hours of one market.
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product>
+#[derive(Debug, Deserialize)]
+pub(super) struct Product<'a> {
+    /// `SPOT`, `FUTURE`.
+    #[serde(borrow, rename = "product_type")]
+    pub kind: Option<Text<'a>>,
     #[serde(default)]
     pub price: Blank,
     /// In per cent.

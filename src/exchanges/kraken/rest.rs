@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use super::super::codec::{self, Int, level, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
 use serde::de::IgnoredAny;
 use super::super::refusal::classify_with;
 use super::symbols;
 use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo, Time};
-use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp};
+use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp, InstrumentStatus};
+use super::super::listing::{self, Notes};
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";
@@ -31,10 +31,10 @@ pub(super) fn server_time() -> RestCall<ServerTime> {
 }
 
 /// The listing.
-pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+pub(super) fn instruments() -> RestCall<Listing> {
     call("/0/public/AssetPairs", vec![], |body, received| {
-        let pairs: BTreeMap<String, AssetPair<'_>> = result(body, received)?;
-        Ok(pairs.values().filter_map(instrument).collect())
+        let pairs: ByPair<'_> = result(body, received)?;
+        listing::read(pairs.iter().map(|(key, row)| (Some(&**key), *row)), "altname", instrument)
     })
 }
 
@@ -147,17 +147,27 @@ fn refusal(error: &str, received: Timestamp) -> ReplyError {
     refusal
 }
 
-fn instrument(pair: &AssetPair<'_>) -> Option<Instrument> {
-    let symbol = symbols::of_pair(pair.wsname.as_deref()?)?;
-    Some(Instrument {
+fn instrument(pair: AssetPair<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
+    // Without a name for the WebSocket, such as the dark pools.
+    let Some(name) = pair.wsname.as_deref() else { return Ok(None) };
+    let (symbol, stream_native) =
+        symbols::of_pair(name).zip(symbols::stream_name(name)).ok_or_else(|| format!("no symbol in `{name}`"))?;
+    Ok(Some(Instrument {
         exchange: ExchangeId::Kraken,
-        native: pair.altname.clone().into_owned(),
-        stream_native: Some(symbol.to_string()),
+        native: pair.altname.into_owned(),
+        stream_native: Some(stream_native),
         symbol,
-        price_step: pair.tick_size.and_then(price).or_else(|| step(pair.pair_decimals)),
+        price_step: notes.step("tick_size", pair.tick_size).or_else(|| step(pair.pair_decimals)),
         amount_step: step(pair.lot_decimals),
-        active: pair.status.as_deref().is_none_or(|status| status == "online"),
-    })
+        status: match pair.status.as_deref() {
+            None | Some("online") => InstrumentStatus::Trading,
+            // The listing that FIX and the channel `instrument` give names it: <https://docs.kraken.com/api/docs/websocket-v2/instrument>
+            Some("delisted") => InstrumentStatus::Delisted,
+            // cancel_only, post_only, limit_only, reduce_only, maintenance, work_in_progress:
+            // <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
+            Some(_) => InstrumentStatus::Halted,
+        },
+    }))
 }
 
 /// The step of so many decimals.

@@ -1,13 +1,7 @@
 //! Kraken's ids: `XBTUSD` and `XXBTZUSD` in REST, `XBT/USD` as the name of the pair, `BTC/USD` in WebSocket v2.
 
-use super::super::codec;
+use super::super::{codec, markets};
 use crate::model::Symbol;
-
-/// Assets that spot markets are quoted in, longest first. `TUSD` is not among them: `XBTUSD` is `BTC/USD`.
-const QUOTES: &[&str] = &[
-    "RLUSD", "USDT", "USDC", "USDG", "USDQ", "USDR", "EURC", "EURR", "USD", "EUR", "GBP", "CAD", "AUD", "CHF", "JPY",
-    "AED", "XBT", "BTC", "ETH", "DOT", "SOL", "DAI",
-];
 
 /// Currencies that Kraken's oldest ids mark with a `Z`, and coins that it marks with an `X`.
 const MARKED_QUOTES: &[&str] = &["ZUSD", "ZEUR", "ZGBP", "ZCAD", "ZAUD", "ZJPY", "XXBT", "XETH"];
@@ -28,12 +22,19 @@ pub(super) fn of_pair(name: &str) -> Option<Symbol> {
     codec::symbol(usual(base), usual(quote))
 }
 
+/// The name that the WebSocket takes for a pair that the listing names so. It tells upper from lower case: `AAPLx/USD`.
+/// <https://docs.kraken.com/api/docs/guides/spot-ws-intro>
+pub(super) fn stream_name(name: &str) -> Option<String> {
+    let (base, quote) = name.split_once('/')?;
+    Some(format!("{}/{}", usual(base), usual(quote)))
+}
+
 /// Reads any of the ids without the listing.
 pub(super) fn guess(native: &str) -> Option<Symbol> {
     if native.contains('/') {
         return of_pair(native);
     }
-    let (base, quote) = marked(native).or_else(|| codec::split_by_quote(native, QUOTES))?;
+    let (base, quote) = marked(native).or_else(|| markets::split_by_quote(native, 'K'))?;
     codec::symbol(usual(base), usual(quote))
 }
 
@@ -65,12 +66,16 @@ mod tests {
             ("XBTUSD", "BTC/USD"),
             ("DOTUSD", "DOT/USD"),
             ("XRPRLUSD", "XRP/RLUSD"),
+            ("XBTPYUSD", "BTC/PYUSD"),
+            ("PYUSDUSD", "PYUSD/USD"),
+            ("AAPLxUSD", "AAPLX/USD"),
+            ("AAPLx/USD", "AAPLX/USD"),
+            ("1INCHUSD", "1INCH/USD"),
         ] {
             assert_eq!(guess(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected), "{native}");
         }
         for native in ["", "USD", "/", "PI_XBTUSD", "€€€€", "XBT/USD/X"] {
             assert_eq!(guess(native), None, "{native}");
         }
-        assert!(QUOTES.is_sorted_by(|a, b| a.len() >= b.len()));
     }
 }

@@ -358,13 +358,13 @@ fn a_listing_speaks_our_symbols() {
     let body = include_str!("../../../tests/fixtures/kraken/asset_pairs.json");
     let listed = parse(&Kraken.instruments(), body).unwrap();
     let seen: Vec<_> =
-        listed.iter().map(|one| (one.symbol.as_str(), &*one.native, one.stream_name(), one.active)).collect();
+        listed.iter().map(|one| (one.symbol.as_str(), &*one.native, one.stream_name(), one.status.as_str())).collect();
     assert_eq!(
         seen,
         [
-            ("ETH/USDT", "ETHUSDT", "ETH/USDT", false),
-            ("DOGE/EUR", "XDGEUR", "DOGE/EUR", true),
-            ("BTC/USD", "XBTUSD", "BTC/USD", true),
+            ("ETH/USDT", "ETHUSDT", "ETH/USDT", "halted"),
+            ("DOGE/EUR", "XDGEUR", "DOGE/EUR", "trading"),
+            ("BTC/USD", "XBTUSD", "BTC/USD", "trading"),
         ]
     );
     let steps = |at: usize| [listed[at].price_step, listed[at].amount_step].map(|step| step.unwrap().to_string());

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::super::codec::{BadRow, Int, Rows, Sift, Text, Tolerant};
+use super::super::listing::Step;
 use crate::model::Number;
 
 /// The members by which any frame is told apart.
@@ -163,7 +164,8 @@ pub(super) struct AssetPair<'a> {
     pub wsname: Option<Text<'a>>,
     pub pair_decimals: Option<Int>,
     pub lot_decimals: Option<Int>,
-    pub tick_size: Option<Number>,
+    #[serde(default)]
+    pub tick_size: Step,
     #[serde(borrow)]
     pub status: Option<Text<'a>>,
 }

@@ -5,12 +5,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use super::super::codec::{self, Int, Named, price};
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
+use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, codec, Listing};
 use super::wire::{Answer, CandleRow, Listed, Ticker, Time};
 use super::{PROFILE, bar_name};
-use crate::model::{ExchangeId, Instrument, Interval, TickerPatch, Timestamp, Candle};
+use crate::model::{ExchangeId, Instrument, Interval, TickerPatch, Timestamp, Candle, InstrumentStatus};
 use serde::de::IgnoredAny;
 use super::super::refusal::classify_with;
+use super::super::listing::{self, Notes};
 
 /// The names of the scopes: every path has its own.
 pub(super) const INSTRUMENTS: &str = "instruments";
@@ -50,10 +51,10 @@ pub(super) fn server_time() -> RestCall<ServerTime> {
 }
 
 /// The listing of spot markets.
-pub(super) fn instruments() -> RestCall<Vec<Instrument>> {
+pub(super) fn instruments() -> RestCall<Listing> {
     call("/api/v5/public/instruments", vec![("instType", "SPOT".to_owned())], INSTRUMENTS, |body| {
-        let listed: Vec<Listed<'_>> = data(body)?;
-        Ok(listed.iter().filter_map(instrument).collect())
+        let rows: Vec<&RawValue> = data(body)?;
+        listing::read(rows.into_iter().map(|row| (None, row)), "instId", instrument)
     })
 }
 
@@ -149,17 +150,21 @@ fn refusal(code: i64, message: &str) -> ReplyError {
     ReplyError::new(kind, format!("{message} (code {code})"))
 }
 
-fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
+fn instrument(listed: Listed<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
     if listed.inst_type != "SPOT" {
-        return None;
+        return Ok(None);
     }
-    Some(Instrument {
+    let symbol = codec::symbol(&listed.base_ccy, &listed.quote_ccy)
+        .ok_or_else(|| format!("no symbol in `{}` and `{}`", &*listed.base_ccy, &*listed.quote_ccy))?;
+    Ok(Some(Instrument {
         exchange: ExchangeId::Okx,
-        symbol: codec::symbol(&listed.base_ccy, &listed.quote_ccy)?,
-        native: listed.inst_id.clone().into_owned(),
+        symbol,
+        native: listed.inst_id.into_owned(),
         stream_native: None,
-        price_step: listed.tick_sz.0.and_then(price),
-        amount_step: listed.lot_sz.0.and_then(price),
-        active: listed.state == "live",
-    })
+        price_step: notes.step("tickSz", listed.tick_sz),
+        amount_step: notes.step("lotSz", listed.lot_sz),
+        // live, suspend, preopen, rebase, test: what is delisted is not in the listing any more.
+        // <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments>
+        status: if listed.state == "live" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },
+    }))
 }

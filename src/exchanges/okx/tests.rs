@@ -431,13 +431,13 @@ fn a_listing_holds_spot_markets_and_says_which_trade() {
     assert_eq!(call.query, [("instType", "SPOT".to_owned())]);
     let listed = parse(&call, body).unwrap();
     let seen: Vec<_> =
-        listed.iter().map(|one| (one.symbol.as_str(), &*one.native, one.stream_name(), one.active)).collect();
+        listed.iter().map(|one| (one.symbol.as_str(), &*one.native, one.stream_name(), one.status.as_str())).collect();
     assert_eq!(
         seen,
         [
-            ("BTC/USDT", "BTC-USDT", "BTC-USDT", true),
-            ("ETH/EUR", "ETH-EUR", "ETH-EUR", false),
-            ("NEW/USDT", "NEW-USDT", "NEW-USDT", false),
+            ("BTC/USDT", "BTC-USDT", "BTC-USDT", "trading"),
+            ("ETH/EUR", "ETH-EUR", "ETH-EUR", "halted"),
+            ("NEW/USDT", "NEW-USDT", "NEW-USDT", "halted"),
         ]
     );
     let steps = [listed[0].price_step, listed[0].amount_step].map(|step| step.unwrap().to_string());

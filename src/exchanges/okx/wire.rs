@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant, level, price};
+use super::super::listing::Step;
 use crate::model::{Candle, Number, TickerPatch};
 
 /// The members by which any frame is told apart.
@@ -164,10 +165,10 @@ pub(super) struct Listed<'a> {
     #[serde(borrow)]
     pub quote_ccy: Cow<'a, str>,
     #[serde(default)]
-    pub tick_sz: Blank,
+    pub tick_sz: Step,
     #[serde(default)]
-    pub lot_sz: Blank,
-    /// `live`, `suspend`, `preopen` or `test`.
+    pub lot_sz: Step,
+    /// `live`, `suspend`, `preopen`, `rebase` or `test`.
     #[serde(borrow)]
     pub state: Cow<'a, str>,
 }

@@ -9,6 +9,7 @@ use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::door::{Query, Reply};
 use crate::simulator::limits::{BINANCE_WEIGHT, Verdict};
+use crate::simulator::listed::View;
 use crate::simulator::market::Market;
 use crate::simulator::stats::count;
 use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
@@ -31,7 +32,11 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
     let counters = &shared.counters[ExchangeId::Binance as usize];
     let verdict = shared.limits.binance(from, weight(path, query), now);
     let (mut reply, used) = match verdict {
-        Verdict::Pass { used } => (respond(&shared.market, path, query, now), Some(used)),
+        Verdict::Pass { used } => {
+            let view =
+                if path == "exchangeInfo" { View::now(shared, ExchangeId::Binance, now) } else { View::default() };
+            (respond(&shared.market, view, path, query, now), Some(used))
+        }
         Verdict::TooMuch { used, .. } => {
             count(&counters.limit_violations);
             let message = format!(
@@ -77,11 +82,11 @@ fn weight(path: &str, query: &Query) -> u32 {
     }
 }
 
-fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Reply {
+fn respond(market: &Market, view: View, path: &str, query: &Query, now: i64) -> Reply {
     let body = match path {
         "ping" => Ok("{}".to_owned()),
         "time" => Ok(format!("{{\"serverTime\":{now}}}")),
-        "exchangeInfo" => exchange_info(market, query, now),
+        "exchangeInfo" => exchange_info(market, view, query, now),
         "klines" => klines(market, query, now),
         "ticker/24hr" => each(market, query, |listing| day(market, listing, now)),
         "ticker/bookTicker" => each(market, query, |listing| book(market, listing, now)),
@@ -99,8 +104,7 @@ fn refusal((status, code, message): Refusal) -> Reply {
 }
 
 fn listed<'a>(market: &'a Market, native: &str) -> Result<&'a Listing, Refusal> {
-    let found = market.listings(ExchangeId::Binance).find(|listing| listing.native == native);
-    found.ok_or_else(|| (400, -1121, "Invalid symbol.".to_owned()))
+    market.named(ExchangeId::Binance, native).ok_or_else(|| (400, -1121, "Invalid symbol.".to_owned()))
 }
 
 fn missing(parameter: &str) -> Refusal {
@@ -157,28 +161,47 @@ fn book(market: &Market, listing: &Listing, now: i64) -> Option<String> {
     ))
 }
 
-fn exchange_info(market: &Market, query: &Query, now: i64) -> Result<String, Refusal> {
-    let symbols = chosen(market, query)?.0.into_iter().map(|listing| {
-        serde_json::json!({
-            "symbol": listing.native, "status": "TRADING",
-            "baseAsset": listing.symbol.base(), "baseAssetPrecision": 8,
-            "quoteAsset": listing.symbol.quote(), "quotePrecision": 8, "quoteAssetPrecision": 8,
-            "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
-            "icebergAllowed": true, "ocoAllowed": true, "isSpotTradingAllowed": true, "isMarginTradingAllowed": false,
-            "filters": [
-                {"filterType": "PRICE_FILTER", "minPrice": price(listing, 1), "maxPrice": "1000000.00000000", "tickSize": price(listing, 1)},
-                {"filterType": "LOT_SIZE", "minQty": amount(listing, 1), "maxQty": "9000.00000000", "stepSize": amount(listing, 1)},
-            ],
-            "permissions": [], "permissionSets": [["SPOT"]],
-        })
-    });
-    let answer = serde_json::json!({
-        "timezone": "UTC", "serverTime": now,
-        "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": BINANCE_WEIGHT}],
-        "exchangeFilters": [], "symbols": symbols.collect::<Vec<_>>(),
-    });
-    Ok(answer.to_string())
+fn exchange_info(market: &Market, view: View, query: &Query, now: i64) -> Result<String, Refusal> {
+    let symbols = match chosen(market, query)? {
+        (_, true) if query.get("symbols").is_none() => {
+            view.rows(market, ExchangeId::Binance, symbol_info, "status", &ODD_SYMBOLS).join(",")
+        }
+        (chosen, _) => {
+            chosen.into_iter().map(|listing| symbol_info(listing, listing.halted)).collect::<Vec<_>>().join(",")
+        }
+    };
+    Ok(format!(
+        "{{\"timezone\":\"UTC\",\"serverTime\":{now},\"rateLimits\":[{{\"rateLimitType\":\"REQUEST_WEIGHT\",\
+         \"interval\":\"MINUTE\",\"intervalNum\":1,\"limit\":{BINANCE_WEIGHT}}}],\"exchangeFilters\":[],\"symbols\":[{symbols}]}}"
+    ))
 }
+
+fn symbol_info(listing: &Listing, halted: bool) -> String {
+    serde_json::json!({
+        "symbol": listing.native, "status": if halted { "BREAK" } else { "TRADING" },
+        "baseAsset": listing.base, "baseAssetPrecision": 8,
+        "quoteAsset": listing.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+        "icebergAllowed": true, "ocoAllowed": true, "isSpotTradingAllowed": true, "isMarginTradingAllowed": false,
+        "filters": [
+            {"filterType": "PRICE_FILTER", "minPrice": price(listing, 1), "maxPrice": "1000000.00000000", "tickSize": price(listing, 1)},
+            {"filterType": "LOT_SIZE", "minQty": amount(listing, 1), "maxQty": "9000.00000000", "stepSize": amount(listing, 1)},
+        ],
+        "permissions": [], "permissionSets": [["SPOT"]],
+    })
+    .to_string()
+}
+
+/// Rows that a listing should not have: an unknown filter and an empty step, no filters, a step of 31 digits, no status, no
+/// base asset, no object.
+const ODD_SYMBOLS: [&str; 6] = [
+    r#"{"symbol":"ODDAUSDT","status":"TRADING","baseAsset":"ODDA","quoteAsset":"USDT","isSpotTradingAllowed":true,"filters":[{"filterType":"PRICE_FILTER","tickSize":""},{"filterType":"NEW_FILTER","stepSize":{"a":1}},{"tickSize":null},7]}"#,
+    r#"{"symbol":"ODDBUSDT","status":"TRADING","baseAsset":"ODDB","quoteAsset":"USDT","isSpotTradingAllowed":true,"filters":null}"#,
+    r#"{"symbol":"ODDCUSDT","status":"TRADING","baseAsset":"ODDC","quoteAsset":"USDT","isSpotTradingAllowed":true,"filters":[{"filterType":"PRICE_FILTER","tickSize":"0.1234567890123456789012345678901"}]}"#,
+    r#"{"symbol":"ODDDUSDT","status":null,"baseAsset":"ODDD","quoteAsset":"USDT","isSpotTradingAllowed":true,"filters":[]}"#,
+    r#"{"symbol":"ODDEUSDT","status":"TRADING","quoteAsset":"USDT","isSpotTradingAllowed":true,"filters":[]}"#,
+    "7",
+];
 
 /// A page of candles: with `startTime` the first ones from there, else the last ones until `endTime`.
 fn klines(market: &Market, query: &Query, now: i64) -> Result<String, Refusal> {
@@ -244,7 +267,7 @@ mod tests {
     const OPEN: i64 = 1_763_672_400_000;
 
     fn ask(path: &str, query: &[(&str, &str)]) -> (u16, Value) {
-        let reply = respond(&Market::new(1), path, &Query::of(query), NOW);
+        let reply = respond(&Market::new(1), View::default(), path, &Query::of(query), NOW);
         (reply.status, serde_json::from_str(&reply.body).unwrap())
     }
 

@@ -78,7 +78,8 @@ impl Feed {
     fn meaning(&self, name: &str) -> Stream {
         let (symbol, channel) = name.split_once('@')?;
         let market = &self.shared.market;
-        let listing = market.listings(ExchangeId::Binance).find(|one| one.native.to_lowercase() == symbol)?;
+        let is_lower = symbol.to_lowercase() == symbol;
+        let listing = market.named(ExchangeId::Binance, &symbol.to_uppercase()).filter(|_| is_lower)?;
         let topic = match channel {
             "ticker" => Topic::Ticker,
             "bookTicker" => Topic::Book,

@@ -9,6 +9,7 @@ use crate::model::{ExchangeId, TimeRange, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::door::{Query, Reply};
+use crate::simulator::listed::View;
 use crate::simulator::market::Market;
 use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
 
@@ -30,7 +31,8 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
         return Reply::new(403, "403, access too frequent".to_owned());
     }
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
-    let (code, message, result) = match respond(&shared.market, path, query, now) {
+    let view = if path == "instruments-info" { View::now(shared, ExchangeId::Bybit, now) } else { View::default() };
+    let (code, message, result) = match respond(&shared.market, view, path, query, now) {
         Ok(result) => (0, "OK".to_owned(), result),
         Err((code, message)) => (code, message, "{}".to_owned()),
     };
@@ -41,7 +43,7 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
     )
 }
 
-fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<String, Refusal> {
+fn respond(market: &Market, view: View, path: &str, query: &Query, now: i64) -> Result<String, Refusal> {
     if path == "time" {
         let seconds = now / 1_000;
         return Ok(format!("{{\"timeSecond\":\"{seconds}\",\"timeNano\":\"{}\"}}", now * 1_000_000));
@@ -52,7 +54,13 @@ fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<Strin
         _ => return Err((10_001, "params error: category invalid".to_owned())),
     }
     let list = match path {
-        "instruments-info" => chosen(market, query)?.into_iter().map(instrument).collect::<Vec<_>>(),
+        "instruments-info" if query.get("symbol").is_none() => {
+            let rows = view.rows(market, ExchangeId::Bybit, instrument, "status", &ODD_INSTRUMENTS);
+            return Ok(format!("{{\"category\":\"spot\",\"list\":[{}]}}", rows.join(",")));
+        }
+        "instruments-info" => {
+            chosen(market, query)?.into_iter().map(|one| instrument(one, one.halted)).collect::<Vec<_>>()
+        }
         "tickers" => chosen(market, query)?.into_iter().filter_map(|listing| ticker(market, listing, now)).collect(),
         "kline" => {
             let listing = chosen(market, query)?;
@@ -67,17 +75,24 @@ fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<Strin
 
 /// The market that is named, or all.
 fn chosen<'a>(market: &'a Market, query: &Query) -> Result<Vec<&'a Listing>, Refusal> {
-    let all = market.listings(ExchangeId::Bybit);
-    let Some(name) = query.get("symbol") else { return Ok(all.collect()) };
-    let found: Vec<_> = all.filter(|listing| listing.native == name).collect();
-    if found.is_empty() { Err((10_001, "params error: symbol invalid".to_owned())) } else { Ok(found) }
+    let Some(name) = query.get("symbol") else { return Ok(market.listings(ExchangeId::Bybit).collect()) };
+    let found = market.named(ExchangeId::Bybit, name).ok_or((10_001, "params error: symbol invalid".to_owned()))?;
+    Ok(vec![found])
 }
 
-fn instrument(listing: &Listing) -> String {
+/// Rows that a listing should not have.
+const ODD_INSTRUMENTS: [&str; 4] = [
+    r#"{"symbol":"ODDAUSDT","baseCoin":"ODDA","quoteCoin":"USDT","status":"Trading","lotSizeFilter":null,"priceFilter":{"tickSize":"0.1234567890123456789012345678901"}}"#,
+    r#"{"symbol":"ODDBUSDT","baseCoin":null,"quoteCoin":"USDT","status":"Trading"}"#,
+    r#"{"symbol":"ODDCUSDT","quoteCoin":"USDT","status":"Trading","priceFilter":[]}"#,
+    "null",
+];
+
+fn instrument(listing: &Listing, halted: bool) -> String {
     let step = plain(listing.amount(1));
     json!({
-        "symbol": listing.native, "baseCoin": listing.symbol.base(), "quoteCoin": listing.symbol.quote(),
-        "innovation": "0", "status": "Trading", "marginTrading": "utaOnly", "stTag": "0",
+        "symbol": listing.native, "baseCoin": listing.base, "quoteCoin": listing.quote,
+        "innovation": "0", "status": if halted { "PreLaunch" } else { "Trading" }, "marginTrading": "utaOnly", "stTag": "0",
         "lotSizeFilter": {
             "basePrecision": step, "quotePrecision": "0.00000001", "minOrderQty": step, "maxOrderQty": "1000",
             "minOrderAmt": "5", "maxOrderAmt": "2000000",
@@ -156,7 +171,7 @@ mod tests {
 
     fn ask(path: &str, query: &[(&str, &str)]) -> Result<Value, Refusal> {
         let query: Vec<_> = [("category", "spot")].iter().chain(query).copied().collect();
-        let result = respond(&Market::new(1), path, &Query::of(&query), NOW)?;
+        let result = respond(&Market::new(1), View::default(), path, &Query::of(&query), NOW)?;
         Ok(serde_json::from_str(&result).unwrap())
     }
 

@@ -69,7 +69,7 @@ impl Feed {
     /// What a topic asks for.
     fn meaning(&self, topic: &str) -> Option<(usize, Kind)> {
         let (name, native) = topic.rsplit_once('.')?;
-        let listing = self.shared.market.listings(ExchangeId::Bybit).find(|listing| listing.native == native)?;
+        let listing = self.shared.market.named(ExchangeId::Bybit, native)?;
         let kind = match name.split_once('.') {
             None if name == "tickers" => Kind::Ticker,
             None if name == "publicTrade" => Kind::Trades,

@@ -9,8 +9,9 @@ use crate::model::ExchangeId;
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::door::{Query, Reply};
-use crate::simulator::market::Market;
-use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
+use crate::simulator::listed::View;
+use crate::simulator::market::{Day, Market};
+use crate::simulator::tape::{Bar, LISTED_MINUTE, MINUTE};
 
 use super::{change, plain, time, trade};
 
@@ -35,7 +36,11 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
         // Without a word on how long to wait.
         return refusal(429, "RESOURCE_EXHAUSTED", "too many requests");
     }
-    match respond(&shared.market, path.strip_prefix(REST_PREFIX).unwrap_or(path), query, now) {
+    let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
+    if path == "market/products" && query.get("product_type").is_none_or(|kind| kind == "SPOT") {
+        return products(&shared.market, View::now(shared, ExchangeId::Coinbase, now), now);
+    }
+    match respond(&shared.market, path, query, now) {
         Ok(body) => Reply::new(200, body.to_string()),
         Err((status, error, message)) => refusal(status, error, &message),
     }
@@ -55,12 +60,12 @@ fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<Value
         ["market", "products"] => {
             let spot = query.get("product_type").is_none_or(|kind| kind == "SPOT");
             let listings = market.listings(ExchangeId::Coinbase).filter(|_| spot);
-            let products: Vec<_> = listings.filter_map(|listing| product(market, listing, now)).collect();
+            let products: Vec<_> = listings.filter_map(|one| product(market, one, one.halted, now)).collect();
             Ok(json!({ "num_products": products.len(), "products": products }))
         }
         ["market", "products", id] => {
             let listing = listed(market, id)?;
-            product(market, listing, now).ok_or_else(|| unknown(id))
+            product(market, listing, listing.halted, now).ok_or_else(|| unknown(id))
         }
         ["market", "products", id, "ticker"] => last_trades(market, listed(market, id)?, query, now),
         ["market", "products", id, "candles"] => candles(market, listed(market, id)?, query, now),
@@ -73,11 +78,34 @@ fn unknown(id: &str) -> Refusal {
 }
 
 fn listed<'a>(market: &'a Market, id: &str) -> Result<&'a Listing, Refusal> {
-    market.listings(ExchangeId::Coinbase).find(|listing| listing.native == id).ok_or_else(|| unknown(id))
+    market.named(ExchangeId::Coinbase, id).ok_or_else(|| unknown(id))
 }
 
-fn product(market: &Market, listing: &Listing, now: i64) -> Option<Value> {
-    let day = market.day(listing, now)?;
+/// The listing of spot markets.
+fn products(market: &Market, view: View, now: i64) -> Reply {
+    let write = |listing: &Listing, halted: bool| {
+        product(market, listing, halted, now).map(|product| product.to_string()).unwrap_or_default()
+    };
+    let rows = view.rows(market, ExchangeId::Coinbase, write, "status", &ODD_PRODUCTS);
+    Reply::new(200, format!("{{\"num_products\":{},\"products\":[{}]}}", rows.len(), rows.join(",")))
+}
+
+/// Rows that a listing should not have; the last is of a contract.
+const ODD_PRODUCTS: [&str; 5] = [
+    r#"{"product_id":"ODDA-USD","base_currency_id":"ODDA","quote_currency_id":"USD","status":"online","product_type":"SPOT","price_increment":"0.1234567890123456789012345678901","base_increment":""}"#,
+    r#"{"product_id":"ODDB-USD","base_currency_id":"ODD B","quote_currency_id":"USD","status":"online","product_type":"SPOT"}"#,
+    r#"{"product_id":null,"base_currency_id":"ODDC","quote_currency_id":"USD","status":"online","product_type":"SPOT"}"#,
+    "false",
+    r#"{"product_id":"BIT-26APR24-CDE","base_currency_id":"","quote_currency_id":"USD","status":"","product_type":"FUTURE"}"#,
+];
+
+fn product(market: &Market, listing: &Listing, halted: bool, now: i64) -> Option<Value> {
+    // A day's figures of thousands of markets are much to add up: those that nobody asks for have plain ones.
+    let day = match listing.extra {
+        Some(_) => Day { start: 0, before: listing.level, bar: Bar::flat(listing.level), last_amount: 1 },
+        None => market.day(listing, now)?,
+    };
+    let alias = listing.book.and_then(|book| market.listing(book)).map_or("", |book| book.native);
     let [price, high, low] = [day.bar.close, day.bar.high, day.bar.low].map(|ticks| plain(listing.price(ticks)));
     let step = plain(listing.price(1));
     Some(json!({
@@ -85,12 +113,12 @@ fn product(market: &Market, listing: &Listing, now: i64) -> Option<Value> {
         "volume_24h": plain(listing.amount(day.bar.volume)), "volume_percentage_change_24h": "0",
         "base_increment": plain(listing.amount(1)), "quote_increment": step, "quote_min_size": "1",
         "quote_max_size": "10000000", "base_min_size": plain(listing.amount(1)), "base_max_size": "100000",
-        "base_name": listing.symbol.base(), "quote_name": listing.symbol.quote(), "watched": false,
+        "base_name": listing.base, "quote_name": listing.quote, "watched": false,
         "is_disabled": false, "new": false, "status": "online", "cancel_only": false, "limit_only": false,
-        "post_only": false, "trading_disabled": false, "auction_mode": false, "product_type": "SPOT",
-        "quote_currency_id": listing.symbol.quote(), "base_currency_id": listing.symbol.base(),
-        "fcm_trading_session_details": null, "mid_market_price": "", "alias": "", "alias_to": [],
-        "base_display_symbol": listing.symbol.base(), "quote_display_symbol": listing.symbol.quote(),
+        "post_only": false, "trading_disabled": halted, "auction_mode": false, "product_type": "SPOT",
+        "quote_currency_id": listing.quote, "base_currency_id": listing.base,
+        "fcm_trading_session_details": null, "mid_market_price": "", "alias": alias, "alias_to": [],
+        "base_display_symbol": listing.base, "quote_display_symbol": listing.quote,
         "view_only": false, "price_increment": step, "display_name": listing.native, "product_venue": "CBE",
         "approximate_quote_24h_volume": plain(listing.turnover(day.bar.turnover).round_dp(2)),
         "new_at": "2023-01-01T00:00:00Z", "high_24h": high, "low_24h": low,

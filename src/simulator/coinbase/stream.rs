@@ -85,8 +85,11 @@ impl Feed {
             return Err("subscription refused by a scripted fault".to_owned());
         }
         let find = |id: &String| {
-            let found = self.shared.market.listings(ExchangeId::Coinbase).find(|listing| listing.native == id);
-            found.map(|listing| listing.index).ok_or_else(|| format!("{id} is not a valid product"))
+            // Another name of a book is heard under the book's own: <https://github.com/ccxt/ccxt/pull/30567>
+            let found = self.shared.market.named(ExchangeId::Coinbase, id);
+            found
+                .map(|listing| listing.book.unwrap_or(listing.index))
+                .ok_or_else(|| format!("{id} is not a valid product"))
         };
         let products = request.product_ids.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         match request.channel.as_str() {

@@ -39,12 +39,22 @@ fn ticker(asset: &str) -> &str {
 
 /// `XBTUSD`
 fn altname(listing: &Listing) -> String {
-    format!("{}{}", ticker(listing.symbol.base()), ticker(listing.symbol.quote()))
+    format!("{}{}", ticker(listing.base), ticker(listing.quote))
 }
 
 /// `XBT/USD`
 fn wsname(listing: &Listing) -> String {
-    format!("{}/{}", ticker(listing.symbol.base()), ticker(listing.symbol.quote()))
+    format!("{}/{}", ticker(listing.base), ticker(listing.quote))
+}
+
+/// `BTC/USD`: the name on version 2 of the WebSocket, which tells upper from lower case.
+fn stream_name(listing: &Listing) -> String {
+    format!("{}/{}", listing.base, listing.quote)
+}
+
+/// All names of a market beside its key.
+pub fn names(listing: &Listing) -> [String; 3] {
+    [stream_name(listing), altname(listing), wsname(listing)]
 }
 
 /// The bar of the interval that holds `at`, as known at `now`, and its first minute.

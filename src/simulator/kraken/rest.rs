@@ -1,6 +1,7 @@
 //! Kraken's REST interface. Errors come with HTTP 200.
 //! <https://docs.kraken.com/api-reference/market-data/get-ohlc-data>
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
@@ -9,11 +10,12 @@ use crate::model::{ExchangeId, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::door::{Query, Reply};
+use crate::simulator::listed::View;
 use crate::simulator::market::{Day, Market};
 use crate::simulator::stats::count;
 use crate::simulator::tape::{Bar, LISTED_MINUTE, MINUTE};
 
-use super::{INTERVALS, altname, bar, code, wsname};
+use super::{INTERVALS, altname, bar, code, stream_name, wsname};
 
 pub const REST_PREFIX: &str = "/0/public/";
 /// "Returns up to 720 of the most recent entries."
@@ -27,8 +29,9 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
     let method = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     // "Rate limited by IP address and currency pair for calls to Trades and OHLC, and by IP address only" for the rest.
     let scope = if method == "OHLC" { query.get("pair").unwrap_or("") } else { "" };
+    let view = if method == "AssetPairs" { View::now(shared, ExchangeId::Kraken, now) } else { View::default() };
     let result = if shared.limits.kraken(from, scope, now) {
-        respond(&shared.market, method, query, now)
+        respond(&shared.market, view, method, query, now)
     } else {
         count(&shared.counters[ExchangeId::Kraken as usize].limit_violations);
         Err("EGeneral:Too many requests")
@@ -40,7 +43,7 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
     Reply::new(200, body.to_string())
 }
 
-fn respond(market: &Market, method: &str, query: &Query, now: i64) -> Result<Value, &'static str> {
+fn respond(market: &Market, view: View, method: &str, query: &Query, now: i64) -> Result<Value, &'static str> {
     match method {
         "Time" => {
             let rfc1123 = Timestamp::from_millis(now).utc().format("%a, %d %b %y %H:%M:%S +0000").to_string();
@@ -50,7 +53,8 @@ fn respond(market: &Market, method: &str, query: &Query, now: i64) -> Result<Val
             let whole = Timestamp::from_millis(now / 1_000 * 1_000).utc();
             Ok(json!({ "status": "online", "timestamp": whole.format("%Y-%m-%dT%H:%M:%SZ").to_string() }))
         }
-        "AssetPairs" => each(market, query, |listing| Some(pair(listing))),
+        "AssetPairs" if query.get("pair").is_none() => pairs(market, view),
+        "AssetPairs" => each(market, query, |listing| Some(pair(listing, listing.halted))),
         "Ticker" => each(market, query, |listing| day(market, listing, now)),
         "OHLC" => candles(market, query, now),
         _ => Err("EGeneral:Unknown method"),
@@ -59,13 +63,10 @@ fn respond(market: &Market, method: &str, query: &Query, now: i64) -> Result<Val
 
 /// A market by any of its names, and the key under which it is answered.
 fn listed<'a>(market: &'a Market, name: &str) -> Result<(&'a Listing, String), &'static str> {
-    let all = || market.listings(ExchangeId::Kraken);
+    let listing = market.named(ExchangeId::Kraken, name).ok_or("EQuery:Unknown asset pair")?;
     // Who asks by the new name is answered by it.
-    if let Some(listing) = all().find(|listing| listing.symbol.as_str() == name) {
-        return Ok((listing, name.to_owned()));
-    }
-    let found = all().find(|listing| listing.native == name || altname(listing) == name || wsname(listing) == name);
-    found.map(|listing| (listing, listing.native.to_owned())).ok_or("EQuery:Unknown asset pair")
+    let key = if stream_name(listing) == name { name } else { listing.native };
+    Ok((listing, key.to_owned()))
 }
 
 fn each(market: &Market, query: &Query, write: impl Fn(&Listing) -> Option<Value>) -> Result<Value, &'static str> {
@@ -77,16 +78,39 @@ fn each(market: &Market, query: &Query, write: impl Fn(&Listing) -> Option<Value
     Ok(Value::Object(members.collect::<Map<_, _>>()))
 }
 
-fn pair(listing: &Listing) -> Value {
+/// The whole listing.
+fn pairs(market: &Market, view: View) -> Result<Value, &'static str> {
+    let write = |listing: &Listing, halted: bool| pair(listing, halted).to_string();
+    let rows = view.rows(market, ExchangeId::Kraken, write, "status", &ODD_PAIRS);
+    let rows = rows.iter().map(|row| serde_json::from_str(row).map_err(|_| "EGeneral:Internal error"));
+    let rows = rows.collect::<Result<Vec<Value>, _>>()?;
+    let names: HashMap<String, &str> =
+        market.listings(ExchangeId::Kraken).map(|listing| (altname(listing), listing.native)).collect();
+    let key = |row: &Value| {
+        let altname = row["altname"].as_str().unwrap_or("ODD");
+        names.get(altname).copied().unwrap_or(altname).to_owned()
+    };
+    Ok(Value::Object(rows.into_iter().map(|row| (key(&row), row)).collect()))
+}
+
+/// Rows that a listing should not have.
+const ODD_PAIRS: [&str; 4] = [
+    r#"{"altname":"ODDAUSD","wsname":"ODDA/USD","pair_decimals":2,"lot_decimals":8,"tick_size":"0.1234567890123456789012345678901","status":"online"}"#,
+    r#"{"altname":"ODDBUSD","wsname":"ODDB","pair_decimals":2,"lot_decimals":8,"status":"online"}"#,
+    r#"{"altname":"ODDCUSD","wsname":"ODDC/USD","pair_decimals":"two","status":7}"#,
+    "7",
+];
+
+fn pair(listing: &Listing, halted: bool) -> Value {
     json!({
         "altname": altname(listing), "wsname": wsname(listing),
-        "aclass_base": "currency", "base": code(listing.symbol.base()),
-        "aclass_quote": "currency", "quote": code(listing.symbol.quote()),
+        "aclass_base": "currency", "base": code(listing.base),
+        "aclass_quote": "currency", "quote": code(listing.quote),
         "lot": "unit", "cost_decimals": 5, "pair_decimals": listing.price_scale, "lot_decimals": listing.amount_scale,
         "lot_multiplier": 1, "leverage_buy": [], "leverage_sell": [],
         "fees": [[0, 0.4]], "fees_maker": [[0, 0.25]], "fee_volume_currency": "ZUSD", "margin_call": 80, "margin_stop": 40,
         "ordermin": listing.amount(listing.lot).to_string(), "costmin": "0.5",
-        "tick_size": listing.price(1).to_string(), "status": "online",
+        "tick_size": listing.price(1).to_string(), "status": if halted { "maintenance" } else { "online" },
     })
 }
 
@@ -165,7 +189,7 @@ mod tests {
     const NOW: i64 = 1_763_672_430_123;
 
     fn ask(method: &str, query: &[(&str, &str)]) -> Result<Value, &'static str> {
-        respond(&Market::new(1), method, &Query::of(query), NOW)
+        respond(&Market::new(1), View::default(), method, &Query::of(query), NOW)
     }
 
     fn rows(answer: &Value, key: &str) -> Vec<Vec<Value>> {

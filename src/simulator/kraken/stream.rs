@@ -17,7 +17,7 @@ use crate::simulator::market::{Book, Market};
 use crate::simulator::socket::{Dialect, Flow, Frame, Habits, INSTANT};
 use crate::simulator::tape::{Bar, MINUTE, Trade};
 
-use super::{INTERVALS, bar};
+use super::{INTERVALS, bar, stream_name};
 
 /// Trades of a snapshot: "the last 50 trades".
 const SNAPSHOT_TRADES: usize = 50;
@@ -105,7 +105,8 @@ impl Feed {
             request.method == "subscribe" && self.shared.faults.strikes(ExchangeId::Kraken, FaultKind::Refuse, at);
         for name in &params.symbol {
             let market = &self.shared.market;
-            let listing = market.listings(ExchangeId::Kraken).find(|listing| listing.symbol.as_str() == name);
+            let found = market.named(ExchangeId::Kraken, name);
+            let listing = found.filter(|listing| stream_name(listing) == *name);
             let done = match (&channel, listing) {
                 (Err(error), _) => Err(error.clone()),
                 // `{"error":"Currency pair not supported XBT/EUR","method":"subscribe","success":false,"symbol":"XBT/EUR"}`
@@ -319,7 +320,7 @@ fn ticker(market: &Market, listing: &Listing, now: i64, kind: &str) -> Option<St
         "{{\"channel\":\"ticker\",\"type\":\"{kind}\",\"data\":[{{\"symbol\":\"{}\",\"bid\":{},\"bid_qty\":{},\"ask\":{},\
          \"ask_qty\":{},\"last\":{},\"volume\":{},\"vwap\":{},\"low\":{},\"high\":{},\"change\":{},\"change_pct\":{},\
          \"timestamp\":\"{}\"}}]}}",
-        listing.symbol,
+        stream_name(listing),
         price(book.bid),
         bare(listing.amount(book.bid_size)),
         price(book.ask),
@@ -343,7 +344,7 @@ fn trade_message(listing: &Listing, trades: &[Trade], kind: &str) -> String {
             text,
             "{}{{\"symbol\":\"{}\",\"side\":\"{}\",\"price\":{},\"qty\":{},\"ord_type\":\"market\",\"trade_id\":{},\"timestamp\":\"{}\"}}",
             if place > 0 { "," } else { "" },
-            listing.symbol,
+            stream_name(listing),
             if trade.buy { "buy" } else { "sell" },
             bare(listing.price(trade.price)),
             bare(listing.amount(trade.amount)),
@@ -365,7 +366,7 @@ fn candles(listing: &Listing, interval: i64, bars: &[(i64, Bar)], now: i64, kind
             "{}{{\"symbol\":\"{}\",\"open\":{},\"high\":{},\"low\":{},\"close\":{},\"trades\":{},\"volume\":{},\"vwap\":{},\
              \"interval_begin\":\"{begin}\",\"interval\":{interval},\"timestamp\":\"{}\"}}",
             if place > 0 { "," } else { "" },
-            listing.symbol,
+            stream_name(listing),
             price(bar.open),
             price(bar.high),
             price(bar.low),

@@ -9,6 +9,7 @@ use crate::model::{ExchangeId, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::door::{Query, Reply};
+use crate::simulator::listed::View;
 use crate::simulator::market::Market;
 use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
 
@@ -39,7 +40,8 @@ pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64
         // Without a word on how long to wait.
         return Reply::new(429, "{\"msg\":\"Too Many Requests\",\"code\":\"50011\"}".to_owned());
     }
-    match respond(&shared.market, path, query, now) {
+    let view = if path == "public/instruments" { View::now(shared, ExchangeId::Okx, now) } else { View::default() };
+    match respond(&shared.market, view, path, query, now) {
         Ok(rows) => Reply::new(200, format!("{{\"code\":\"0\",\"msg\":\"\",\"data\":[{rows}]}}")),
         Err((status, code, message)) => {
             Reply::new(status, json!({ "code": code.to_string(), "data": [], "msg": message }).to_string())
@@ -58,12 +60,16 @@ fn limit(path: &str) -> Option<usize> {
 }
 
 /// The rows of an answer.
-fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<String, Refusal> {
+fn respond(market: &Market, view: View, path: &str, query: &Query, now: i64) -> Result<String, Refusal> {
     let tell = |listing: &Listing| Some(ticker(listing, &market.day(listing, now)?, &market.book(listing, now)?, now));
     match path {
         "public/time" => Ok(format!("{{\"ts\":\"{now}\"}}")),
         "public/instruments" => {
-            Ok(spot(market, query)?.iter().map(|listing| instrument(listing)).collect::<Vec<_>>().join(","))
+            let spot = spot(market, query)?;
+            if spot.is_empty() || query.get("instId").is_some() {
+                return Ok(spot.iter().map(|one| instrument(one, one.halted)).collect::<Vec<_>>().join(","));
+            }
+            Ok(view.rows(market, ExchangeId::Okx, instrument, "state", &ODD_INSTRUMENTS).join(","))
         }
         "market/ticker" => Ok(tell(listed(market, query)?).unwrap_or_default()),
         "market/tickers" => Ok(spot(market, query)?.into_iter().filter_map(tell).collect::<Vec<_>>().join(",")),
@@ -84,7 +90,7 @@ fn missing(parameter: &str) -> Refusal {
 /// The market that `instId` names.
 fn listed<'a>(market: &'a Market, query: &Query) -> Result<&'a Listing, Refusal> {
     let native = query.get("instId").filter(|native| !native.is_empty()).ok_or_else(|| missing("instId"))?;
-    let found = market.listings(ExchangeId::Okx).find(|listing| listing.native == native);
+    let found = market.named(ExchangeId::Okx, native);
     found.ok_or_else(|| (200, 51_001, "Instrument ID, Instrument ID code, or Spread ID doesn't exist.".to_owned()))
 }
 
@@ -101,16 +107,24 @@ fn spot<'a>(market: &'a Market, query: &Query) -> Result<Vec<&'a Listing>, Refus
     }
 }
 
-fn instrument(listing: &Listing) -> String {
+/// Rows that a listing should not have.
+const ODD_INSTRUMENTS: [&str; 4] = [
+    r#"{"instType":"SPOT","instId":"ODDA-USDT","baseCcy":"ODDA","quoteCcy":"USDT","state":"live","tickSz":"0.1234567890123456789012345678901","lotSz":""}"#,
+    r#"{"instType":"SPOT","instId":"ODDB-USDT","baseCcy":"ODDB","quoteCcy":"USDT","state":null,"tickSz":"0.1","lotSz":"1"}"#,
+    r#"{"instType":"SPOT","instId":"ODDC-USDT","quoteCcy":"USDT","state":"live","tickSz":"0.1","lotSz":"1"}"#,
+    "[]",
+];
+
+fn instrument(listing: &Listing, halted: bool) -> String {
     json!({
-        "alias": "", "auctionEndTime": "", "baseCcy": listing.symbol.base(), "category": "1", "contTdSwTime": "",
+        "alias": "", "auctionEndTime": "", "baseCcy": listing.base, "category": "1", "contTdSwTime": "",
         "ctMult": "", "ctType": "", "ctVal": "", "ctValCcy": "", "expTime": "", "futureSettlement": false,
         "instFamily": "", "instId": listing.native, "instIdCode": 1_000_000 + listing.index, "instType": "SPOT",
         "lever": "10", "listTime": (LISTED_MINUTE * MINUTE).to_string(), "lotSz": plain(listing.amount(1)),
         "maxLmtSz": "9999999999", "maxMktAmt": "1000000", "minSz": plain(listing.amount(listing.lot)),
-        "openType": "", "optType": "", "quoteCcy": listing.symbol.quote(), "ruleType": "normal", "settleCcy": "",
-        "state": "live", "stk": "", "tickSz": plain(listing.price(1)),
-        "tradeQuoteCcyList": [listing.symbol.quote()], "uly": "", "upcChg": [],
+        "openType": "", "optType": "", "quoteCcy": listing.quote, "ruleType": "normal", "settleCcy": "",
+        "state": if halted { "suspend" } else { "live" }, "stk": "", "tickSz": plain(listing.price(1)),
+        "tradeQuoteCcyList": [listing.quote], "uly": "", "upcChg": [],
     })
     .to_string()
 }
@@ -161,7 +175,7 @@ mod tests {
     const OPEN: i64 = 1_763_672_400_000;
 
     fn ask(path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, Refusal> {
-        let rows = respond(&Market::new(1), path, &Query::of(query), NOW)?;
+        let rows = respond(&Market::new(1), View::default(), path, &Query::of(query), NOW)?;
         Ok(serde_json::from_str(&format!("[{rows}]")).unwrap())
     }
 

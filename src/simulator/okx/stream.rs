@@ -87,7 +87,7 @@ impl Feed {
     /// What an argument asks for; `None` where it "doesn't exist" on this path.
     fn meaning(&self, argument: &Argument) -> Option<(usize, Topic)> {
         let market = &self.shared.market;
-        let listing = market.listings(ExchangeId::Okx).find(|listing| listing.native == argument.inst_id)?;
+        let listing = market.named(ExchangeId::Okx, &argument.inst_id)?;
         let topic = match (self.door, argument.channel.as_str()) {
             (Door::Public, "tickers") => Topic::Tickers,
             (Door::Public, "trades") => Topic::Trades,

@@ -29,17 +29,17 @@ pub(super) async fn put(
     .execute(&mut *transaction)
     .await
     .map_err(failed)?;
-    query("UPDATE instruments SET active = false WHERE exchange = $1 AND active AND NOT symbol = ANY($2)")
+    query("UPDATE instruments SET status = 'delisted' WHERE exchange = $1 AND status <> 'delisted' AND NOT symbol = ANY($2)")
         .bind(exchange.as_str())
         .bind(listed.iter().map(|one| one.symbol.as_str()).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
     query(
-        "INSERT INTO instruments (exchange, symbol, native, stream_native, price_step, amount_step, active) \
-         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::boolean[]) \
+        "INSERT INTO instruments (exchange, symbol, native, stream_native, price_step, amount_step, status) \
+         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::text[]) \
          ON CONFLICT (exchange, symbol) DO UPDATE SET native = excluded.native, stream_native = excluded.stream_native, \
-             price_step = excluded.price_step, amount_step = excluded.amount_step, active = excluded.active",
+             price_step = excluded.price_step, amount_step = excluded.amount_step, status = excluded.status",
     )
     .bind(exchange.as_str())
     .bind(listed.iter().map(|one| one.symbol.as_str()).collect::<Vec<_>>())
@@ -47,7 +47,7 @@ pub(super) async fn put(
     .bind(listed.iter().map(|one| one.stream_native.as_deref()).collect::<Vec<_>>())
     .bind(listed.iter().map(|one| one.price_step).collect::<Vec<_>>())
     .bind(listed.iter().map(|one| one.amount_step).collect::<Vec<_>>())
-    .bind(listed.iter().map(|one| one.active).collect::<Vec<_>>())
+    .bind(listed.iter().map(|one| one.status.as_str()).collect::<Vec<_>>())
     .execute(&mut *transaction)
     .await
     .map_err(failed)?;
@@ -64,7 +64,7 @@ pub(super) async fn get(store: &PostgresStore, exchange: ExchangeId) -> Result<L
         .await
         .map_err(failed)?;
     let rows = query(
-        "SELECT symbol, native, stream_native, price_step, amount_step, active FROM instruments \
+        "SELECT symbol, native, stream_native, price_step, amount_step, status FROM instruments \
          WHERE exchange = $1 ORDER BY symbol COLLATE \"C\"",
     )
     .bind(exchange.as_str())
@@ -78,6 +78,7 @@ pub(super) async fn get(store: &PostgresStore, exchange: ExchangeId) -> Result<L
 
 fn instrument(exchange: ExchangeId, row: &PgRow) -> Result<Instrument, StoreError> {
     let symbol: &str = row.try_get(0).map_err(failed)?;
+    let status: &str = row.try_get(5).map_err(failed)?;
     Ok(Instrument {
         exchange,
         symbol: symbol.parse().map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}`")))?,
@@ -85,6 +86,6 @@ fn instrument(exchange: ExchangeId, row: &PgRow) -> Result<Instrument, StoreErro
         stream_native: row.try_get(2).map_err(failed)?,
         price_step: row.try_get(3).map_err(failed)?,
         amount_step: row.try_get(4).map_err(failed)?,
-        active: row.try_get(5).map_err(failed)?,
+        status: status.parse().map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}` as `{status}`")))?,
     })
 }

@@ -23,10 +23,11 @@ const COMES_UP_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Every version of the tables, oldest first. What was released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
     (2, "backfills", include_str!("../../../migrations/postgres/0002_backfills.sql")),
     (3, "api_keys", include_str!("../../../migrations/postgres/0003_api_keys.sql")),
+    (4, "instrument_status", include_str!("../../../migrations/postgres/0004_instrument_status.sql")),
 ];
 
 /// SQLSTATE of what waiting does not mend: a wrong password, no such role, no such database.

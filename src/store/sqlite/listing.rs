@@ -14,7 +14,7 @@ use crate::store::{Listing, StoreError};
 static INSERT: LazyLock<MultiRow> = LazyLock::new(|| {
     MultiRow::new(
         "INSERT OR REPLACE INTO instruments \
-            (exchange, symbol, native, stream_native, price_step, amount_step, active)",
+            (exchange, symbol, native, stream_native, price_step, amount_step, status)",
         "(?, ?, ?, ?, ?, ?, ?)",
         "",
     )
@@ -28,7 +28,7 @@ pub(super) async fn put(
 ) -> Result<(), StoreError> {
     let mut writer = store.writer.acquire().await.map_err(failed)?;
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    query("UPDATE instruments SET active = 0 WHERE exchange = ?")
+    query("UPDATE instruments SET status = 'delisted' WHERE exchange = ?")
         .bind(exchange.as_str())
         .execute(&mut *transaction)
         .await
@@ -43,7 +43,7 @@ pub(super) async fn put(
                 .bind(&instrument.stream_native)
                 .bind(instrument.price_step.map(decimal_text))
                 .bind(instrument.amount_step.map(decimal_text))
-                .bind(instrument.active);
+                .bind(instrument.status.as_str());
         }
         insert.execute(&mut *transaction).await.map_err(failed)?;
     }
@@ -68,7 +68,7 @@ pub(super) async fn get(store: &SqliteStore, exchange: ExchangeId) -> Result<Lis
         .await
         .map_err(failed)?;
     let rows = query(
-        "SELECT symbol, native, stream_native, price_step, amount_step, active FROM instruments \
+        "SELECT symbol, native, stream_native, price_step, amount_step, status FROM instruments \
          WHERE exchange = ? ORDER BY symbol",
     )
     .bind(exchange.as_str())
@@ -94,6 +94,9 @@ fn instrument(exchange: ExchangeId, row: &SqliteRow) -> Result<Instrument, Store
         stream_native: row.try_get(2).map_err(failed)?,
         price_step: step(3)?,
         amount_step: step(4)?,
-        active: row.try_get(5).map_err(failed)?,
+        status: {
+            let text: &str = row.try_get(5).map_err(failed)?;
+            text.parse().map_err(|_| wrong(text))?
+        },
     })
 }

@@ -25,10 +25,11 @@ const ROWS_AHEAD: usize = 256;
 const LOG_BYTES: &str = "67108864";
 
 /// Every version of the tables, oldest first. What was released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
     (2, "backfills", include_str!("../../../migrations/sqlite/0002_backfills.sql")),
     (3, "api_keys", include_str!("../../../migrations/sqlite/0003_api_keys.sql")),
+    (4, "instrument_status", include_str!("../../../migrations/sqlite/0004_instrument_status.sql")),
 ];
 
 const REMEDY: &str = "let this user write there, or name another file in `store.url` (or DATABASE_URL)";

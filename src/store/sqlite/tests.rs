@@ -84,6 +84,27 @@ async fn a_database_of_a_newer_version_is_left_alone() {
     assert!(sentence.contains(&path.display().to_string()), "{sentence}");
 }
 
+/// A database of the version before knows two states of a market; the third came with migration 4.
+#[tokio::test]
+async fn a_listing_of_an_older_version_keeps_its_states() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("candles.db");
+    let store = SqliteStore::open(&url(&path)).await.unwrap();
+    for statement in [
+        "DELETE FROM _sqlx_migrations WHERE version = 4",
+        "ALTER TABLE instruments ADD COLUMN active INTEGER NOT NULL DEFAULT 0 CHECK (active IN (0, 1))",
+        "ALTER TABLE instruments DROP COLUMN status",
+        "INSERT INTO instruments (exchange, symbol, native, active) VALUES ('kraken', 'A/USD', 'AUSD', 1), ('kraken', 'B/USD', 'BUSD', 0)",
+    ] {
+        sqlx::query(statement).execute(&store.writer).await.unwrap();
+    }
+    store.close().await;
+    let store = SqliteStore::open(&url(&path)).await.unwrap();
+    let listed = store.instruments(ExchangeId::Kraken).await.unwrap().instruments;
+    let statuses: Vec<&str> = listed.iter().map(|one| one.status.as_str()).collect();
+    assert_eq!(statuses, ["trading", "delisted"]);
+}
+
 #[tokio::test]
 async fn memory_can_be_named_by_url() {
     let (one, two) = (SqliteStore::open("sqlite::memory:").await.unwrap(), SqliteStore::in_memory().await.unwrap());
@@ -145,10 +166,12 @@ async fn what_cannot_be_understood_is_corrupt() {
     assert!(
         matches!(store.coverage(&series(), ever()).await, Err(StoreError::Corrupt(what)) if what.contains("guessed"))
     );
-    sqlx::query("INSERT INTO instruments (exchange, symbol, native, active) VALUES ('kraken', 'BTC', 'BTC', 1)")
-        .execute(&store.writer)
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO instruments (exchange, symbol, native, status) VALUES ('kraken', 'BTC', 'BTC', 'trading')",
+    )
+    .execute(&store.writer)
+    .await
+    .unwrap();
     let listing = store.instruments(ExchangeId::Kraken).await;
     assert!(matches!(listing, Err(StoreError::Corrupt(what)) if what.contains("BTC")));
 }

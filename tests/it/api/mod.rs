@@ -25,8 +25,8 @@ use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{Market, Stores};
 use candlewick::model::{
-    Candle, Channel, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, Interval, Knowledge, MarketEvent,
-    Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
+    Candle, Channel, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval,
+    Knowledge, MarketEvent, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
 };
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite};
@@ -91,7 +91,7 @@ impl House {
             stream_native: None,
             price_step: Some(Decimal::new(1, 2)),
             amount_step: None,
-            active: true,
+            status: InstrumentStatus::Trading,
         });
         self.store.put_instruments(ExchangeId::Binance, &listed, now).await.unwrap();
         self.told(ExchangeId::Binance, vec![btc()], now).await;

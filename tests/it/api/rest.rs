@@ -119,7 +119,7 @@ async fn what_is_listed_no_longer_stands_behind_what_is() {
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: candlewick::model::InstrumentStatus::Trading,
     };
     let list = async |exchange, listed: &[Instrument], minute| {
         let at = house.clock.now() + Duration::from_mins(minute);

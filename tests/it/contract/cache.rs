@@ -124,6 +124,7 @@ macro_rules! keeps_values {
                 a_rest_ticker_never_replaces_a_live_streams
                 rest_tickers_replace_each_other_in_time
                 tickers_are_kept_by_market
+                markets_with_odd_names_are_kept_apart
                 a_ticker_is_read_whole_while_it_changes
                 live_candles_follow_their_position
                 a_closed_candle_is_not_opened_again

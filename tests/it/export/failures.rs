@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use candlewick::model::Instrument;
+use candlewick::model::{Instrument, InstrumentStatus};
 
 use super::*;
 
@@ -119,7 +119,7 @@ async fn what_the_store_does_not_have_is_said(kept: Kept) {
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: InstrumentStatus::Trading,
     };
     kept.store.put_instruments(ExchangeId::Binance, &[listed], minute(0)).await.unwrap();
     let asked = |symbol| {

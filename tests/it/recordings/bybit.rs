@@ -101,7 +101,7 @@ fn the_recorded_listing_of_bybit_is_read() {
             let wrong: Vec<_> =
                 listed.iter().filter(|one| bybit.guess_symbol(&one.native) != Some(one.symbol.clone())).collect();
             assert!(wrong.is_empty(), "ids that were guessed wrong: {wrong:?}");
-            assert!(listed.iter().all(|one| one.active && one.price_step.is_some()));
+            assert!(listed.iter().all(|one| one.is_trading() && one.price_step.is_some()));
         } else {
             assert_eq!(listed.unwrap_err().kind, ReplyErrorKind::Refused, "{url}");
         }

@@ -61,11 +61,13 @@ fn the_recorded_listing_of_coinbase_is_read() {
     let coinbase = exchange(ExchangeId::Coinbase);
     for line in lines("ws/coinbase.jsonl").iter().filter(|line| line["t"] == "http") {
         let listed = parse(&coinbase.instruments(), text(&line["data"])).unwrap();
-        let active = listed.iter().filter(|one| one.active).count();
+        let active = listed.iter().filter(|one| one.is_trading()).count();
         eprintln!("ws/coinbase.jsonl, listing: {} instruments, {active} active", listed.len());
         let find = |native: &str| listed.iter().find(|one| one.native == native).unwrap();
-        assert!(find("BTC-USD").active && find("BTC-USD").price_step == Some(Decimal::new(1, 2)));
-        assert!(!find("BTC-USDC").active, "another name of the same book");
+        assert!(find("BTC-USD").is_trading() && find("BTC-USD").price_step == Some(Decimal::new(1, 2)));
+        assert!(listed.odd.is_empty(), "{:?}", listed.odd);
+        let alias = find("BTC-USDC");
+        assert!(alias.is_trading() && alias.stream_name() == "BTC-USD", "another name of the same book");
         assert!(listed.iter().all(|one| coinbase.guess_symbol(&one.native) == Some(one.symbol.clone())));
     }
 }

@@ -41,7 +41,7 @@ async fn world() -> World {
 }
 
 async fn world_on(clock: Clock, seed: u64) -> World {
-    let simulator = Simulator::new(SimulatorConfig { seed, faults: Vec::new() }, clock.clone());
+    let simulator = Simulator::new(SimulatorConfig { seed, ..SimulatorConfig::default() }, clock.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();

@@ -55,10 +55,21 @@ impl World {
         Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed))
     }
 
+    /// Where each exchange lists so many markets, with odd names among them.
+    pub async fn listing(markets: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::made(listener, Clock::scaled(SPEED), markets)
+    }
+
     pub fn at(listener: TcpListener, clock: Clock) -> Self {
+        Self::made(listener, clock, 0)
+    }
+
+    fn made(listener: TcpListener, clock: Clock, markets: usize) -> Self {
         install_crypto();
         let address = listener.local_addr().unwrap();
-        let simulator = Simulator::new(SimulatorConfig { seed: 7, faults: Vec::new() }, clock.clone());
+        let config = SimulatorConfig { seed: 7, markets, ..SimulatorConfig::default() };
+        let simulator = Simulator::new(config, clock.clone());
         let stop = CancellationToken::new();
         let (serving, stopped) = (simulator.clone(), stop.clone());
         tokio::spawn(async move { serving.serve(listener, stopped).await.unwrap() });

@@ -13,6 +13,7 @@ mod modes;
 mod numbers;
 mod refusals;
 mod safety;
+mod odd_listings;
 mod state;
 mod storms;
 mod stream_clients;

@@ -63,7 +63,7 @@ impl Exchange for Fake {
     fn profile(&self) -> &Profile {
         &self.0
     }
-    fn instruments(&self) -> RestCall<Vec<Instrument>> {
+    fn instruments(&self) -> RestCall<Listing> {
         unreachable!("the engine takes calls, it does not make them")
     }
     fn ticker(&self, _: &Instrument) -> Vec<RestCall<TickerPatch>> {
@@ -94,7 +94,7 @@ pub fn trades(symbol: &str) -> Subscription {
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: candlewick::model::InstrumentStatus::Trading,
     };
     Subscription { channel: Channel::Trades, instrument: Arc::new(instrument) }
 }

@@ -236,8 +236,11 @@ pub struct Instrument {
     price_step: Option<f64>,
     /// The smallest step of an amount, in the base asset.
     amount_step: Option<f64>,
-    /// Whether it trades now.
+    /// Whether it trades now: `status` is `trading`.
     active: bool,
+    /// `trading`; `halted` while it does not trade, or with restrictions only (maintenance, an auction, cancel only), and
+    /// keeps its streams and history; `delisted` where the exchange lists it no longer, and its history is kept.
+    status: String,
 }
 
 /// A page of what is known of a series.

@@ -57,6 +57,21 @@ pub async fn tickers_of_a_stream_follow_their_position(backend: Backend) {
     }
 }
 
+pub async fn markets_with_odd_names_are_kept_apart(backend: Backend) {
+    let names = ["1000SATS/USDT", "1INCH/USDT", "AAPLX/USD", "币安人生/USDT", "USD1/USDT", "BTC/U"];
+    let mut told = Vec::new();
+    for (symbol, last) in names.into_iter().zip(1..) {
+        let mut kept = backend.ticker(Source::Stream, at(1, 1), last);
+        kept.ticker.symbol = symbol.parse().unwrap();
+        assert!(backend.put(&kept).await, "{symbol}");
+        told.push(kept);
+    }
+    for kept in told {
+        let symbol = kept.ticker.symbol.clone();
+        assert_eq!(backend.cache.tickers.get(BINANCE, &symbol).await.unwrap(), Some(kept), "{symbol}");
+    }
+}
+
 pub async fn a_rest_ticker_never_replaces_a_live_streams(backend: Backend) {
     let stream = backend.ticker(Source::Stream, at(3, 5), 1);
     assert!(backend.put(&stream).await);

@@ -1,6 +1,6 @@
 //! What exchanges list.
 
-use candlewick::model::{ExchangeId, Instrument};
+use candlewick::model::{ExchangeId, Instrument, InstrumentStatus};
 use candlewick::store::Listing;
 use rust_decimal::Decimal;
 
@@ -8,17 +8,29 @@ use super::{Backend, minute};
 
 pub async fn a_listing_is_replaced_and_what_is_gone_stays_inactive(backend: Backend) {
     let store = (backend.open)().await;
+    // Names as they are: digits first, case that means something, and letters of other scripts.
+    let base = |n: usize| match n {
+        0 => "1INCH".to_owned(),
+        1 => "1000SATS".to_owned(),
+        2 => "AAPLx".to_owned(),
+        1_499 => "币安人生".to_owned(),
+        _ => format!("C{n:04}"),
+    };
     let instrument = |exchange, n: usize| Instrument {
         exchange,
-        symbol: format!("C{n:04}/USDT").parse().unwrap(),
+        symbol: format!("{}/USDT", base(n)).parse().unwrap(),
         native: format!("C{n}USDT"),
         stream_native: n.is_multiple_of(2).then(|| format!("C{n}/USDT")),
         price_step: (!n.is_multiple_of(3)).then(|| Decimal::new(1, 2)),
         amount_step: (n % 3 != 1).then(|| Decimal::new(1, 8)),
-        active: !n.is_multiple_of(5),
+        status: InstrumentStatus::ALL[n % 3],
     };
-    let binance: Vec<Instrument> = (0..1_500).map(|n| instrument(ExchangeId::Binance, n)).collect();
-    let kraken: Vec<Instrument> = (0..3).map(|n| instrument(ExchangeId::Kraken, n)).collect();
+    let listing = |exchange, count| {
+        let mut all: Vec<Instrument> = (0..count).map(|n| instrument(exchange, n)).collect();
+        all.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+        all
+    };
+    let (binance, kraken) = (listing(ExchangeId::Binance, 1_500), listing(ExchangeId::Kraken, 3));
     let backward: Vec<Instrument> = binance.iter().rev().cloned().collect();
     store.put_instruments(ExchangeId::Binance, &backward, minute(7)).await.unwrap();
     store.put_instruments(ExchangeId::Kraken, &kraken, minute(8)).await.unwrap();
@@ -26,14 +38,15 @@ pub async fn a_listing_is_replaced_and_what_is_gone_stays_inactive(backend: Back
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected, "sorted by symbol");
 
     // Two are still listed, one of them with another id, and one came.
-    let renamed = Instrument { native: "NEW".into(), stream_native: None, active: true, ..binance[2].clone() };
+    let renamed = Instrument { native: "NEW".into(), stream_native: None, ..binance[2].clone() };
     let came = instrument(ExchangeId::Binance, 1_501);
     let listed = [renamed.clone(), binance[3].clone(), came.clone()];
     store.put_instruments(ExchangeId::Binance, &listed, minute(9)).await.unwrap();
-    let gone = |one: &Instrument| Instrument { active: false, ..one.clone() };
+    let gone = |one: &Instrument| Instrument { status: InstrumentStatus::Delisted, ..one.clone() };
     let mut all: Vec<Instrument> = binance.iter().map(gone).collect();
     (all[2], all[3]) = (renamed, binance[3].clone());
-    all.push(came);
+    // Before the last, which is written in another script.
+    all.insert(all.len() - 1, came);
     let expected = Listing { instruments: all.clone(), read_at: minute(9) };
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected);
     let expected = Listing { instruments: kraken, read_at: minute(8) };
@@ -45,6 +58,6 @@ pub async fn a_listing_is_replaced_and_what_is_gone_stays_inactive(backend: Back
     // What comes back is as it is listed now.
     store.put_instruments(ExchangeId::Binance, &binance, minute(11)).await.unwrap();
     let mut back = store.instruments(ExchangeId::Binance).await.unwrap().instruments;
-    assert_eq!(back.pop().map(|last| last.active), Some(false));
+    assert_eq!(back.remove(1_499).status, InstrumentStatus::Delisted);
     assert_eq!(back, binance);
 }

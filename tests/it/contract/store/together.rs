@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candlewick::model::{Candle, ExchangeId, Instrument, Knowledge, TimeRange};
+use candlewick::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Knowledge, TimeRange};
 use candlewick::store::{StoreError, StoredPage, Take};
 
 use super::{Backend, EVER, all, candles, claim, fetched, minute, minutes, series};
@@ -114,7 +114,7 @@ pub async fn all_is_there_after_opening_again(backend: Backend) {
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: InstrumentStatus::Trading,
     }];
     for revision in 0..4 {
         let store = (backend.open)().await;
