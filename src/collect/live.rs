@@ -25,8 +25,8 @@ use crate::model::{
 };
 use crate::store::SeriesWrite;
 use crate::telemetry::collect::{ClockJumped, EventRejected, GapSeen, Lag, RangesUnknown, SymbolEnded};
-use crate::upstream::{CLOCK_JUMP, FeedItem, RestClient};
 use crate::telemetry::listing::MarketRenamed;
+use crate::upstream::{CLOCK_JUMP, FeedItem, RestClient};
 
 /// How often the loop looks at the clock: closings, demand, states.
 const TICK: Duration = Duration::from_millis(500);

@@ -307,7 +307,6 @@ const CLOSED_AFTER: Duration = Duration::from_secs(2);
 pub(super) fn is_over(open: Timestamp, interval: Interval, now: Timestamp) -> bool {
     now >= interval.next(open) + CLOSED_AFTER
 }
-}
 
 /// Reads an id of two parts: `BTC-USDT`.
 pub(super) fn dashed_symbol(native: &str) -> Option<Symbol> {

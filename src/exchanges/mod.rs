@@ -13,13 +13,13 @@ mod listing;
 mod markets;
 pub mod okx;
 mod pending;
-mod rows;
 mod refusal;
+mod rows;
 #[cfg(test)]
 mod testing;
 
-pub use refusal::{classify, names_region};
 pub use listing::{Listing, OddRow};
+pub use refusal::{classify, names_region};
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

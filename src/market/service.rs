@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::directory::{Directory, Listing};
-use super::share::Shares;
 use super::hints::Hints;
+use super::share::Shares;
 use super::{
     ClientId, CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LedgerQuery, Listed,
     MarketError, TickerAnswer, UpstreamCost,

@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::model::{ExchangeId, Timestamp};
 use crate::clock::Clock;
+use crate::model::{ExchangeId, Timestamp};
 
 use super::accept::Wires;
 use super::faults::FaultKind;

@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 /// All of them.
-pub const METRICS: [Metric; 60] = [
+pub const METRICS: [Metric; 61] = [
     gauge("candlewick_build_info", "", "version, role, store, cache", "Always 1; what runs here"),
     histogram(
         "candlewick_http_request_seconds",

@@ -14,8 +14,8 @@ use super::status::StatusFeed;
 use crate::api::Doors;
 use crate::cache::Position;
 use crate::hub::{Frame, Place, SlotId, Subscriber, View};
-use crate::market::{CandleFields, CandleQuery, Listed, Market, ClientId};
-use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Topic, wire, Timestamp};
+use crate::market::{CandleFields, CandleQuery, ClientId, Listed, Market};
+use crate::model::{CandleUpdate, Channel, GapReason, MarketEvent, Topic, wire};
 use crate::telemetry::hub::Subscriptions;
 
 /// About how much is sent at once.

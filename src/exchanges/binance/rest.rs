@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::super::codec::{self, Int, level, price};
-use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
+use super::super::listing::{self, Notes, Step};
 use super::super::refusal::classify_with;
+use super::super::rows::first_column;
+use super::super::{CandlePage, CandleRows, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::PROFILE;
 use super::wire::{ErrorBody, ExchangeInfo, Filter, KlineRow, Listed, Ticker24, Time};
-use crate::model::{Candle, ExchangeId, Instrument, Number, TickerPatch, Timestamp, InstrumentStatus, Symbol};
-use serde_json::value::RawValue;
+use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Number, Symbol, TickerPatch, Timestamp};
 use rust_decimal::Decimal;
-use super::super::listing::{self, Notes, Step};
+use serde_json::value::RawValue;
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";

@@ -1,16 +1,16 @@
 //! Bybit's REST calls and how their replies are read.
 
-use std::time::Duration;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use super::super::codec::{self, Blank, Int, Named, price};
-use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
-use super::super::refusal::classify_with;
-use rust_decimal::Decimal;
 use super::super::listing::{self, Notes};
+use super::super::refusal::classify_with;
+use super::super::rows::first_column;
+use super::super::{CandlePage, CandleRows, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
 use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";

@@ -1,14 +1,14 @@
 //! Coinbase's REST calls and how their replies are read.
 
-use super::super::codec::{self, Blank, price};
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
+use super::super::codec::{self, price};
+use super::super::listing::{self, Notes};
 use super::super::refusal::classify_with;
+use super::super::{CandlePage, CandleRows, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::symbols;
-use super::wire::{self, Candles, LastTrades, Product, Products, Refusal, Start, ListedProduct};
-use crate::model::{Candle, ExchangeId, Instrument, Interval, TickerPatch, Timestamp, InstrumentStatus};
+use super::wire::{self, Candles, LastTrades, ListedProduct, Product, Products, Refusal, Start};
+use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
 use serde_json::value::RawValue;
 use std::time::Duration;
-use super::super::listing::{self, Notes};
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";

@@ -1,19 +1,18 @@
 //! Kraken's REST calls and how their replies are read.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-use rust_decimal::Decimal;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use super::super::codec::{self, Int, level, price};
-use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, Listing};
-use serde::de::IgnoredAny;
+use super::super::listing::{self, Notes};
 use super::super::refusal::classify_with;
+use super::super::rows::first_column;
+use super::super::{CandlePage, CandleRows, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::symbols;
 use super::wire::{Answer, AssetPair, ByPair, OhlcRow, TickerInfo, Time};
-use crate::model::{Candle, ExchangeId, Instrument, TickerPatch, Timestamp, InstrumentStatus};
-use super::super::listing::{self, Notes};
+use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, TickerPatch, Timestamp};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// The name of the only scope.
 pub(super) const SCOPE: &str = "rest";

@@ -13,8 +13,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile, Reply, ReplyError,
-    RestCall, Scope, ServerTime, Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile, Reply,
+    ReplyError, RestCall, Scope, ServerTime, Subscription,
 };
 use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
 

@@ -1,17 +1,17 @@
 //! OKX's REST calls and how their replies are read.
 
-use std::time::Duration;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use super::super::codec::{self, Int, Named, price};
+use super::super::codec::{self, Int, Named};
+use super::super::listing::{self, Notes};
+use super::super::refusal::classify_with;
 use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, codec, Listing};
+use super::super::{CandlePage, CandleRows, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
 use super::wire::{Answer, CandleRow, Listed, Ticker, Time};
 use super::{PROFILE, bar_name};
-use crate::model::{ExchangeId, Instrument, Interval, TickerPatch, Timestamp, Candle, InstrumentStatus};
+use crate::model::{ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use super::super::refusal::classify_with;
-use super::super::listing::{self, Notes};
+use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// The names of the scopes: every path has its own.
 pub(super) const INSTRUMENTS: &str = "instruments";

@@ -13,10 +13,10 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::Fetched;
-use super::headers::{age, date, number, retry_after, reset};
+use super::headers::{age, date, number, reset, retry_after};
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, RestCall, ServerTime, Reply, ReplyError, ReplyErrorKind, classify};
+use crate::exchanges::{Exchange, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime, classify};
 use crate::model::{BudgetState, ExchangeId, Timestamp};
 use crate::telemetry::trace::{self, TRACEPARENT};
 use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use self::fetch::Fetcher;
 use self::flight::Flights;
 use super::tap::Tap;
-use super::{ExchangeClock, UpstreamError, Urgency, Backoff};
+use super::{Backoff, ExchangeClock, UpstreamError, Urgency};
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Reply, ReplyErrorKind, RestCall};
