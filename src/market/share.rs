@@ -158,7 +158,7 @@ impl Shares {
         }
         let free_at = used.free_at.max(now) + time;
         if free_at > now + WINDOW {
-            return Err(free_at - now - WINDOW);
+            return Err(free_at.saturating_sub(now + WINDOW));
         }
         used.free_at = free_at;
         if used.asked.len() == REMEMBERED {

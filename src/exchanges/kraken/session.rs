@@ -154,7 +154,7 @@ impl Session {
         refused.retain(|subscription| self.markets.wants(subscription));
         // Who is subscribed already has what was asked for.
         if reason.to_ascii_lowercase().contains("already subscribed") && refused.len() <= 1 {
-            out.notices.extend((!refused.is_empty()).then(|| Notice::Confirmed(refused)));
+            out.notices.extend((!refused.is_empty()).then_some(Notice::Confirmed(refused)));
             return Ok(());
         }
         if refused.len() > 1 {
