@@ -214,7 +214,7 @@ impl Filler {
         let mut from = self.reach(series.interval).map_or(range.start(), |reach| range.start().max(reach));
         while from < range.end() {
             let next = self.page_end(series.interval, from).min(range.end());
-            self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
+            self.fetch_page(series, instrument, TimeRange::new(from, next), None).await?;
             from = next;
         }
         Ok(())
@@ -250,7 +250,7 @@ impl Filler {
         let profile = self.exchange.profile();
         let mut late = false;
         let unknown = self.store.coverage(series, range).await?.unknown(range);
-        for hole in together(unknown, |from| self.page_end(interval, from)) {
+        for hole in together(&unknown, |from| self.page_end(interval, from)) {
             let mut from = hole.start();
             if let Some(reach) = self.reach(interval)
                 && from < reach
@@ -261,7 +261,7 @@ impl Filler {
             }
             while from < hole.end() {
                 let next = self.page_end(interval, from).min(hole.end());
-                let page = self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
+                let page = self.fetch_page(series, instrument, TimeRange::new(from, next), Some(&unknown)).await?;
                 if page.rows == 0 && profile.wide_pages {
                     self.find_listing(series, instrument, next).await?;
                 }
@@ -301,7 +301,7 @@ impl Filler {
             return Ok(());
         }
         let ever = TimeRange::new(before.start(), interval.floor(self.settled()));
-        self.fetch_page(series, instrument, ever).await?;
+        self.fetch_page(series, instrument, ever, None).await?;
         Ok(())
     }
 
@@ -310,12 +310,13 @@ impl Filler {
         Ok(self.writer.write(SeriesWrite { series: series.clone(), candles: Vec::new(), claims }).await?)
     }
 
-    /// Fetches one page and writes what it proves.
+    /// Fetches one page and writes what it proves, of the time of `only` where that is given.
     async fn fetch_page(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         range: TimeRange,
+        only: Option<&[TimeRange]>,
     ) -> Result<Fetched, FillError> {
         let asked_at = self.exchange_clock.latest();
         let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
@@ -323,15 +324,26 @@ impl Filler {
         let rows = self.rest.call_with(&call, self.urgency).await?;
         let received = self.exchange_clock.now();
         let full = rows.len() >= self.exchange.profile().page_rows as usize;
-        let Page { candles, claims, rejected } =
+        let Page { mut candles, mut claims, rejected } =
             read_page(series.interval, range, &rows, full && self.exchange.profile().wide_pages, received);
+        let mut asked = range.duration();
+        if let Some(only) = only {
+            // What lies between is known already, perhaps better.
+            candles.retain(|candle| only.iter().any(|part| part.contains(candle.timestamp)));
+            let inside = |claim: &CoveredRange| {
+                let CoveredRange { range, state } = *claim;
+                only.iter().map(move |part| CoveredRange { range: part.intersection(range), state })
+            };
+            claims = claims.iter().flat_map(inside).filter(|claim| !claim.range.is_empty()).collect();
+            asked = only.iter().map(|part| part.intersection(range).duration()).sum();
+        }
         RangeFilled { series, exchange: series.exchange, range, candles: candles.len(), rejected }.emit();
         let learnt: Duration = claims.iter().map(|claim| claim.range.duration()).sum();
         if !claims.is_empty() {
             self.writer.write(SeriesWrite { series: series.clone(), candles, claims }).await?;
         }
         // Rows that contradict themselves will not get better by asking again at once.
-        Ok(Fetched { rows: rows.len(), known: learnt == range.duration() || rejected > 0 })
+        Ok(Fetched { rows: rows.len(), known: learnt == asked || rejected > 0 })
     }
 }
 
@@ -373,9 +385,9 @@ struct Fetched {
 }
 
 /// Joins ascending ranges where one page that begins at the first reaches the end of the next: fewer questions.
-fn together(ranges: Vec<TimeRange>, page_end: impl Fn(Timestamp) -> Timestamp) -> Vec<TimeRange> {
+fn together(ranges: &[TimeRange], page_end: impl Fn(Timestamp) -> Timestamp) -> Vec<TimeRange> {
     let mut joined: Vec<TimeRange> = Vec::with_capacity(ranges.len());
-    for range in ranges {
+    for &range in ranges {
         match joined.last_mut() {
             Some(last) if range.end() <= page_end(last.start()) => *last = TimeRange::new(last.start(), range.end()),
             _ => joined.push(range),
