@@ -17,6 +17,7 @@ use super::live::Collector;
 use super::publisher::Publisher;
 use super::repair::{self, Holes};
 use super::source::{Shared, Source};
+use super::suspects::Suspects;
 use super::sweep::{Doubts, Reach, Sweeper};
 use super::tasks::Tasks;
 use super::writer::Writer;
@@ -101,6 +102,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     let (writer, writing) =
         Writer::new(exchange.id(), Arc::clone(&source.store), limits.write_queue, clock.clone(), written, stop.clone());
     let mut writing = tokio::spawn(writing);
+    let suspects = Arc::new(Suspects::default());
     let filler = Arc::new(Filler {
         exchange: *exchange,
         rest: Arc::clone(&rest),
@@ -110,7 +112,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         exchange_clock: rest.exchange_clock().clone(),
         busy: Arc::default(),
         urgency: Urgency::Repair,
-        suspects: Arc::default(),
+        suspects: Arc::clone(&suspects),
     });
     let holes = Arc::new(Holes::default());
     let mut helpers = Tasks::default();
@@ -124,8 +126,8 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     helpers.spawn("aftermath", follow);
     let (collecting, collected) = watch::channel(Vec::new());
     let reach = Reach { repair_days: limits.repair_days, backfill_days: limits.backfill_days };
-    let compared = parking_lot::Mutex::default();
-    let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared };
+    let (compared, verified) = Default::default();
+    let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared, verified };
     helpers.spawn("sweeper", sweeper.run());
     helpers.spawn("exchange clock", exchange_time::keep(Arc::clone(&rest), clock.clone()));
     helpers.spawn("listing", reader.keep(Duration::from_mins(limits.listing_minutes.into()), listing));
@@ -154,6 +156,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         publisher,
         writer,
         holes,
+        suspects,
         teller,
         connections,
         markets: HashMap::new(),

@@ -166,6 +166,15 @@ impl<'a> Inquiry<'a> {
             .copied()
             .filter(|claim| claim.state != Knowledge::Empty || !self.suspects.saw_trades(self.series, claim.range))
             .collect();
+        // What is known of other candles stays: the stream's may be better.
+        let had: Coverage = self.known.ranges().iter().copied().filter(|known| known.state.has_candle()).collect();
+        let claims: Coverage = claims
+            .ranges()
+            .iter()
+            .flat_map(|claim| had.unknown(claim.range).into_iter().map(|range| CoveredRange { range, ..*claim }))
+            .collect();
+        let is_new = |candle: &Candle| claims.within(self.series.interval.span(candle.timestamp)).ranges().len() > 0;
+        let candles = answer.candles.into_iter().filter(is_new).collect();
         claims.ranges().iter().for_each(|claim| self.known.add(*claim));
         self.suspects.settle(self.series, &claims);
         let progress = unknown_time(&self.known, &self.undecided, part) < left;
@@ -178,7 +187,7 @@ impl<'a> Inquiry<'a> {
             }
         };
         self.known = self.known.within(Self::around(interval, self.rules, self.gap));
-        Learnt { candles: answer.candles, claims: claims.ranges().to_vec() }
+        Learnt { candles, claims: claims.ranges().to_vec() }
     }
 
     /// When the rest is worth asking for again; `None` where nothing is left.

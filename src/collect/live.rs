@@ -15,6 +15,7 @@ use super::listing::Listed;
 use super::publisher::Publisher;
 use super::repair::Holes;
 use super::state::Teller;
+use super::suspects::Suspects;
 use super::sweep::Followed;
 use super::writer::Writer;
 use crate::cache::{CacheError, Lease};
@@ -63,6 +64,7 @@ pub struct Collector<'a> {
     pub publisher: Publisher,
     pub writer: Writer,
     pub holes: Arc<Holes>,
+    pub suspects: Arc<Suspects>,
     pub teller: Teller,
     pub connections: Connections,
     pub markets: HashMap<Symbol, Collected>,
@@ -318,6 +320,7 @@ impl Collector<'_> {
         let left_out = market.closing.trade(trade, latest, &mut self.outcomes);
         let minute = Interval::M1.span(Interval::M1.floor(trade.timestamp));
         if left_out || now >= minute.end() + LATE_TRADE {
+            self.suspects.traded(&minute_series(&market.instrument), minute.start());
             let settled = minute.end() + CHANGES_SETTLE + self.duties.exchange.profile().rest_lag;
             let due = self.duties.shared.clock.now() + settled.since(latest);
             self.holes.want_again(minute_series(&market.instrument), &market.instrument, minute, due);
@@ -377,6 +380,9 @@ impl Collector<'_> {
                     self.publisher.candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }
                 Outcome::Closed { candle, observed: false } => {
+                    if !candle.volume.is_zero() {
+                        self.suspects.traded(&series, candle.timestamp);
+                    }
                     self.holes.announce(series.clone(), &instrument, Interval::M1.span(candle.timestamp));
                     self.publisher.unproven_candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }

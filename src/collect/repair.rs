@@ -218,7 +218,9 @@ impl Want {
         if let (Some(first), Some(last)) = (ranges.first(), ranges.last()) {
             self.ranges.add(part(TimeRange::new(first.range.start(), last.range.end())));
         }
-        ranges.iter().for_each(|range| self.announce.add(*range));
+        for range in ranges {
+            self.announce.add(*range);
+        }
     }
 
     fn len(&self) -> usize {

@@ -71,6 +71,8 @@ pub struct Sweeper {
     pub doubts: Arc<Doubts>,
     /// Up to when each series was compared since the start: what the exchange has no row for is not asked again.
     pub compared: Mutex<HashMap<Series, Timestamp>>,
+    /// What was verified since the start.
+    pub verified: Mutex<HashMap<Series, Coverage>>,
 }
 
 /// Candles whose parts have changed since they were fetched: the exchange is asked for them again.
@@ -97,9 +99,9 @@ impl Sweeper {
             self.filler.clock.sleep(pause).await;
             pause = EVERY;
             let markets = self.collected.borrow().clone();
-            self.compared
-                .lock()
-                .retain(|series, _| markets.iter().any(|market| market.instrument.symbol == series.symbol));
+            let followed = |series: &Series| markets.iter().any(|market| market.instrument.symbol == series.symbol);
+            self.compared.lock().retain(|series, _| followed(series));
+            self.verified.lock().retain(|series, _| followed(series));
             stream::iter(&markets).for_each_concurrent(AT_A_TIME, |market| self.look_after(market, again)).await;
             again = later;
         }
@@ -114,6 +116,9 @@ impl Sweeper {
         for interval in self.filler.exchange.profile().intervals {
             if result.is_ok() {
                 result = self.compare(&of(*interval), market).await;
+            }
+            if result.is_ok() {
+                result = self.verify(&of(*interval), market).await;
             }
         }
         // The rest is done at the next look.
@@ -140,6 +145,23 @@ impl Sweeper {
         }
         let from = collected.max(since(repair_days)).min(wanted);
         self.filler.pass(series, market, TimeRange::new(from, range.end().max(from)), |_| {}).await.map(drop)
+    }
+
+    /// Asks again for what an older version, or an exchange in trouble, may have made the ledger claim without proof:
+    /// silence that is longer than the market's rhythm explains, and rows that could not be right. Once since the start.
+    async fn verify(&self, series: &Series, market: &Arc<Instrument>) -> Result<(), FillError> {
+        let now = self.filler.clock.now();
+        let reach = TimeRange::new(series.interval.ceil(now - DAY * self.reach.repair_days), now - SETTLES);
+        let known = self.filler.store.coverage(series, reach).await?;
+        let done = self.verified.lock().get(series).cloned().unwrap_or_default();
+        for doubtful in doubtful(series.interval, &known) {
+            for range in done.unknown(doubtful) {
+                self.filler.verify(series, market, range, |state| state.has_candle()).await?;
+                let verified = CoveredRange { range, state: Knowledge::Fetched };
+                self.verified.lock().entry(series.clone()).or_default().add(verified);
+            }
+        }
+        Ok(())
     }
 
     /// Derives the candles of up to a day again that closed in the last `time`, and writes those that differ.
@@ -213,6 +235,25 @@ impl Sweeper {
     }
 }
 
+/// Silence of so many times the usual pause between two candles is doubtful.
+const DOUBTFUL_PAUSES: u32 = 30;
+
+/// The parts of a ledger that may have been claimed without proof.
+pub fn doubtful(interval: Interval, known: &Coverage) -> Vec<TimeRange> {
+    let time = |is: fn(Knowledge) -> bool| {
+        known.ranges().iter().filter(|known| is(known.state)).map(|known| known.range.duration()).sum::<Duration>()
+    };
+    let (traded, silent) = (time(Knowledge::has_candle), time(|state| state == Knowledge::Empty));
+    let candles = traded.as_millis() / interval.max_duration().as_millis();
+    let pause = (traded + silent).as_millis() / candles.max(1);
+    let is_doubtful = |known: &&CoveredRange| match known.state {
+        Knowledge::Empty => known.range.duration().as_millis() > pause * u128::from(DOUBTFUL_PAUSES),
+        Knowledge::Invalid | Knowledge::OffGrid => true,
+        Knowledge::Unavailable | Knowledge::Derived | Knowledge::Observed | Knowledge::Fetched => false,
+    };
+    known.ranges().iter().filter(is_doubtful).map(|known| known.range).collect()
+}
+
 /// The times that the exchange did not give itself, with the silence before each: what was empty when it was asked may
 /// have been corrected, too.
 fn second_hand(known: &Coverage) -> Vec<TimeRange> {
@@ -239,6 +280,23 @@ mod tests {
 
     fn minutes(start: i64, end: i64) -> TimeRange {
         TimeRange::new(Timestamp::from_secs(60 * start), Timestamp::from_secs(60 * end))
+    }
+
+    #[test]
+    fn silence_is_doubtful_where_the_market_is_busy() {
+        let of = |claims: &[(i64, i64, Knowledge)]| {
+            let claim = |(start, end, state): &(i64, i64, Knowledge)| CoveredRange {
+                range: minutes(*start, *end),
+                state: *state,
+            };
+            doubtful(Interval::M1, &claims.iter().map(claim).collect())
+        };
+        let busy = [(0, 500, Knowledge::Fetched), (500, 560, Knowledge::Empty), (560, 1_000, Knowledge::Observed)];
+        assert_eq!(of(&busy), [minutes(500, 560)]);
+        let quiet = [(0, 1, Knowledge::Fetched), (1, 60, Knowledge::Empty), (60, 61, Knowledge::Fetched)];
+        assert_eq!(of(&quiet), []);
+        let lost = [(0, 9, Knowledge::Invalid), (9, 12, Knowledge::OffGrid), (12, 99, Knowledge::Unavailable)];
+        assert_eq!(of(&lost), [minutes(0, 9), minutes(9, 12)]);
     }
 
     #[test]
