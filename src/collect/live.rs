@@ -1,5 +1,7 @@
 //! The loop of a collector: everything that an exchange's streams say passes through it.
 
+mod time;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,19 +27,15 @@ use crate::model::{
     TimeRange, Timestamp, Topic, Trade,
 };
 use crate::store::SeriesWrite;
-use crate::telemetry::collect::{ClockJumped, EventRejected, GapSeen, Lag, RangesUnknown, SymbolEnded};
+use crate::telemetry::collect::{GapSeen, Lag, RangesUnknown, SymbolEnded};
 use crate::telemetry::listing::MarketRenamed;
-use crate::upstream::{CLOCK_JUMP, FeedItem, RestClient};
+use crate::upstream::{FeedItem, RestClient};
 
 /// How often the loop looks at the clock: closings, demand, states.
 const TICK: Duration = Duration::from_millis(500);
 
 /// A trade that comes so long after the end of its minute is late.
 const LATE_TRADE: Duration = Duration::from_secs(1);
-
-/// How far ahead of the exchange's clock the time of an event may be, and how old it may be.
-const EVENT_AHEAD: Duration = Duration::from_mins(1);
-const EVENT_AGE: Duration = Duration::from_hours(24 * 365);
 
 /// Quiet minutes are asked for together, when a candle of this interval closes.
 const QUIET_TOGETHER: Interval = Interval::M5;
@@ -83,34 +81,6 @@ pub struct Collector<'a> {
 impl Collector<'_> {
     fn now(&self) -> Timestamp {
         self.duties.shared.clock.now()
-    }
-
-    /// The time that the exchange's clock has certainly reached.
-    fn exchange_now(&self) -> Timestamp {
-        self.rest.exchange_clock().now()
-    }
-
-    /// The time that the exchange's clock has certainly not passed.
-    fn exchange_latest(&self) -> Timestamp {
-        self.rest.exchange_clock().latest()
-    }
-
-    /// What the exchange's clock showed when ours showed `at`, where it shows `there` now.
-    fn at_exchange(&self, at: Timestamp, there: Timestamp) -> Timestamp {
-        Timestamp::from_millis(there.millis().saturating_sub(self.now().millis()).saturating_add(at.millis()))
-    }
-
-    /// Whether an event may have this time at the exchange. What may not is counted.
-    fn is_sane(&mut self, at: Timestamp, channel: Channel) -> bool {
-        let latest = self.exchange_latest();
-        let is_sane = at <= latest + EVENT_AHEAD && at >= latest - EVENT_AGE;
-        if is_sane {
-            self.rest.exchange_clock().heard(at);
-            self.newest_event = self.newest_event.max(at);
-        } else {
-            EventRejected { exchange: self.duties.exchange.id(), channel, at }.emit();
-        }
-        is_sane
     }
 
     /// Ends what the exchange lists no longer, begins what is configured and not collected yet, and begins anew what has
@@ -436,30 +406,6 @@ impl Collector<'_> {
         }
         self.tell().await;
         Ok(())
-    }
-
-    /// Up to when everything was told, by market, where the exchange itself does not say so: frames come in order, so that
-    /// it is what the newest event says; where nothing happens, a heartbeat says so after a while, since it may have been
-    /// long on its way.
-    fn heard_until(&self, there: Timestamp) -> HashMap<Symbol, Timestamp> {
-        let heard = |at: Timestamp| {
-            let at = self.at_exchange(at, there);
-            at.min(self.newest_event).max(at - LATE_CLOSE)
-        };
-        self.connections.heard_until(Channel::Candles, heard)
-    }
-
-    /// Ends the collection when the clock was set or the machine slept: what came meanwhile, and when, is not known. The
-    /// next collector has an epoch of its own, which is a gap to all who listen, and repairs what was missed.
-    fn follow_clock(&mut self) -> Result<(), CollectError> {
-        let drift = self.duties.shared.clock.drift();
-        let jump = Duration::from_millis(drift.abs_diff(self.drift));
-        self.drift = drift;
-        if jump < CLOCK_JUMP {
-            return Ok(());
-        }
-        ClockJumped { exchange: self.duties.exchange.id(), jump }.emit();
-        Err(CollectError::ClockJumped(jump))
     }
 
     /// The lease is another, or there is none any more.

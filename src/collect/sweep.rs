@@ -247,7 +247,7 @@ pub fn doubtful(interval: Interval, known: &Coverage) -> Vec<TimeRange> {
     let candles = traded.as_millis() / interval.max_duration().as_millis();
     let pause = (traded + silent).as_millis() / candles.max(1);
     let is_doubtful = |known: &&CoveredRange| match known.state {
-        Knowledge::Empty => known.range.duration().as_millis() > pause * u128::from(DOUBTFUL_PAUSES),
+        Knowledge::Empty => candles == 0 || known.range.duration().as_millis() > pause * u128::from(DOUBTFUL_PAUSES),
         Knowledge::Invalid | Knowledge::OffGrid => true,
         Knowledge::Unavailable | Knowledge::Derived | Knowledge::Observed | Knowledge::Fetched => false,
     };
@@ -295,6 +295,7 @@ mod tests {
         assert_eq!(of(&busy), [minutes(500, 560)]);
         let quiet = [(0, 1, Knowledge::Fetched), (1, 60, Knowledge::Empty), (60, 61, Knowledge::Fetched)];
         assert_eq!(of(&quiet), []);
+        assert_eq!(of(&[(0, 99, Knowledge::Empty)]), [minutes(0, 99)], "there never was a candle");
         let lost = [(0, 9, Knowledge::Invalid), (9, 12, Knowledge::OffGrid), (12, 99, Knowledge::Unavailable)];
         assert_eq!(of(&lost), [minutes(0, 9), minutes(9, 12)]);
     }
