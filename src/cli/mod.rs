@@ -13,6 +13,7 @@ mod record;
 mod serve;
 mod service;
 mod simulate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Fetch ranges of candles into the store
     Backfill(backfill::Args),
+    /// Ask the exchange again for what the store calls empty or not to be had, and print what was found
+    Verify(verify::Args),
     /// Record an exchange's raw traffic as JSON lines, in files of a bounded size
     Record(record::Args),
     /// Show what exchange payloads mean, without network or store
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Backfill(args)) => backfill::run(args),
+        Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Record(args)) => record::run(args),
         Some(Command::Decode(args)) => decode::run(args),
         Some(Command::Export(args)) => export::run(&args),

@@ -15,9 +15,23 @@ use super::source::{Shared, Source};
 use super::sweep::Doubts;
 use super::writer::Writer;
 use crate::exchanges::Exchange;
-use crate::model::{BudgetState, Coverage, Instrument, Series, Symbol, TimeRange, Timestamp};
+use crate::model::{BudgetState, Coverage, CoveredRange, Instrument, Knowledge, Series, Symbol, TimeRange, Timestamp};
 use crate::store::StoreError;
 use crate::upstream::{RestClient, Urgency};
+
+/// How often a verification goes through what needs a second answer.
+const VERIFY_PASSES: u32 = 2;
+
+/// What asking again found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many ranges without a candle were asked for again.
+    pub ranges: usize,
+    /// Candles that the ledger had claimed not to exist.
+    pub were_empty: usize,
+    /// Candles that the ledger had claimed not to be had.
+    pub were_lost: usize,
+}
 
 /// What is needed to fetch candles and to keep them.
 pub struct Errand {
@@ -94,6 +108,45 @@ impl Errand {
         reached: impl FnMut(Timestamp) + Send,
     ) -> Result<(), FillError> {
         self.filler.fill_steadily(series, instrument, range, reached).await
+    }
+
+    /// Asks the exchange again for all of a range that the ledger calls empty or lost.
+    ///
+    /// # Errors
+    /// [`FillError`].
+    pub async fn verify(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+    ) -> Result<Verified, FillError> {
+        let silent = |coverage: &Coverage| -> Vec<CoveredRange> {
+            coverage.ranges().iter().copied().filter(|known| !known.state.has_candle()).collect()
+        };
+        let before = silent(&self.coverage(series, range).await?);
+        for pass in 1..=VERIFY_PASSES {
+            let mut due = None;
+            for doubtful in &before {
+                let verified = self.filler.verify(series, instrument, doubtful.range, |state| state.has_candle());
+                due = due.max(verified.await?);
+            }
+            match due {
+                // What is silent without a candle on both sides needs a second answer.
+                Some(due) if pass < VERIFY_PASSES => self.filler.clock.sleep_until(due).await,
+                _ => break,
+            }
+        }
+        let after = self.coverage(series, range).await?;
+        let candles = |state: fn(Knowledge) -> bool| -> usize {
+            let claims = before.iter().filter(|claim| state(claim.state));
+            let now = claims.flat_map(|claim| after.within(claim.range).ranges().to_vec());
+            now.filter(|now| now.state.has_candle()).map(|now| series.interval.opens(now.range).count()).sum()
+        };
+        Ok(Verified {
+            ranges: before.len(),
+            were_empty: candles(|state| state == Knowledge::Empty),
+            were_lost: candles(Knowledge::is_lost),
+        })
     }
 
     /// What the ledger says.

@@ -35,7 +35,7 @@ mod tasks;
 mod writer;
 
 pub use collector::CollectError;
-pub use errand::Errand;
+pub use errand::{Errand, Verified};
 pub use fill::FillError;
 pub use retention::retain;
 pub use source::{Assignment, Shared, Source, supervise};

@@ -148,7 +148,7 @@ impl Sweeper {
     }
 
     /// Asks again for what an older version, or an exchange in trouble, may have made the ledger claim without proof:
-    /// silence that is longer than the market's rhythm explains, and rows that could not be right. Once since the start.
+    /// silence that is longer than the market's rhythm explains, once since the start, and rows that could not be right.
     async fn verify(&self, series: &Series, market: &Arc<Instrument>) -> Result<(), FillError> {
         let now = self.filler.clock.now();
         let reach = TimeRange::new(series.interval.ceil(now - DAY * self.reach.repair_days), now - SETTLES);
@@ -157,8 +157,11 @@ impl Sweeper {
         for doubtful in doubtful(series.interval, &known) {
             for range in done.unknown(doubtful) {
                 self.filler.verify(series, market, range, |state| state.has_candle()).await?;
-                let verified = CoveredRange { range, state: Knowledge::Fetched };
-                self.verified.lock().entry(series.clone()).or_default().add(verified);
+                // What is lost is asked for again at each look: the exchange may mend it.
+                for silent in known.within(range).ranges().iter().filter(|known| known.state == Knowledge::Empty) {
+                    let verified = CoveredRange { range: silent.range, state: Knowledge::Fetched };
+                    self.verified.lock().entry(series.clone()).or_default().add(verified);
+                }
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use super::accept::Wires;
 use super::faults::FaultKind;
 use super::limits::seconds;
 use super::socket::{self, Dialect, SLOWNESS};
-use super::spoil;
+use super::spoil::{self, PageFault};
 use super::stats::count;
 use super::{Shared, binance, bybit, coinbase, kraken, okx};
 
@@ -192,14 +192,14 @@ impl Door {
         let malformed = strikes(FaultKind::Malformed);
         let (candles, ticker) = (spoil::is_of_candles(&path), spoil::is_of_ticker(exchange, &path));
         let absurd = (candles || ticker) && strikes(FaultKind::AbsurdNumbers);
-        let bad_row = candles && strikes(FaultKind::BadRow);
+        let page_faults = if candles { PageFault::striking(strikes) } else { Vec::new() };
         let wrong_event = ticker && strikes(FaultKind::WrongEvent);
         let (shared, clock) = (Arc::clone(shared), shared.clock.clone());
         // A long history is real work, which must not hold up the sockets.
         let answer = tokio::task::spawn_blocking(move || answer(&shared, exchange, &path, &query, peer.ip())).await;
         let mut reply = answer.unwrap_or_else(|_| failure(exchange, 500, now.millis()));
-        if bad_row {
-            reply.body = spoil::bad_row(&reply.body);
+        for fault in page_faults {
+            reply.body = spoil::page(&reply.body, fault);
         }
         if absurd {
             reply.body = spoil::absurd(&reply.body, now.millis());

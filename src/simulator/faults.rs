@@ -131,6 +131,24 @@ pub enum FaultKind {
     /// [`Market::candles`](super::Market::candles), on no stream. Once: the next minute that closes.
     #[serde(rename = "correct_candle")]
     CorrectCandle,
+    /// REST pages of candles are cut after half of their rows. Once: one page.
+    #[serde(rename = "short_page")]
+    ShortPage,
+    /// REST pages of candles have no rows, as in maintenance. Once: one page.
+    #[serde(rename = "empty_page")]
+    EmptyPage,
+    /// REST pages of candles lack their first and last row. Once: one page.
+    #[serde(rename = "edge_rows")]
+    EdgeRows,
+    /// Rows of REST pages of candles open 14.789 s off the grid, as Binance's of 2018-02-09. Once: one page.
+    #[serde(rename = "off_grid")]
+    OffGrid,
+    /// Each row of a REST page of candles comes twice, first without its volume. Once: one page.
+    #[serde(rename = "repeated_row")]
+    RepeatedRow,
+    /// The halves of REST pages of candles change places. Once: one page.
+    #[serde(rename = "unordered_page")]
+    UnorderedPage,
     /// Trades and candles are sent twice. Once: one frame.
     #[serde(rename = "duplicate")]
     Duplicate,
@@ -313,7 +331,8 @@ mod tests {
         for name in
             "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 \
              firewall_403 html_error truncated_body slow_body region_451 not_found_404 msg_rate already_subscribed \
-             skip_candle late_trade late_close no_close rest_lag microseconds correct_candle duplicate refuse \
+             skip_candle late_trade late_close no_close rest_lag microseconds correct_candle \
+             short_page empty_page edge_rows off_grid repeated_row unordered_page duplicate refuse \
              halted empty_listing odd_listing \
                      shutdown_notice"
                 .split(' ')

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::faults::FaultKind;
 use crate::model::ExchangeId;
 
 /// A row of Binance's candles, twelve columns: read by position it passes for a ticker of 24 hours with the last price
@@ -43,8 +44,98 @@ pub fn absurd(text: &str, at: i64) -> String {
     text.to_owned()
 }
 
-/// A page of candles with `null` in the place of the row in its middle.
-pub fn bad_row(body: &str) -> String {
+/// What is wrong with a page of candles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageFault {
+    /// `null` in the place of the row in its middle.
+    BadRow,
+    /// Half of the rows.
+    Short,
+    Empty,
+    /// No first and last row.
+    Edges,
+    /// Rows open 14.789 s late, or 14 s where times are whole seconds.
+    OffGrid,
+    /// Each row twice, first without its volume.
+    Repeated,
+    /// The second half first.
+    Unordered,
+}
+
+impl PageFault {
+    const fn of(kind: FaultKind) -> Option<Self> {
+        Some(match kind {
+            FaultKind::BadRow => Self::BadRow,
+            FaultKind::ShortPage => Self::Short,
+            FaultKind::EmptyPage => Self::Empty,
+            FaultKind::EdgeRows => Self::Edges,
+            FaultKind::OffGrid => Self::OffGrid,
+            FaultKind::RepeatedRow => Self::Repeated,
+            FaultKind::UnorderedPage => Self::Unordered,
+            _ => return None,
+        })
+    }
+
+    /// Those of a script that strike.
+    pub fn striking(strikes: impl Fn(FaultKind) -> bool) -> Vec<Self> {
+        let kinds = [
+            FaultKind::BadRow,
+            FaultKind::ShortPage,
+            FaultKind::EmptyPage,
+            FaultKind::EdgeRows,
+            FaultKind::OffGrid,
+            FaultKind::RepeatedRow,
+            FaultKind::UnorderedPage,
+        ];
+        kinds.into_iter().filter(|kind| strikes(*kind)).filter_map(Self::of).collect()
+    }
+
+    fn spoil(self, rows: &mut Vec<Value>) {
+        let half = rows.len() / 2;
+        match self {
+            Self::BadRow => rows[half] = Value::Null,
+            Self::Short => rows.truncate(half),
+            Self::Empty => rows.clear(),
+            Self::Edges => *rows = rows[1..rows.len() - 1].to_vec(),
+            Self::OffGrid => rows.iter_mut().for_each(shift),
+            Self::Repeated => *rows = rows.iter().flat_map(|row| [without_volume(row), row.clone()]).collect(),
+            Self::Unordered => rows.rotate_left(half),
+        }
+    }
+}
+
+/// Moves a row off the grid.
+fn shift(row: &mut Value) {
+    let time = match row {
+        Value::Array(columns) => columns.first_mut(),
+        other => other.get_mut("start"),
+    };
+    let Some(time) = time else { return };
+    let moved = |at: i64| at + if at > 100_000_000_000 { 14_789 } else { 14 };
+    *time = match &*time {
+        Value::String(text) => text.parse().map(moved).unwrap_or_default().to_string().into(),
+        other => moved(other.as_i64().unwrap_or_default()).into(),
+    };
+}
+
+/// The same row before there was any trade in it.
+fn without_volume(row: &Value) -> Value {
+    let mut row = row.clone();
+    match &mut row {
+        // Kraken has eight columns, with the volume in the seventh; the others have it in the sixth.
+        Value::Array(columns) => {
+            let volume = if columns.len() == 8 { 6 } else { 5 };
+            if let Some(volume) = columns.get_mut(volume) {
+                *volume = "0".into();
+            }
+        }
+        other => other["volume"] = "0".into(),
+    }
+    row
+}
+
+/// A page of candles with something wrong.
+pub fn page(body: &str, fault: PageFault) -> String {
     fn rows(value: &mut Value) -> Option<&mut Vec<Value>> {
         let is_row = |value: &Value| value.is_array() || value.get("start").is_some();
         match value {
@@ -55,8 +146,7 @@ pub fn bad_row(body: &str) -> String {
     }
     let Ok(mut page) = serde_json::from_str::<Value>(body) else { return body.to_owned() };
     if let Some(rows) = rows(&mut page) {
-        let middle = rows.len() / 2;
-        rows[middle] = Value::Null;
+        fault.spoil(rows);
     }
     page.to_string()
 }
@@ -82,7 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn a_page_gets_one_bad_row() {
+    fn a_page_is_spoilt() {
+        let bad_row = |body| page(body, PageFault::BadRow);
         assert_eq!(bad_row("[[1],[2],[3]]"), "[[1],null,[3]]");
         assert_eq!(
             bad_row("{\"result\":{\"X\":[[1],[2],[3]],\"last\":1}}"),
@@ -91,6 +182,15 @@ mod tests {
         assert_eq!(bad_row("{\"candles\":[{\"start\":1},{\"start\":2},{\"start\":3}]}").matches("null").count(), 1);
         assert_eq!(bad_row("[[1]]"), "[[1]]");
         assert_eq!(bad_row("[[1"), "[[1");
+        let rows = "[[60000,1],[120000,1],[180000,1],[240000,1]]";
+        assert_eq!(page(rows, PageFault::Short), "[[60000,1],[120000,1]]");
+        assert_eq!(page(rows, PageFault::Empty), "[]");
+        assert_eq!(page(rows, PageFault::Edges), "[[120000,1],[180000,1]]");
+        assert_eq!(page(rows, PageFault::Unordered), "[[180000,1],[240000,1],[60000,1],[120000,1]]");
+        let rows = "[[\"1672981200000\",1,1,1,1,\"5\"],[1672981200,1,1,1,1,\"6\"],[3]]";
+        assert!(page(rows, PageFault::OffGrid).starts_with("[[\"1672981214789\",1,1,1,1,\"5\"],[1672981214,"));
+        let twice = "[[\"1672981200000\",1,1,1,1,\"0\"],[\"1672981200000\",1,1,1,1,\"5\"],";
+        assert!(page(rows, PageFault::Repeated).starts_with(twice));
     }
 
     #[test]

@@ -31,7 +31,7 @@ async fn crowded() -> House {
                 stream_native: None,
                 price_step: None,
                 amount_step: None,
-                active: true,
+                status: candlewick::model::InstrumentStatus::Trading,
             })
             .collect();
         house.store.put_instruments(exchange, &listed, now).await.unwrap();

@@ -246,7 +246,7 @@ async fn a_bad_row_comes_in_each_page_and_the_others_are_read() {
             stream_native: None,
             price_step: None,
             amount_step: None,
-            active: true,
+            status: candlewick::model::InstrumentStatus::Trading,
         };
         let start = Timestamp::from_millis(START.millis() / MINUTE * MINUTE - 60 * MINUTE);
         let range = TimeRange::new(start, Timestamp::from_millis(start.millis() + 20 * MINUTE));

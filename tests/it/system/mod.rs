@@ -12,6 +12,7 @@ mod metrics;
 mod modes;
 mod numbers;
 mod odd_listings;
+mod proof;
 mod refusals;
 mod safety;
 mod state;

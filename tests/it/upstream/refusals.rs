@@ -51,7 +51,7 @@ fn ticker(id: ExchangeId) -> RestCall<TickerPatch> {
         stream_native: None,
         price_step: None,
         amount_step: None,
-        active: true,
+        status: candlewick::model::InstrumentStatus::Trading,
     };
     exchange(id).ticker(&instrument).remove(0)
 }
