@@ -48,11 +48,18 @@ struct Mark {
     defect: Option<Knowledge>,
 }
 
-/// Reads the answer to a question for candles that open in `question`, received at `received` by the exchange's clock.
+/// Reads the answer to a question for candles that open in `question`, received at `received` by the exchange's clock, whose
+/// rows are final where they end before `settled`.
 #[must_use]
-pub fn read_answer(interval: Interval, question: TimeRange, rows: &CandleRows, received: Timestamp) -> Answer {
+pub fn read_answer(
+    interval: Interval,
+    question: TimeRange,
+    rows: &CandleRows,
+    received: Timestamp,
+    settled: Timestamp,
+) -> Answer {
     let in_order = is_in_order(rows, interval, question, received);
-    let closed = TimeRange::new(question.start(), question.end().min(interval.floor(received)));
+    let closed = TimeRange::new(question.start(), question.end().min(interval.floor(settled)));
     let mut answer = Answer {
         blank: rows.count() == 0 && rows.outside.is_empty(),
         undated: rows.skipped.iter().any(|row| row.timestamp.is_none()),
@@ -85,11 +92,10 @@ pub fn read_answer(interval: Interval, question: TimeRange, rows: &CandleRows, r
         }
     }
     marks.extend(skipped);
-    for mark in &marks {
-        let Some(state) = mark.defect else { continue };
-        for range in answer.claims.unknown(mark.range.intersection(closed)) {
-            answer.defects.push(Defect { range, state });
-        }
+    let bad = marks.iter().filter_map(|mark| Some(CoveredRange { range: mark.range, state: mark.defect? }));
+    for CoveredRange { range, state } in bad.collect::<Coverage>().ranges() {
+        let left = answer.claims.unknown(range.intersection(closed));
+        answer.defects.extend(left.into_iter().map(|range| Defect { range, state: *state }));
     }
     answer
 }
@@ -155,7 +161,8 @@ mod tests {
         let skipped = skipped.iter().map(|timestamp| SkippedRow { timestamp: *timestamp, reason: String::new() });
         let rows = CandleRows { rows: candles.to_vec(), skipped: skipped.collect(), ..CandleRows::default() };
         let rows = rows.into_flagged_page(question);
-        let answer = read_answer(Interval::M1, question, &rows, Timestamp::from_secs(received_secs));
+        let received = Timestamp::from_secs(received_secs);
+        let answer = read_answer(Interval::M1, question, &rows, received, received);
         let minute = |at: Timestamp| at.millis() / 60_000;
         let claim = |range: TimeRange, state| (minute(range.start()), minute(range.end()), state);
         assert!(answer.candles.iter().all(|candle| candle.closed));
@@ -201,6 +208,14 @@ mod tests {
         let forming = Candle { closed: false, ..row(2) };
         assert_eq!(read((0, 3), &[row(0), forming], 130), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
         assert_eq!(read((0, 2), &[row(0), row(2)], 130), (vec![0], vec![(0, 1, Fetched), (1, 2, Empty)]));
+    }
+
+    #[test]
+    fn rows_that_may_still_change_prove_nothing_of_their_own() {
+        let rows = CandleRows { rows: vec![row(0), row(1), row(3)], ..CandleRows::default() };
+        let question = TimeRange::new(at(0), at(4));
+        let answer = read_answer(Interval::M1, question, &rows.into_flagged_page(question), at(5), at(2));
+        assert_eq!(answer.claims.ranges(), [CoveredRange { range: TimeRange::new(at(0), at(2)), state: Fetched }]);
     }
 
     #[test]

@@ -88,13 +88,12 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
     teller.begin(rest.budgets()).await;
     let mut reader = Reader::new(*exchange, Arc::clone(&rest), Arc::clone(&source.store), clock.clone());
     let listed = tokio::select! {
-        listed = read_listing(&mut reader, &mut teller) => Arc::new(listed?),
+        (listed, ()) = async { tokio::join!(read_listing(&mut reader, &mut teller), exchange_time::settle(&rest, clock)) } => {
+            Arc::new(listed?)
+        }
         _ = lease.wait_for(Option::is_none) => return Err(CollectError::LeaseLost),
         () = stop.cancelled() => return Ok(()),
     };
-    if stop.run_until_cancelled(exchange_time::settle(&rest, clock)).await.is_none() {
-        return Ok(());
-    }
     let (listing, listed) = watch::channel(listed);
     let (announce, announced) = mpsc::channel(1_024);
     let (tickers, asked_tickers) = mpsc::channel(64);

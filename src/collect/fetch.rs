@@ -118,7 +118,7 @@ impl Filler {
             let (exchange, rows, now) = (series.exchange, rows.skipped.len(), self.clock.now());
             RowsSkipped { series, exchange, rows, example: &first.reason, now }.emit();
         }
-        let answer = read_answer(series.interval, range, &rows, self.exchange_clock.now());
+        let answer = read_answer(series.interval, range, &rows, self.exchange_clock.now(), self.settled());
         let (candles, rejected) = (answer.candles.len(), answer.defects.len());
         RangeFilled { series, exchange: series.exchange, range, candles, rejected }.emit();
         Ok(answer)

@@ -295,7 +295,7 @@ impl Filler {
     }
 
     /// Before this time the exchange's REST interface shows what is closed.
-    fn settled(&self) -> Timestamp {
+    pub(super) fn settled(&self) -> Timestamp {
         self.exchange_clock.now() - CLOSING_GRACE - self.exchange.profile().rest_lag
     }
 

@@ -239,7 +239,12 @@ pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender
         let Some(error) = failure else { continue };
         let (done, now) = (want.ranges.ranges().is_empty() && want.again.ranges().is_empty(), clock.now());
         let named = error.retry_at().map_or(Duration::ZERO, |at| at.since(now));
-        let pause = if done { Duration::MAX } else { want.backoff.next(&clock).max(named) };
+        let pause = match error {
+            _ if done => Duration::MAX,
+            // A later candle makes it worth asking before the time that was named.
+            FillError::Late { .. } => named.clamp(Duration::from_secs(1), MAX_PAUSE),
+            _ => want.backoff.next(&clock).max(named),
+        };
         // What closes only now is no failure.
         if !matches!(error, FillError::Late { .. }) {
             FillFailed { series: &series, exchange: series.exchange, error: &error, pause }.emit();

@@ -14,8 +14,12 @@ use crate::model::{Coverage, CoveredRange, Interval, Knowledge, Series, TimeRang
 /// Two answers that agree must be so far apart.
 pub const CONFIRMED_AFTER: Duration = Duration::from_mins(10);
 
-/// What the exchange may not show yet is asked for again after so long, and then after twice as long each time.
+/// What the exchange may not show yet is asked for again after so long, then after [`SHOWN_LATER`], then as what is suspect.
 const SHOWN_LATE: Duration = Duration::from_secs(5);
+const SHOWN_LATER: Duration = Duration::from_mins(3);
+
+/// A candle that ended longer ago is not on its way any more.
+const JUST_CLOSED: Duration = Duration::from_secs(10);
 
 /// The longest pause between two questions about a suspect time.
 const LONGEST_PAUSE: Duration = Duration::from_hours(6);
@@ -37,7 +41,7 @@ struct Case {
     traded: BTreeSet<Timestamp>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Suspicion {
     range: TimeRange,
     /// What it becomes if it is confirmed; `None` where it is too young for that.
@@ -50,10 +54,25 @@ struct Suspicion {
 }
 
 impl Suspicion {
+    /// Takes in `later` if it follows at once and is alike.
+    fn join(&mut self, later: &Self) -> bool {
+        let joined = TimeRange::new(self.range.start(), later.range.end().max(self.range.end()));
+        let follows = self.range.end() == later.range.start()
+            && Self { range: joined, ..*self } == Self { range: joined, ..*later };
+        if follows {
+            self.range = joined;
+        }
+        follows
+    }
+
     fn due(&self) -> Timestamp {
-        let (first, longest) =
-            if self.state.is_some() { (CONFIRMED_AFTER, LONGEST_PAUSE) } else { (SHOWN_LATE, CONFIRMED_AFTER) };
-        self.last + (first * 2_u32.pow(self.answers.saturating_sub(1).min(10))).min(longest)
+        let pause = match (self.state, self.answers) {
+            (None, 0 | 1) => SHOWN_LATE,
+            (None, 2) => SHOWN_LATER,
+            (None, _) => CONFIRMED_AFTER,
+            (Some(_), answers) => (CONFIRMED_AFTER * 2_u32.pow(answers.saturating_sub(1).min(10))).min(LONGEST_PAUSE),
+        };
+        self.last + pause
     }
 }
 
@@ -124,8 +143,13 @@ impl Suspects {
             seen.add(CoveredRange { range: both, state: Knowledge::Empty });
         }
         for range in seen.unknown(range) {
-            kept.push(Suspicion { range, state, first: now, last: now, answers: 1, after });
+            // What closed just now is shown late; what is older is silent.
+            let answers = if range.end() + JUST_CLOSED > now { 1 } else { 2 };
+            let answers = if state.is_some() { 1 } else { answers };
+            kept.push(Suspicion { range, state, first: now, last: now, answers, after });
         }
+        kept.sort_by_key(|suspicion| suspicion.range.start());
+        kept.dedup_by(|later, earlier| earlier.join(later));
         if kept.len() > MOST.0 {
             kept.sort_by_key(|suspicion| suspicion.last);
             kept.drain(..kept.len() - MOST.0);

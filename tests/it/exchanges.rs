@@ -138,8 +138,22 @@ fn the_frames_of_the_fixtures_mean_what_they_say() {
     for exchange in all() {
         let frames = frames(exchange.id());
         assert_eq!(events(vec![exchange.decoder()], &frames), expected(exchange.id()), "without a listing");
-        assert_eq!(events(listening(exchange), &frames), expected(exchange.id()), "with one");
+        // Events of a book with several names are told under each: the first name's are compared.
+        let aliases: Vec<String> =
+            listing(exchange).iter().filter(|one| is_alias(one)).map(|one| symbol_member(one)).collect();
+        let mut told = events(listening(exchange), &frames);
+        told.retain(|event| !aliases.iter().any(|alias| event.contains(alias)));
+        assert_eq!(told, expected(exchange.id()), "with one");
     }
+}
+
+/// Whether it is another name of a book that streams under its first.
+fn is_alias(instrument: &Instrument) -> bool {
+    instrument.exchange == ExchangeId::Coinbase && instrument.stream_native.is_some()
+}
+
+fn symbol_member(instrument: &Instrument) -> String {
+    format!("\"symbol\":\"{}\"", instrument.symbol)
 }
 
 #[test]
@@ -147,6 +161,9 @@ fn the_listing_is_guessed_from_its_own_ids() {
     for exchange in all() {
         for instrument in listing(exchange) {
             assert_eq!(exchange.guess_symbol(&instrument.native), Some(instrument.symbol.clone()));
+            if is_alias(&instrument) {
+                continue;
+            }
             assert_eq!(exchange.guess_symbol(instrument.stream_name()), Some(instrument.symbol.clone()));
         }
     }

@@ -225,7 +225,7 @@ impl Keeper {
                 let rows = CandleRows { rows: candles.clone(), skipped: skipped_rows, ..CandleRows::default() };
                 let rows = rows.into_flagged_page(asked.range);
                 let shown = || candles.iter().map(|row| minute_of(row.timestamp) - START).collect::<Vec<_>>();
-                let answer = read_answer(Interval::M1, asked.range, &rows, self.now);
+                let answer = read_answer(Interval::M1, asked.range, &rows, self.now, self.now);
                 let blank = answer.blank;
                 let learnt = inquiry.learn(asked, answer, self.now);
                 if self.trace {

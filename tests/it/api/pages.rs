@@ -135,7 +135,9 @@ async fn the_ledger_comes_in_pages() {
 
     let mut expected = Vec::new();
     for run in 0..25 {
-        let state = Knowledge::ALL[usize::try_from(run).unwrap() % Knowledge::ALL.len()];
+        let states =
+            [Knowledge::Unavailable, Knowledge::Empty, Knowledge::Derived, Knowledge::Observed, Knowledge::Fetched];
+        let state = states[usize::try_from(run).unwrap() % states.len()];
         let range = minutes(run * 7, run * 7 + 7 - i64::from(run % 3 == 0));
         house.claim(range, state).await;
         let (start, end) = (range.start().millis(), range.end().millis());
