@@ -70,6 +70,8 @@ impl Suspicion {
             (None, 0 | 1) => SHOWN_LATE,
             (None, 2) => SHOWN_LATER,
             (None, _) => CONFIRMED_AFTER,
+            // Answers that come too soon to confirm the first put nothing off.
+            (Some(_), 0 | 1) => return self.first + CONFIRMED_AFTER,
             (Some(_), answers) => (CONFIRMED_AFTER * 2_u32.pow(answers.saturating_sub(1).min(10))).min(LONGEST_PAUSE),
         };
         self.last + pause
@@ -136,10 +138,12 @@ impl Suspects {
             if old.state != state {
                 continue;
             }
-            if old.first + CONFIRMED_AFTER <= now {
+            let confirms = old.first + CONFIRMED_AFTER <= now;
+            if confirms {
                 agreed.push(both);
             }
-            kept.push(Suspicion { range: both, last: now, answers: old.answers + 1, after, ..old });
+            let answers = old.answers + u32::from(confirms || state.is_none());
+            kept.push(Suspicion { range: both, last: now, answers, after, ..old });
             seen.add(CoveredRange { range: both, state: Knowledge::Empty });
         }
         for range in seen.unknown(range) {

@@ -93,7 +93,10 @@ async fn quiet_minutes_are_settled_with_few_questions() {
     for (exchange, quiet, questions) in figures {
         // Without a batch there is a question for each quiet minute. Up to two batches fall into the time; one more question
         // may be for the exchange's time, and three to prove silence at the start of the history, which comes but once.
-        assert!(questions <= 2 + 1 + 3, "{exchange} was asked {questions} times for {quiet} quiet minutes: {figures:?}");
+        assert!(
+            questions <= 2 + 1 + 3,
+            "{exchange} was asked {questions} times for {quiet} quiet minutes: {figures:?}"
+        );
         service.assert_whole(&world, exchange, quietest[exchange as usize].as_str(), range).await;
     }
     assert!(figures.iter().any(|(_, quiet, _)| *quiet > 2), "there is something to see: {figures:?}");
