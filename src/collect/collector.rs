@@ -73,6 +73,21 @@ pub async fn run(duties: Duties) -> Result<(), CollectError> {
     result
 }
 
+/// Fills for repair; its clones have other urgencies.
+fn filler(duties: &Duties, rest: &Arc<RestClient>, writer: &Writer, suspects: &Arc<Suspects>) -> Arc<Filler> {
+    Arc::new(Filler {
+        exchange: duties.exchange,
+        rest: Arc::clone(rest),
+        store: Arc::clone(&duties.source.store),
+        writer: writer.clone(),
+        clock: duties.shared.clock.clone(),
+        exchange_clock: rest.exchange_clock().clone(),
+        busy: Arc::default(),
+        urgency: Urgency::Repair,
+        suspects: Arc::clone(suspects),
+    })
+}
+
 async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> Result<(), CollectError> {
     let Duties { exchange, source, shared, stop, .. } = duties;
     let Shared { cache, clock, limits } = shared;
@@ -102,17 +117,7 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         Writer::new(exchange.id(), Arc::clone(&source.store), limits.write_queue, clock.clone(), written, stop.clone());
     let mut writing = tokio::spawn(writing);
     let suspects = Arc::new(Suspects::default());
-    let filler = Arc::new(Filler {
-        exchange: *exchange,
-        rest: Arc::clone(&rest),
-        store: Arc::clone(&source.store),
-        writer: writer.clone(),
-        clock: clock.clone(),
-        exchange_clock: rest.exchange_clock().clone(),
-        busy: Arc::default(),
-        urgency: Urgency::Repair,
-        suspects: Arc::clone(&suspects),
-    });
+    let filler = filler(duties, &rest, &writer, &suspects);
     let holes = Arc::new(Holes::default());
     let mut helpers = Tasks::default();
     for _ in 0..repair::WORKERS {

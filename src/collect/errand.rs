@@ -127,7 +127,7 @@ impl Errand {
         for pass in 1..=VERIFY_PASSES {
             let mut due = None;
             for doubtful in &before {
-                let verified = self.filler.verify(series, instrument, doubtful.range, |state| state.has_candle());
+                let verified = self.filler.verify(series, instrument, doubtful.range, Knowledge::has_candle);
                 due = due.max(verified.await?);
             }
             match due {

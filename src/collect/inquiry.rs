@@ -173,7 +173,7 @@ impl<'a> Inquiry<'a> {
             .iter()
             .flat_map(|claim| had.unknown(claim.range).into_iter().map(|range| CoveredRange { range, ..*claim }))
             .collect();
-        let is_new = |candle: &Candle| claims.within(self.series.interval.span(candle.timestamp)).ranges().len() > 0;
+        let is_new = |candle: &Candle| !claims.within(self.series.interval.span(candle.timestamp)).ranges().is_empty();
         let candles = answer.candles.into_iter().filter(is_new).collect();
         claims.ranges().iter().for_each(|claim| self.known.add(*claim));
         self.suspects.settle(self.series, &claims);

@@ -377,7 +377,7 @@ mod tests {
         assert_eq!(holes.waiting(), 2);
         let mut next = std::pin::pin!(holes.next(&clock));
         assert!(futures_util::poll!(next.as_mut()).is_pending());
-        clock.advance(Duration::from_secs(300)).await;
+        clock.advance(Duration::from_mins(5)).await;
         let (_, want) = next.await;
         assert_eq!(ranges(&want), [minutes(0, 4)], "one question");
         assert_eq!(want.announce.ranges().len(), 2);

@@ -156,7 +156,7 @@ impl Sweeper {
         let done = self.verified.lock().get(series).cloned().unwrap_or_default();
         for doubtful in doubtful(series.interval, &known) {
             for range in done.unknown(doubtful) {
-                self.filler.verify(series, market, range, |state| state.has_candle()).await?;
+                self.filler.verify(series, market, range, Knowledge::has_candle).await?;
                 // What is lost is asked for again at each look: the exchange may mend it.
                 for silent in known.within(range).ranges().iter().filter(|known| known.state == Knowledge::Empty) {
                     let verified = CoveredRange { range: silent.range, state: Knowledge::Fetched };

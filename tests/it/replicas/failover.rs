@@ -12,8 +12,8 @@ use rust_decimal::Decimal;
 use sqlx::{Connection, PgConnection};
 
 use super::both::{Both, collected};
+use crate::support::failover::{RedisPair, postgres_pair, redis_pair};
 use crate::support::proxy::{Proxy, server_of};
-use crate::support::servers::failover::{RedisPair, postgres_pair, redis_pair};
 use crate::support::{servers, until};
 
 /// From the moment at which the new server can be reached until the service goes on.

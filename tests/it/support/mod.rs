@@ -1,5 +1,6 @@
 //! What the tests of the whole share: a service in this process, against a simulator on loopback, on one clock.
 
+pub mod failover;
 pub mod listener;
 pub mod process;
 pub mod proxy;

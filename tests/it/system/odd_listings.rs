@@ -47,7 +47,7 @@ async fn a_listing_in_maintenance_ends_nothing_and_is_told_as_halted_when_it_sta
     let service = Service::live_with(&world, READ_EVERY).await;
     for (exchange, symbol) in markets() {
         until(&format!("{exchange} collects"), async || collects(&service, exchange, symbol).await).await;
-        world.fault(exchange, FaultKind::Halted, Duration::from_mins(60));
+        world.fault(exchange, FaultKind::Halted, Duration::from_hours(1));
     }
     world.pass(UNTIL_READ).await;
     for (exchange, symbol) in markets() {
@@ -80,7 +80,7 @@ async fn a_listing_that_lost_most_markets_is_believed_only_when_it_stays() {
         assert!(metric(&service, "candlewick_listing_doubts_total", exchange, "").await > 0.0, "{exchange}");
         assert!(collects(&service, exchange, symbol).await, "{exchange} goes on");
         assert_eq!(status(&service, exchange, symbol).await, "trading");
-        world.fault(exchange, FaultKind::EmptyListing, Duration::from_mins(60));
+        world.fault(exchange, FaultKind::EmptyListing, Duration::from_hours(1));
     }
     for (exchange, symbol) in markets() {
         until(&format!("{exchange} {symbol} has ended"), async || {
@@ -96,7 +96,7 @@ async fn a_listing_that_lost_most_markets_is_believed_only_when_it_stays() {
 async fn an_odd_row_of_a_listing_costs_itself_only() {
     let world = World::listing(MAX_MARKETS).await;
     for (exchange, _) in markets() {
-        world.fault(exchange, FaultKind::OddListing, Duration::from_mins(600));
+        world.fault(exchange, FaultKind::OddListing, Duration::from_hours(10));
     }
     let service = Service::live(&world).await;
     for (exchange, symbol) in markets() {
@@ -125,7 +125,7 @@ async fn a_market_whose_row_became_odd_is_collected_all_the_same() {
     for exchange in ExchangeId::ALL {
         let symbol = second(exchange);
         until("it collects", async || collects(&service, exchange, symbol.as_str()).await).await;
-        world.fault(exchange, FaultKind::OddListing, Duration::from_mins(60));
+        world.fault(exchange, FaultKind::OddListing, Duration::from_hours(1));
     }
     world.pass(UNTIL_READ).await;
     for exchange in ExchangeId::ALL {

@@ -73,7 +73,7 @@ async fn bodies_that_break_off_are_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_do_not_end_are_asked_for_again() {
-    is_not_believed(FaultKind::SlowBody, Duration::from_secs(60), None).await;
+    is_not_believed(FaultKind::SlowBody, Duration::from_mins(1), None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,8 @@
 //! Taken in this order: the servers that `TEST_DATABASE_URL` and `TEST_REDIS_URL` name; containers, where a Docker
 //! engine answers (`TEST_POSTGRES_IMAGE`, `TEST_REDIS_IMAGE` choose others); the machine's own programs. Never none.
 
-mod container;
-pub mod failover;
-mod program;
+pub mod container;
+pub mod program;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -109,7 +108,7 @@ fn unique() -> String {
 }
 
 /// A port of loopback that is free now, and the one that Redis Cluster derives from it.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // Ports below are left alone by the system's own choice for outgoing connections.
@@ -121,7 +120,7 @@ fn free_port() -> u16 {
 }
 
 /// Runs a shell script whose last act is for the end of this process: it is held up by `cat` until then.
-fn until_the_end(script: &str, arguments: &[&str]) {
+pub fn until_the_end(script: &str, arguments: &[&str]) {
     /// Their standard input closes when this process ends, however it does.
     static HELD: Mutex<Vec<Child>> = Mutex::new(Vec::new());
     let mut command = Command::new("sh");
@@ -133,7 +132,7 @@ fn until_the_end(script: &str, arguments: &[&str]) {
 const COMES_UP: Duration = Duration::from_mins(1);
 
 /// Waits until a Redis server on a port of loopback answers a command in this way.
-fn wait_for(port: u16, command: &str, answer: &str) {
+pub fn wait_for(port: u16, command: &str, answer: &str) {
     let ask = || -> std::io::Result<String> {
         let mut server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -151,7 +150,7 @@ fn wait_for(port: u16, command: &str, answer: &str) {
     }
 }
 
-fn wait_for_redis(port: u16) {
+pub fn wait_for_redis(port: u16) {
     wait_for(port, "PING", "PONG");
 }
 

@@ -6,8 +6,8 @@ use std::io::Write;
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{container, free_port, program, until_the_end, wait_for, wait_for_redis};
-use crate::support::until;
+use super::servers::{container, free_port, program, until_the_end, wait_for, wait_for_redis};
+use super::until;
 
 /// A PostgreSQL primary, and a standby that follows it.
 pub struct PostgresPair {
