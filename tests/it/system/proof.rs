@@ -1,6 +1,5 @@
 //! What the ledger claims while an exchange's REST interface misbehaves, and afterwards.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use candlewick::model::{ExchangeId, Interval, TimeRange};
@@ -106,33 +105,4 @@ async fn a_bad_row_spoils_no_page() {
     let world = World::new().await;
     let service = live(&world).await;
     holds_against(&service, &world, FaultKind::BadRow, Duration::from_mins(8)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_off_the_grid_are_named_and_asked_for_again() {
-    let world = World::new().await;
-    let service = live(&world).await;
-    let range = past(&world);
-    let lasts = Duration::from_mins(25);
-    for exchange in ExchangeId::ALL {
-        world.fault(exchange, FaultKind::OffGrid, lasts);
-    }
-    let over = world.clock.now() + lasts;
-    let mut named = BTreeSet::new();
-    while world.clock.now() < over {
-        for (exchange, symbol) in markets() {
-            let (start, end) = (range.start().millis(), range.end().millis());
-            let path = format!("/v1/history?exchange={exchange}&symbol={symbol}&start={start}&end={end}&limit=5000");
-            let page = service.ok(&path).await;
-            let still = world.clock.now() < over;
-            assert!(page["complete"] == false || !still, "{exchange} calls rows off the grid complete");
-            if page["gaps"].as_array().unwrap().iter().any(|gap| gap["reason"] == "off_grid") {
-                named.insert(exchange);
-            }
-        }
-    }
-    assert_eq!(named.len(), 5, "called off the grid are only those of {named:?}");
-    for (exchange, symbol) in markets() {
-        service.assert_whole(&world, exchange, symbol, range).await;
-    }
 }
