@@ -7,9 +7,10 @@ test: ## everything, in one go; tests of the databases need a server, see CONTRI
 	@tests/servers
 	@tests/run
 
-soak: ## six hours of the market with everything that goes wrong, and ten kills, on both stores, and ten minutes of load; about twenty minutes
+soak: ## six hours of the market with everything that goes wrong, and ten kills, on both stores, ten minutes of load, and an hour of adversarial answers; about 80 minutes
 	@tests/servers
-	SOAK_HOURS=6 LOAD_MINUTES=10 cargo test --test soak -- --test-threads=1
+	SOAK_HOURS=6 LOAD_MINUTES=10 cargo test --test soak -- --test-threads=1 --nocapture
+	ADVERSARY_MINUTES=60 ADVERSARY_SEED=$$(date +%s) cargo test --release --lib adversary
 
 interop: ## other people's clients and tools against the simulated exchanges; needs Python 3 and PyPI
 	python3 -m venv target/interop

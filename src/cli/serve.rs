@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
@@ -28,6 +29,19 @@ pub struct Args {
     /// Run with a clock that is wrong: so many milliseconds ahead of the machine's own
     #[arg(long, hide = true, value_name = "MS", default_value_t = 0, allow_hyphen_values = true)]
     clock_offset: i64,
+
+    /// Step that clock each time so many seconds have passed: from `--clock-offset` ahead to as far behind, and back
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    clock_jumps_after: Option<u64>,
+}
+
+/// Steps a clock that is `ahead` milliseconds ahead to as far behind, and back, again and again.
+async fn jump(clock: Clock, mut ahead: i64, every: Duration) {
+    loop {
+        clock.sleep(every).await;
+        clock.step(-2 * ahead);
+        ahead = -ahead;
+    }
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -57,8 +71,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 _ = terminate.recv() => {}
             }
         };
+        let clock = Clock::scaled(args.clock_speed).shifted(args.clock_offset);
+        if let Some(seconds) = args.clock_jumps_after {
+            tokio::spawn(jump(clock.clone(), args.clock_offset, Duration::from_secs(seconds)));
+        }
         let app = tokio::select! {
-            started = App::start(config, Clock::scaled(args.clock_speed).shifted(args.clock_offset), life.clone()) => started?,
+            started = App::start(config, clock, life.clone()) => started?,
             // A server that is waited for may take long.
             () = asked() => return Ok(true),
         };

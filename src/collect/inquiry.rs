@@ -213,11 +213,17 @@ impl<'a> Inquiry<'a> {
 
     /// An answer says that a time is in a state; it is so when another answer agrees and nothing contradicts it.
     fn doubt(&mut self, claim: CoveredRange, after: Option<Timestamp>, now: Timestamp, claims: &mut Coverage) {
+        let until = self.series.interval.floor(now - CORRECTED_WITHIN);
         for agreed in self.suspects.answered(self.series, claim, after, now).ranges() {
-            let old = agreed.range.end() + CORRECTED_WITHIN <= now;
-            let believed = if agreed.state == Knowledge::Empty { !self.is_busy(agreed.range) } else { old };
-            if believed {
-                claims.add(*agreed);
+            let range = if agreed.state != Knowledge::Empty {
+                TimeRange::new(agreed.range.start(), agreed.range.end().min(until))
+            } else if self.is_busy(agreed.range) {
+                continue;
+            } else {
+                agreed.range
+            };
+            if !range.is_empty() {
+                claims.add(CoveredRange { range, ..*agreed });
             }
         }
         for range in claims.unknown(claim.range.intersection(self.gap)) {

@@ -254,6 +254,11 @@ impl Schedule {
         until.map(|until| TimeRange::new(from, until))
     }
 
+    /// Takes off all faults of a kind.
+    pub fn end(&self, exchange: ExchangeId, kind: FaultKind) {
+        self.faults.write().retain(|fault| (fault.exchange, fault.kind) != (exchange, kind));
+    }
+
     fn any(&self, exchange: ExchangeId, kind: FaultKind, mut holds: impl FnMut(&Scheduled) -> bool) -> bool {
         self.faults.read().iter().any(|fault| fault.exchange == exchange && fault.kind == kind && holds(fault))
     }

@@ -156,6 +156,11 @@ impl Simulator {
         }
     }
 
+    /// Ends all faults of a kind that were scheduled.
+    pub fn end_fault(&self, exchange: ExchangeId, kind: FaultKind) {
+        self.0.faults.end(exchange, kind);
+    }
+
     /// Sets an exchange's own clock `millis` ahead of the simulator's (behind it where negative): in REST, in its streams, in
     /// the `Date` header and in what it says of its time. Set it before anything is connected.
     pub fn set_clock_offset(&self, exchange: ExchangeId, millis: i64) {

@@ -1,5 +1,6 @@
-//! Hours of everything that goes wrong, on five exchanges with ten markets each: afterwards every series is complete and
-//! equals the exchange's own history, and before that no answer called itself complete while a candle was missing.
+//! Hours of everything that goes wrong, on five exchanges with ten of 3,000 markets each, closes that come late or not at
+//! all, and a clock that is 90 s off and jumps: afterwards every series is complete and equals the exchange's own history,
+//! and before that no answer called itself complete while a candle was missing.
 //!
 //! `SOAK_HOURS` says for how long faults are made, in hours of the market; `make soak` makes it six, with ten kills.
 
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use candlewick::model::{ExchangeId, Interval, Symbol, TimeRange, Timestamp};
-use candlewick::simulator::{FaultKind, Simulator, SimulatorConfig};
+use candlewick::simulator::{FaultKind, MAX_MARKETS, Simulator, SimulatorConfig};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -27,11 +28,19 @@ use support::{World, minutes_after, rows, servers, truth_rows, until};
 /// Two minutes of the market in a second of the test.
 const SPEED: f64 = 120.0;
 
-/// Markets of each exchange.
+/// Markets of each exchange, and how many of them have odd names: digits first, other scripts.
 const MARKETS: usize = 10;
+const ODD: usize = 3;
+
+/// How far the program's clock is ahead, and after how many seconds it jumps to as far behind, and back.
+const CLOCK_OFFSET_MS: &str = "90000";
+const CLOCK_JUMPS_SECS: &str = "2700";
+
+/// The most REST requests for each market and minute that was collected, faults and kills included.
+const MOST_REQUESTS: f64 = 0.5;
 
 /// Faults, how often each befalls an exchange in a thousand of its minutes, and for how many seconds.
-const FAULTS: [(FaultKind, u32, u64); 7] = [
+const FAULTS: [(FaultKind, u32, u64); 12] = [
     (FaultKind::SkipCandle, 10, 0),
     (FaultKind::Drop, 20, 0),
     (FaultKind::Http429, 10, 20),
@@ -39,6 +48,11 @@ const FAULTS: [(FaultKind, u32, u64); 7] = [
     (FaultKind::LateTrade, 20, 0),
     (FaultKind::Dark, 5, 180),
     (FaultKind::Duplicate, 10, 30),
+    (FaultKind::EmptyPage, 10, 0),
+    (FaultKind::ShortPage, 10, 60),
+    (FaultKind::EdgeRows, 10, 60),
+    (FaultKind::BadRow, 10, 60),
+    (FaultKind::Firewall403, 3, 0),
 ];
 
 /// What is corrected without a word is found within an hour and a look.
@@ -58,10 +72,14 @@ struct Soak {
 impl Soak {
     async fn new(store: Option<String>) -> Self {
         let world = World::paced(SPEED).await;
-        let plain = Simulator::new(SimulatorConfig { seed: 7, ..SimulatorConfig::default() }, world.clock.clone());
+        let config = SimulatorConfig { seed: 7, faults: Vec::new(), markets: MAX_MARKETS };
+        let plain = Simulator::new(config, world.clock.clone());
         let of = |exchange| {
-            let listings = plain.market().listings(exchange).take(MARKETS);
-            listings.map(move |listing| (exchange, listing.symbol.clone())).collect::<Vec<_>>()
+            let symbols: Vec<_> = plain.market().listings(exchange).map(|listing| listing.symbol.clone()).collect();
+            let is_odd = |symbol: &&Symbol| !symbol.as_str().starts_with(|first: char| first.is_ascii_alphabetic());
+            let odd: Vec<_> = symbols.iter().filter(is_odd).take(ODD).cloned().collect();
+            let usual = symbols.into_iter().filter(|symbol| !odd.contains(symbol)).take(MARKETS - odd.len());
+            usual.chain(odd.clone()).map(move |symbol| (exchange, symbol)).collect::<Vec<_>>()
         };
         let markets: Vec<_> = ExchangeId::ALL.into_iter().flat_map(of).collect();
         assert_eq!(markets.len(), 5 * MARKETS);
@@ -86,7 +104,15 @@ impl Soak {
             ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0"),
             ("DATABASE_URL", &self.store),
         ];
-        Process::spawn(self.folder.path(), &["--clock-speed", &SPEED.to_string()], &with(&own, &simulated))
+        let clock = [
+            "--clock-speed",
+            &SPEED.to_string(),
+            "--clock-offset",
+            CLOCK_OFFSET_MS,
+            "--clock-jumps-after",
+            CLOCK_JUMPS_SECS,
+        ];
+        Process::spawn(self.folder.path(), &clock, &with(&own, &simulated))
     }
 
     /// A page of candles; `None` while there is no answer.
@@ -212,9 +238,13 @@ async fn soak(store: Option<String>) {
     }
     assert!(answers > minutes, "it answered: {answers}");
     assert_eq!(killed, kills);
+    let collected = range.duration().as_secs_f64() / 60.0 * MARKETS as f64;
     for exchange in ExchangeId::ALL {
         let stats = soak.world.simulator.stats(exchange);
         assert_eq!(stats.bans, 0, "{exchange}: {stats:?}");
+        let requests = stats.rest_requests as f64 / collected;
+        println!("{exchange}: {} REST requests, {requests:.2} for each market and minute", stats.rest_requests);
+        assert!(requests < MOST_REQUESTS, "{exchange}: {requests} requests for each market and minute");
     }
     process.signal("TERM");
     assert_eq!(process.ended().await, Some(0), "{:#?}", process.lines());

@@ -15,7 +15,7 @@ use candlewick::clock::Clock;
 use candlewick::config::Config;
 use candlewick::lifecycle::{Lifecycle, Phase};
 use candlewick::model::{Candle, ExchangeId, Interval, Symbol, TimeRange, Timestamp};
-use candlewick::simulator::{Fault, FaultKind, Simulator, SimulatorConfig};
+use candlewick::simulator::{Fault, FaultKind, MAX_MARKETS, Simulator, SimulatorConfig};
 use candlewick::upstream::install_crypto;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -26,6 +26,16 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A minute of the market in a second of the test.
 pub const SPEED: f64 = 60.0;
+
+/// What exchanges do on any day: closing frames come late, quiet minutes end without one, and Coinbase's REST interface
+/// is behind its streams.
+fn everyday() -> Vec<Fault> {
+    let always = |exchange, fault| Fault { exchange, after_ms: 0, fault, for_ms: 30 * 24 * 3_600_000 };
+    let each = ExchangeId::ALL.into_iter();
+    each.flat_map(|exchange| [always(exchange, FaultKind::LateClose), always(exchange, FaultKind::NoClose)])
+        .chain([always(ExchangeId::Coinbase, FaultKind::RestLag)])
+        .collect()
+}
 
 /// A market that is collected of each exchange.
 pub fn markets() -> impl Iterator<Item = (ExchangeId, &'static str)> {
@@ -38,7 +48,7 @@ pub fn markets() -> impl Iterator<Item = (ExchangeId, &'static str)> {
     })
 }
 
-/// A simulator that stands in for the world outside.
+/// A simulator that stands in for the world outside: each exchange lists 3,000 markets, closes come late or not at all.
 pub struct World {
     pub clock: Clock,
     pub simulator: Simulator,
@@ -56,25 +66,22 @@ impl World {
         Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed))
     }
 
-    /// Where each exchange lists so many markets, with odd names among them.
-    pub async fn listing(markets: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::made(listener, Clock::scaled(SPEED), markets)
-    }
-
     pub fn at(listener: TcpListener, clock: Clock) -> Self {
-        Self::made(listener, clock, 0)
-    }
-
-    fn made(listener: TcpListener, clock: Clock, markets: usize) -> Self {
         install_crypto();
         let address = listener.local_addr().unwrap();
-        let config = SimulatorConfig { seed: 7, markets, ..SimulatorConfig::default() };
+        let config = SimulatorConfig { seed: 7, faults: everyday(), markets: MAX_MARKETS };
         let simulator = Simulator::new(config, clock.clone());
         let stop = CancellationToken::new();
         let (serving, stopped) = (simulator.clone(), stop.clone());
         tokio::spawn(async move { serving.serve(listener, stopped).await.unwrap() });
         Self { clock, simulator, address, stop }
+    }
+
+    /// The configuration of a service that collects it.
+    pub fn config(&self) -> String {
+        let (rest, ws) = (format!("http://{}", self.address), format!("ws://{}", self.address));
+        let exchange = |id| format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\n");
+        format!("data = \"live\"\n{}", ExchangeId::ALL.map(exchange).concat())
     }
 
     /// A fault that begins now.
@@ -122,10 +129,7 @@ impl Service {
 
     /// The same on a clock of its own.
     pub async fn live_by(world: &World, toml: &str, clock: Clock) -> Self {
-        let (rest, ws) = (format!("http://{}", world.address), format!("ws://{}", world.address));
-        let exchanges: String =
-            ExchangeId::ALL.map(|id| format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\n")).concat();
-        Self::start(&format!("data = \"live\"\n{exchanges}\n{toml}"), clock).await
+        Self::start(&format!("{}\n{toml}", world.config()), clock).await
     }
 
     /// A service with this configuration beside its own store and port, ready.

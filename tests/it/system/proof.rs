@@ -5,7 +5,7 @@ use std::time::Duration;
 use candlewick::model::{ExchangeId, Interval, TimeRange};
 use candlewick::simulator::FaultKind;
 
-use crate::support::{Service, World, markets, rows, servers, truth_rows, until};
+use crate::support::{Service, World, markets, pause, rows, servers, truth_rows, until};
 
 /// The candles that are asked for: hours of them, long closed, that nothing has fetched yet.
 fn past(world: &World) -> TimeRange {
@@ -40,6 +40,7 @@ async fn holds_against(service: &Service, world: &World, fault: FaultKind, lasts
             assert!(told.iter().all(|row| truth.contains(row)), "{exchange} told a candle that is not true: {fault:?}");
             assert!(!complete || told == truth, "{exchange} calls {} of {} complete", told.len(), truth.len());
         }
+        pause().await;
     }
     assert!(looks > 0);
     for (exchange, symbol) in markets() {
@@ -47,62 +48,58 @@ async fn holds_against(service: &Service, world: &World, fault: FaultKind, lasts
     }
 }
 
-async fn live(world: &World) -> Service {
-    settled(Service::live_with(world, "[collect]\nhistory_minutes = 10\n").await).await
+/// Little is known before the fault.
+const HISTORY: &str = "[collect]\nhistory_minutes = 10";
+
+/// Faults of pages, and for how many minutes each befalls all exchanges: long enough that a fill meets them again.
+const PAGE_FAULTS: [(FaultKind, u64); 6] = [
+    (FaultKind::ShortPage, 5),
+    (FaultKind::EmptyPage, 8),
+    (FaultKind::EdgeRows, 8),
+    (FaultKind::RepeatedRow, 5),
+    (FaultKind::UnorderedPage, 5),
+    (FaultKind::BadRow, 8),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_faults_prove_nothing() {
+    for (fault, minutes) in PAGE_FAULTS {
+        let world = World::new().await;
+        let service = settled(Service::live_with(&world, HISTORY).await).await;
+        holds_against(&service, &world, fault, Duration::from_mins(minutes)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_that_are_shorter_than_assumed_are_not_taken_for_whole() {
+async fn page_faults_prove_nothing_to_postgresql_either() {
     let world = World::new().await;
-    let service = live(&world).await;
-    holds_against(&service, &world, FaultKind::ShortPage, Duration::from_mins(5)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn empty_pages_prove_nothing_by_themselves() {
-    let world = World::new().await;
-    let service = live(&world).await;
-    holds_against(&service, &world, FaultKind::EmptyPage, Duration::from_mins(8)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn empty_pages_prove_nothing_to_postgresql_either() {
-    let world = World::new().await;
-    let (rest, ws) = (format!("http://{}", world.address), format!("ws://{}", world.address));
-    let exchanges: String =
-        ExchangeId::ALL.map(|id| format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\n")).concat();
     let database = servers::database().await;
-    let toml =
-        format!("data = \"live\"\n{exchanges}\n[collect]\nhistory_minutes = 10\n[store]\nurl = \"{database}\"\n");
+    let toml = format!("{}\n{HISTORY}\n[store]\nurl = \"{database}\"\n", world.config());
     let service = settled(Service::on(&toml, world.clock.clone()).await).await;
     holds_against(&service, &world, FaultKind::EmptyPage, Duration::from_mins(8)).await;
     assert!(service.end().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_without_their_first_and_last_rows_are_completed() {
+async fn rows_off_the_grid_are_named_and_asked_for_again() {
     let world = World::new().await;
-    let service = live(&world).await;
-    holds_against(&service, &world, FaultKind::EdgeRows, Duration::from_mins(8)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_rows_that_come_twice_the_final_one_is_kept() {
-    let world = World::new().await;
-    let service = live(&world).await;
-    holds_against(&service, &world, FaultKind::RepeatedRow, Duration::from_mins(5)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_out_of_order_give_their_rows() {
-    let world = World::new().await;
-    let service = live(&world).await;
-    holds_against(&service, &world, FaultKind::UnorderedPage, Duration::from_mins(5)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_row_spoils_no_page() {
-    let world = World::new().await;
-    let service = live(&world).await;
-    holds_against(&service, &world, FaultKind::BadRow, Duration::from_mins(8)).await;
+    let service = settled(Service::live_with(&world, HISTORY).await).await;
+    let range = past(&world);
+    for exchange in ExchangeId::ALL {
+        world.fault(exchange, FaultKind::OffGrid, Duration::from_hours(10));
+    }
+    for (exchange, symbol) in markets() {
+        let (start, end) = (range.start().millis(), range.end().millis());
+        let path = format!("/v1/history?exchange={exchange}&symbol={symbol}&start={start}&end={end}&limit=5000");
+        until(&format!("the gap of {exchange} is named"), async || {
+            let page = service.ok(&path).await;
+            assert_eq!(page["complete"], false, "{exchange} calls rows off the grid complete");
+            page["gaps"].as_array().unwrap().iter().any(|gap| gap["reason"] == "off_grid")
+        })
+        .await;
+    }
+    for (exchange, symbol) in markets() {
+        world.simulator.end_fault(exchange, FaultKind::OffGrid);
+        service.assert_whole(&world, exchange, symbol, range).await;
+    }
 }
