@@ -14,8 +14,11 @@ use crate::telemetry::collect::LeaseTaken;
 /// How long a lease is held without being renewed.
 const LEASE: Duration = Duration::from_secs(5);
 
-/// How often it is renewed, and tried for where another holds it; and how often it is looked at what is wanted.
+/// How often it is renewed, and tried for where another holds it.
 const RENEW: Duration = Duration::from_millis(500);
+
+/// How often demand is read: who listens waits for it.
+const READ_DEMAND: Duration = Duration::from_millis(200);
 
 /// Waits until nobody else collects the exchange. While the cache does not answer nobody can know. `None` if `stop` came
 /// first.
@@ -64,6 +67,6 @@ pub async fn watch_demand(exchange: ExchangeId, shared: Shared, wanted: watch::S
                 is_new
             });
         }
-        clock.sleep(RENEW).await;
+        clock.sleep(READ_DEMAND).await;
     }
 }

@@ -205,10 +205,14 @@ impl Collector<'_> {
                     }
                     return Err(error);
                 }
-                Ok(()) = self.wanted.changed() => self.follow_demand(),
+                Ok(()) = self.wanted.changed() => {
+                    self.follow_demand();
+                    self.tell().await;
+                }
                 Ok(()) = self.listed.changed() => {
                     self.follow_listing();
                     self.follow_demand();
+                    self.tell().await;
                 }
                 () = &mut tick => {
                     self.tick().await?;

@@ -200,7 +200,7 @@ pub struct RestCall<T> {
 }
 
 /// Reads a reply that was received when the exchange's own clock had certainly reached a time. Pure.
-pub type Parse<T> = Box<dyn Fn(&Reply<'_>, Timestamp) -> Result<T, ReplyError> + Send + Sync>;
+pub type Parse<T> = Arc<dyn Fn(&Reply<'_>, Timestamp) -> Result<T, ReplyError> + Send + Sync>;
 
 /// What time it is at an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -149,6 +149,15 @@ pub enum FaultKind {
     /// The halves of REST pages of candles change places. Once: one page.
     #[serde(rename = "unordered_page")]
     UnorderedPage,
+    /// REST pages of candles have rows of another day, as where the asked start is ignored. Once: one page.
+    #[serde(rename = "other_page")]
+    OtherPage,
+    /// Times in REST pages of candles are a thousand times as large. Once: one page.
+    #[serde(rename = "page_microseconds")]
+    PageMicroseconds,
+    /// A row of each REST page of candles has a price of 0. Once: one page.
+    #[serde(rename = "zero_price")]
+    ZeroPrice,
     /// Trades and candles are sent twice. Once: one frame.
     #[serde(rename = "duplicate")]
     Duplicate,
@@ -337,7 +346,7 @@ mod tests {
             "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 \
              firewall_403 html_error truncated_body slow_body region_451 not_found_404 msg_rate already_subscribed \
              skip_candle late_trade late_close no_close rest_lag microseconds correct_candle \
-             short_page empty_page edge_rows off_grid repeated_row unordered_page duplicate refuse \
+             short_page empty_page edge_rows off_grid repeated_row unordered_page other_page page_microseconds zero_price duplicate refuse \
              halted empty_listing odd_listing \
                      shutdown_notice"
                 .split(' ')

@@ -60,34 +60,31 @@ pub enum PageFault {
     Repeated,
     /// The second half first.
     Unordered,
+    /// Rows of another day, as where the asked start is ignored.
+    Other,
+    /// Times a thousand times as large: microseconds, or milliseconds where times are whole seconds.
+    Microseconds,
+    /// A price of 0 in the row in its middle.
+    ZeroPrice,
 }
 
 impl PageFault {
-    const fn of(kind: FaultKind) -> Option<Self> {
-        Some(match kind {
-            FaultKind::BadRow => Self::BadRow,
-            FaultKind::ShortPage => Self::Short,
-            FaultKind::EmptyPage => Self::Empty,
-            FaultKind::EdgeRows => Self::Edges,
-            FaultKind::OffGrid => Self::OffGrid,
-            FaultKind::RepeatedRow => Self::Repeated,
-            FaultKind::UnorderedPage => Self::Unordered,
-            _ => return None,
-        })
-    }
+    const ALL: [(FaultKind, Self); 10] = [
+        (FaultKind::BadRow, Self::BadRow),
+        (FaultKind::ShortPage, Self::Short),
+        (FaultKind::EmptyPage, Self::Empty),
+        (FaultKind::EdgeRows, Self::Edges),
+        (FaultKind::OffGrid, Self::OffGrid),
+        (FaultKind::RepeatedRow, Self::Repeated),
+        (FaultKind::UnorderedPage, Self::Unordered),
+        (FaultKind::OtherPage, Self::Other),
+        (FaultKind::PageMicroseconds, Self::Microseconds),
+        (FaultKind::ZeroPrice, Self::ZeroPrice),
+    ];
 
     /// Those of a script that strike.
     pub fn striking(strikes: impl Fn(FaultKind) -> bool) -> Vec<Self> {
-        let kinds = [
-            FaultKind::BadRow,
-            FaultKind::ShortPage,
-            FaultKind::EmptyPage,
-            FaultKind::EdgeRows,
-            FaultKind::OffGrid,
-            FaultKind::RepeatedRow,
-            FaultKind::UnorderedPage,
-        ];
-        kinds.into_iter().filter(|kind| strikes(*kind)).filter_map(Self::of).collect()
+        Self::ALL.into_iter().filter(|(kind, _)| strikes(*kind)).map(|(_, fault)| fault).collect()
     }
 
     fn spoil(self, rows: &mut Vec<Value>) {
@@ -97,40 +94,47 @@ impl PageFault {
             Self::Short => rows.truncate(half),
             Self::Empty => rows.clear(),
             Self::Edges => *rows = rows[1..rows.len() - 1].to_vec(),
-            Self::OffGrid => rows.iter_mut().for_each(shift),
+            Self::OffGrid => rows.iter_mut().for_each(|row| move_time(row, |at, second| at + 14 * second + 789 * second / 1_000)),
+            Self::Other => rows.iter_mut().for_each(|row| move_time(row, |at, second| at + 86_400 * second)),
+            Self::Microseconds => rows.iter_mut().for_each(|row| move_time(row, |at, _| at * 1_000)),
+            Self::ZeroPrice => set_column(&mut rows[half], 1, "open", "0"),
             Self::Repeated => *rows = rows.iter().flat_map(|row| [without_volume(row), row.clone()]).collect(),
             Self::Unordered => rows.rotate_left(half),
         }
     }
 }
 
-/// Moves a row off the grid.
-fn shift(row: &mut Value) {
+/// Changes the time of a row, given how long a second is in its unit.
+fn move_time(row: &mut Value, moved: impl Fn(i64, i64) -> i64) {
     let time = match row {
         Value::Array(columns) => columns.first_mut(),
         other => other.get_mut("start"),
     };
     let Some(time) = time else { return };
-    let moved = |at: i64| at + if at > 100_000_000_000 { 14_789 } else { 14 };
+    let moved = |at: i64| moved(at, if at > 100_000_000_000 { 1_000 } else { 1 });
     *time = match &*time {
         Value::String(text) => text.parse().map(moved).unwrap_or_default().to_string().into(),
         other => moved(other.as_i64().unwrap_or_default()).into(),
     };
 }
 
+fn set_column(row: &mut Value, column: usize, name: &str, value: &str) {
+    match row {
+        Value::Array(columns) => {
+            if let Some(column) = columns.get_mut(column) {
+                *column = value.into();
+            }
+        }
+        other => other[name] = value.into(),
+    }
+}
+
 /// The same row before there was any trade in it.
 fn without_volume(row: &Value) -> Value {
     let mut row = row.clone();
-    match &mut row {
-        // Kraken has eight columns, with the volume in the seventh; the others have it in the sixth.
-        Value::Array(columns) => {
-            let volume = if columns.len() == 8 { 6 } else { 5 };
-            if let Some(volume) = columns.get_mut(volume) {
-                *volume = "0".into();
-            }
-        }
-        other => other["volume"] = "0".into(),
-    }
+    // Kraken has eight columns, with the volume in the seventh; the others have it in the sixth.
+    let volume = if row.as_array().is_some_and(|columns| columns.len() == 8) { 6 } else { 5 };
+    set_column(&mut row, volume, "volume", "0");
     row
 }
 
@@ -189,6 +193,9 @@ mod tests {
         assert_eq!(page(rows, PageFault::Unordered), "[[180000,1],[240000,1],[60000,1],[120000,1]]");
         let rows = "[[\"1672981200000\",1,1,1,1,\"5\"],[1672981200,1,1,1,1,\"6\"],[3]]";
         assert!(page(rows, PageFault::OffGrid).starts_with("[[\"1672981214789\",1,1,1,1,\"5\"],[1672981214,"));
+        assert!(page(rows, PageFault::Other).starts_with("[[\"1673067600000\",1,1,1,1,\"5\"],[1673067600,"));
+        assert!(page(rows, PageFault::Microseconds).starts_with("[[\"1672981200000000\",1,1,1,1,\"5\"],[1672981200000,"));
+        assert!(page(rows, PageFault::ZeroPrice).contains("[1672981200,\"0\",1,1,1,\"6\"]"));
         let twice = "[[\"1672981200000\",1,1,1,1,\"0\"],[\"1672981200000\",1,1,1,1,\"5\"],";
         assert!(page(rows, PageFault::Repeated).starts_with(twice));
     }

@@ -1,5 +1,6 @@
 //! Binance's REST calls and how their replies are read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::codec::{self, Int, level, price};
@@ -61,7 +62,7 @@ fn call<T: 'static>(
     weight: u32,
     read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
-    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+    let parse: Parse<T> = Arc::new(move |reply: &Reply<'_>, received| {
         if (200..300).contains(&reply.status) {
             let result = read(reply.body, received);
             result.map_err(|unread| own_error(reply, received).unwrap_or(unread))

@@ -10,6 +10,7 @@ use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, T
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The name of the only scope.
@@ -169,7 +170,7 @@ fn call<T: 'static>(
     read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
     query.insert(0, ("category", "spot".to_owned()));
-    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+    let parse: Parse<T> = Arc::new(move |reply: &Reply<'_>, received| {
         if (200..300).contains(&reply.status) {
             read(reply.body, received)
         } else {

@@ -8,6 +8,7 @@ use super::symbols;
 use super::wire::{self, Candles, LastTrades, ListedProduct, Product, Products, Refusal, Start};
 use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The name of the only scope.
@@ -193,7 +194,7 @@ fn call_at<T: 'static>(
     query: Vec<(&'static str, String)>,
     read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
-    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| match reply.status {
+    let parse: Parse<T> = Arc::new(move |reply: &Reply<'_>, received| match reply.status {
         200..300 => read(reply.body, received),
         _ => Err(classify_with(own_error, reply, received)),
     });

@@ -12,6 +12,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The name of the only scope.
@@ -85,7 +86,7 @@ fn call<T: 'static>(
     query: Vec<(&'static str, String)>,
     read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
-    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+    let parse: Parse<T> = Arc::new(move |reply: &Reply<'_>, received| {
         if (200..300).contains(&reply.status) {
             read(reply.body, received)
         } else {

@@ -11,6 +11,7 @@ use crate::model::{ExchangeId, Instrument, InstrumentStatus, Interval, TickerPat
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The names of the scopes: every path has its own.
@@ -111,7 +112,7 @@ fn call_at<T: 'static>(
     scope: &'static str,
     read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
 ) -> RestCall<T> {
-    let parse: Parse<T> = Box::new(move |reply: &Reply<'_>, received| {
+    let parse: Parse<T> = Arc::new(move |reply: &Reply<'_>, received| {
         if (200..300).contains(&reply.status) {
             read(reply.body, received)
         } else {

@@ -19,11 +19,14 @@ use super::tap::Tap;
 use super::{Backoff, ExchangeClock, UpstreamError, Urgency};
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, Reply, ReplyErrorKind, RestCall};
+use crate::exchanges::{Exchange, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
 use crate::model::{BudgetState, Timestamp};
 
 /// How often a reply that came damaged is asked for.
 const TRIES: u32 = 3;
+
+/// A body of so many bytes is large: it takes more than a millisecond to read.
+const LARGE: usize = 256 * 1024;
 
 /// One exchange's REST interface, shared by all who ask it.
 pub struct RestClient {
@@ -98,7 +101,7 @@ impl RestClient {
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn call<T>(&self, call: &RestCall<T>) -> Result<T, UpstreamError> {
+    pub async fn call<T: Send + 'static>(&self, call: &RestCall<T>) -> Result<T, UpstreamError> {
         self.call_with(call, Urgency::Live).await
     }
 
@@ -106,15 +109,18 @@ impl RestClient {
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn call_with<T>(&self, call: &RestCall<T>, urgency: Urgency) -> Result<T, UpstreamError> {
+    pub async fn call_with<T: Send + 'static>(
+        &self,
+        call: &RestCall<T>,
+        urgency: Urgency,
+    ) -> Result<T, UpstreamError> {
         let target = fetch::target(&call.path, &call.query);
         let exchange = self.fetcher.exchange();
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         let mut tries = 1;
         loop {
             let fetched = self.fetched(call, &target, urgency).await?;
-            let reply = Reply { status: fetched.status, body: &fetched.body };
-            let error = match (call.parse)(&reply, self.exchange_clock().now()) {
+            let error = match parse(call, &fetched, self.exchange_clock().now()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -189,6 +195,17 @@ impl RestClient {
     pub fn budgets(&self) -> Vec<BudgetState> {
         self.fetcher.budgets()
     }
+}
+
+/// Reads a reply: a large one, such as a listing of thousands of markets, on a thread that no socket waits for.
+async fn parse<T: Send + 'static>(call: &RestCall<T>, fetched: &Fetched, now: Timestamp) -> Result<T, ReplyError> {
+    let read = move |parse: &Parse<T>, fetched: &Fetched| parse(&Reply { status: fetched.status, body: &fetched.body }, now);
+    if fetched.body.len() < LARGE {
+        return read(&call.parse, fetched);
+    }
+    let (parse, fetched) = (Arc::clone(&call.parse), fetched.clone());
+    let reading = tokio::task::spawn_blocking(move || read(&parse, &fetched)).await;
+    reading.unwrap_or_else(|error| Err(ReplyError::new(ReplyErrorKind::Malformed, error.to_string())))
 }
 
 /// Whether a body came whole: all interfaces answer in JSON. A page of a proxy, and half a reply, is none.

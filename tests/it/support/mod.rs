@@ -117,7 +117,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A live service against `world`, ready.
+    /// A live service against `world`, which has read all listings.
     pub async fn live(world: &World) -> Self {
         Self::live_with(world, "").await
     }
@@ -129,7 +129,12 @@ impl Service {
 
     /// The same on a clock of its own.
     pub async fn live_by(world: &World, toml: &str, clock: Clock) -> Self {
-        Self::start(&format!("{}\n{toml}", world.config()), clock).await
+        let service = Self::start(&format!("{}\n{toml}", world.config()), clock).await;
+        for exchange in ExchangeId::ALL {
+            let path = format!("/v1/instruments?exchange={exchange}&limit=1");
+            until(&format!("the listing of {exchange} is read"), async || service.get(&path).await.0 == 200).await;
+        }
+        service
     }
 
     /// A service with this configuration beside its own store and port, ready.

@@ -30,7 +30,7 @@ fn call(path: &str) -> RestCall<String> {
         query: Vec::new(),
         scope: "rest",
         weight: 10,
-        parse: Box::new(|reply: &Reply<'_>, _| {
+        parse: Arc::new(|reply: &Reply<'_>, _| {
             let text = String::from_utf8_lossy(reply.body).into_owned();
             let error = |kind| Err(ReplyError::new(kind, text.clone()));
             match (reply.status, text.as_str()) {
