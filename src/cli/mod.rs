@@ -9,6 +9,7 @@ mod keys;
 mod migrate;
 mod openapi;
 pub mod progress;
+mod ranges;
 mod record;
 mod serve;
 mod service;

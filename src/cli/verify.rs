@@ -6,39 +6,22 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 
 use super::interruption;
+use super::ranges::{RangeArgs, Wanted};
 use crate::app;
 use crate::clock::Clock;
 use crate::collect::Verified;
 use crate::config::{Config, DataMode};
-use crate::market::{BackfillFields, BackfillQuery};
-use crate::model::{ExchangeId, Interval, Series, Symbol, TimeRange};
+use crate::model::{ExchangeId, Series};
 use crate::telemetry::logs;
 use crate::upstream::install_crypto;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The exchange
-    #[arg(long, value_name = "ID")]
-    exchange: ExchangeId,
-
-    /// The markets, with commas between them
-    #[arg(long, value_name = "SYMBOLS", value_delimiter = ',', required = true)]
-    symbol: Vec<Symbol>,
-
-    /// How long a candle lasts; several with commas between them
-    #[arg(long, value_name = "INTERVALS", value_delimiter = ',', default_value = "1m")]
-    interval: Vec<Interval>,
-
-    /// From when on: 2024-01-01, RFC 3339 or Unix milliseconds
-    #[arg(long, value_name = "TIME")]
-    since: String,
-
-    /// Until when, exclusive [default: now]
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    #[command(flatten)]
+    ranges: RangeArgs,
 
     /// The configuration file [default: candlewick.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
@@ -55,14 +38,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("with data = \"simulated\" nothing is stored, so there is nothing to verify; set data = \"live\"");
     }
     let clock = Clock::scaled(args.clock_speed);
-    let mut wanted = Vec::new();
-    for interval in args.interval {
-        let fields =
-            BackfillFields { interval: Some(interval.as_str()), since: &args.since, until: args.until.as_deref() };
-        let query = BackfillQuery::new(fields, clock.now())
-            .map_err(|wrong| anyhow!(wrong.into_iter().map(|one| one.detail).collect::<Vec<_>>().join("; ")))?;
-        wanted.extend(args.symbol.iter().map(|symbol| (symbol.clone(), interval, query.range)));
-    }
+    let wanted = args.ranges.wanted(clock.now())?;
     logs::init(logs::Format::Auto, "warn", None).map_err(anyhow::Error::msg)?;
     install_crypto();
     let runtime =
@@ -70,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let ended = interruption()?;
         tokio::select! {
-            done = verify(&config, args.exchange, wanted, clock) => done.map(|()| ExitCode::SUCCESS),
+            done = verify(&config, args.ranges.exchange, wanted, clock) => done.map(|()| ExitCode::SUCCESS),
             () = ended => {
                 eprintln!("interrupted; what was found so far is in the store");
                 Ok(ExitCode::from(130))
@@ -79,14 +55,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn verify(
-    config: &Config,
-    exchange: ExchangeId,
-    wanted: Vec<(Symbol, Interval, TimeRange)>,
-    clock: Clock,
-) -> anyhow::Result<()> {
+async fn verify(config: &Config, exchange: ExchangeId, wanted: Vec<Wanted>, clock: Clock) -> anyhow::Result<()> {
     let (errand, store) = app::errand(config, exchange, clock).await?;
-    for (symbol, interval, range) in wanted {
+    for Wanted { symbol, interval, range } in wanted {
         let Some(market) = errand.find(&symbol) else { bail!("{} does not list {symbol}", exchange.name()) };
         let series = Series { exchange, symbol, interval };
         let found = errand.verify(&series, market, range).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::claims::{Answer, read_answer};
 use super::fill::{CHANGES_SETTLE, FillError, Filler, LATE_ROWS};
-use super::inquiry::{Inquiry, PageRules, after};
+use super::inquiry::{Inquiry, PageRules};
 use crate::exchanges::CandlePage;
 use crate::model::{CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::SeriesWrite;
@@ -134,6 +134,6 @@ impl Filler {
 
     /// Where a page that begins at `from` ends, with room for the candles next to it.
     pub fn page_end(&self, interval: Interval, from: Timestamp) -> Timestamp {
-        after(interval, from, self.exchange.profile().page_rows.saturating_sub(2).max(1))
+        interval.forward(from, self.exchange.profile().page_rows.saturating_sub(2).max(1))
     }
 }

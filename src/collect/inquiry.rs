@@ -44,6 +44,8 @@ pub struct Inquiry<'a> {
     /// The first candle after the gap that an answer told of, where it lies further away than `known` reaches.
     far: Option<Timestamp>,
     step: Step,
+    /// An answer had none of the candles that are known to be there: no silence of this inquiry is believed.
+    contradicted: bool,
     asked: u32,
 }
 
@@ -98,13 +100,13 @@ impl<'a> Inquiry<'a> {
         known: Coverage,
     ) -> Self {
         let (undecided, due, far, step) = (Coverage::default(), None, None, Step::Narrow);
-        Self { series, suspects, rules, gap, goes_on, known, undecided, due, far, step, asked: 0 }
+        Self { series, suspects, rules, gap, goes_on, known, undecided, due, far, step, contradicted: false, asked: 0 }
     }
 
     /// The time whose ledger an inquiry needs.
     pub fn around(interval: Interval, rules: PageRules, gap: TimeRange) -> TimeRange {
         let start = interval.back(gap.start(), rules.rows).max(interval.ceil(Timestamp::EPOCH));
-        TimeRange::new(start, after(interval, gap.end(), rules.rows))
+        TimeRange::new(start, interval.forward(gap.end(), rules.rows))
     }
 
     /// The next question at `now`, by the exchange's clock. `None`: all is decided that can be now.
@@ -142,37 +144,13 @@ impl<'a> Inquiry<'a> {
 
     /// What the answer to a question says, received at `now`.
     pub fn learn(&mut self, asked: Asked, answer: Answer, now: Timestamp) -> Learnt {
-        let interval = self.series.interval;
-        let Asked { part, step, after, .. } = asked;
+        let Asked { part, step, .. } = asked;
         let left = unknown_time(&self.known, &self.undecided, part);
-        let mut claims = answer.claims;
-        for defect in &answer.defects {
-            self.doubt(CoveredRange { range: defect.range, state: defect.state }, after, now, &mut claims);
-        }
-        let silent = asked.range;
-        if answer.blank && matches!(step, Step::Ever | Step::Alone) {
-            self.doubt(CoveredRange { range: silent, state: Knowledge::Empty }, after, now, &mut claims);
-        } else if step == Step::Alone && answer.undated && answer.candles.is_empty() && answer.defects.is_empty() {
-            // Rows that say nothing, not even of which time they are.
-            self.doubt(CoveredRange { range: silent, state: Knowledge::Invalid }, after, now, &mut claims);
-        }
-        if step == Step::Forward && part.end() <= self.gap.end() {
+        if step == Step::Forward {
             self.far = answer.candles.first().map(|first| first.timestamp).filter(|first| *first >= part.end());
         }
-        // What the stream saw traded is not empty, whatever the exchange says.
-        let claims: Coverage = claims
-            .ranges()
-            .iter()
-            .copied()
-            .filter(|claim| claim.state != Knowledge::Empty || !self.suspects.saw_trades(self.series, claim.range))
-            .collect();
-        // What is known of other candles stays: the stream's may be better.
-        let had: Coverage = self.known.ranges().iter().copied().filter(|known| known.state.has_candle()).collect();
-        let claims: Coverage = claims
-            .ranges()
-            .iter()
-            .flat_map(|claim| had.unknown(claim.range).into_iter().map(|range| CoveredRange { range, ..*claim }))
-            .collect();
+        let claims = self.proven(asked, &answer, now);
+        let claims = self.new_claims(&claims);
         let is_new = |candle: &Candle| !claims.within(self.series.interval.span(candle.timestamp)).ranges().is_empty();
         let candles = answer.candles.into_iter().filter(is_new).collect();
         claims.ranges().iter().for_each(|claim| self.known.add(*claim));
@@ -182,12 +160,46 @@ impl<'a> Inquiry<'a> {
             _ if progress => Step::Narrow,
             Some(next) => next,
             None => {
-                self.leave(silent.intersection(part), now + CONFIRMED_AFTER);
+                let silent = asked.range.intersection(part);
+                self.suspects.defer(self.series, silent, asked.after, now);
+                self.leave(silent, now + CONFIRMED_AFTER);
                 Step::Narrow
             }
         };
-        self.known = self.known.within(Self::around(interval, self.rules, self.gap));
+        self.known = self.known.within(Self::around(self.series.interval, self.rules, self.gap));
         Learnt { candles, claims: claims.ranges().to_vec() }
+    }
+
+    /// What an answer proves, by itself and with those before it.
+    fn proven(&mut self, Asked { range, step, after, .. }: Asked, answer: &Answer, now: Timestamp) -> Coverage {
+        let mut claims = answer.claims.clone();
+        for defect in &answer.defects {
+            self.doubt(CoveredRange { range: defect.range, state: defect.state }, after, now, &mut claims);
+        }
+        let settled = now - CONFIRMED_AFTER;
+        let known = self.known.within(TimeRange::new(range.start(), range.end().min(settled)));
+        self.contradicted |= answer.blank && known.ranges().iter().any(|known| known.state.has_candle());
+        if answer.blank && matches!(step, Step::Ever | Step::Alone) && !self.contradicted {
+            self.doubt(CoveredRange { range, state: Knowledge::Empty }, after, now, &mut claims);
+        } else if step == Step::Alone && answer.undated && answer.candles.is_empty() && answer.defects.is_empty() {
+            // Rows that say nothing, not even of which time they are.
+            self.doubt(CoveredRange { range, state: Knowledge::Invalid }, after, now, &mut claims);
+        }
+        claims
+    }
+
+    /// What the ledger is to say anew. What is known of other candles stays: the stream's may be better. What the stream saw
+    /// traded is not empty, whatever the exchange says.
+    fn new_claims(&self, claims: &Coverage) -> Coverage {
+        let had: Coverage = self.known.ranges().iter().copied().filter(|known| known.state.has_candle()).collect();
+        let is_true = |claim: &&CoveredRange| {
+            claim.state != Knowledge::Empty || !self.suspects.saw_trades(self.series, claim.range)
+        };
+        let new = |claim: &CoveredRange| {
+            let (claim, parts) = (*claim, had.unknown(claim.range));
+            parts.into_iter().map(move |range| CoveredRange { range, ..claim })
+        };
+        claims.ranges().iter().filter(is_true).flat_map(new).collect()
     }
 
     /// When the rest is worth asking for again; `None` where nothing is left.
@@ -246,7 +258,7 @@ impl<'a> Inquiry<'a> {
                 && known.ranges().iter().all(|known| known.state.has_candle())
         };
         whole(TimeRange::new(interval.back(range.start(), BUSY), range.start()))
-            && whole(TimeRange::new(range.end(), after(interval, range.end(), BUSY)))
+            && whole(TimeRange::new(range.end(), interval.forward(range.end(), BUSY)))
     }
 
     /// The open times of the last known candle before a part and of the first after it.
@@ -274,10 +286,10 @@ impl<'a> Inquiry<'a> {
         let open = interval.next(interval.floor(now));
         let beyond = |last: Timestamp| interval.next(last).min(interval.next(open));
         let (start, end) = match step {
-            Step::Narrow => (from, beyond(next.unwrap_or(part.end())).min(after(interval, from, rows))),
+            Step::Narrow => (from, beyond(next.unwrap_or(part.end())).min(interval.forward(from, rows))),
             Step::Forward if next.is_some() => return None,
             Step::Forward if wide => (from, open),
-            Step::Forward => (from, beyond(after(interval, from, rows - 1))),
+            Step::Forward => (from, beyond(interval.forward(from, rows - 1))),
             Step::Back => {
                 let next = next.filter(|_| before.is_none())?;
                 (interval.back(beyond(next), rows), beyond(next))
@@ -285,7 +297,7 @@ impl<'a> Inquiry<'a> {
             Step::Ever if wide && before.is_none() => (Timestamp::EPOCH, next?),
             Step::Ever => return None,
             Step::Alone if wide => (part.start(), next.unwrap_or(part.end())),
-            Step::Alone => (part.start(), part.end().min(after(interval, part.start(), rows))),
+            Step::Alone => (part.start(), part.end().min(interval.forward(part.start(), rows))),
         };
         let start = interval.ceil(start.max(reach).max(Timestamp::EPOCH));
         (start < end).then(|| TimeRange::new(start, end))
@@ -296,14 +308,6 @@ impl<'a> Inquiry<'a> {
 fn unknown_time(known: &Coverage, undecided: &Coverage, part: TimeRange) -> std::time::Duration {
     let decided: Coverage = known.within(part).ranges().iter().chain(undecided.ranges()).copied().collect();
     decided.unknown(part).iter().map(|range| range.duration()).sum()
-}
-
-/// The open time `count` candles after `from`.
-pub fn after(interval: Interval, from: Timestamp, count: u32) -> Timestamp {
-    match interval {
-        Interval::Mo1 => (0..count).fold(from, |at, _| interval.next(at)),
-        _ => from + interval.max_duration() * count,
-    }
 }
 
 #[cfg(test)]

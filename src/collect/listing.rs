@@ -189,7 +189,7 @@ impl Reader {
 
     fn tell_odd_rows(&mut self, odd: &[OddRow]) {
         let exchange = self.exchange.id();
-        for OddRow { name, reason, left_out } in odd {
+        for OddRow { name, reason, left_out, .. } in odd {
             if self.told.len() < TOLD_ROWS && self.told.insert(name.clone()) {
                 OddRowSeen { exchange, name, reason, left_out: *left_out }.emit();
             }
@@ -203,16 +203,18 @@ fn by_symbol(instruments: Vec<Instrument>) -> HashMap<Symbol, Arc<Instrument>> {
     instruments.into_iter().map(|one| (one.symbol.clone(), Arc::new(one))).collect()
 }
 
-/// A market whose row cannot be read is listed all the same: it stays as it was.
+/// A market whose row cannot be read is listed all the same: it stays as it was. A row without a name may be of any market
+/// that is missing.
 fn keep_unreadable(read: &mut Listing, before: &HashMap<Symbol, Arc<Instrument>>) {
     let unreadable: HashSet<&str> = read.odd.iter().filter(|row| row.left_out).map(|row| &*row.name).collect();
     if unreadable.is_empty() {
         return;
     }
+    let any = read.odd.iter().any(|row| row.left_out && !row.is_named);
     let readable: HashSet<&str> = read.instruments.iter().map(|one| &*one.native).collect();
-    let kept = before
-        .values()
-        .filter(|one| !one.is_delisted() && unreadable.contains(&*one.native) && !readable.contains(&*one.native));
+    let kept = before.values().filter(|one| {
+        !one.is_delisted() && (any || unreadable.contains(&*one.native)) && !readable.contains(&*one.native)
+    });
     let kept: Vec<Instrument> = kept.map(|one| (**one).clone()).collect();
     read.instruments.extend(kept);
 }
@@ -265,10 +267,12 @@ mod tests {
             market("B", InstrumentStatus::Trading),
             market("C", InstrumentStatus::Delisted),
         ]);
-        let odd = ["A", "C", "NEW"].map(|name| OddRow { name: name.into(), reason: String::new(), left_out: true });
-        let mut read = Listing { instruments: vec![market("B", InstrumentStatus::Trading)], odd: odd.into() };
-        keep_unreadable(&mut read, &before);
-        let kept: Vec<_> = read.iter().map(|one| (&*one.native, one.status)).collect();
-        assert_eq!(kept, [("B", InstrumentStatus::Trading), ("A", InstrumentStatus::Halted)]);
+        let odd = |name: &str, is_named| OddRow { name: name.into(), reason: String::new(), left_out: true, is_named };
+        for odd in [vec![odd("A", true), odd("C", true), odd("NEW", true)], vec![odd("row 1", false)]] {
+            let mut read = Listing { instruments: vec![market("B", InstrumentStatus::Trading)], odd };
+            keep_unreadable(&mut read, &before);
+            let kept: Vec<_> = read.iter().map(|one| (&*one.native, one.status)).collect();
+            assert_eq!(kept, [("B", InstrumentStatus::Trading), ("A", InstrumentStatus::Halted)]);
+        }
     }
 }

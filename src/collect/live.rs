@@ -277,6 +277,8 @@ impl Collector<'_> {
                 }
             }
             MarketEvent::Trade(_) => Ok(()),
+            // Only minutes are subscribed: what else comes is none.
+            MarketEvent::Candle(CandleUpdate { series, .. }) if series.interval != Interval::M1 => Ok(()),
             MarketEvent::Candle(CandleUpdate { series, candle }) => {
                 let latest = self.exchange_latest();
                 let Some(market) = self.markets.get_mut(&series.symbol) else { return Ok(()) };

@@ -156,7 +156,10 @@ impl Sweeper {
         let done = self.verified.lock().get(series).cloned().unwrap_or_default();
         for doubtful in doubtful(series.interval, &known) {
             for range in done.unknown(doubtful) {
-                self.filler.verify(series, market, range, Knowledge::has_candle).await?;
+                if self.filler.verify(series, market, range, Knowledge::has_candle).await?.is_some() {
+                    // Not decided yet.
+                    continue;
+                }
                 // What is lost is asked for again at each look: the exchange may mend it.
                 for silent in known.within(range).ranges().iter().filter(|known| known.state == Knowledge::Empty) {
                     let verified = CoveredRange { range: silent.range, state: Knowledge::Fetched };

@@ -27,6 +27,8 @@ pub struct OddRow {
     pub reason: String,
     /// Whether the market is left out; otherwise only a step is missing.
     pub left_out: bool,
+    /// Whether `name` is an id of the exchange.
+    pub is_named: bool,
 }
 
 impl std::ops::Deref for Listing {
@@ -119,8 +121,10 @@ pub(super) fn read<'a, R: Deserialize<'a>>(
             Err(reason) => Some((reason, true)),
         };
         if let Some((reason, left_out)) = odd {
-            let name = named(raw, id).or(name.map(str::to_owned)).unwrap_or_else(|| format!("row {}", number + 1));
-            listing.odd.push(OddRow { name: shortened(&name), reason: shortened(&reason), left_out });
+            let name = named(raw, id).or(name.map(str::to_owned));
+            let is_named = name.is_some();
+            let name = shortened(&name.unwrap_or_else(|| format!("row {}", number + 1)));
+            listing.odd.push(OddRow { name, reason: shortened(&reason), left_out, is_named });
         }
     }
     match listing.odd.first() {

@@ -250,7 +250,7 @@ impl View {
         let (first, last) = (holes.first()?, holes.last()?);
         Some(match query.direction {
             Direction::Forward => {
-                TimeRange::new(first.start(), last.end().min(after(interval, first.start(), query.limit)))
+                TimeRange::new(first.start(), last.end().min(interval.forward(first.start(), query.limit)))
             }
             Direction::Backward => {
                 TimeRange::new(first.start().max(interval.back(last.end(), query.limit)), last.end())
@@ -266,7 +266,7 @@ impl View {
         if let (Some(first), Some(last), false) = (holes.first(), holes.last(), self.more) {
             self.page = match query.direction {
                 Direction::Forward => {
-                    TimeRange::new(asked.start(), asked.end().min(after(interval, first.start(), query.limit)))
+                    TimeRange::new(asked.start(), asked.end().min(interval.forward(first.start(), query.limit)))
                 }
                 Direction::Backward => {
                     TimeRange::new(asked.start().max(interval.back(last.end(), query.limit)), asked.end())
@@ -304,13 +304,5 @@ impl View {
             candles: self.candles,
             filled: self.filled,
         }
-    }
-}
-
-/// The open time `count` candles after `from`.
-fn after(interval: Interval, from: Timestamp, count: u32) -> Timestamp {
-    match interval {
-        Interval::Mo1 => (0..count).fold(from, |at, _| interval.next(at)),
-        _ => from + interval.max_duration() * count,
     }
 }

@@ -164,6 +164,21 @@ impl Interval {
         back.max(self.ceil(Timestamp::EPOCH))
     }
 
+    /// The open time `count` candles after the one that holds `at`.
+    #[must_use]
+    pub fn forward(self, at: Timestamp, count: u32) -> Timestamp {
+        let floor = self.floor(at);
+        match self {
+            Self::Mo1 => {
+                let day = floor.utc().date_naive();
+                day.checked_add_months(Months::new(count)).map_or(Timestamp::MAX, midnight)
+            }
+            _ => Timestamp::from_millis(
+                floor.millis().saturating_add(self.max_millis().saturating_mul(i64::from(count))),
+            ),
+        }
+    }
+
     /// Whether a candle may open at `at`.
     #[must_use]
     pub fn is_open_time(self, at: Timestamp) -> bool {
@@ -240,6 +255,7 @@ mod tests {
             assert_eq!(interval.next(thursday), at(next), "{interval}");
         }
         assert_eq!(Interval::Mo1.back(at("2024-03-31T00:00:00Z"), 2), at("2024-01-01T00:00:00Z"));
+        assert_eq!(Interval::Mo1.forward(at("2024-01-31T00:00:00Z"), 13), at("2025-02-01T00:00:00Z"));
     }
 
     #[test]
@@ -265,6 +281,7 @@ mod tests {
             prop_assert!(end.millis() - open.millis() <= interval.max_millis());
             if open.millis() > 0 {
                 prop_assert_eq!(interval.back(end, 1), open);
+                prop_assert_eq!(interval.forward(open, 1), end);
             }
             prop_assert_eq!(interval.opens(TimeRange::new(open, end)).collect::<Vec<_>>(), vec![open]);
         }

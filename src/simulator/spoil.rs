@@ -94,7 +94,9 @@ impl PageFault {
             Self::Short => rows.truncate(half),
             Self::Empty => rows.clear(),
             Self::Edges => *rows = rows[1..rows.len() - 1].to_vec(),
-            Self::OffGrid => rows.iter_mut().for_each(|row| move_time(row, |at, second| at + 14 * second + 789 * second / 1_000)),
+            Self::OffGrid => {
+                rows.iter_mut().for_each(|row| move_time(row, |at, second| at + 14 * second + 789 * second / 1_000))
+            }
             Self::Other => rows.iter_mut().for_each(|row| move_time(row, |at, second| at + 86_400 * second)),
             Self::Microseconds => rows.iter_mut().for_each(|row| move_time(row, |at, _| at * 1_000)),
             Self::ZeroPrice => set_column(&mut rows[half], 1, "open", "0"),
@@ -194,7 +196,9 @@ mod tests {
         let rows = "[[\"1672981200000\",1,1,1,1,\"5\"],[1672981200,1,1,1,1,\"6\"],[3]]";
         assert!(page(rows, PageFault::OffGrid).starts_with("[[\"1672981214789\",1,1,1,1,\"5\"],[1672981214,"));
         assert!(page(rows, PageFault::Other).starts_with("[[\"1673067600000\",1,1,1,1,\"5\"],[1673067600,"));
-        assert!(page(rows, PageFault::Microseconds).starts_with("[[\"1672981200000000\",1,1,1,1,\"5\"],[1672981200000,"));
+        assert!(
+            page(rows, PageFault::Microseconds).starts_with("[[\"1672981200000000\",1,1,1,1,\"5\"],[1672981200000,")
+        );
         assert!(page(rows, PageFault::ZeroPrice).contains("[1672981200,\"0\",1,1,1,\"6\"]"));
         let twice = "[[\"1672981200000\",1,1,1,1,\"0\"],[\"1672981200000\",1,1,1,1,\"5\"],";
         assert!(page(rows, PageFault::Repeated).starts_with(twice));

@@ -27,6 +27,9 @@ const BEHIND: Duration = Duration::from_millis(100);
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
 const LONGEST_PAUSE: Duration = Duration::from_hours(72);
 
+/// The longest that a pause grows by refusals that name no time.
+const LONGEST_DOUBLED: Duration = Duration::from_mins(10);
+
 /// A scope's budget, shared by all callers: the most urgent goes first, and of those the one that came first.
 pub(super) struct Meter {
     scope: &'static Scope,
@@ -49,6 +52,8 @@ struct State {
     window: Window,
     /// Until when nothing is sent, by the clock's `elapsed`.
     open_until: Duration,
+    /// How long the breaker was last opened for where the exchange named no time.
+    pause: Duration,
     /// The weight of each call that waits, in the order in which they go.
     queue: BTreeMap<Turn, u32>,
     /// How many calls have waited so far.
@@ -65,7 +70,8 @@ pub(super) struct HeldBack(pub Timestamp);
 impl Meter {
     pub fn new(scope: &'static Scope, clock: Clock, others: Option<Others>) -> Self {
         let window = Window::new(scope.limit, scope.window);
-        let state = State { window, open_until: Duration::ZERO, queue: BTreeMap::new(), turns: 0 };
+        let state =
+            State { window, open_until: Duration::ZERO, pause: Duration::ZERO, queue: BTreeMap::new(), turns: 0 };
         Self { scope, clock, state: Mutex::new(state), changed: Notify::new(), others }
     }
 
@@ -166,6 +172,25 @@ impl Meter {
     pub fn correct(&self, used: u32) {
         let now = self.clock.elapsed();
         self.state.lock().window.correct(now, used);
+    }
+
+    /// The exchange refused a call because there were too many. Stays away for as long as it `named`, else for the `usual`
+    /// time; where it refuses again soon after that, for twice as long as before. Returns the end.
+    pub fn refused(&self, named: Option<Duration>, usual: Duration) -> Timestamp {
+        let now = self.clock.elapsed();
+        let pause = {
+            let mut state = self.state.lock();
+            // Calls that were under way together are refused together.
+            let is_open = now < state.open_until;
+            let is_soon = now < state.open_until + state.pause;
+            state.pause = match state.pause {
+                pause if is_open => pause.max(usual),
+                pause if is_soon => (pause * 2).clamp(usual, LONGEST_DOUBLED.max(usual)),
+                _ => usual,
+            };
+            state.pause
+        };
+        self.open_breaker(named.unwrap_or(pause))
     }
 
     /// The exchange said to stay away for so long. An earlier, longer word stays. Returns the end.
@@ -286,6 +311,22 @@ mod tests {
         clock.advance(Duration::from_secs(25)).await;
         assert_eq!(order.lock().len(), 18);
         drop(calls);
+    }
+
+    #[tokio::test]
+    async fn pauses_grow_while_the_exchange_goes_on_refusing() {
+        let (meter, clock) = meter(10, 1);
+        let usual = Duration::from_secs(5);
+        for expected in [5, 10, 20, 40] {
+            let until = meter.refused(None, usual);
+            assert_eq!(until.since(clock.now()), Duration::from_secs(expected));
+            // Another call that was under way at the time.
+            assert_eq!(meter.refused(None, usual), until);
+            clock.advance(until.since(clock.now())).await;
+        }
+        assert_eq!(meter.refused(Some(Duration::from_secs(7)), usual).since(clock.now()), Duration::from_secs(7));
+        clock.advance(Duration::from_hours(1)).await;
+        assert_eq!(meter.refused(None, usual).since(clock.now()), usual);
     }
 
     #[tokio::test]

@@ -10,14 +10,14 @@ mod here;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 
 use super::progress::Group;
+use super::ranges::{RangeArgs, Wanted};
 use super::{interruption, service};
 use crate::clock::Clock;
 use crate::config::{Config, DataMode, Role};
-use crate::market::{BackfillFields, BackfillQuery};
-use crate::model::{BudgetState, Coverage, ExchangeId, Interval, Symbol, TimeRange};
+use crate::model::{BudgetState, Coverage, ExchangeId, TimeRange};
 use crate::telemetry::logs;
 use crate::upstream::install_crypto;
 
@@ -26,25 +26,8 @@ const AT_A_TIME: usize = 4;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The exchange
-    #[arg(long, value_name = "ID")]
-    exchange: ExchangeId,
-
-    /// The markets, with commas between them
-    #[arg(long, value_name = "SYMBOLS", value_delimiter = ',', required = true)]
-    symbol: Vec<Symbol>,
-
-    /// How long a candle lasts; several with commas between them
-    #[arg(long, value_name = "INTERVALS", value_delimiter = ',', default_value = "1m")]
-    interval: Vec<Interval>,
-
-    /// From when on: 2024-01-01, RFC 3339 or Unix milliseconds
-    #[arg(long, value_name = "TIME")]
-    since: String,
-
-    /// Until when, exclusive [default: now]
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    #[command(flatten)]
+    ranges: RangeArgs,
 
     /// The configuration file [default: candlewick.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
@@ -53,24 +36,6 @@ pub struct Args {
     /// Run a time-lapse: so many times as fast as the machine's clock
     #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::clock_speed)]
     clock_speed: f64,
-}
-
-/// One series to fetch.
-struct Wanted {
-    symbol: Symbol,
-    interval: Interval,
-    range: TimeRange,
-}
-
-impl Wanted {
-    fn name(&self) -> String {
-        format!("{} {}", self.symbol, self.interval)
-    }
-
-    /// How many candles the range has room for.
-    fn candles(&self) -> u64 {
-        self.interval.opens(self.range).map(|_| 1).sum()
-    }
 }
 
 /// How it ended for one series, and whether well.
@@ -85,14 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("role = \"api\" collects nothing; run this with role = \"all\" or \"collector\"");
     }
     let clock = Clock::scaled(args.clock_speed);
-    let mut wanted = Vec::new();
-    for interval in args.interval {
-        let fields =
-            BackfillFields { interval: Some(interval.as_str()), since: &args.since, until: args.until.as_deref() };
-        let query = BackfillQuery::new(fields, clock.now())
-            .map_err(|wrong| anyhow!(wrong.into_iter().map(|one| one.detail).collect::<Vec<_>>().join("; ")))?;
-        wanted.extend(args.symbol.iter().map(|symbol| Wanted { symbol: symbol.clone(), interval, range: query.range }));
-    }
+    let wanted = args.ranges.wanted(clock.now())?;
     // What goes wrong meanwhile is worth a line, and what it is waited for; what goes well is in the progress.
     logs::init(logs::Format::Auto, "warn,candlewick::telemetry::collect=info", None).map_err(anyhow::Error::msg)?;
     install_crypto();
@@ -102,11 +60,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let ended = interruption()?;
         let group = Group::new(&clock);
         let address = service::address(&config);
-        let taken = asked::begin(address, args.exchange, &wanted, &group);
+        let taken = asked::begin(address, args.ranges.exchange, &wanted, &group);
         let work = async {
             match taken? {
                 Some(jobs) => anyhow::Ok(asked::follow(address, jobs, &wanted, &group, &clock).await),
-                None => here::fetch(&config, args.exchange, &wanted, &group, &clock).await,
+                None => here::fetch(&config, args.ranges.exchange, &wanted, &group, &clock).await,
             }
         };
         let outcomes = tokio::select! {
@@ -119,10 +77,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let mut well = true;
         for (wanted, outcome) in wanted.iter().zip(outcomes) {
             match outcome {
-                Ok(said) => println!("{} {}: {said}", args.exchange, wanted.name()),
+                Ok(said) => println!("{} {}: {said}", args.ranges.exchange, wanted.name()),
                 Err(why) => {
                     well = false;
-                    eprintln!("candlewick: {} {}: {why}", args.exchange, wanted.name());
+                    eprintln!("candlewick: {} {}: {why}", args.ranges.exchange, wanted.name());
                 }
             }
         }

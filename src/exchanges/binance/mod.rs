@@ -46,11 +46,13 @@ static PROFILE: Profile = Profile {
         window: Duration::from_mins(1),
         used_header: Some("x-mbx-used-weight-1m"),
     }],
-    // Bans last from two minutes to three days: <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
     // "300 connections per attempt every 5 minutes per IP":
     // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
     connects: Scope { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
-    ban_pause: Duration::from_mins(2),
+    // "Usually, a WAF ban will have a duration of 5 minutes": <https://www.binance.com/en/support/articles/360004492232>. Bans by
+    // rate last from two minutes to three days, and a 418 names its own time:
+    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
+    ban_pause: Duration::from_mins(5),
     reset_header: None,
     page_cost: PageCost { scope: rest::SCOPE, weight: 2 },
     channels: &Channel::ALL,

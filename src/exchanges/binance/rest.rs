@@ -139,7 +139,7 @@ fn market(listed: Listed<'_>, symbol: Symbol, price_step: Option<Decimal>, amoun
         stream_native: None,
         price_step,
         amount_step,
-        // TRADING, END_OF_DAY, HALT, BREAK: <https://developers.binance.com/docs/binance-spot-api-docs/enums>. None of them
+        // TRADING, END_OF_DAY, HALT, BREAK, CANCEL_ONLY: <https://developers.binance.com/docs/binance-spot-api-docs/enums>. None of them
         // says that a market has closed for good: BREAK is the state of maintenance, too.
         status: if listed.status == "TRADING" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },
     }

@@ -88,7 +88,7 @@ fn instrument(listed: wire::Instrument<'_>, notes: &mut Notes) -> Result<Option<
         status: match listed.status.as_deref() {
             None | Some("Trading") => InstrumentStatus::Trading,
             Some("Closed") => InstrumentStatus::Delisted,
-            // PreLaunch, Settling, Delivering.
+            // PreLaunch, Delivering.
             Some(_) => InstrumentStatus::Halted,
         },
     }))
@@ -96,9 +96,10 @@ fn instrument(listed: wire::Instrument<'_>, notes: &mut Notes) -> Result<Option<
 
 /// Best bid and ask and the last 24 hours of one market. Only the envelope has a time.
 pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
-    call("/v5/market/tickers", vec![("symbol", instrument.native.clone())], |body, _| {
+    let asked = instrument.native.clone();
+    call("/v5/market/tickers", vec![("symbol", asked.clone())], move |body, _| {
         let (rows, time): (Vec<Named<Ticker<'_>>>, _) = rows(body)?;
-        let row = rows.first().ok_or_else(|| codec::malformed("no ticker", body))?;
+        let row = rows.iter().find(|row| row.symbol == *asked).ok_or_else(|| codec::malformed("no ticker", body))?;
         let (bid, bid_size) = side(row.bid1_price, row.bid1_size);
         let (ask, ask_size) = side(row.ask1_price, row.ask1_size);
         Ok(TickerPatch { bid, bid_size, ask, ask_size, timestamp: time, ..statistics(row) })
@@ -203,7 +204,7 @@ fn rows<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timest
 /// (<https://bybit-exchange.github.io/docs/v5/guide>).
 pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
     if reply.status == 403 {
-        let is_ban = String::from_utf8_lossy(reply.body).contains("access too frequent");
+        let is_ban = String::from_utf8_lossy(reply.body).to_lowercase().contains("access too frequent");
         let kind = if is_ban { ReplyErrorKind::Banned } else { ReplyErrorKind::RegionClosed };
         return Some(ReplyError::new(kind, format!("status 403{}", if is_ban { ", access too frequent" } else { "" })));
     }
@@ -215,7 +216,7 @@ pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
 fn refusal(code: i64, message: &str) -> ReplyError {
     let kind = match code {
         10_006 | 10_018 => ReplyErrorKind::RateLimited,
-        // "IP has been banned"; "Compliance rules triggered".
+        // "Service Restricted: … unavailable for your region"; "Compliance rules triggered".
         10_009 | 10_024 => ReplyErrorKind::RegionClosed,
         10_000 | 10_016 | 10_429 => ReplyErrorKind::Unavailable,
         // "Request parameter error"; the message says which.

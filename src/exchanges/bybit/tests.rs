@@ -257,7 +257,7 @@ fn errors_come_with_http_200() {
         ),
         (200, "<html>", ReplyErrorKind::Malformed),
         (404, "<html>", ReplyErrorKind::Unavailable),
-        (200, r#"{"retCode":10009,"retMsg":"IP has been banned","result":{}}"#, ReplyErrorKind::RegionClosed),
+        (200, r#"{"retCode":10009,"retMsg":"Service Restricted","result":{}}"#, ReplyErrorKind::RegionClosed),
     ] {
         assert_eq!(parse_status(call, status, body).unwrap_err().kind, kind, "{body}");
     }

@@ -204,10 +204,12 @@ fn call_at<T: 'static>(
 /// An error in Coinbase's own form: it names itself in `error`. The documentation has no list of them.
 pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
     let Refusal { error, message } = serde_json::from_slice(reply.body).ok()?;
-    let (status, error, message) = (reply.status, error?, message.as_deref().unwrap_or(""));
+    // Its names are as those of gRPC; `Not Found` is a proxy's.
+    let error = error.filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))?;
+    let (status, message) = (reply.status, message.as_deref().unwrap_or(""));
     let is_of_product = message.to_lowercase().contains("product");
     let kind = match (status, &*error) {
-        (404, _) | (_, "NOT_FOUND") => ReplyErrorKind::UnknownSymbol,
+        (_, "NOT_FOUND") => ReplyErrorKind::UnknownSymbol,
         (400, _) if is_of_product => ReplyErrorKind::UnknownSymbol,
         (_, "RESOURCE_EXHAUSTED") => ReplyErrorKind::RateLimited,
         (_, "UNAVAILABLE" | "INTERNAL") => ReplyErrorKind::Unavailable,

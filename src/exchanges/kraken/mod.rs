@@ -52,7 +52,7 @@ static PROFILE: Profile = Profile {
     // <https://docs.kraken.com/api/docs/websocket-v2/heartbeat>
     idle_timeout: Duration::from_secs(30),
     ack_timeout: Duration::from_secs(10),
-    // Not documented ("Exceeded msg rate" is the answer to too many): a conservative number.
+    // No number is documented ("Exceeded msg rate" is the answer to too many; the limit varies with the load): a conservative one.
     messages_per_second: NonZeroU32::MIN.saturating_add(4),
     max_connection_age: None,
 };

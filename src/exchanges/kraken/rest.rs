@@ -163,8 +163,9 @@ fn instrument(pair: AssetPair<'_>, notes: &mut Notes) -> Result<Option<Instrumen
             None | Some("online") => InstrumentStatus::Trading,
             // The listing that FIX and the channel `instrument` give names it: <https://docs.kraken.com/api/docs/websocket-v2/instrument>
             Some("delisted") => InstrumentStatus::Delisted,
-            // cancel_only, post_only, limit_only, reduce_only, maintenance, work_in_progress:
-            // <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
+            // cancel_only, post_only, limit_only, reduce_only: <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>;
+            // in the channel `instrument` also maintenance and work_in_progress. With limit_only "no order matching (trades) will
+            // occur": <https://support.kraken.com/hc/en-us/articles/360055614211>.
             Some(_) => InstrumentStatus::Halted,
         },
     }))

@@ -36,7 +36,7 @@ static PROFILE: Profile = Profile {
     probe_path: "/api/v5/public/time",
     scopes: &[
         // <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-system-time>
-        every_two_seconds("time", 10),
+        every_two_seconds(rest::TIME, 10),
         // By address and kind of instrument: <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments>
         every_two_seconds(rest::INSTRUMENTS, 20),
         // <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-ticker>

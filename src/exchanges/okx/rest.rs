@@ -42,9 +42,12 @@ pub(super) const INTERVALS: &[Interval] = &[
 /// <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks>
 const NEWEST_ROWS: u32 = 1_440 - 5;
 
+/// The scope of the question for the time.
+pub(super) const TIME: &str = "time";
+
 /// What time it is there.
 pub(super) fn server_time() -> RestCall<ServerTime> {
-    call("/api/v5/public/time", vec![], INSTRUMENTS, |body| {
+    call("/api/v5/public/time", vec![], TIME, |body| {
         let rows: Vec<Time> = data(body)?;
         let time = rows.first().ok_or_else(|| codec::malformed("no time", body))?;
         Ok(ServerTime { at: time.ts.millis(), resolution: Duration::from_millis(1) })
@@ -61,9 +64,11 @@ pub(super) fn instruments() -> RestCall<Listing> {
 
 /// Best bid and ask and the last 24 hours of one market.
 pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
-    call("/api/v5/market/ticker", vec![("instId", instrument.native.clone())], TICKER, |body| {
+    let asked = instrument.native.clone();
+    call("/api/v5/market/ticker", vec![("instId", asked.clone())], TICKER, move |body| {
         let rows: Vec<Named<Ticker<'_>>> = data(body)?;
-        let row = rows.first().ok_or_else(|| codec::malformed("no ticker", body))?;
+        let row = rows.iter().find(|row| row.inst_id.as_deref() == Some(&*asked));
+        let row = row.ok_or_else(|| codec::malformed("no ticker of the market", body))?;
         // A derivative's volumes are counted in contracts.
         match row.inst_type.as_deref() {
             Some("SPOT") | None => Ok(row.values()),
@@ -131,10 +136,11 @@ fn data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Vec<T>, ReplyError> {
     Err(refusal(answer.code.0, answer.msg.as_deref().unwrap_or_default()))
 }
 
-/// An error in OKX's own form.
+/// An error in OKX's own form: <https://www.okx.com/docs-v5/en/#error-code-rest-api>.
 pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
     let answer: Answer<'_, IgnoredAny> = serde_json::from_slice(reply.body).ok()?;
-    (answer.code.0 != 0).then(|| refusal(answer.code.0, answer.msg.as_deref().unwrap_or_default()))
+    // Its codes have five digits: a smaller one is the status of a proxy that answers in JSON.
+    (answer.code.0 >= 50_000).then(|| refusal(answer.code.0, answer.msg.as_deref().unwrap_or_default()))
 }
 
 /// What an error means: <https://www.okx.com/docs-v5/en/#error-code-rest-api-public>.

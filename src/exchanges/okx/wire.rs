@@ -80,6 +80,8 @@ pub(super) struct Argument<'a> {
 pub(super) struct Ticker<'a> {
     #[serde(borrow)]
     pub inst_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub inst_id: Option<Text<'a>>,
     pub last: Blank,
     pub ask_px: Blank,
     pub ask_sz: Blank,

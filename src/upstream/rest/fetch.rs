@@ -43,6 +43,9 @@ const CLOSED_FOR: Duration = Duration::from_mins(5);
 /// The shortest pause after a limit that names no time: windows may be shorter than the way to the exchange.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// The longest that trouble is waited out, whatever a proxy says.
+const LONGEST_TROUBLE: Duration = Duration::from_mins(10);
+
 /// Sends requests to one exchange.
 pub(super) struct Fetcher {
     exchange: &'static dyn Exchange,
@@ -93,7 +96,8 @@ impl Fetcher {
             .user_agent(USER_AGENT)
             .default_headers(headers(exchange))
             .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::limited(3));
+            // No interface documents a redirect; one was seen to lead a closed region to a page for people.
+            .redirect(reqwest::redirect::Policy::none());
         if list.iter().all(|origin| origin.url.starts_with("http://")) {
             // A simulator beside us: no certificates are needed, which a bare container may lack, and no proxy.
             http = http.tls_certs_only([]).no_proxy();
@@ -166,7 +170,7 @@ impl Fetcher {
         for meter in self.meters.iter().filter(|meter| all_scopes || meter.scope().name == scope) {
             let usual =
                 if is_ban { self.exchange.profile().ban_pause } else { meter.scope().window.max(SHORTEST_PAUSE) };
-            until = until.max(meter.open_breaker(named.unwrap_or(usual)));
+            until = until.max(meter.refused(named, usual));
         }
         let scope = self.meter(scope).map_or("", |meter| meter.scope().name);
         BreakerOpened { exchange: self.exchange(), scope, until }.emit();
@@ -311,7 +315,9 @@ impl Fetcher {
         let (now, date) = (self.clock.now(), date(headers));
         // A date in `Retry-After` is one of the same clock.
         let named = retry_after(headers, date.unwrap_or(now)).or_else(|| {
-            let name = self.exchange.profile().reset_header?;
+            // Unless the limit is exceeded, Bybit's header is "just the current timestamp".
+            let is_of_limit = response.status() != reqwest::StatusCode::FORBIDDEN;
+            let name = self.exchange.profile().reset_header.filter(|_| is_of_limit)?;
             reset(headers, name, date.unwrap_or(now), meter.map_or(Duration::ZERO, |meter| meter.scope().window))
         });
         if let Some(date) = date
@@ -352,6 +358,7 @@ impl Fetcher {
             }
             ReplyErrorKind::RegionClosed => Some(Failure::Closed { status }),
             ReplyErrorKind::Unavailable | ReplyErrorKind::Malformed => {
+                let named = named.map(|named| named.min(LONGEST_TROUBLE));
                 let retry_at = named.map(|after| self.clock.now() + after);
                 let error = UpstreamError::Trouble { exchange, status, retry_at };
                 Some(Failure::Passing { error, retry_after: named })

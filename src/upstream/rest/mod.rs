@@ -109,11 +109,7 @@ impl RestClient {
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn call_with<T: Send + 'static>(
-        &self,
-        call: &RestCall<T>,
-        urgency: Urgency,
-    ) -> Result<T, UpstreamError> {
+    pub async fn call_with<T: Send + 'static>(&self, call: &RestCall<T>, urgency: Urgency) -> Result<T, UpstreamError> {
         let target = fetch::target(&call.path, &call.query);
         let exchange = self.fetcher.exchange();
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
@@ -199,7 +195,8 @@ impl RestClient {
 
 /// Reads a reply: a large one, such as a listing of thousands of markets, on a thread that no socket waits for.
 async fn parse<T: Send + 'static>(call: &RestCall<T>, fetched: &Fetched, now: Timestamp) -> Result<T, ReplyError> {
-    let read = move |parse: &Parse<T>, fetched: &Fetched| parse(&Reply { status: fetched.status, body: &fetched.body }, now);
+    let read =
+        move |parse: &Parse<T>, fetched: &Fetched| parse(&Reply { status: fetched.status, body: &fetched.body }, now);
     if fetched.body.len() < LARGE {
         return read(&call.parse, fetched);
     }

@@ -16,6 +16,10 @@ use super::Feed;
 use crate::exchanges::names_region;
 use crate::upstream::Urgency;
 
+/// The longest that an answer to a handshake is believed: of a ban, and of trouble.
+const LONGEST_BAN: Duration = Duration::from_hours(72);
+const LONGEST_TROUBLE: Duration = Duration::from_mins(10);
+
 /// The longest that opening a socket may take, an origin.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -78,8 +82,10 @@ impl DialError {
             418 | 429 => (DialErrorKind::RateLimited, format!("too many connections (HTTP {status})")),
             _ => (DialErrorKind::Unreachable, format!("no WebSocket there (HTTP {status})")),
         };
+        let longest = if kind == DialErrorKind::RateLimited { LONGEST_BAN } else { LONGEST_TROUBLE };
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|secs| secs.to_str().ok()?.parse::<u32>().ok());
-        Self { kind, message, retry_after: retry_after.map(|secs| Duration::from_secs(secs.into())) }
+        let retry_after = retry_after.map(|secs| Duration::from_secs(secs.into()).min(longest));
+        Self { kind, message, retry_after }
     }
 }
 

@@ -66,10 +66,19 @@ impl World {
         Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed))
     }
 
+    /// Where all closes come in time, so that no candle is asked for: for tests that count requests.
+    pub async fn prompt(speed: f64) -> Self {
+        Self::made(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed), Vec::new())
+    }
+
     pub fn at(listener: TcpListener, clock: Clock) -> Self {
+        Self::made(listener, clock, everyday())
+    }
+
+    fn made(listener: TcpListener, clock: Clock, faults: Vec<Fault>) -> Self {
         install_crypto();
         let address = listener.local_addr().unwrap();
-        let config = SimulatorConfig { seed: 7, faults: everyday(), markets: MAX_MARKETS };
+        let config = SimulatorConfig { seed: 7, faults, markets: MAX_MARKETS };
         let simulator = Simulator::new(config, clock.clone());
         let stop = CancellationToken::new();
         let (serving, stopped) = (simulator.clone(), stop.clone());

@@ -38,7 +38,7 @@ async fn tells_the_truth(world: &World, service: &Service, ahead: impl Fn(Exchan
             let (complete, told) = service.minutes(*exchange, symbol, past).await;
             if complete {
                 let truth = world.truth(*exchange, symbol, past);
-                assert_eq!(rows(&told), truth_rows(&truth), "{exchange} says that {past:?} is complete");
+                assert_eq!(rows(&told), truth_rows(&truth), "{exchange} says that {past:?} is complete: {told}");
             }
         }
         pause().await;

@@ -6,7 +6,7 @@ use candlewick::model::{ExchangeId, Interval, TimeRange};
 use candlewick::simulator::FaultKind;
 use serde_json::{Value, json};
 
-use crate::support::{Service, World, markets, minutes_after, rows, truth_rows, until};
+use crate::support::{SPEED, Service, World, markets, minutes_after, rows, truth_rows, until};
 
 /// What the service says of a series once it is complete.
 async fn complete(
@@ -74,7 +74,7 @@ async fn days_are_fetched_in_the_background() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_is_followed_to_its_end() {
-    let world = World::new().await;
+    let world = World::prompt(SPEED).await;
     let service = Service::live(&world).await;
     let end = Interval::H1.floor(world.clock.now());
     let range = TimeRange::new(Interval::M1.back(end, 5_000), end);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use candlewick::model::{ExchangeId, Symbol, TimeRange};
 
-use crate::support::{Service, World, markets, minutes_after, until};
+use crate::support::{SPEED, Service, World, markets, minutes_after, until};
 
 /// How old the listings get here.
 const READ_EVERY: &str = "[collect]\nlisting_minutes = 2";
@@ -68,7 +68,7 @@ async fn what_is_gone_is_remembered(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_market_that_is_delisted_ends_and_one_that_comes_back_begins() {
-    let world = World::new().await;
+    let world = World::prompt(SPEED).await;
     let service = Service::live_with(&world, READ_EVERY).await;
     let set_listed = |listed| {
         for (exchange, symbol) in markets() {

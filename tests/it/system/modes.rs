@@ -18,8 +18,12 @@ async fn simulated_needs_no_network_and_says_so_everywhere() {
     let history: serde_json::Value = serde_json::from_str(&history.text().await.unwrap()).unwrap();
     assert_eq!((&history["exchange"], &history["simulated"]), (&"kraken".into(), &true.into()));
     for exchange in ExchangeId::ALL {
-        let state = service.ok(&format!("/v1/exchanges/{exchange}")).await;
-        assert_eq!((&state["state"], &state["simulated"]), (&"simulated".into(), &true.into()));
+        until(&format!("{exchange} is simulated"), async || {
+            let state = service.ok(&format!("/v1/exchanges/{exchange}")).await;
+            assert_eq!(state["simulated"], true);
+            state["state"] == "simulated"
+        })
+        .await;
     }
     // Simulated candles never touch the real store.
     until("minutes were collected", async || {

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Service, World, markets, minutes_after, until};
+use crate::support::{Service, World, markets, minutes_after, servers, until};
 
 /// How old the listings get here.
 const READ_EVERY: &str = "[collect]\nlisting_minutes = 2";
+/// Slow enough for leases, whose end Redis counts.
+const REDIS_PACE: f64 = 10.0;
 /// Longer than that.
 const UNTIL_READ: Duration = Duration::from_mins(4);
 /// A listing without most of the markets counts when one that is so much younger agrees.
@@ -125,7 +127,8 @@ async fn an_odd_row_of_a_listing_costs_itself_only() {
 async fn a_market_whose_row_became_odd_is_collected_all_the_same() {
     let world = World::new().await;
     let second = |exchange| world.simulator.market().listings(exchange).nth(1).unwrap().symbol.clone();
-    let service = with_symbols(&world, |exchange| vec![second(exchange).to_string()]).await;
+    let config = config(&world, |exchange| vec![second(exchange).to_string()]);
+    let service = Service::start(&config, world.clock.clone()).await;
     for exchange in ExchangeId::ALL {
         let symbol = second(exchange);
         until("it collects", async || collects(&service, exchange, symbol.as_str()).await).await;
@@ -138,15 +141,14 @@ async fn a_market_whose_row_became_odd_is_collected_all_the_same() {
     }
 }
 
-/// A live service with these markets, whose listings get old soon.
-async fn with_symbols(world: &World, symbols: impl Fn(ExchangeId) -> Vec<String>) -> Service {
+/// The configuration of a live service with these markets, whose listings get old soon.
+fn config(world: &World, symbols: impl Fn(ExchangeId) -> Vec<String>) -> String {
     let (rest, ws) = (format!("http://{}", world.address), format!("ws://{}", world.address));
     let exchange = |id: ExchangeId| {
         let symbols = json!(symbols(id));
         format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\nsymbols = {symbols}\n")
     };
-    let toml = format!("data = \"live\"\n{}{READ_EVERY}\n", ExchangeId::ALL.map(exchange).concat());
-    Service::start(&toml, world.clock.clone()).await
+    format!("data = \"live\"\n{}{READ_EVERY}\n", ExchangeId::ALL.map(exchange).concat())
 }
 
 /// Markets with names of every kind: digits first, digits only, other scripts, case that means something, quotes of one
@@ -163,19 +165,37 @@ const ODD_NAMES: [(ExchangeId, &str); 9] = [
     (ExchangeId::Bybit, "USD1/USDT"),
 ];
 
+fn odd_names(exchange: ExchangeId) -> Vec<String> {
+    ODD_NAMES.iter().filter(|(of, _)| *of == exchange).map(|(_, symbol)| (*symbol).to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn markets_with_odd_names_work_from_the_listing_to_the_client() {
     let world = World::new().await;
-    let of =
-        |exchange| ODD_NAMES.iter().filter(move |(one, _)| *one == exchange).map(|(_, symbol)| (*symbol).to_owned());
-    let service = with_symbols(&world, |exchange| of(exchange).collect()).await;
+    let service = Service::start(&config(&world, odd_names), world.clock.clone()).await;
+    works_with_odd_names(&world, &service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn markets_with_odd_names_work_with_postgresql_and_redis() {
+    let world = World::paced(REDIS_PACE).await;
+    let (database, (redis, prefix)) = (servers::database().await, servers::redis().await);
+    let stores = format!("[store]\nurl = \"{database}\"\n[cache]\nurl = \"{redis}\"\nprefix = \"{prefix}\"\n");
+    let config = format!("{}{stores}", config(&world, odd_names));
+    let service = Service::on(&config, world.clock.clone()).await;
+    works_with_odd_names(&world, &service).await;
+    assert!(service.end().await);
+    servers::forget(&redis, &prefix).await;
+}
+
+async fn works_with_odd_names(world: &World, service: &Service) {
     for (exchange, symbol) in ODD_NAMES {
-        until(&format!("{exchange} {symbol} is collected"), async || collects(&service, exchange, symbol).await).await;
+        until(&format!("{exchange} {symbol} is collected"), async || collects(service, exchange, symbol).await).await;
     }
     let minutes = minutes_after(world.clock.now(), 2);
     world.clock.sleep_until(minutes.end() + Duration::from_secs(3)).await;
     for (exchange, symbol) in ODD_NAMES {
-        service.assert_whole(&world, exchange, symbol, minutes).await;
+        service.assert_whole(world, exchange, symbol, minutes).await;
         // In the query, in the path, in any spelling.
         let dashed = symbol.parse::<Symbol>().unwrap().dashed();
         let lower = dashed.to_lowercase();
@@ -192,7 +212,7 @@ async fn markets_with_odd_names_work_from_the_listing_to_the_client() {
         let csv = service.http.get(format!("{}{path}", service.base)).send().await.unwrap().text().await.unwrap();
         let truth = world.truth(exchange, symbol, minutes);
         assert_eq!(csv.lines().count(), truth.len() + 1, "{csv}");
-        is_streamed(&service, exchange, symbol).await;
+        is_streamed(service, exchange, symbol).await;
     }
     let ledger = format!("/v1/coverage?exchange=coinbase&symbol=BTC/USDC&interval={}", Interval::M1);
     assert!(!service.ok(&ledger).await["ranges"].as_array().unwrap().is_empty());

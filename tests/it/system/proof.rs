@@ -8,9 +8,9 @@ use candlewick::simulator::FaultKind;
 use crate::support::{Service, World, markets, pause, rows, servers, truth_rows, until};
 
 /// The candles that are asked for: hours of them, long closed, that nothing has fetched yet.
-fn past(world: &World) -> TimeRange {
+fn past(world: &World, minutes: u32) -> TimeRange {
     let end = Interval::H1.floor(world.clock.now() - Duration::from_hours(2));
-    TimeRange::new(Interval::M1.back(end, 480), end)
+    TimeRange::new(Interval::M1.back(end, minutes), end)
 }
 
 /// Waits until all exchanges are collected.
@@ -25,7 +25,7 @@ async fn settled(service: Service) -> Service {
 
 /// Asks for hours of candles while `fault` lasts, and after it.
 async fn holds_against(service: &Service, world: &World, fault: FaultKind, lasts: Duration) {
-    let range = past(world);
+    let range = past(world, 480);
     for exchange in ExchangeId::ALL {
         world.fault(exchange, fault, lasts);
     }
@@ -87,7 +87,7 @@ async fn page_faults_prove_nothing_to_postgresql_either() {
 async fn rows_off_the_grid_are_named_and_asked_for_again() {
     let world = World::new().await;
     let service = settled(Service::live_with(&world, HISTORY).await).await;
-    let range = past(&world);
+    let range = past(&world, 240);
     for exchange in ExchangeId::ALL {
         world.fault(exchange, FaultKind::OffGrid, Duration::from_hours(10));
     }

@@ -14,7 +14,7 @@ use crate::support::{Service, World, minutes_after, until};
 const MARKETS: usize = 40;
 
 /// Slower than other tests, since so many markets speak.
-const SPEED: f64 = 12.0;
+const SPEED: f64 = 8.0;
 
 fn symbols(world: &World, exchange: ExchangeId) -> Vec<Symbol> {
     let listed = world.simulator.market().listings(exchange);

@@ -124,7 +124,10 @@ async fn bybit_is_left_alone_for_the_window_and_after_a_403_for_ten_minutes() {
             assert_eq!(asked(&server).await, 1);
         }
     }
-    let server = origin(ResponseTemplate::new(403).set_body_string("403, access too frequent")).await;
+    // Without an exceeded limit the header is just the current time.
+    let reset = (clock.now() + Duration::from_secs(1)).millis().to_string();
+    let ban = ResponseTemplate::new(403).set_body_string("403, access too frequent");
+    let server = origin(ban.insert_header("X-Bapi-Limit-Reset-Timestamp", reset.as_str())).await;
     let before = clock.now();
     let error = client(BYBIT, &clock, &[&server]).call(&ticker(BYBIT)).await.unwrap_err();
     assert!(error.retry_at().unwrap().since(before) >= Duration::from_mins(10), "{error}");
@@ -133,7 +136,7 @@ async fn bybit_is_left_alone_for_the_window_and_after_a_403_for_ten_minutes() {
 #[tokio::test]
 async fn a_status_of_something_in_front_is_never_the_exchanges_word() {
     for id in ExchangeId::ALL {
-        for status in [400, 404, 410, 502] {
+        for status in [307, 400, 404, 410, 502] {
             let server = origin(page(status)).await;
             let client = client(id, &Clock::scaled(100.0), &[&server]);
             let error = client.call(&ticker(id)).await.unwrap_err();
