@@ -69,7 +69,7 @@ impl std::ops::Deref for Text<'_> {
     }
 }
 
-/// A number, or nothing, which is written as an empty text: the price of an empty side of the book, the steps of a
+/// A number, or nothing, which is written as an empty text or `null`: the price of an empty side of the book, the steps of a
 /// market that is not open yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Blank(pub Option<Number>);
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Blank {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
-        if text.is_empty() {
+        if text.is_empty() || raw == "null" {
             return Ok(Self(None));
         }
         Number::parse(text).map(|number| Self(Some(number))).map_err(|_| {

@@ -160,7 +160,9 @@ impl Session {
     }
 
     fn tickers(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
-        let (message, bad): (Message<'_, Tickers<Named<Ticker<'_>>>>, _) = codec::rows(text)?;
+        let rows = codec::rows(text);
+        let (message, bad): (Message<'_, Tickers<Named<Ticker<'_>>>>, _) =
+            rows.or_else(|error| self.unreadable(text, error))?;
         let mut result = Ok(());
         if self.count(message.sequence_num.0)? {
             let timestamp = message.timestamp.as_deref().and_then(moment);
@@ -214,7 +216,11 @@ impl Session {
     }
 
     fn trades(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
-        let (message, bad): (Message<'_, Trades<'_, Named<Trade<'_>>>>, _) = codec::rows(text)?;
+        let rows = codec::rows(text);
+        let (message, bad): (Message<'_, Trades<'_, Named<Trade<'_>>>>, _) = rows.or_else(|error| {
+            out.notices.push(Notice::TradeSkipped(None));
+            self.unreadable(text, error)
+        })?;
         if !self.count(message.sequence_num.0)? {
             return Ok(());
         }
@@ -225,20 +231,35 @@ impl Session {
                 continue;
             }
             for row in oldest_first(&event.trades) {
-                if let (Ok(()), Err(what)) = (&result, self.trade(row, received, out)) {
-                    result = Err(FeedError::malformed(what, text));
+                if let Err(what) = self.trade(row, received, out) {
+                    self.skipped(Some(&row.product_id), out);
+                    result = result.and(Err(FeedError::malformed(what, text)));
                 }
             }
         }
-        // Minutes are built from trades: one without these would be wrong.
         for (row, _) in &bad {
-            let native = codec::member(row, "product_id");
-            let market = native.as_deref().and_then(|native| self.markets.get(native, Channel::Trades));
-            if native.is_none() || market.is_some() {
-                out.notices.push(Notice::TradeSkipped(market.map(|market| market.symbol.clone())));
-            }
+            self.skipped(codec::member(row, "product_id").as_deref(), out);
         }
         result.and_then(|()| codec::first_bad(&bad))
+    }
+
+    /// A trade could not be read. Minutes are built from trades: one without it would be wrong, under each name of the market.
+    fn skipped(&mut self, native: Option<&str>, out: &mut Outbox) {
+        let Some(native) = native else { return out.notices.push(Notice::TradeSkipped(None)) };
+        if let Some(market) = self.markets.get(native, Channel::Trades) {
+            let symbols = market.symbols(Channel::Trades);
+            out.notices.extend(symbols.map(|symbol| Notice::TradeSkipped(Some(symbol.clone()))));
+        }
+    }
+
+    /// A message of which no row can be read counts all the same: it was not lost.
+    #[cold]
+    fn unreadable<T>(&mut self, text: &str, error: FeedError) -> Result<T, FeedError> {
+        let envelope: Option<Envelope<'_>> = serde_json::from_str(text).ok();
+        if let Some(number) = envelope.and_then(|envelope| envelope.sequence_num) {
+            self.count(number.0)?;
+        }
+        Err(error)
     }
 
     fn trade(&mut self, row: &Trade<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), String> {

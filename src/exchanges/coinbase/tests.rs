@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused, sent};
 use super::super::{
-    CandlePage, CandleRows, Exchange, MinuteCandles, Outbox, Recovery, ReplyErrorKind, RestCall, Subscription,
+    CandlePage, CandleRows, Exchange, MinuteCandles, Notice, Outbox, Recovery, ReplyErrorKind, RestCall, Subscription,
 };
 use super::Coinbase;
 use crate::model::{Channel, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
@@ -186,6 +186,36 @@ fn the_year_one_and_empty_prices_are_nothing() {
     let timeless = trades(1, "update", &[["1", "10", "1", "BUY", "0001-01-01T00:00:00Z"]]);
     let (out, result) = session.receive(&timeless);
     assert!(out.events.is_empty() && matches!(result.unwrap_err().recovery(), Recovery::SkipFrame));
+}
+
+#[test]
+fn a_message_of_which_nothing_can_be_read_counts_all_the_same() {
+    let at = "2025-11-20T21:00:00Z";
+    let (mut session, _) = Driven::open(&Coinbase, &btc());
+    session.frame(&trades(7, "update", &[["1", "10", "1", "BUY", at]]));
+    let absurd = TICKER.replace("-1.530", "7.9e27").replace(r#""sequence_num":0"#, r#""sequence_num":8"#);
+    assert!(matches!(session.receive(&absurd).1.unwrap_err().recovery(), Recovery::SkipFrame));
+    assert_eq!(session.events(&trades(9, "update", &[["2", "10", "1", "BUY", at]])).len(), 1);
+    let nulls = TICKER.replace(r#""-1.530""#, "null").replace(r#""sequence_num":0"#, r#""sequence_num":10"#);
+    assert!(session.events(&nulls).remove(0).contains(r#""change_percent":null"#));
+}
+
+#[test]
+fn a_trade_that_cannot_be_read_breaks_the_minute_of_each_name() {
+    let at = "2025-11-20T21:00:00Z";
+    let symbol = |text: &str| Notice::TradeSkipped(Some(text.parse().unwrap()));
+    for (bad, expected) in [
+        (trades(1, "update", &[["1", "10", "1", "BOTH", at]]), symbol("BTC/USD")),
+        (trades(1, "update", &[["1", "10", "1", "BUY", "0001-01-01T00:00:00Z"]]), symbol("BTC/USD")),
+        (
+            trades(1, "update", &[["1", "10", "1", "BUY", at]]).replace(r#""events":["#, r#""events":7,"x":["#),
+            Notice::TradeSkipped(None),
+        ),
+    ] {
+        let (mut session, _) = Driven::open(&Coinbase, &btc());
+        let (out, result) = session.receive(&bad);
+        assert!(result.is_err() && out.notices.contains(&expected), "{bad}: {:?}", out.notices);
+    }
 }
 
 #[test]

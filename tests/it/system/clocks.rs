@@ -37,8 +37,12 @@ async fn tells_the_truth(world: &World, service: &Service, ahead: impl Fn(Exchan
             }
             let (complete, told) = service.minutes(*exchange, symbol, past).await;
             if complete {
-                let truth = world.truth(*exchange, symbol, past);
-                assert_eq!(rows(&told), truth_rows(&truth), "{exchange} says that {past:?} is complete: {told}");
+                // What is open, as far as the service knows what time it is there, may be told as it stands.
+                let closed: Value =
+                    told.as_array().unwrap().iter().filter(|candle| candle["closed"] == true).cloned().collect();
+                let mut truth = truth_rows(&world.truth(*exchange, symbol, past));
+                truth.truncate(truth.len() - usize::from(closed != told));
+                assert_eq!(rows(&closed), truth, "{exchange} says that {past:?} is complete: {told}");
             }
         }
         pause().await;
