@@ -384,12 +384,12 @@ impl Market {
         Err(MarketError::UnsupportedInterval(format!("{} has no candles of {interval}; it has {has}", listed.exchange)))
     }
 
-    /// What time it is at an exchange, as its collector measured it. Where that is not known, a time that it has not
-    /// passed: what may be closed and is not known is a gap.
+    /// The latest that it can be at an exchange, as its collector measured its clock: what may be closed and is not known is
+    /// a gap.
     pub async fn exchange_now(&self, exchange: ExchangeId) -> Timestamp {
         let now = self.clock.now().millis();
         let clock = self.state(exchange).await.and_then(|state| state.clock);
-        let ahead = clock.map_or(0, |clock| if clock.known { clock.offset_ms } else { clock.doubt_ms });
+        let ahead = clock.map_or(0, |clock| clock.doubt_ms + if clock.known { clock.offset_ms } else { 0 });
         Timestamp::from_millis(now.saturating_add(ahead))
     }
 

@@ -196,7 +196,8 @@ impl Door {
         let wrong_event = ticker && strikes(FaultKind::WrongEvent);
         let (shared, clock) = (Arc::clone(shared), shared.clock.clone());
         // A long history is real work, which must not hold up the sockets.
-        let answer = tokio::task::spawn_blocking(move || answer(&shared, exchange, &path, &query, peer.ip())).await;
+        let answer =
+            tokio::task::spawn_blocking(move || answer(&shared, exchange, &path, &query, (peer.ip(), now))).await;
         let mut reply = answer.unwrap_or_else(|_| failure(exchange, 500, now.millis()));
         for fault in page_faults {
             reply.body = spoil::page(&reply.body, fault);
@@ -252,8 +253,9 @@ impl Door {
     }
 }
 
-fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, from: IpAddr) -> Reply {
-    let mut now = shared.now(exchange).millis();
+/// The answer to a question that arrived at `now`: when it is worked on does not count against a limit.
+fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, (from, now): (IpAddr, Timestamp)) -> Reply {
+    let mut now = now.millis();
     let is_candles = ["klines", "OHLC", "candles", "history-candles", "kline"].iter().any(|end| path.ends_with(end));
     if is_candles && shared.faults.lasts(exchange, FaultKind::RestLag, Timestamp::from_millis(now)) {
         now -= REST_LAG;

@@ -35,8 +35,9 @@ impl RestReply {
                 // A name given for one market cannot be that of several.
                 let symbol = self.symbol.clone().filter(|_| parts.len() == 1);
                 for (native, body) in parts {
-                    let market = symbol.clone().or_else(|| self.exchange.guess_symbol(&native?));
-                    self.ticker(market.as_ref(), &body, &mut text);
+                    let named = native.as_deref().and_then(|native| self.exchange.guess_symbol(native));
+                    let market = symbol.clone().or(named);
+                    self.ticker(market.as_ref(), native.unwrap_or_default(), &body, &mut text);
                 }
             }
         }
@@ -55,8 +56,9 @@ impl RestReply {
         }
     }
 
-    fn ticker(&self, market: Option<&Symbol>, body: &[u8], out: &mut Vec<u8>) {
-        let calls = self.exchange.ticker(&self.instrument(market.cloned().unwrap_or_else(nameless)));
+    fn ticker(&self, market: Option<&Symbol>, native: String, body: &[u8], out: &mut Vec<u8>) {
+        let instrument = self.instrument(market.cloned().unwrap_or_else(nameless));
+        let calls = self.exchange.ticker(&Instrument { native, ..instrument });
         // Where a ticker takes several calls, the body may answer any of them.
         let answers = calls.iter().find_map(|call| parse(call, body).ok());
         let Some(values) = answers.or_else(|| calls.first().and_then(|call| read(call, body, out))) else { return };

@@ -17,7 +17,7 @@ async fn collected(service: &Service, symbol: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_someone_listens_to_is_collected_within_a_second_and_until_a_while_after() {
-    let world = World::paced(1.0).await;
+    let world = World::paced(2.0).await;
     let service = Service::live_with(&world, "[stream]\nlinger_seconds = 3\n[collect]\non_demand_symbols = 1\n").await;
     let address = service.base.trim_start_matches("http://").parse().unwrap();
     assert!(!collected(&service, "ADA/USDT").await);
