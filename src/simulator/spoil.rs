@@ -94,11 +94,9 @@ impl PageFault {
             Self::Short => rows.truncate(half),
             Self::Empty => rows.clear(),
             Self::Edges => *rows = rows[1..rows.len() - 1].to_vec(),
-            Self::OffGrid => {
-                rows.iter_mut().for_each(|row| move_time(row, |at, second| at + 14 * second + 789 * second / 1_000))
-            }
-            Self::Other => rows.iter_mut().for_each(|row| move_time(row, |at, second| at + 86_400 * second)),
-            Self::Microseconds => rows.iter_mut().for_each(|row| move_time(row, |at, _| at * 1_000)),
+            Self::OffGrid => move_times(rows, |at, second| at + 14 * second + 789 * second / 1_000),
+            Self::Other => move_times(rows, |at, second| at + 86_400 * second),
+            Self::Microseconds => move_times(rows, |at, _| at * 1_000),
             Self::ZeroPrice => set_column(&mut rows[half], 1, "open", "0"),
             Self::Repeated => *rows = rows.iter().flat_map(|row| [without_volume(row), row.clone()]).collect(),
             Self::Unordered => rows.rotate_left(half),
@@ -106,7 +104,13 @@ impl PageFault {
     }
 }
 
-/// Changes the time of a row, given how long a second is in its unit.
+/// Changes the times of rows, given how long a second is in their unit.
+fn move_times(rows: &mut [Value], moved: impl Fn(i64, i64) -> i64) {
+    for row in rows {
+        move_time(row, &moved);
+    }
+}
+
 fn move_time(row: &mut Value, moved: impl Fn(i64, i64) -> i64) {
     let time = match row {
         Value::Array(columns) => columns.first_mut(),
