@@ -36,8 +36,8 @@ const ODD: usize = 3;
 const CLOCK_OFFSET_MS: &str = "90000";
 const CLOCK_JUMPS_SECS: &str = "2700";
 
-/// The most REST requests for each market and minute that was collected, faults and kills included.
-const MOST_REQUESTS: f64 = 0.5;
+/// The most REST requests for a hundred minutes of a market, faults and kills included.
+const MOST_REQUESTS: u64 = 50;
 
 /// Faults, how often each befalls an exchange in a thousand of its minutes, and for how many seconds.
 const FAULTS: [(FaultKind, u32, u64); 12] = [
@@ -238,13 +238,13 @@ async fn soak(store: Option<String>) {
     }
     assert!(answers > minutes, "it answered: {answers}");
     assert_eq!(killed, kills);
-    let collected = range.duration().as_secs_f64() / 60.0 * MARKETS as f64;
+    let collected = range.duration().as_secs() / 60 * u64::try_from(MARKETS).unwrap();
     for exchange in ExchangeId::ALL {
         let stats = soak.world.simulator.stats(exchange);
         assert_eq!(stats.bans, 0, "{exchange}: {stats:?}");
-        let requests = stats.rest_requests as f64 / collected;
-        println!("{exchange}: {} REST requests, {requests:.2} for each market and minute", stats.rest_requests);
-        assert!(requests < MOST_REQUESTS, "{exchange}: {requests} requests for each market and minute");
+        let requests = stats.rest_requests * 100 / collected;
+        println!("{exchange}: {} REST requests, {requests} for a hundred minutes of a market", stats.rest_requests);
+        assert!(requests < MOST_REQUESTS, "{exchange}: {requests} requests for a hundred minutes of a market");
     }
     process.signal("TERM");
     assert_eq!(process.ended().await, Some(0), "{:#?}", process.lines());
