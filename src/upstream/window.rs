@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// How much longer than another a request takes to arrive: a few round trips.
+const ARRIVES_WITHIN: Duration = Duration::from_millis(500);
+
 /// The weights of the last window's requests.
 ///
 /// A sliding window keeps the limit in every window that the exchange may draw, fixed ones included. It is cautious
-/// twice: only nine tenths of the limit are used, and a request counts for a twentieth longer than the window, since
-/// requests do not take the same time to arrive.
+/// twice: only nine tenths of the limit are used, and a request counts for longer than the window, since requests do not take
+/// the same time to arrive: the first ones wait for a handshake, those that follow find a connection.
 #[derive(Debug)]
 pub(super) struct Window {
     limit: u32,
@@ -26,7 +29,7 @@ pub(super) struct Window {
 impl Window {
     pub fn new(limit: u32, window: Duration) -> Self {
         let limit = limit.max(1);
-        let length = window + window / 20;
+        let length = window + (window / 20).max(ARRIVES_WITHIN);
         let grain = (window / 500).max(Duration::from_millis(1));
         Self { limit, aim: limit - limit / 10, length, grain, spent: VecDeque::new(), used: 0 }
     }

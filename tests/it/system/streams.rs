@@ -21,10 +21,10 @@ async fn what_someone_listens_to_is_collected_within_a_second_and_until_a_while_
     let service = Service::live_with(&world, "[stream]\nlinger_seconds = 3\n[collect]\non_demand_symbols = 1\n").await;
     let address = service.base.trim_start_matches("http://").parse().unwrap();
     assert!(!collected(&service, "ADA/USDT").await);
-    let wish = |symbol: &str| json!({"channel": "ticker", "exchange": "binance", "symbols": [symbol], "snapshot": 0});
+    let wish = |symbol: &str| json!({"channel": "trades", "exchange": "binance", "symbols": [symbol], "snapshot": 0});
     let mut listener = Listener::new(wish("ADA/USDT"));
     let asked = world.clock.now();
-    let listening = tokio::spawn(async move { listener.listen(address, 20).await });
+    let listening = tokio::spawn(async move { listener.listen(address, 2).await });
     until("it is collected", async || collected(&service, "ADA/USDT").await).await;
     let took = world.clock.now().since(asked);
     assert!(took <= WITHIN, "it took {took:?}");
