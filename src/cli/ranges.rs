@@ -40,7 +40,7 @@ impl Wanted {
         format!("{} {}", self.symbol, self.interval)
     }
 
-    /// How many candles the range has room for.
+    /// How many candles fit in the range.
     pub fn candles(&self) -> u64 {
         self.interval.opens(self.range).map(|_| 1).sum()
     }

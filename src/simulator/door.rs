@@ -256,8 +256,7 @@ impl Door {
 /// The answer to a question that arrived at `now`: when it is worked on does not count against a limit.
 fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, (from, now): (IpAddr, Timestamp)) -> Reply {
     let mut now = now.millis();
-    let is_candles = ["klines", "OHLC", "candles", "history-candles", "kline"].iter().any(|end| path.ends_with(end));
-    if is_candles && shared.faults.lasts(exchange, FaultKind::RestLag, Timestamp::from_millis(now)) {
+    if spoil::is_of_candles(path) && shared.faults.lasts(exchange, FaultKind::RestLag, Timestamp::from_millis(now)) {
         now -= REST_LAG;
     }
     match exchange {

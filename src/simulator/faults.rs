@@ -346,8 +346,8 @@ mod tests {
             "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 \
              firewall_403 html_error truncated_body slow_body region_451 not_found_404 msg_rate already_subscribed \
              skip_candle late_trade late_close no_close rest_lag microseconds correct_candle \
-             short_page empty_page edge_rows off_grid repeated_row unordered_page other_page page_microseconds zero_price duplicate refuse \
-             halted empty_listing odd_listing \
+             short_page empty_page edge_rows off_grid repeated_row unordered_page \
+             other_page page_microseconds zero_price duplicate refuse halted empty_listing odd_listing \
                      shutdown_notice"
                 .split(' ')
         {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Urgency;
 use super::window::Window;
+use super::{LONGEST_BAN, Urgency};
 use crate::cache::{Budgets, Spend, Spent};
 use crate::clock::Clock;
 use crate::exchanges::Scope;
@@ -22,10 +22,6 @@ const LONGEST_BACKGROUND_TURN: Duration = Duration::from_secs(2);
 
 /// After so long a background call that did not get its turn tries again.
 const BEHIND: Duration = Duration::from_millis(100);
-
-/// The longest that a breaker stays open. Binance bans for three days at most:
-/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
-const LONGEST_PAUSE: Duration = Duration::from_hours(72);
 
 /// The longest that a pause grows by refusals that name no time.
 const LONGEST_DOUBLED: Duration = Duration::from_mins(10);
@@ -155,7 +151,7 @@ impl Meter {
             Ok(Spent::Banned(left)) => {
                 let now = self.clock.elapsed();
                 let mut state = self.state.lock();
-                state.open_until = state.open_until.max(now + left.min(LONGEST_PAUSE));
+                state.open_until = state.open_until.max(now + left.min(LONGEST_BAN));
                 Err(self.held_back(left))
             }
         }
@@ -195,7 +191,7 @@ impl Meter {
 
     /// The exchange said to stay away for so long. An earlier, longer word stays. Returns the end.
     pub fn open_breaker(&self, pause: Duration) -> Timestamp {
-        let pause = pause.clamp(Duration::from_secs(1), LONGEST_PAUSE);
+        let pause = pause.clamp(Duration::from_secs(1), LONGEST_BAN);
         if let Some(Others { exchange, budgets }) = &self.others {
             let (exchange, budgets, scope) = (*exchange, Arc::clone(budgets), self.scope.name);
             // Who does not hear it hears it from the exchange.

@@ -16,6 +16,8 @@ mod tap;
 mod websocket;
 mod window;
 
+use std::time::Duration;
+
 pub use backoff::Backoff;
 pub use error::UpstreamError;
 pub use exchange_clock::{CLOCK_JUMP, ExchangeClock};
@@ -38,6 +40,13 @@ pub enum Urgency {
     /// Backfills, sweeps and checks: no client waits. They leave a third of each budget to what goes before them.
     Background,
 }
+
+/// The longest that a refusal of too many requests is believed, whatever a header says; a breaker stays open no longer. Binance bans for three days at most:
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
+const LONGEST_BAN: Duration = Duration::from_hours(72);
+
+/// The same of other trouble, of which a proxy may tell.
+const LONGEST_TROUBLE: Duration = Duration::from_mins(10);
 
 /// How candlewick introduces itself to exchanges.
 const USER_AGENT: &str = concat!("candlewick/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");

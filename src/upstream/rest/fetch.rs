@@ -22,7 +22,7 @@ use crate::telemetry::trace::{self, TRACEPARENT};
 use crate::telemetry::upstream::{BreakerOpened, RegionClosed, RestCalled, RestRetried};
 use crate::upstream::meter::{HeldBack, Meter, Others};
 use crate::upstream::tap::{Tap, What};
-use crate::upstream::{Backoff, ExchangeClock, USER_AGENT, UpstreamError, Urgency};
+use crate::upstream::{Backoff, ExchangeClock, LONGEST_TROUBLE, USER_AGENT, UpstreamError, Urgency};
 
 /// How long connecting may take. In the machine's own time, since it is the network that is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,9 +42,6 @@ const BODY_LIMIT: usize = 32 << 20;
 const CLOSED_FOR: Duration = Duration::from_mins(5);
 /// The shortest pause after a limit that names no time: windows may be shorter than the way to the exchange.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// The longest that trouble is waited out, whatever a proxy says.
-const LONGEST_TROUBLE: Duration = Duration::from_mins(10);
 
 /// Sends requests to one exchange.
 pub(super) struct Fetcher {

@@ -6,20 +6,18 @@ use chrono::DateTime;
 use reqwest::header::{AGE, DATE, HeaderMap, RETRY_AFTER};
 
 use crate::model::Timestamp;
-
-/// The longest that a header is believed: Binance bans for up to three days.
-const LONGEST: Duration = Duration::from_hours(72);
+use crate::upstream::LONGEST_BAN;
 
 /// How long `Retry-After` says to stay away: seconds, or an HTTP date.
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(secs) = text.parse::<u32>() {
-        return Some(Duration::from_secs(secs.into()).min(LONGEST));
+        return Some(Duration::from_secs(secs.into()).min(LONGEST_BAN));
     }
     // An HTTP date is written as in RFC 2822.
     let at = DateTime::parse_from_rfc2822(text).ok()?;
-    Some(Timestamp::from_millis(at.timestamp_millis()).since(now).min(LONGEST))
+    Some(Timestamp::from_millis(at.timestamp_millis()).since(now).min(LONGEST_BAN))
 }
 
 /// How long it takes until the moment, in Unix milliseconds, that the header `name` says a limit's window ends at. The two

@@ -164,9 +164,9 @@ impl RestClient {
         let Some(call) = self.fetcher.server_time() else { return self.probe().await.map(drop) };
         let target = fetch::target(&call.path, &call.query);
         let fetched = self.fetched(&call, &target, Urgency::Live).await?;
-        let reply = Reply { status: fetched.status, body: &fetched.body };
         let clock = self.exchange_clock();
-        let told = (call.parse)(&reply, clock.now())
+        let told = parse(&call, &fetched, clock.now())
+            .await
             .map_err(|error| UpstreamError::Reply { exchange: self.fetcher.exchange(), error })?;
         clock.answered(fetched.asked, fetched.received, told.at, told.resolution);
         Ok(())

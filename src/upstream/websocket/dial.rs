@@ -14,11 +14,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_c
 
 use super::Feed;
 use crate::exchanges::names_region;
-use crate::upstream::Urgency;
-
-/// The longest that an answer to a handshake is believed: of a ban, and of trouble.
-const LONGEST_BAN: Duration = Duration::from_hours(72);
-const LONGEST_TROUBLE: Duration = Duration::from_mins(10);
+use crate::upstream::{LONGEST_BAN, LONGEST_TROUBLE, Urgency};
 
 /// The longest that opening a socket may take, an origin.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -212,6 +212,15 @@ impl Service {
         assert_eq!(rows(&told), truth_rows(&truth), "{exchange} {symbol}");
     }
 
+    /// Waits until all exchanges are live.
+    pub async fn until_live(&self) {
+        until("all exchanges are live", async || {
+            let states = self.ok("/v1/exchanges").await;
+            states["exchanges"].as_array().unwrap().iter().all(|exchange| exchange["state"] == "live")
+        })
+        .await;
+    }
+
     /// Asks the service to end; says whether it ended well.
     pub async fn end(self) -> bool {
         self.life.drain();

@@ -20,11 +20,7 @@ fn there(world: &World, ahead: i64) -> Timestamp {
 /// Looks for four minutes: whatever is called complete is what really was traded. Then all of it is there,
 /// and was never told otherwise. `ahead` is how far each exchange's clock is ahead of the world's.
 async fn tells_the_truth(world: &World, service: &Service, ahead: impl Fn(ExchangeId) -> i64) {
-    until("all exchanges are live", async || {
-        let states = service.ok("/v1/exchanges").await;
-        states["exchanges"].as_array().unwrap().iter().all(|exchange| exchange["state"] == "live")
-    })
-    .await;
+    service.until_live().await;
     let begin = |exchange| minutes_after(there(world, ahead(exchange)), 4);
     let all: Vec<_> = markets().map(|(exchange, symbol)| (exchange, symbol, begin(exchange))).collect();
     let ends = world.clock.now() + Duration::from_secs(5 * 60 + 10);

@@ -15,11 +15,7 @@ const FLAGGED: [ExchangeId; 3] = [ExchangeId::Binance, ExchangeId::Okx, Exchange
 
 /// Waits until what a start asks for is there: nothing is asked of the exchanges any more.
 async fn is_settled(world: &World, service: &Service) {
-    until("all exchanges are live", async || {
-        let states = service.ok("/v1/exchanges").await;
-        states["exchanges"].as_array().unwrap().iter().all(|exchange| exchange["state"] == "live")
-    })
-    .await;
+    service.until_live().await;
     // The first look of the sweeper comes after a minute, the next ten minutes later.
     world.pass(Duration::from_secs(90)).await;
     let asked = || ExchangeId::ALL.map(|exchange| world.simulator.stats(exchange).rest_requests);

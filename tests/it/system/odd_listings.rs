@@ -13,12 +13,12 @@ use crate::support::{Service, World, markets, minutes_after, servers, until};
 
 /// How old the listings get here.
 const READ_EVERY: &str = "[collect]\nlisting_minutes = 2";
-/// Slow enough for leases, whose end Redis counts.
-const REDIS_PACE: f64 = 10.0;
 /// Longer than that.
 const UNTIL_READ: Duration = Duration::from_mins(4);
 /// A listing without most of the markets counts when one that is so much younger agrees.
 const CONFIRMED_AFTER: Duration = Duration::from_mins(10);
+/// Slow enough for leases, whose end Redis counts.
+const REDIS_PACE: f64 = 10.0;
 
 async fn state(service: &Service, exchange: ExchangeId) -> Value {
     service.ok(&format!("/v1/exchanges/{exchange}")).await

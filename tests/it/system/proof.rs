@@ -13,18 +13,9 @@ fn past(world: &World, minutes: u32) -> TimeRange {
     TimeRange::new(Interval::M1.back(end, minutes), end)
 }
 
-/// Waits until all exchanges are collected.
-async fn settled(service: Service) -> Service {
-    until("all exchanges are live", async || {
-        let states = service.ok("/v1/exchanges").await;
-        states["exchanges"].as_array().unwrap().iter().all(|one| one["state"] == "live")
-    })
-    .await;
-    service
-}
-
 /// Asks for hours of candles while `fault` lasts, and after it.
 async fn holds_against(service: &Service, world: &World, fault: FaultKind, lasts: Duration) {
+    service.until_live().await;
     let range = past(world, 480);
     for exchange in ExchangeId::ALL {
         world.fault(exchange, fault, lasts);
@@ -68,7 +59,7 @@ const PAGE_FAULTS: [(FaultKind, u64); 9] = [
 async fn page_faults_prove_nothing() {
     for (fault, minutes) in PAGE_FAULTS {
         let world = World::new().await;
-        let service = settled(Service::live_with(&world, HISTORY).await).await;
+        let service = Service::live_with(&world, HISTORY).await;
         holds_against(&service, &world, fault, Duration::from_mins(minutes)).await;
     }
 }
@@ -78,7 +69,7 @@ async fn page_faults_prove_nothing_to_postgresql_either() {
     let world = World::new().await;
     let database = servers::database().await;
     let toml = format!("{}\n{HISTORY}\n[store]\nurl = \"{database}\"\n", world.config());
-    let service = settled(Service::on(&toml, world.clock.clone()).await).await;
+    let service = Service::on(&toml, world.clock.clone()).await;
     holds_against(&service, &world, FaultKind::EmptyPage, Duration::from_mins(8)).await;
     assert!(service.end().await);
 }
@@ -86,7 +77,8 @@ async fn page_faults_prove_nothing_to_postgresql_either() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_off_the_grid_are_named_and_asked_for_again() {
     let world = World::new().await;
-    let service = settled(Service::live_with(&world, HISTORY).await).await;
+    let service = Service::live_with(&world, HISTORY).await;
+    service.until_live().await;
     let range = past(&world, 240);
     for exchange in ExchangeId::ALL {
         world.fault(exchange, FaultKind::OffGrid, Duration::from_hours(10));
