@@ -72,11 +72,17 @@ fn parse<T>(call: &RestCall<T>, body: &str) -> Result<T, candlewick::exchanges::
     (call.parse)(&Reply { status: 200, body: body.as_bytes() }, NOW)
 }
 
+/// A market under the exchange's own name.
 fn instrument(exchange: ExchangeId, symbol: &str) -> Instrument {
+    let native = match exchange {
+        ExchangeId::Binance | ExchangeId::Bybit => symbol.replace('/', ""),
+        ExchangeId::Kraken => symbol.replace('/', "").replace("BTC", "XBT"),
+        ExchangeId::Okx | ExchangeId::Coinbase => symbol.replace('/', "-"),
+    };
     Instrument {
         exchange,
         symbol: symbol.parse().unwrap(),
-        native: symbol.replace('/', "").replace("BTC", if exchange == ExchangeId::Kraken { "XBT" } else { "BTC" }),
+        native,
         stream_native: None,
         price_step: None,
         amount_step: None,

@@ -111,7 +111,7 @@ fn the_recorded_listing_of_bybit_is_read() {
 #[test]
 fn replies_of_derivatives_are_refused_and_errors_told_apart() {
     let bybit = exchange(ExchangeId::Bybit);
-    let of_btc = Instrument { native: "BTCUSDT".to_owned(), ..instrument(ExchangeId::Bybit, "BTC/USDT") };
+    let of_btc = instrument(ExchangeId::Bybit, "BTC/USDT");
     let call = &bybit.ticker(&of_btc)[0];
     let mut counts = BTreeMap::new();
     for line in lines("rest/bybit.jsonl") {
@@ -139,7 +139,7 @@ fn replies_of_derivatives_are_refused_and_errors_told_apart() {
 #[test]
 fn bybit_is_asked_as_ccxt_asks() {
     let bybit = exchange(ExchangeId::Bybit);
-    let of_btc = Arc::new(Instrument { native: "BTCUSDT".to_owned(), ..instrument(ExchangeId::Bybit, "BTC/USDT") });
+    let of_btc = Arc::new(instrument(ExchangeId::Bybit, "BTC/USDT"));
     let mut seen = 0;
     for line in lines("requests/bybit.jsonl").iter().filter(|line| line["url"].is_string()) {
         let (path, query) = text(&line["url"]).split_once('?').unwrap_or((text(&line["url"]), ""));

@@ -76,8 +76,7 @@ fn the_recorded_listing_of_coinbase_is_read() {
 fn rest_replies_of_coinbase_mean_what_ccxt_says() {
     for line in lines("rest/coinbase.jsonl") {
         let (reply, theirs) = (&line["httpResponse"], &line["parsedResponse"]);
-        let mut of_btc = instrument(ExchangeId::Coinbase, "BTC/USDC");
-        of_btc.native = "BTC-USDC".to_owned();
+        let of_btc = instrument(ExchangeId::Coinbase, "BTC/USDC");
         let calls = exchange(ExchangeId::Coinbase).ticker(&of_btc);
         let patch = parse(&calls[1], &reply.to_string()).unwrap();
         let pairs = [(patch.last, "last"), (patch.bid, "bid"), (patch.ask, "ask")];
@@ -91,8 +90,7 @@ fn rest_replies_of_coinbase_mean_what_ccxt_says() {
 #[test]
 fn coinbase_is_asked_as_ccxt_asks() {
     let coinbase = exchange(ExchangeId::Coinbase);
-    let mut of_btc = instrument(ExchangeId::Coinbase, "BTC/USDT");
-    of_btc.native = "BTC-USDT".to_owned();
+    let of_btc = instrument(ExchangeId::Coinbase, "BTC/USDT");
     let origin = coinbase.profile().rest_origins[0];
     let url = |path: &str, query: &[(&str, String)]| {
         let query: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();

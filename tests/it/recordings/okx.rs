@@ -130,7 +130,7 @@ fn address<T>(call: &RestCall<T>) -> String {
 #[test]
 fn requests_of_okx_are_those_of_ccxt() {
     let (okx, mut counts) = (exchange(ExchangeId::Okx), BTreeMap::new());
-    let market = || Arc::new(Instrument { native: "BTC-USDT".to_owned(), ..instrument(ExchangeId::Okx, "BTC/USDT") });
+    let market = || Arc::new(instrument(ExchangeId::Okx, "BTC/USDT"));
     for line in lines("requests/okx.jsonl") {
         let (method, input, url) = (str(&line["method"]), &line["input"], str(&line["url"]));
         let (path, query) = url.split_once('?').unwrap_or((url, ""));

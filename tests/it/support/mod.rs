@@ -222,9 +222,16 @@ impl Service {
     }
 
     /// Asks the service to end; says whether it ended well.
-    pub async fn end(self) -> bool {
+    pub async fn end(mut self) -> bool {
         self.life.drain();
-        self.running.await.unwrap()
+        (&mut self.running).await.unwrap()
+    }
+}
+
+impl Drop for Service {
+    /// What a test is done with takes no time from what follows it.
+    fn drop(&mut self) {
+        self.life.drain();
     }
 }
 

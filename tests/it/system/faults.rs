@@ -5,7 +5,7 @@ use std::time::Duration;
 use candlewick::model::{ExchangeId, TimeRange};
 use candlewick::simulator::FaultKind;
 
-use crate::support::{Service, World, markets, minutes_after, rows, truth_rows, until};
+use crate::support::{SPEED, Service, World, markets, minutes_after, rows, truth_rows, until};
 
 /// Runs a minute, then the fault on all exchanges for `lasts`, then two minutes, and compares all of it.
 async fn survives(fault: FaultKind, lasts: Duration) -> (World, Service, TimeRange) {
@@ -82,7 +82,8 @@ async fn a_refused_subscription_is_served_by_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_trade_is_a_revision() {
-    let world = World::new().await;
+    // Every close comes before the late trade.
+    let world = World::prompt(SPEED).await;
     let service = Service::live(&world).await;
     let range = minutes_after(world.clock.now(), 3);
     world.clock.sleep_until(range.start()).await;

@@ -55,6 +55,28 @@ async fn a_notice_makes_a_new_connection_take_over_without_a_hole() {
 }
 
 #[tokio::test]
+async fn an_end_that_each_connection_announces_is_followed_once_a_minute() {
+    let mut rig = Rig::new(&[BTC]);
+    let mut old = rig.live().await;
+    for _ in 0..3 {
+        rig.advance(6).await;
+        old.send("rotate").await;
+        let mut new = rig.accept().await;
+        new.send("ok BTC/USDT").await;
+        rig.advance(3).await;
+        assert!(matches!(old.receive().await, Some(Message::Close(_))));
+        old = new;
+        old.send("rotate").await;
+        let dialed = rig.dialer.dialed.lock().len();
+        for second in 0..55 {
+            old.send(&format!("trade BTC/USDT {second}")).await;
+            rig.advance(1).await;
+        }
+        assert_eq!(rig.dialer.dialed.lock().len(), dialed, "it was followed at once");
+    }
+}
+
+#[tokio::test]
 async fn age_makes_a_new_connection_take_over_in_time() {
     let hour = Duration::from_hours(1);
     let mut rig = Rig::with(&[BTC], Profile { max_connection_age: Some(hour), ..profile(&[]) }, 1_000);
