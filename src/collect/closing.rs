@@ -87,6 +87,14 @@ impl Closing {
         self.traded.clear();
     }
 
+    /// Something that was told by `at` could not be used: the stream is whole from then on.
+    pub fn broken(&mut self, at: Timestamp) {
+        if self.live_since.is_some() {
+            self.lost();
+            self.confirmed(at);
+        }
+    }
+
     /// A trade came; each only once. Says whether the candle of its minute was closed without it.
     pub fn trade(&mut self, trade: &Trade, now: Timestamp, out: &mut Vec<Outcome>) -> bool {
         let minute = Interval::M1.floor(trade.timestamp);
@@ -94,7 +102,7 @@ impl Closing {
             return false;
         }
         if minute < self.next {
-            return self.minutes == MinuteCandles::FromTrades;
+            return self.minutes != MinuteCandles::Flagged;
         }
         let traded = self.traded.entry(minute).or_default();
         *traded = traded.saturating_add(trade.amount);
@@ -120,11 +128,14 @@ impl Closing {
             && self.is_whole(minute)
     }
 
-    /// A candle came.
-    pub fn candle(&mut self, candle: Candle, now: Timestamp, out: &mut Vec<Outcome>) {
+    /// A candle came. `now` is the latest time that it may be at the exchange.
+    pub fn candle(&mut self, mut candle: Candle, now: Timestamp, out: &mut Vec<Outcome>) {
         if candle.timestamp > now + MAX_AHEAD {
             return;
         }
+        // What opened by then can be told: an exchange that says more is believed when its time has come.
+        let possible = Interval::M1.floor(now + CLOSING_GRACE);
+        candle.closed &= candle.timestamp < possible;
         if candle.timestamp < self.next {
             return self.late(candle, out);
         }
@@ -141,7 +152,8 @@ impl Closing {
         }
         out.push(Outcome::Updated(candle));
         if self.minutes != MinuteCandles::Flagged {
-            self.settle_until(candle.timestamp, Some(candle.timestamp), out);
+            let opened = candle.timestamp.min(possible);
+            self.settle_until(opened, Some(opened), out);
         }
     }
 

@@ -184,7 +184,10 @@ impl Collector<'_> {
                         self.publisher.closed_candle(update).await?;
                     }
                 }
-                Some(AskedTicker { ticker, kept }) = asked.recv() => {
+                Some(AskedTicker { mut ticker, kept }) = asked.recv() => {
+                    if ticker.values.timestamp.is_some_and(|at| !self.is_sane(at, Channel::Ticker)) {
+                        ticker.values.timestamp = None;
+                    }
                     // Whoever asked may have gone.
                     let _ = kept.send(self.publisher.ticker(ticker).await?);
                 }
@@ -265,7 +268,10 @@ impl Collector<'_> {
                 }
                 self.publisher.ticker(ticker).await.map(drop)
             }
-            MarketEvent::Trade(trade) if !self.is_sane(trade.timestamp, Channel::Trades) => Ok(()),
+            MarketEvent::Trade(trade) if !self.is_sane(trade.timestamp, Channel::Trades) => {
+                self.break_minute(&trade.symbol);
+                Ok(())
+            }
             MarketEvent::Trade(trade) if self.publisher.is_new(&trade) => {
                 self.lag.trade(self.exchange_now().since(trade.timestamp));
                 self.note_trade(&trade);
@@ -286,6 +292,16 @@ impl Collector<'_> {
                 self.settle(&series.symbol).await
             }
             MarketEvent::Gap(gap) => self.gap(gap).await,
+        }
+    }
+
+    /// A trade of a market could not be used: where candles are built from trades, the minute is missing one.
+    fn break_minute(&mut self, symbol: &Symbol) {
+        let latest = self.exchange_latest();
+        if self.builds_candles()
+            && let Some(market) = self.markets.get_mut(symbol)
+        {
+            market.closing.broken(latest);
         }
     }
 

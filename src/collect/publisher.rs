@@ -120,9 +120,9 @@ impl Publisher {
         Ok(kept)
     }
 
-    /// Whether a trade was not seen before: two connections that overlap tell it twice.
+    /// Whether a trade was not seen before: two connections that overlap tell it twice. Another trade of the same id is new.
     pub fn is_new(&mut self, trade: &Trade) -> bool {
-        let id = self.hasher.hash_one(&trade.id);
+        let id = self.hasher.hash_one((&trade.id, trade.timestamp, trade.price, trade.amount));
         if let Some(recent) = self.trades.get_mut(&trade.symbol) {
             return recent.insert(id);
         }

@@ -77,6 +77,28 @@ fn the_flag_closes() {
 }
 
 #[test]
+fn a_flag_before_the_end_of_the_minute_closes_nothing() {
+    let mut stream = Stream::new(MinuteCandles::Flagged);
+    assert_eq!(stream.candle(candle(0, 1, true), 30), [Outcome::Updated(candle(0, 1, false))]);
+    assert_eq!(stream.candle(candle(0, 2, false), 50), [Outcome::Updated(candle(0, 2, false))]);
+    assert_eq!(stream.candle(candle(0, 2, true), 60), [Outcome::Closed { candle: candle(0, 2, true), observed: true }]);
+    // Its clock may be a little ahead of what is believed of it.
+    assert_eq!(
+        stream.candle(candle(1, 1, true), 118),
+        [Outcome::Closed { candle: candle(1, 1, true), observed: true }]
+    );
+}
+
+#[test]
+fn a_candle_that_opens_too_early_closes_nothing() {
+    let mut stream = Stream::new(MinuteCandles::Unflagged);
+    stream.candle(candle(0, 1, false), 10);
+    assert_eq!(stream.candle(candle(1, 1, false), 30), [Outcome::Updated(candle(1, 1, false))]);
+    stream.candle(candle(0, 3, false), 50);
+    assert_eq!(stream.clock(62), [Outcome::Closed { candle: candle(0, 3, true), observed: true }]);
+}
+
+#[test]
 fn where_there_is_a_flag_nothing_else_closes() {
     let mut stream = Stream::new(MinuteCandles::Flagged);
     stream.candle(candle(0, 1, false), 10);
@@ -246,4 +268,17 @@ fn a_late_trade_corrects() {
     stream.candle(candle(0, 5, true), 60);
     assert_eq!(stream.candle(candle(0, 6, true), 63), [Outcome::Corrected(candle(0, 6, true))]);
     assert_eq!(stream.candle(candle(0, 6, true), 64), []);
+}
+
+#[test]
+fn a_trade_that_cannot_be_used_breaks_its_minute_only() {
+    let mut stream = Stream::new(MinuteCandles::FromTrades);
+    stream.trade(10, 100, 10);
+    stream.closing.broken(at(20));
+    assert_eq!(stream.heard(63, 63), [minutes(0, 1)]);
+    stream.trade(70, 100, 70);
+    assert_eq!(
+        stream.heard(123, 123),
+        [Outcome::Closed { candle: built(1, [100, 100, 100, 100, 1], true), observed: true }]
+    );
 }

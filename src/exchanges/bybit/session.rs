@@ -143,11 +143,15 @@ impl Session {
     /// <https://github.com/sieblyio/bybit-api/issues/477>. Whether it took the other topics of the request is not known: they
     /// are asked for again, without this one.
     fn already(&mut self, id: u64, topic: &str, now: Timestamp, out: &mut Outbox) {
-        self.already.insert(topic.to_owned());
         let mut answered = self.pending.answered(id).unwrap_or_default();
         answered.retain(|subscription| self.markets.wants(subscription));
+        let asked_for = answered.iter().flat_map(topics).any(|asked| asked == topic);
+        if asked_for {
+            self.already.insert(topic.to_owned());
+        }
+        // Without a topic that was asked for, asking again would be answered in the same way again.
         let (missing, there): (Vec<_>, Vec<_>) =
-            answered.into_iter().partition(|one| topics(one).any(|topic| !self.already.contains(&topic)));
+            answered.into_iter().partition(|one| asked_for && topics(one).any(|topic| !self.already.contains(&topic)));
         if !there.is_empty() {
             out.notices.push(Notice::Confirmed(there));
         }

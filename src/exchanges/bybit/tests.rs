@@ -84,6 +84,10 @@ fn what_is_subscribed_already_is_confirmed_and_the_rest_is_asked_for() {
     assert_eq!((out.notices.len(), sent(&out)[0]["args"].clone()), (0, json!(["orderbook.1.BTCUSDT"])));
     let out = session.frame(&answer(false, "3", "error:already subscribed,topic:orderbook.1.BTCUSDT"));
     assert_eq!((confirmed(&out), out.frames.len()), (vec!["ticker:bybit:BTC/USDT".to_owned()], 0));
+    // A topic that was never asked for ends it, too.
+    let (mut other, _) = Driven::open(&Bybit, &[btc()[1].clone()]);
+    let out = other.frame(&answer(false, "1", "error:already subscribed,topic:tickers.ETHUSDT"));
+    assert_eq!((confirmed(&out), out.frames.len()), (vec!["trades:bybit:BTC/USDT".to_owned()], 0));
     // Who left it and comes back asks for all of it.
     session.change(&[], &[btc()[1].clone()]);
     assert_eq!(session.change(&[btc()[1].clone()], &[])[0]["args"], json!(["publicTrade.BTCUSDT"]));

@@ -131,7 +131,7 @@ fn call_at<T: 'static>(
 fn data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Vec<T>, ReplyError> {
     let answer: Answer<'a, T> = codec::read(body)?;
     if answer.code.0 == 0 {
-        return Ok(answer.data);
+        return answer.data.ok_or_else(|| codec::malformed("no data", body));
     }
     Err(refusal(answer.code.0, answer.msg.as_deref().unwrap_or_default()))
 }

@@ -412,6 +412,11 @@ fn errors_come_with_http_200() {
     for body in ["{}", "[]", "<html>", r#"{"code":"0","data":[{}]}"#] {
         assert_eq!(parse(&ticker_call(), body).unwrap_err().kind, ReplyErrorKind::Malformed, "{body}");
     }
+    // No list of candles is not an empty one.
+    let page = candles(Interval::M1, 1_763_510_400, 1_763_683_200);
+    for body in [r#"{"code":"0","msg":""}"#, r#"{"code":"0","data":null}"#] {
+        assert_eq!(parse(&page, body).unwrap_err().kind, ReplyErrorKind::Malformed, "{body}");
+    }
 }
 
 #[test]

@@ -144,8 +144,7 @@ pub(super) struct Answer<'a, T> {
     pub code: Int,
     #[serde(borrow)]
     pub msg: Option<Text<'a>>,
-    #[serde(default = "Vec::new")]
-    pub data: Vec<T>,
+    pub data: Option<Vec<T>>,
 }
 
 /// One market of the listing.

@@ -31,7 +31,7 @@ const DOWN_AFTER: u32 = 3;
 const TAKEOVER: Duration = Duration::from_mins(2);
 /// How long both connections run side by side once the new one is whole: the old one may lag behind.
 const OVERLAP: Duration = Duration::from_secs(2);
-/// How long after a takeover that failed the next is tried.
+/// How long after a takeover, or one that failed, the next is tried.
 const TAKEOVER_PAUSE: Duration = Duration::from_mins(1);
 /// Nothing is due for longer than this only while nothing is wanted.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
@@ -272,6 +272,8 @@ impl Runner {
             }
         } else if *takeover.whole_at.get_or_insert(now) + OVERLAP <= now {
             self.takeover = None;
+            // An exchange that announces its end on each new connection is not followed from one to the next at once.
+            self.dial_at = now + TAKEOVER_PAUSE;
             let old = self.links.remove(0);
             FeedRotated { exchange: self.exchange, connection: self.handle.name(), outcome: Ok(()) }.emit();
             // Its leave must not hold up the new one; it takes a second at most.
