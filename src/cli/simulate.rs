@@ -16,7 +16,7 @@ const FAULTS_HELP: &str = "Faults to play, a JSON line each: \
     {\"exchange\":\"binance\",\"after_ms\":1500,\"fault\":\"drop\",\"for_ms\":0}. Faults are drop, dark, silent, malformed, slow, \
     http_429, http_418, http_500, firewall_403, html_error, truncated_body, slow_body, region_451, not_found_404, msg_rate, \
     already_subscribed, pings_only, absurd_numbers, bad_row, wrong_event, burst, skip_candle, late_trade, late_close, no_close, \
-    rest_lag, microseconds, correct_candle, short_page, empty_page, edge_rows, off_grid, \
+    rest_lag, microseconds, correct_candle, short_page, empty_page, edge_rows, missing_row, off_grid, \
     repeated_row, unordered_page, other_page, page_microseconds, zero_price, duplicate, refuse, halted, empty_listing, \
     odd_listing, shutdown_notice; with for_ms 0 one strikes once";
 

@@ -1,8 +1,8 @@
 //! What one answer of an exchange's REST interface proves about candles. Pure.
 //!
-//! A row proves the candle that it holds. Silence is proven only between two rows of one answer in order: an exchange
+//! A row proves the candle that it holds. Silence is told only between two rows of one answer in order: an exchange
 //! may cut a page at either end, may answer nothing, or may not show its newest candles yet. What lies before the first
-//! and after the last row is left unknown; [`Inquiry`](super::inquiry::Inquiry) asks on.
+//! and after the last row is left unknown; [`Inquiry`](super::inquiry::Inquiry) asks on, and says what silence proves.
 
 use crate::exchanges::CandleRows;
 use crate::model::{Candle, CandleError, Coverage, CoveredRange, Interval, Knowledge, TimeRange, Timestamp};
@@ -12,14 +12,24 @@ use crate::model::{Candle, CandleError, Coverage, CoveredRange, Interval, Knowle
 pub struct Answer {
     /// Closed candles of the asked range, ascending.
     pub candles: Vec<Candle>,
-    /// What is known by it: candles, and the silence between two rows.
+    /// The times of these candles.
     pub claims: Coverage,
+    /// The times between two rows for which there is none.
+    pub silence: Coverage,
     /// Times of the asked range for which there are only rows that cannot be right.
     pub defects: Vec<Defect>,
     /// There was no row at all, not even one that cannot be right.
     pub blank: bool,
     /// There were rows of which not even the time could be read.
     pub undated: bool,
+}
+
+impl Answer {
+    /// What is known by it where the silence between two rows is believed.
+    #[must_use]
+    pub fn known(&self) -> Coverage {
+        self.claims.ranges().iter().chain(self.silence.ranges()).copied().collect()
+    }
 }
 
 /// A time for which the exchange gives only rows that cannot be right.
@@ -87,7 +97,7 @@ pub fn read_answer(
             skipped.iter().map(|mark| CoveredRange { range: mark.range, state: Knowledge::Invalid }).collect();
         for silence in between(&marks) {
             for range in unread.unknown(silence.intersection(closed)) {
-                answer.claims.add(CoveredRange { range, state: Knowledge::Empty });
+                answer.silence.add(CoveredRange { range, state: Knowledge::Empty });
             }
         }
     }
@@ -168,7 +178,7 @@ mod tests {
         assert!(answer.candles.iter().all(|candle| candle.closed));
         (
             answer.candles.iter().map(|candle| minute(candle.timestamp)).collect(),
-            answer.claims.ranges().iter().map(|known| claim(known.range, known.state)).collect(),
+            answer.known().ranges().iter().map(|known| claim(known.range, known.state)).collect(),
             answer.defects.iter().map(|defect| claim(defect.range, defect.state)).collect(),
         )
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::claims::{Answer, read_answer};
 use super::fill::{CHANGES_SETTLE, FillError, Filler, LATE_ROWS};
 use super::inquiry::{Inquiry, PageRules};
-use crate::exchanges::CandlePage;
+use crate::exchanges::{CandlePage, MinuteCandles};
 use crate::model::{CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
 use crate::store::SeriesWrite;
 use crate::telemetry::collect::{RangeFilled, RowsSkipped};
@@ -81,7 +81,8 @@ impl Filler {
         Ok((inquiry.reached(), due.into_iter().chain(more).min()))
     }
 
-    /// Fetches a range that is known, because the exchange has changed it since.
+    /// Fetches a range that is known, because the exchange has changed it since. A candle that it leaves out stays: it was
+    /// there before.
     ///
     /// # Errors
     /// [`FillError`].
@@ -129,7 +130,12 @@ impl Filler {
         let profile = self.exchange.profile();
         // The window ends with the candle that is forming now, and it moves while the request is on its way.
         let reach = profile.reach_rows.map(|rows| interval.back(self.exchange_clock.latest(), rows.saturating_sub(2)));
-        PageRules { rows: profile.page_rows, wide: profile.wide_pages, reach: reach.unwrap_or(Timestamp::EPOCH) }
+        PageRules {
+            rows: profile.page_rows,
+            wide: profile.wide_pages,
+            gapless: profile.minutes == MinuteCandles::Flagged,
+            reach: reach.unwrap_or(Timestamp::EPOCH),
+        }
     }
 
     /// Where a page that begins at `from` ends, with room for the candles next to it.

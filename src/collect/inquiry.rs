@@ -1,8 +1,9 @@
 //! Which questions make a gap known: a state machine without I/O.
 //!
 //! A question includes the known candles on both sides of the gap, so that silence in the gap lies between two rows of
-//! one answer. Where that teaches nothing, whole pages are asked for, to reach candles further away; then the gap alone.
-//! What is still silent is [suspect](super::suspects).
+//! one answer: that proves it, unless the exchange gives a candle for each interval. Where it teaches nothing, whole
+//! pages are asked for, to reach candles further away; then the gap alone. What is still silent is
+//! [suspect](super::suspects).
 
 use super::claims::Answer;
 use super::suspects::{CONFIRMED_AFTER, Suspects};
@@ -24,6 +25,9 @@ pub struct PageRules {
     pub rows: u32,
     /// Whether a page may be asked for a longer time than it has rows; it then gives the first of them.
     pub wide: bool,
+    /// Whether the exchange gives a candle for a time without trades, too: where one is missing between two others, the
+    /// exchange left it out or lost it.
+    pub gapless: bool,
     /// Before this the exchange gives nothing.
     pub reach: Timestamp,
 }
@@ -172,18 +176,23 @@ impl<'a> Inquiry<'a> {
 
     /// What an answer proves, by itself and with those before it.
     fn proven(&mut self, Asked { range, step, after, .. }: Asked, answer: &Answer, now: Timestamp) -> Coverage {
-        let mut claims = answer.claims.clone();
+        let mut claims = if self.rules.gapless { answer.claims.clone() } else { answer.known() };
+        if self.rules.gapless {
+            for silent in answer.silence.within(self.gap).ranges() {
+                self.doubt(*silent, true, after, now, &mut claims);
+            }
+        }
         for defect in &answer.defects {
-            self.doubt(CoveredRange { range: defect.range, state: defect.state }, after, now, &mut claims);
+            self.doubt(CoveredRange { range: defect.range, state: defect.state }, false, after, now, &mut claims);
         }
         let settled = now - CONFIRMED_AFTER;
         let known = self.known.within(TimeRange::new(range.start(), range.end().min(settled)));
         self.contradicted |= answer.blank && known.ranges().iter().any(|known| known.state.has_candle());
         if answer.blank && matches!(step, Step::Ever | Step::Alone) && !self.contradicted {
-            self.doubt(CoveredRange { range, state: Knowledge::Empty }, after, now, &mut claims);
+            self.doubt(CoveredRange { range, state: Knowledge::Empty }, false, after, now, &mut claims);
         } else if step == Step::Alone && answer.undated && answer.candles.is_empty() && answer.defects.is_empty() {
             // Rows that say nothing, not even of which time they are.
-            self.doubt(CoveredRange { range, state: Knowledge::Invalid }, after, now, &mut claims);
+            self.doubt(CoveredRange { range, state: Knowledge::Invalid }, false, after, now, &mut claims);
         }
         claims
     }
@@ -223,13 +232,21 @@ impl<'a> Inquiry<'a> {
         known.unknown(self.gap).first().copied()
     }
 
-    /// An answer says that a time is in a state; it is so when another answer agrees and nothing contradicts it.
-    fn doubt(&mut self, claim: CoveredRange, after: Option<Timestamp>, now: Timestamp, claims: &mut Coverage) {
+    /// An answer says that a time is in a state; it is so when another answer agrees and nothing contradicts it. Where the
+    /// candles on both sides are `enclosing` rows of the answer itself, that the market was busy is no contradiction.
+    fn doubt(
+        &mut self,
+        claim: CoveredRange,
+        enclosing: bool,
+        after: Option<Timestamp>,
+        now: Timestamp,
+        claims: &mut Coverage,
+    ) {
         let until = self.series.interval.floor(now - CORRECTED_WITHIN);
         for agreed in self.suspects.answered(self.series, claim, after, now).ranges() {
             let range = if agreed.state != Knowledge::Empty {
                 TimeRange::new(agreed.range.start(), agreed.range.end().min(until))
-            } else if self.is_busy(agreed.range) {
+            } else if !enclosing && self.is_busy(agreed.range) {
                 continue;
             } else {
                 agreed.range
@@ -278,7 +295,7 @@ impl<'a> Inquiry<'a> {
         (before, next): (Option<Timestamp>, Option<Timestamp>),
         now: Timestamp,
     ) -> Option<TimeRange> {
-        let (interval, PageRules { rows, wide, reach }) = (self.series.interval, self.rules);
+        let (interval, PageRules { rows, wide, reach, .. }) = (self.series.interval, self.rules);
         // A candle that is too far away would leave no room for the part.
         let before = before.filter(|before| *before >= interval.back(part.start(), rows / 2));
         let from = before.unwrap_or(part.start());

@@ -164,7 +164,8 @@ pub struct PageCost {
 /// Where the candles of one minute come from while they form, and what closes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MinuteCandles {
-    /// A stream that says of a candle that it is closed. Nothing else closes one.
+    /// A stream that says of a candle that it is closed. Nothing else closes one. The REST interfaces of these exchanges give
+    /// a candle for a time in which nobody traded, too.
     Flagged,
     /// A stream without such a flag: the next candle or the clock closes one, and its trades must add up to it.
     Unflagged,

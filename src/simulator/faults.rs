@@ -140,6 +140,9 @@ pub enum FaultKind {
     /// REST pages of candles lack their first and last row. Once: one page.
     #[serde(rename = "edge_rows")]
     EdgeRows,
+    /// REST pages of candles lack the row in their middle, on exchanges that give one for each interval. Once: one page.
+    #[serde(rename = "missing_row")]
+    MissingRow,
     /// Rows of REST pages of candles open 14.789 s off the grid, as Binance's of 2018-02-09. Once: one page.
     #[serde(rename = "off_grid")]
     OffGrid,
@@ -346,7 +349,7 @@ mod tests {
             "drop dark silent malformed pings_only absurd_numbers bad_row wrong_event burst slow http_429 http_418 http_500 \
              firewall_403 html_error truncated_body slow_body region_451 not_found_404 msg_rate already_subscribed \
              skip_candle late_trade late_close no_close rest_lag microseconds correct_candle \
-             short_page empty_page edge_rows off_grid repeated_row unordered_page \
+             short_page empty_page edge_rows missing_row off_grid repeated_row unordered_page \
              other_page page_microseconds zero_price duplicate refuse halted empty_listing odd_listing \
                      shutdown_notice"
                 .split(' ')

@@ -54,6 +54,8 @@ pub enum PageFault {
     Empty,
     /// No first and last row.
     Edges,
+    /// No row in the middle, where every interval has one.
+    Missing,
     /// Rows open 14.789 s late, or 14 s where times are whole seconds.
     OffGrid,
     /// Each row twice, first without its volume.
@@ -69,11 +71,12 @@ pub enum PageFault {
 }
 
 impl PageFault {
-    const ALL: [(FaultKind, Self); 10] = [
+    const ALL: [(FaultKind, Self); 11] = [
         (FaultKind::BadRow, Self::BadRow),
         (FaultKind::ShortPage, Self::Short),
         (FaultKind::EmptyPage, Self::Empty),
         (FaultKind::EdgeRows, Self::Edges),
+        (FaultKind::MissingRow, Self::Missing),
         (FaultKind::OffGrid, Self::OffGrid),
         (FaultKind::RepeatedRow, Self::Repeated),
         (FaultKind::UnorderedPage, Self::Unordered),
@@ -94,6 +97,8 @@ impl PageFault {
             Self::Short => rows.truncate(half),
             Self::Empty => rows.clear(),
             Self::Edges => *rows = rows[1..rows.len() - 1].to_vec(),
+            Self::Missing if is_of_gapless(&rows[half]) => drop(rows.remove(half)),
+            Self::Missing => {}
             Self::OffGrid => move_times(rows, |at, second| at + 14 * second + 789 * second / 1_000),
             Self::Other => move_times(rows, |at, second| at + 86_400 * second),
             Self::Microseconds => move_times(rows, |at, _| at * 1_000),
@@ -135,11 +140,20 @@ fn set_column(row: &mut Value, column: usize, name: &str, value: &str) {
     }
 }
 
+/// Kraken's rows have eight columns, with the volume in the seventh; those of the others have it in the sixth.
+fn is_of_kraken(row: &Value) -> bool {
+    row.as_array().is_some_and(|columns| columns.len() == 8)
+}
+
+/// Whether a row is of an exchange that has one for each interval: Coinbase's are objects.
+fn is_of_gapless(row: &Value) -> bool {
+    row.is_array() && !is_of_kraken(row)
+}
+
 /// The same row before there was any trade in it.
 fn without_volume(row: &Value) -> Value {
     let mut row = row.clone();
-    // Kraken has eight columns, with the volume in the seventh; the others have it in the sixth.
-    let volume = if row.as_array().is_some_and(|columns| columns.len() == 8) { 6 } else { 5 };
+    let volume = if is_of_kraken(&row) { 6 } else { 5 };
     set_column(&mut row, volume, "volume", "0");
     row
 }
@@ -196,6 +210,9 @@ mod tests {
         assert_eq!(page(rows, PageFault::Short), "[[60000,1],[120000,1]]");
         assert_eq!(page(rows, PageFault::Empty), "[]");
         assert_eq!(page(rows, PageFault::Edges), "[[120000,1],[180000,1]]");
+        assert_eq!(page(rows, PageFault::Missing), "[[60000,1],[120000,1],[240000,1]]");
+        let of_coinbase = "[{\"start\":1},{\"start\":2},{\"start\":3}]";
+        assert_eq!(page(of_coinbase, PageFault::Missing), of_coinbase, "a minute without trades looks the same");
         assert_eq!(page(rows, PageFault::Unordered), "[[180000,1],[240000,1],[60000,1],[120000,1]]");
         let rows = "[[\"1672981200000\",1,1,1,1,\"5\"],[1672981200,1,1,1,1,\"6\"],[3]]";
         assert!(page(rows, PageFault::OffGrid).starts_with("[[\"1672981214789\",1,1,1,1,\"5\"],[1672981214,"));

@@ -53,10 +53,15 @@ struct Adversary {
     truth: BTreeSet<i64>,
     rows: usize,
     wide: bool,
+    /// There is a candle for each minute, except for those in which the exchange itself stood still.
+    gapless: bool,
     newest_first: bool,
     random: StdRng,
     behaves_from: Timestamp,
+    /// Meanwhile answers are empty, or without some rows.
     outage: (Timestamp, Timestamp),
+    /// Whether answers lack one row in so many then; else they are empty.
+    thinned: Option<i64>,
     nulls: BTreeSet<i64>,
     off_grid: (i64, i64),
     lag: Duration,
@@ -73,13 +78,20 @@ impl Adversary {
         let per_mille = [1_000, 990, 900, 500, 100, 10][random.random_range(0..6)];
         let listed = if random.random_bool(0.3) { random.random_range(0..MINUTES) } else { -5_000 };
         let minutes = START + listed..START + MINUTES + MISBEHAVES * 20;
-        let truth = minutes.filter(|_| random.random_range(0..1_000) < per_mille).collect();
+        let gapless = random.random_bool(0.3);
+        let still = (0..3).map(|_| START + random.random_range(-9..MINUTES)).map(|from| from..from + 8);
+        let still: BTreeSet<i64> = still.flatten().collect();
+        let mut traded =
+            |minute: &i64| if gapless { !still.contains(minute) } else { random.random_range(0..1_000) < per_mille };
+        let truth = minutes.filter(|minute| traded(minute)).collect();
         let outage = START + MINUTES + random.random_range(0..MISBEHAVES);
         let off_grid = START + random.random_range(-50..MINUTES);
         Self {
             truth,
             rows: random.random_range(4..60),
             wide: random.random_bool(0.3),
+            gapless,
+            thinned: gapless.then(|| random.random_range(2..6)),
             newest_first: random.random_bool(0.5),
             behaves_from: at(START + MINUTES + MISBEHAVES),
             outage: (at(outage), at(outage) + Duration::from_secs(random.random_range(1..599))),
@@ -108,7 +120,8 @@ impl Adversary {
             return Some((rows, Vec::new()));
         }
         if self.outage.0 <= now && now < self.outage.1 {
-            return Some((Vec::new(), Vec::new()));
+            let Some(each) = self.thinned else { return Some((Vec::new(), Vec::new())) };
+            rows.retain(|row| minute_of(row.timestamp) % each != 0);
         }
         let mut skipped = Vec::new();
         let dated = self.random.random_bool(0.5);
@@ -206,7 +219,8 @@ impl Keeper {
     /// Asks for all that is not known of a range, once, and checks each claim.
     fn look(&mut self, range: TimeRange, again: bool) {
         let rows = u32::try_from(self.adversary.rows).unwrap();
-        let rules = PageRules { rows, wide: self.adversary.wide, reach: Timestamp::EPOCH };
+        let Adversary { wide, gapless, .. } = self.adversary;
+        let rules = PageRules { rows, wide, gapless, reach: Timestamp::EPOCH };
         let mut known = self.known.clone();
         if again {
             known = known.ranges().iter().copied().filter(|known| !known.state.is_lost()).collect();

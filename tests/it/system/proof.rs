@@ -43,10 +43,11 @@ async fn holds_against(service: &Service, world: &World, fault: FaultKind, lasts
 const HISTORY: &str = "[collect]\nhistory_minutes = 10";
 
 /// Faults of pages, and for how many minutes each befalls all exchanges: long enough that a fill meets them again.
-const PAGE_FAULTS: [(FaultKind, u64); 9] = [
+const PAGE_FAULTS: [(FaultKind, u64); 10] = [
     (FaultKind::ShortPage, 5),
     (FaultKind::EmptyPage, 8),
     (FaultKind::EdgeRows, 8),
+    (FaultKind::MissingRow, 8),
     (FaultKind::RepeatedRow, 5),
     (FaultKind::UnorderedPage, 5),
     (FaultKind::BadRow, 8),

@@ -111,8 +111,8 @@ fn unique() -> String {
 pub fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Ports below are left alone by the system's own choice for outgoing connections.
-        let port = 10_000 + port % 20_000;
+        // Ports below 32,768 are left alone by the system's own choice for outgoing connections.
+        let port = 10_000 + port % 10_000;
         if [port, port + 10_000].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
             return port;
         }
