@@ -40,7 +40,7 @@ const CLOCK_JUMPS_SECS: &str = "2700";
 const MOST_REQUESTS: u64 = 50;
 
 /// Faults, how often each befalls an exchange in a thousand of its minutes, and for how many seconds.
-const FAULTS: [(FaultKind, u32, u64); 12] = [
+const FAULTS: [(FaultKind, u32, u64); 13] = [
     (FaultKind::SkipCandle, 10, 0),
     (FaultKind::Drop, 20, 0),
     (FaultKind::Http429, 10, 20),
@@ -51,6 +51,7 @@ const FAULTS: [(FaultKind, u32, u64); 12] = [
     (FaultKind::EmptyPage, 10, 0),
     (FaultKind::ShortPage, 10, 60),
     (FaultKind::EdgeRows, 10, 60),
+    (FaultKind::MissingRow, 10, 60),
     (FaultKind::BadRow, 10, 60),
     (FaultKind::Firewall403, 3, 0),
 ];
