@@ -87,12 +87,15 @@ impl Closing {
         self.traded.clear();
     }
 
-    /// Something that was told by `at` could not be used: the stream is whole from then on.
-    pub fn broken(&mut self, at: Timestamp) {
-        if self.live_since.is_some() {
+    /// Something that was told from `since` to `at` is missing: the stream is whole again from then on. Says whether it was
+    /// whole before.
+    pub fn broken(&mut self, since: Timestamp, at: Timestamp) -> bool {
+        let was_whole = self.is_whole(since);
+        if was_whole {
             self.lost();
             self.confirmed(at);
         }
+        was_whole
     }
 
     /// A trade came; each only once. Says whether the candle of its minute was closed without it.

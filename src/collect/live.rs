@@ -49,6 +49,8 @@ pub struct Collected {
     closing: Closing,
     /// Configured, or asked for by someone.
     on_demand: bool,
+    /// When its candles' connection last told something.
+    heard: Option<Timestamp>,
 }
 
 /// The collector of one exchange.
@@ -152,7 +154,7 @@ impl Collector<'_> {
                     .map(|channel| Subscription { channel: *channel, instrument: Arc::clone(&instrument) }),
             );
             let closing = Closing::new(profile.minutes, now);
-            self.markets.insert(instrument.symbol.clone(), Collected { instrument, closing, on_demand });
+            self.markets.insert(instrument.symbol.clone(), Collected { instrument, closing, on_demand, heard: None });
         }
         self.connections.add(subscriptions);
         self.hand_on();
@@ -286,6 +288,9 @@ impl Collector<'_> {
             // Only minutes are subscribed: what else comes is none.
             MarketEvent::Candle(CandleUpdate { series, .. }) if series.interval != Interval::M1 => Ok(()),
             MarketEvent::Candle(CandleUpdate { series, candle }) => {
+                if self.duties.exchange.profile().minutes == MinuteCandles::Unflagged {
+                    self.heard(&series.symbol, self.now()).await?;
+                }
                 let latest = self.exchange_latest();
                 let Some(market) = self.markets.get_mut(&series.symbol) else { return Ok(()) };
                 market.closing.candle(candle, latest, &mut self.outcomes);
@@ -301,7 +306,7 @@ impl Collector<'_> {
         if self.builds_candles()
             && let Some(market) = self.markets.get_mut(symbol)
         {
-            market.closing.broken(latest);
+            market.closing.broken(latest, latest);
         }
     }
 
@@ -410,7 +415,12 @@ impl Collector<'_> {
         let symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
         let told = match self.duties.exchange.profile().minutes {
             MinuteCandles::FromTrades => self.connections.told_until(Channel::Trades),
-            MinuteCandles::Unflagged => self.heard_until(there),
+            MinuteCandles::Unflagged => {
+                for (symbol, at) in self.connections.heard_until(Channel::Candles, |at| at) {
+                    self.heard(&symbol, at).await?;
+                }
+                self.heard_until(there)
+            }
             MinuteCandles::Flagged => HashMap::new(),
         };
         for symbol in &symbols {

@@ -274,7 +274,8 @@ fn a_late_trade_corrects() {
 fn a_trade_that_cannot_be_used_breaks_its_minute_only() {
     let mut stream = Stream::new(MinuteCandles::FromTrades);
     stream.trade(10, 100, 10);
-    stream.closing.broken(at(20));
+    assert!(stream.closing.broken(at(20), at(20)));
+    assert!(!stream.closing.broken(at(15), at(30)), "it is whole since then only");
     assert_eq!(stream.heard(63, 63), [minutes(0, 1)]);
     stream.trade(70, 100, 70);
     assert_eq!(

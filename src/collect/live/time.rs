@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use super::super::closing::LATE_CLOSE;
 use super::super::collector::CollectError;
-use super::Collector;
-use crate::model::{Channel, Symbol, Timestamp};
+use super::{Collector, minute_series};
+use crate::cache::CacheError;
+use crate::model::{Channel, Gap, GapReason, Symbol, TimeRange, Timestamp, Topic};
 use crate::telemetry::collect::{ClockJumped, EventRejected};
 use crate::upstream::CLOCK_JUMP;
+
+/// Where a connection has heartbeats, they come each second: after so long without anything it was not whole.
+const STALL: Duration = Duration::from_secs(15);
 
 /// How far ahead of the exchange's clock the time of an event may be, and how old it may be.
 const EVENT_AHEAD: Duration = Duration::from_mins(1);
@@ -41,6 +45,29 @@ impl Collector<'_> {
             EventRejected { exchange: self.duties.exchange.id(), channel, at }.emit();
         }
         is_sane
+    }
+
+    /// The connection of a market's candles, which has heartbeats, told something at `at`. If it goes on after it said nothing
+    /// for a while, what it left out meanwhile is not known: that is a gap, and no silence of the market.
+    pub(super) async fn heard(&mut self, symbol: &Symbol, at: Timestamp) -> Result<(), CacheError> {
+        let latest = self.exchange_latest();
+        let Some(market) = self.markets.get_mut(symbol) else { return Ok(()) };
+        let before = market.heard.unwrap_or(at);
+        market.heard = Some(before.max(at));
+        if at.since(before) <= STALL {
+            return Ok(());
+        }
+        let since = self.at_exchange(before, latest);
+        let Some(market) = self.markets.get_mut(symbol) else { return Ok(()) };
+        if !market.closing.broken(since, latest) {
+            // The connection was replaced, and that was told.
+            return Ok(());
+        }
+        let exchange = self.duties.exchange.id();
+        let topics =
+            vec![Topic::Candles(minute_series(&market.instrument)), Topic::Trades { exchange, symbol: symbol.clone() }];
+        self.gap(Gap { exchange, topics, missed: TimeRange::new(before, at), reason: GapReason::UpstreamDisconnect })
+            .await
     }
 
     /// Up to when everything was told, by market, where the exchange itself does not say so: frames come in order, so that
