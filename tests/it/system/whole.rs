@@ -70,7 +70,7 @@ async fn every_interval_of_every_exchange_agrees_with_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_collects_is_fetched_and_kept() {
-    let world = World::prompt(6.0).await;
+    let world = World::prompt(2.0).await;
     let service = Service::live(&world).await;
     let path = "/v1/ticker?exchange=binance&symbol=ADA/USDT";
     until("the ticker was asked for", async || service.get(path).await.0 == 200).await;

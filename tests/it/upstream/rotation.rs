@@ -62,6 +62,7 @@ async fn an_end_that_each_connection_announces_is_followed_once_a_minute() {
         rig.advance(6).await;
         old.send("rotate").await;
         let mut new = rig.accept().await;
+        new.expect("+BTC/USDT").await;
         new.send("ok BTC/USDT").await;
         rig.advance(3).await;
         assert!(matches!(old.receive().await, Some(Message::Close(_))));
