@@ -164,6 +164,14 @@ impl Meter {
         state.breaker(now).and_then(|()| state.window.take(now, weight)).map_err(|wait| self.held_back(wait))
     }
 
+    /// What was admitted by `sent` was replied to, or failed, now.
+    pub fn replied(&self, sent: Duration, weight: u32) {
+        let now = self.clock.elapsed();
+        self.state.lock().window.replied(sent, now, weight);
+        // It may count for a shorter time than was thought.
+        self.changed.notify_waiters();
+    }
+
     /// The exchange said what it counts.
     pub fn correct(&self, used: u32) {
         let now = self.clock.elapsed();

@@ -187,10 +187,16 @@ impl Fetcher {
         loop {
             let mut outcome = None;
             for (index, origin) in self.open_origins()? {
-                if let Some(meter) = self.meter(scope) {
+                let meter = self.meter(scope);
+                if let Some(meter) = meter {
                     meter.admit(weight, urgency).await.map_err(|held_back| self.held_back(held_back))?;
                 }
-                match self.request((index, &origin), target, scope, REQUEST_TIMEOUT).await {
+                let sent = self.clock.elapsed();
+                let result = self.request((index, &origin), target, scope, REQUEST_TIMEOUT).await;
+                if let Some(meter) = meter {
+                    meter.replied(sent, weight);
+                }
+                match result {
                     Ok(fetched) => {
                         self.origins.lock().preferred = index;
                         return Ok(fetched);
