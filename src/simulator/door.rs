@@ -253,18 +253,27 @@ impl Door {
     }
 }
 
-/// The answer to a question that arrived at `now`: when it is worked on does not count against a limit.
+/// How a request came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub from: IpAddr,
+    /// When it arrived, in Unix milliseconds: when it is worked on does not count against a limit.
+    pub at: i64,
+    /// Up to when data are shown, in Unix milliseconds: earlier than `at` while REST lags.
+    pub shown: i64,
+}
+
+/// The answer to a question that arrived at `now`.
 fn answer(shared: &Shared, exchange: ExchangeId, path: &str, query: &Query, (from, now): (IpAddr, Timestamp)) -> Reply {
-    let mut now = now.millis();
-    if spoil::is_of_candles(path) && shared.faults.lasts(exchange, FaultKind::RestLag, Timestamp::from_millis(now)) {
-        now -= REST_LAG;
-    }
+    let lags = spoil::is_of_candles(path) && shared.faults.lasts(exchange, FaultKind::RestLag, now);
+    let at = now.millis();
+    let arrival = Arrival { from, at, shown: if lags { at - REST_LAG } else { at } };
     match exchange {
-        ExchangeId::Binance => binance::answer(shared, path, query, from, now),
-        ExchangeId::Kraken => kraken::answer(shared, path, query, from, now),
-        ExchangeId::Coinbase => coinbase::answer(shared, path, query, from, now),
-        ExchangeId::Okx => okx::answer(shared, path, query, from, now),
-        ExchangeId::Bybit => bybit::answer(shared, path, query, from, now),
+        ExchangeId::Binance => binance::answer(shared, path, query, arrival),
+        ExchangeId::Kraken => kraken::answer(shared, path, query, arrival),
+        ExchangeId::Coinbase => coinbase::answer(shared, path, query, arrival),
+        ExchangeId::Okx => okx::answer(shared, path, query, arrival),
+        ExchangeId::Bybit => bybit::answer(shared, path, query, arrival),
     }
 }
 

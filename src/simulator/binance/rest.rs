@@ -1,18 +1,16 @@
 //! Binance's REST interface.
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
 
-use std::fmt::Write;
-use std::net::IpAddr;
-
 use crate::model::{ExchangeId, Interval, TimeRange, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::door::{Query, Reply};
+use crate::simulator::door::{Arrival, Query, Reply};
 use crate::simulator::limits::{BINANCE_WEIGHT, Verdict};
 use crate::simulator::listed::View;
 use crate::simulator::market::Market;
 use crate::simulator::stats::count;
 use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
+use std::fmt::Write;
 
 use super::{amount, best, change, price, prices, turnover};
 
@@ -27,15 +25,15 @@ const MAX_ROWS: usize = 1_000;
 type Refusal = (u16, i32, String);
 
 /// Answers a GET.
-pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64) -> Reply {
+pub fn answer(shared: &Shared, path: &str, query: &Query, Arrival { from, at, shown }: Arrival) -> Reply {
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     let counters = &shared.counters[ExchangeId::Binance as usize];
-    let verdict = shared.limits.binance(from, weight(path, query), now);
+    let verdict = shared.limits.binance(from, weight(path, query), at);
     let (mut reply, used) = match verdict {
         Verdict::Pass { used } => {
             let view =
-                if path == "exchangeInfo" { View::now(shared, ExchangeId::Binance, now) } else { View::default() };
-            (respond(&shared.market, view, path, query, now), Some(used))
+                if path == "exchangeInfo" { View::now(shared, ExchangeId::Binance, at) } else { View::default() };
+            (respond(&shared.market, view, path, query, shown), Some(used))
         }
         Verdict::TooMuch { used, .. } => {
             count(&counters.limit_violations);

@@ -1,14 +1,12 @@
 //! Bybit's REST interface. Errors come with HTTP 200.
 //! <https://bybit-exchange.github.io/docs/v5/market/kline>
 
-use std::net::IpAddr;
-
 use serde_json::json;
 
 use crate::model::{ExchangeId, TimeRange, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::door::{Query, Reply};
+use crate::simulator::door::{Arrival, Query, Reply};
 use crate::simulator::listed::View;
 use crate::simulator::market::Market;
 use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
@@ -26,20 +24,20 @@ const MAX_ROWS: usize = 1_000;
 type Refusal = (u32, String);
 
 /// Answers a GET.
-pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64) -> Reply {
-    if shared.admit(from, ExchangeId::Bybit, "rest", ALLOWED, now).is_err() {
+pub fn answer(shared: &Shared, path: &str, query: &Query, Arrival { from, at, shown }: Arrival) -> Reply {
+    if shared.admit(from, ExchangeId::Bybit, "rest", ALLOWED, at).is_err() {
         return Reply::new(403, "403, access too frequent".to_owned());
     }
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
-    let view = if path == "instruments-info" { View::now(shared, ExchangeId::Bybit, now) } else { View::default() };
-    let (code, message, result) = match respond(&shared.market, view, path, query, now) {
+    let view = if path == "instruments-info" { View::now(shared, ExchangeId::Bybit, at) } else { View::default() };
+    let (code, message, result) = match respond(&shared.market, view, path, query, shown) {
         Ok(result) => (0, "OK".to_owned(), result),
         Err((code, message)) => (code, message, "{}".to_owned()),
     };
     let message = json!(message);
     Reply::new(
         200,
-        format!("{{\"retCode\":{code},\"retMsg\":{message},\"result\":{result},\"retExtInfo\":{{}},\"time\":{now}}}"),
+        format!("{{\"retCode\":{code},\"retMsg\":{message},\"result\":{result},\"retExtInfo\":{{}},\"time\":{at}}}"),
     )
 }
 

@@ -1,14 +1,12 @@
 //! Coinbase's REST interface.
 //! <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles>
 
-use std::net::IpAddr;
-
 use serde_json::{Value, json};
 
 use crate::model::ExchangeId;
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::door::{Query, Reply};
+use crate::simulator::door::{Arrival, Query, Reply};
 use crate::simulator::listed::View;
 use crate::simulator::market::{Day, Market};
 use crate::simulator::tape::{Bar, LISTED_MINUTE, MINUTE};
@@ -31,16 +29,16 @@ const MAX_LOOK: i64 = 600;
 type Refusal = (u16, &'static str, String);
 
 /// Answers a GET.
-pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64) -> Reply {
-    if shared.admit(from, ExchangeId::Coinbase, "rest", ALLOWED, now).is_err() {
+pub fn answer(shared: &Shared, path: &str, query: &Query, Arrival { from, at, shown }: Arrival) -> Reply {
+    if shared.admit(from, ExchangeId::Coinbase, "rest", ALLOWED, at).is_err() {
         // Without a word on how long to wait.
         return refusal(429, "RESOURCE_EXHAUSTED", "too many requests");
     }
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     if path == "market/products" && query.get("product_type").is_none_or(|kind| kind == "SPOT") {
-        return products(&shared.market, View::now(shared, ExchangeId::Coinbase, now), now);
+        return products(&shared.market, View::now(shared, ExchangeId::Coinbase, at), at);
     }
-    match respond(&shared.market, path, query, now) {
+    match respond(&shared.market, path, query, shown) {
         Ok(body) => Reply::new(200, body.to_string()),
         Err((status, error, message)) => refusal(status, error, &message),
     }

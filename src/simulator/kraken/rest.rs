@@ -1,15 +1,13 @@
 //! Kraken's REST interface. Errors come with HTTP 200.
 //! <https://docs.kraken.com/api-reference/market-data/get-ohlc-data>
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 use crate::model::{ExchangeId, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::door::{Query, Reply};
+use crate::simulator::door::{Arrival, Query, Reply};
 use crate::simulator::listed::View;
 use crate::simulator::market::{Day, Market};
 use crate::simulator::stats::count;
@@ -25,13 +23,13 @@ const MAX_LOOK: i64 = 3_600;
 const MINUTES_A_DAY: i64 = 1_440;
 
 /// Answers a GET.
-pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64) -> Reply {
+pub fn answer(shared: &Shared, path: &str, query: &Query, Arrival { from, at, shown }: Arrival) -> Reply {
     let method = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     // "Rate limited by IP address and currency pair for calls to Trades and OHLC, and by IP address only" for the rest.
     let scope = if method == "OHLC" { query.get("pair").unwrap_or("") } else { "" };
-    let view = if method == "AssetPairs" { View::now(shared, ExchangeId::Kraken, now) } else { View::default() };
-    let result = if shared.limits.kraken(from, scope, now) {
-        respond(&shared.market, view, method, query, now)
+    let view = if method == "AssetPairs" { View::now(shared, ExchangeId::Kraken, at) } else { View::default() };
+    let result = if shared.limits.kraken(from, scope, at) {
+        respond(&shared.market, view, method, query, shown)
     } else {
         count(&shared.counters[ExchangeId::Kraken as usize].limit_violations);
         Err("EGeneral:Too many requests")

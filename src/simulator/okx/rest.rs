@@ -1,14 +1,12 @@
 //! OKX's REST interface. Most errors come with HTTP 200.
 //! <https://www.okx.com/docs-v5/en/#order-book-trading-market-data>
 
-use std::net::IpAddr;
-
 use serde_json::json;
 
 use crate::model::{ExchangeId, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::door::{Query, Reply};
+use crate::simulator::door::{Arrival, Query, Reply};
 use crate::simulator::listed::View;
 use crate::simulator::market::Market;
 use crate::simulator::tape::{LISTED_MINUTE, MINUTE};
@@ -29,19 +27,19 @@ const WINDOW: i64 = 2_000;
 type Refusal = (u16, u32, String);
 
 /// Answers a GET.
-pub fn answer(shared: &Shared, path: &str, query: &Query, from: IpAddr, now: i64) -> Reply {
+pub fn answer(shared: &Shared, path: &str, query: &Query, Arrival { from, at, shown }: Arrival) -> Reply {
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     // "Rate limit rule: IP + Instrument Type" for the listing, "IP" for all else.
     let kind = if path == "public/instruments" { query.get("instType").unwrap_or("") } else { "" };
     let metered = format!("{path} {kind}");
     if let Some(limit) = limit(path)
-        && shared.admit(from, ExchangeId::Okx, &metered, (limit, WINDOW), now).is_err()
+        && shared.admit(from, ExchangeId::Okx, &metered, (limit, WINDOW), at).is_err()
     {
         // Without a word on how long to wait.
         return Reply::new(429, "{\"msg\":\"Too Many Requests\",\"code\":\"50011\"}".to_owned());
     }
-    let view = if path == "public/instruments" { View::now(shared, ExchangeId::Okx, now) } else { View::default() };
-    match respond(&shared.market, view, path, query, now) {
+    let view = if path == "public/instruments" { View::now(shared, ExchangeId::Okx, at) } else { View::default() };
+    match respond(&shared.market, view, path, query, shown) {
         Ok(rows) => Reply::new(200, format!("{{\"code\":\"0\",\"msg\":\"\",\"data\":[{rows}]}}")),
         Err((status, code, message)) => {
             Reply::new(status, json!({ "code": code.to_string(), "data": [], "msg": message }).to_string())

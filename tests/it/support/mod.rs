@@ -68,23 +68,17 @@ impl World {
 
     /// Where all closes come in time, so that no candle is asked for: for tests that count requests.
     pub async fn prompt(speed: f64) -> Self {
-        Self::made(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed), Vec::new(), MAX_MARKETS)
-    }
-
-    /// With the markets of the catalog alone: where what arrives in a second is counted, the exchange must not be busy with
-    /// its own listings, in a time-lapse and on the same cores.
-    pub async fn small(speed: f64) -> Self {
-        Self::made(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed), everyday(), 0)
+        Self::made(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed), Vec::new())
     }
 
     pub fn at(listener: TcpListener, clock: Clock) -> Self {
-        Self::made(listener, clock, everyday(), MAX_MARKETS)
+        Self::made(listener, clock, everyday())
     }
 
-    fn made(listener: TcpListener, clock: Clock, faults: Vec<Fault>, markets: usize) -> Self {
+    fn made(listener: TcpListener, clock: Clock, faults: Vec<Fault>) -> Self {
         install_crypto();
         let address = listener.local_addr().unwrap();
-        let config = SimulatorConfig { seed: 7, faults, markets };
+        let config = SimulatorConfig { seed: 7, faults, markets: MAX_MARKETS };
         let simulator = Simulator::new(config, clock.clone());
         let stop = CancellationToken::new();
         let (serving, stopped) = (simulator.clone(), stop.clone());

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use candlewick::clock::Clock;
 use candlewick::model::{ExchangeId, Symbol};
 use candlewick::simulator::FaultKind;
+use tokio::net::TcpListener;
 
 use crate::support::{Service, World, minutes_after, until};
 
@@ -47,7 +49,8 @@ async fn all_live(service: &Service, world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_stays_within_every_budget() {
-    let world = World::small(SPEED).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::at(listener, Clock::scaled(SPEED));
     let mut toml = "data = \"live\"\n".to_owned();
     for exchange in ExchangeId::ALL {
         let (address, symbols) = (world.address, symbols(&world, exchange));
