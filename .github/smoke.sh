@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Starts the binary on real exchanges, asks each for a ticker, and prints a table: into the summary of a workflow's run, else
-# to the terminal. Fails if an answer is missing, stale or simulated, or if the service does not end well.
+# Starts the binary with the real exchanges, requests a ticker of each, and writes a table to the summary of the
+# workflow run, otherwise to the terminal. Fails if a ticker is missing, stale or simulated, or if the service does not
+# shut down cleanly.
 #   usage: smoke.sh BINARY
 set -euo pipefail
 
@@ -17,7 +18,7 @@ trap 'kill "$service" 2>/dev/null || true; rm -rf "$folder"' EXIT
 
 failed() {
     echo "$1"
-    echo "--- the end of the log"
+    echo "--- end of the log"
     tail -100 "$log"
     exit 1
 }
@@ -35,16 +36,16 @@ bad=0
     echo "|---|---|---|---|---|---|---|---|"
 } >>"$summary"
 while read -r exchange symbol; do
-    # An exchange that is slow to connect is asked again.
+    # Retry: an exchange may be slow to connect.
     for try in 1 2 3 4 5; do
-        answer=$(curl --silent --max-time 10 --get "$origin/v1/ticker" --data "exchange=$exchange" --data-urlencode "symbol=$symbol") || answer='{}'
-        verdict=$(jq --raw-output 'if .code then .code elif .simulated then "simulated" elif .stale then "stale" elif .last then "ok" else "no answer" end' \
-            <<<"$answer" 2>/dev/null) || verdict="no JSON"
+        response=$(curl --silent --max-time 10 --get "$origin/v1/ticker" --data "exchange=$exchange" --data-urlencode "symbol=$symbol") || response='{}'
+        verdict=$(jq --raw-output 'if .code then .code elif .simulated then "simulated" elif .stale then "stale" elif .last then "ok" else "no ticker" end' \
+            <<<"$response" 2>/dev/null) || verdict="no JSON"
         if [ "$verdict" = ok ] || [ "$try" = 5 ]; then break; fi
         sleep 5
     done
     [ "$verdict" = ok ] || bad=1
-    row=$(jq --raw-output '[.last, .bid, .ask, .age_ms, .source] | map(. // "") | join(" | ")' <<<"$answer" 2>/dev/null) || row=" | | | | "
+    row=$(jq --raw-output '[.last, .bid, .ask, .age_ms, .source] | map(. // "") | join(" | ")' <<<"$response" 2>/dev/null) || row=" | | | | "
     echo "| $exchange | $symbol | $verdict | $row |" >>"$summary"
 done <<'MARKETS'
 binance BTC/USDT
@@ -56,4 +57,4 @@ MARKETS
 
 kill -TERM "$service"
 wait "$service" || failed "the service ended with exit code $?"
-[ "$bad" = 0 ] || failed "not every exchange answered as it should: see the table"
+[ "$bad" = 0 ] || failed "not every exchange returned a valid ticker: see the table"
