@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use candlewick::exchanges::{Exchange, Reply, exchange};
+use candlewick::exchanges::{Exchange, RestResponse, exchange};
 use candlewick::model::{ExchangeId, Instrument, Timestamp};
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_500);
@@ -22,6 +22,6 @@ fn listing(id: ExchangeId) -> Vec<Arc<Instrument>> {
         ExchangeId::Bybit => include_str!("../tests/fixtures/bybit/instruments.json"),
         ExchangeId::Okx => include_str!("../tests/fixtures/okx/instruments.json"),
     };
-    let read = (exchange(id).instruments().parse)(&Reply { status: 200, body: body.as_bytes() }, NOW);
+    let read = (exchange(id).instruments().parse)(&RestResponse { status: 200, body: body.as_bytes() }, NOW);
     read.expect("the fixture is a listing").into_iter().map(Arc::new).collect()
 }

@@ -1,7 +1,7 @@
-//! The only source of time and of chance.
+//! The only source of time and randomness.
 //!
-//! Everything that asks for the time, sleeps or draws a random number does it through a [`Clock`], so that tests of
-//! in-memory parts move time by hand and whole-system tests run it faster.
+//! All code reads the time, sleeps and draws random numbers through a [`Clock`]. Unit tests use a clock that they
+//! advance manually, system tests use one that runs faster than real time.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,21 +17,24 @@ use rand::{Rng, SeedableRng};
 
 use crate::model::{Interval, Timestamp};
 
-/// A clock; clones tell the same time.
+/// If wall-clock and monotonic time diverge by this much at once, the clock was set or the machine was suspended.
+pub const CLOCK_JUMP: Duration = Duration::from_secs(5);
+
+/// A clock. Clones share the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>, Arc<AtomicI64>);
 
 #[derive(Debug)]
 struct Inner {
     kind: Kind,
-    chance: Mutex<StdRng>,
+    rng: Mutex<StdRng>,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// The machine's time, `speed` times as fast since `origin`, which lay `offset` before `started`.
+    /// The machine's time, `speed` times as fast since `origin`, which is `offset` before `started`.
     Running { origin: Timestamp, offset: Duration, started: tokio::time::Instant, speed: f64 },
-    /// Stands still until a test moves it.
+    /// Stands still until a test advances it.
     Manual(Mutex<Manual>),
 }
 
@@ -43,7 +46,7 @@ struct Manual {
     sleepers: BTreeMap<(Duration, u64), Waker>,
 }
 
-/// A clock as the library of limits asks it: by [`Clock::elapsed`].
+/// Adapter for the `governor` rate limiter library; uses [`Clock::elapsed`].
 #[derive(Clone, Debug)]
 pub struct GovernorClock(pub Clock);
 
@@ -55,69 +58,69 @@ impl governor::clock::Clock for GovernorClock {
     }
 }
 
-/// Waiting took longer than allowed.
+/// A timeout expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("timed out")]
 pub struct TimedOut;
 
-/// A sleep that is kept: see [`Clock::timer`].
+/// A sleep that can be stored: see [`Clock::timer`].
 pub type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Clock {
-    /// The machine's own time.
+    /// The machine's time.
     #[must_use]
     pub fn system() -> Self {
         Self::running(1.0)
     }
 
-    /// A time-lapse that runs `speed` times as fast since the start of the month, so that all processes of a test
-    /// agree on the time, restarted ones too.
+    /// A clock that runs `speed` times as fast since the start of the month, so that all processes of a test, including
+    /// restarted ones, agree on the time.
     #[must_use]
     pub fn scaled(speed: f64) -> Self {
         Self::running(speed)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for time and chance")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads monotonic time and OS entropy")]
     fn running(speed: f64) -> Self {
         let origin = Interval::Mo1.floor(machine_time());
         let offset = machine_time().since(origin);
         let kind = Kind::Running { origin, offset, started: tokio::time::Instant::now(), speed };
-        Self(Arc::new(Inner { kind, chance: Mutex::new(StdRng::from_os_rng()) }), Arc::default())
+        Self(Arc::new(Inner { kind, rng: Mutex::new(StdRng::from_os_rng()) }), Arc::default())
     }
 
-    /// A clock that stands at `origin` until [`Clock::advance`] moves it, with chance from a fixed seed.
+    /// A clock that stands at `origin` until [`Clock::advance`] is called. Its random numbers have a fixed seed.
     #[must_use]
     pub fn manual(origin: Timestamp) -> Self {
         let manual = Manual { origin, elapsed: Duration::ZERO, next_id: 0, sleepers: BTreeMap::new() };
-        let chance = Mutex::new(StdRng::seed_from_u64(1));
-        Self(Arc::new(Inner { kind: Kind::Manual(Mutex::new(manual)), chance }), Arc::default())
+        let rng = Mutex::new(StdRng::seed_from_u64(1));
+        Self(Arc::new(Inner { kind: Kind::Manual(Mutex::new(manual)), rng }), Arc::default())
     }
 
-    /// A clock that runs with this one, but whose wall-clock time is `millis` ahead of it (behind it where negative):
-    /// a machine whose clock is wrong. For tests.
+    /// A clock that runs with this one, but whose wall-clock time is `millis` milliseconds ahead (behind if negative).
+    /// Simulates a machine whose clock is wrong. For tests.
     #[must_use]
     pub fn shifted(&self, millis: i64) -> Self {
         let shift = self.1.load(Ordering::Relaxed).saturating_add(millis);
         Self(Arc::clone(&self.0), Arc::new(AtomicI64::new(shift)))
     }
 
-    /// Steps the wall-clock time of this clock and its clones by `millis`, as an administrator or a sleep of the machine
-    /// does. For tests.
+    /// Steps the wall-clock time of this clock and its clones by `millis` milliseconds. Simulates a clock change by an
+    /// administrator or a suspended machine. For tests.
     pub fn step(&self, millis: i64) {
         self.1.fetch_add(millis, Ordering::Relaxed);
     }
 
-    /// How many milliseconds the wall-clock time has moved against [`Clock::elapsed`] since this clock was made. It
-    /// changes slowly while the machine's clock is corrected smoothly, and jumps when the clock is set or the machine
-    /// sleeps: the monotonic time does not count a sleep on Linux.
+    /// Drift of the wall-clock time relative to [`Clock::elapsed`] since the creation of this clock, in milliseconds.
+    /// It changes slowly while the machine's clock is slewed, and jumps when the clock is set or the machine is
+    /// suspended: on Linux, the monotonic time excludes suspension.
     /// <https://man7.org/linux/man-pages/man2/clock_gettime.2.html>
     #[must_use]
     pub fn drift(&self) -> i64 {
         let shift = self.1.load(Ordering::Relaxed);
         match &self.0.kind {
             Kind::Running { origin, offset, started, speed: 1.0 } => {
-                let steady = *origin + offset.saturating_add(started.elapsed());
-                machine_time().millis().saturating_sub(steady.millis()).saturating_add(shift)
+                let monotonic = *origin + offset.saturating_add(started.elapsed());
+                machine_time().millis().saturating_sub(monotonic.millis()).saturating_add(shift)
             }
             Kind::Running { .. } | Kind::Manual(_) => shift,
         }
@@ -127,7 +130,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let now = match &self.0.kind {
-            // At the machine's own pace its wall clock is followed, corrections and all.
+            // At real speed, read the machine's wall clock, to include its corrections.
             Kind::Running { speed: 1.0, .. } => machine_time(),
             Kind::Running { origin, offset, started, speed } => {
                 *origin + offset.saturating_add(started.elapsed()).mul_f64(*speed)
@@ -140,7 +143,7 @@ impl Clock {
         Timestamp::from_millis(now.millis().saturating_add(self.1.load(Ordering::Relaxed)))
     }
 
-    /// Time since this clock was made; never goes back.
+    /// Time since the creation of this clock; monotonic.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         match &self.0.kind {
@@ -149,19 +152,19 @@ impl Clock {
         }
     }
 
-    /// How long `duration` of this clock takes outside of this process: what a server counts for us runs on the
-    /// machine's own time, also in a time-lapse.
+    /// Converts a duration of this clock to real time. For durations that another process measures, such as Redis: a
+    /// scaled clock does not apply there.
     #[must_use]
-    pub fn outside(&self, duration: Duration) -> Duration {
+    pub fn to_real_time(&self, duration: Duration) -> Duration {
         match &self.0.kind {
             Kind::Running { speed, .. } => duration.div_f64(*speed),
             Kind::Manual(_) => duration,
         }
     }
 
-    /// The other way round: how long `duration` outside is by this clock.
+    /// Converts a duration of real time to this clock's time.
     #[must_use]
-    pub fn inside(&self, duration: Duration) -> Duration {
+    pub fn to_clock_time(&self, duration: Duration) -> Duration {
         match &self.0.kind {
             Kind::Running { speed, .. } => duration.mul_f64(*speed),
             Kind::Manual(_) => duration,
@@ -172,7 +175,7 @@ impl Clock {
     pub async fn sleep(&self, duration: Duration) {
         match &self.0.kind {
             Kind::Running { speed, .. } => {
-                #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps")]
+                #[expect(clippy::disallowed_methods, reason = "the only place that sleeps")]
                 tokio::time::sleep(duration.div_f64(*speed)).await;
             }
             Kind::Manual(manual) => {
@@ -182,22 +185,22 @@ impl Clock {
         }
     }
 
-    /// The same as a value that can be kept and polled again.
+    /// A sleep as a value that can be stored and polled repeatedly.
     #[must_use]
     pub fn timer(&self, duration: Duration) -> Timer {
         let clock = self.clone();
         Box::pin(async move { clock.sleep(duration).await })
     }
 
-    /// Waits until this clock shows `at`; returns at once if it does already.
+    /// Waits until the wall-clock time is `at`; returns immediately if it has passed.
     pub async fn sleep_until(&self, at: Timestamp) {
         self.sleep(at.since(self.now())).await;
     }
 
-    /// Gives `future` at most `limit` of this clock's time.
+    /// Runs `future` for at most `limit` of this clock's time.
     ///
     /// # Errors
-    /// [`TimedOut`] when the time is over first; the future is dropped.
+    /// [`TimedOut`] if the limit expires first; the future is dropped.
     pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, TimedOut> {
         tokio::select! {
             biased;
@@ -206,20 +209,20 @@ impl Clock {
         }
     }
 
-    /// A random duration in `[Duration::ZERO, below]`, for jitter.
+    /// A random duration in `[Duration::ZERO, max]`, for jitter.
     #[must_use]
-    pub fn jitter(&self, below: Duration) -> Duration {
-        below.mul_f64(self.0.chance.lock().random_range(0.0..=1.0))
+    pub fn jitter(&self, max: Duration) -> Duration {
+        max.mul_f64(self.0.rng.lock().random_range(0.0..=1.0))
     }
 
     /// A random number, for ids that must differ between processes.
     #[must_use]
     pub fn random_u64(&self) -> u64 {
-        self.0.chance.lock().random()
+        self.0.rng.lock().random()
     }
 
-    /// Moves a manual clock forward, waking each sleeper at its own time and letting all tasks of a current-thread
-    /// runtime run in between. Does nothing on a running clock.
+    /// Advances a manual clock. Wakes each sleeper at its time and lets all tasks of a current-thread runtime run in
+    /// between. Has no effect on a running clock.
     pub async fn advance(&self, by: Duration) {
         let Kind::Manual(manual) = &self.0.kind else { return };
         settle().await;
@@ -247,7 +250,7 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for the time")]
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the wall clock")]
 fn machine_time() -> Timestamp {
     Timestamp::from_millis(chrono::Utc::now().timestamp_millis())
 }
@@ -297,7 +300,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_manual_clock_wakes_sleepers_in_their_order() {
+    async fn manual_clock_wakes_sleepers_in_order() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let order = Arc::new(Mutex::new(Vec::new()));
         for secs in [3, 1, 2] {
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_timeout_ends_what_hangs() {
+    async fn timeout_ends_hanging_future() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let hanging = clock.timeout(Duration::from_secs(1), std::future::pending::<()>());
         let (result, ()) = tokio::join!(hanging, clock.advance(Duration::from_secs(1)));
@@ -323,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_shifted_clock_runs_with_its_own() {
+    async fn shifted_clock_runs_with_original() {
         let clock = Clock::manual(Timestamp::from_secs(1_000));
         let ahead = clock.shifted(90_000);
         clock.advance(Duration::from_secs(5)).await;
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_scaled_clock_runs_faster() {
+    async fn scaled_clock_runs_faster() {
         let clock = Clock::scaled(10_000.0);
         let before = clock.now();
         clock.sleep(Duration::from_secs(20)).await;

@@ -1,18 +1,17 @@
 //! **candlewick**: a self-hosted crypto market-data service.
 //!
-//! It collects tickers, trades and candles from exchanges in their own protocols, keeps closed candles together with a
-//! ledger of what is known, and serves them over REST and WebSocket. `README.md` says how to run it; `ARCHITECTURE.md`
-//! walks through the code. This page is the list of rooms, from the ground up:
+//! It collects tickers, trades and candles from exchanges over their native protocols, stores closed candles together
+//! with a coverage ledger, and serves the data over REST and WebSocket. `README.md` describes the operation,
+//! `ARCHITECTURE.md` the code. The modules, from the lowest layer up:
 //!
-//! - **The ground**, on which everybody may stand: [`model`] (the vocabulary), [`clock`], [`telemetry`], [`lifecycle`],
-//!   [`config`].
-//! - **Towards the exchanges**: [`exchanges`] (what their bytes mean), [`upstream`] (the engine that talks to them),
-//!   [`simulator`] (who stands in for them).
-//! - **In the middle**: [`collect`] (from streams to the cache and the store), [`store`] (what must last), [`cache`] (what is
-//!   shared while it runs).
-//! - **Towards those who ask**: [`hub`] (one event in, many subscribers out), [`market`] (the questions that every door
-//!   asks), [`api`] (the doors).
-//! - **Above all**: [`app`] (puts it together), [`cli`] (the command line).
+//! - **Base**, used by all modules: [`model`] (domain types), [`clock`], [`telemetry`], [`lifecycle`], [`config`].
+//! - **Exchange side**: [`exchanges`] (protocol codecs), [`upstream`] (REST client and WebSocket connections),
+//!   [`simulator`] (simulated exchanges).
+//! - **Data**: [`collect`] (from streams to the cache and the store), [`store`] (persistent data), [`cache`] (runtime
+//!   data shared by replicas).
+//! - **Client side**: [`hub`] (distribution of events to subscribers), [`market`] (queries shared by all endpoints),
+//!   [`api`] (REST and streaming endpoints).
+//! - **Top**: [`app`] (wiring), [`cli`] (command line).
 
 pub mod api;
 pub mod app;

@@ -1,7 +1,8 @@
-//! From start to end: who runs, who must stop, and what the process says of itself.
+//! Process lifecycle: phases, supervised tasks, shutdown and exit code.
 //!
-//! The first signal drains: `readyz` turns 503, sockets get their notice, the writer flushes. The second signal, or the
-//! end of the grace, kills. A supervised task that ends unasked makes the process end with a failing code.
+//! The first signal starts the drain: `readyz` returns 503, clients receive a close notice, the writer flushes. The
+//! second signal, or the end of the grace period, kills the process. If an essential task ends unexpectedly, the
+//! process shuts down with a non-zero exit code.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,27 +15,27 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 
-/// The first pause before a task is started again, and the longest.
-const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Initial and maximum delay before the restart of a panicked task.
+const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Runs what `make` gives until it returns. Each time that it panics, it says so and runs another one, after a pause that
-/// grows. Dropping the future ends the task.
-pub async fn outlive_panics<F>(name: &'static str, clock: &Clock, mut make: impl FnMut() -> F)
+/// Runs the future that `make` creates until it returns. After a panic, logs it and runs a new future after an
+/// increasing delay. Dropping the returned future aborts the task.
+pub async fn restart_on_panic<F>(name: &'static str, clock: &Clock, mut make: impl FnMut() -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut pause = RESTART.0;
+    let mut delay = RESTART_BACKOFF.0;
     loop {
         let mut task = JoinSet::new();
         task.spawn(make());
         let Some(Err(error)) = task.join_next().await else { return };
-        tracing::error!(task = name, %error, restart_in = ?pause, "a task panicked: it is started again");
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(RESTART.1);
+        tracing::error!(task = name, %error, restart_in = ?delay, "task panicked, restarting");
+        clock.sleep(delay).await;
+        delay = (delay * 2).min(RESTART_BACKOFF.1);
     }
 }
 
-/// The process' life; clones are the same life.
+/// Lifecycle of the process. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle(Arc<Inner>);
 
@@ -47,19 +48,18 @@ struct Inner {
     failed: AtomicBool,
 }
 
-/// Where in its life the process is.
+/// Phase of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Not ready for the first time yet.
+    /// Not ready yet.
     Starting,
-    /// Serving.
+    /// Serves requests.
     Ready,
-    /// Asked to end: finishes what it has and takes nothing new.
+    /// Shutting down: completes current work and accepts no new work.
     Draining,
 }
 
 impl Lifecycle {
-    /// Where in its life the process is.
     #[must_use]
     pub fn phase(&self) -> Phase {
         if self.0.draining.is_cancelled() {
@@ -71,24 +71,24 @@ impl Lifecycle {
         }
     }
 
-    /// Everything that must stand stands.
+    /// Marks the process as ready.
     pub fn set_ready(&self) {
         self.0.phase.store(1, Ordering::Release);
     }
 
-    /// Cancelled when the process was asked to end: doors close, streams take their leave.
+    /// Cancelled when the drain starts: listeners close, streams send their close notice.
     #[must_use]
     pub fn draining(&self) -> &CancellationToken {
         &self.0.draining
     }
 
-    /// Cancelled when the doors are shut: collectors end, the writer flushes.
+    /// Cancelled when all listeners are closed: collectors end, the writer flushes.
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
     }
 
-    /// Runs a task that [`Lifecycle::stopped`] waits for. It watches one of the tokens and ends by itself.
+    /// Spawns a task that [`Lifecycle::stopped`] waits for. The task must end when one of the tokens is cancelled.
     pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -97,48 +97,48 @@ impl Lifecycle {
         self.0.tasks.spawn(task)
     }
 
-    /// Runs a task that must not end before the process does. If it does, by returning or by a panic, the process
-    /// drains and ends with a failing code.
+    /// Spawns a task that must run until the shutdown. If it returns or panics earlier, the process drains and exits
+    /// with a non-zero code.
     pub fn spawn_essential<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let life = self.clone();
+        let lifecycle = self.clone();
         let task = self.0.tasks.spawn(task);
         self.0.tasks.spawn(async move {
             let ended = task.await;
-            if !life.0.draining.is_cancelled() && !life.0.stopping.is_cancelled() {
+            if !lifecycle.0.draining.is_cancelled() && !lifecycle.0.stopping.is_cancelled() {
                 let panicked = ended.is_err();
-                tracing::error!(task = name, panicked, "a task that must run ended unasked: shutting down");
-                life.fail();
+                tracing::error!(task = name, panicked, "essential task ended unexpectedly, shutting down");
+                lifecycle.fail();
             }
         });
     }
 
-    /// Asks the process to end with a failing code.
+    /// Starts the drain; the process exits with a non-zero code.
     pub fn fail(&self) {
         self.0.failed.store(true, Ordering::Release);
         self.0.draining.cancel();
     }
 
-    /// Whether the process shall end with a failing code.
+    /// Whether the process exits with a non-zero code.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.0.failed.load(Ordering::Acquire)
     }
 
-    /// Asks the process to end.
+    /// Starts the drain.
     pub fn drain(&self) {
         self.0.draining.cancel();
     }
 
-    /// The doors are shut: asks everything else to end.
+    /// Starts the second phase of the shutdown, after the listeners are closed: all remaining tasks stop.
     pub fn stop(&self) {
         self.0.draining.cancel();
         self.0.stopping.cancel();
     }
 
-    /// Waits until every task has ended.
+    /// Waits until all tasks have ended.
     pub async fn stopped(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
@@ -153,24 +153,24 @@ mod tests {
     use crate::model::Timestamp;
 
     #[tokio::test]
-    async fn a_task_that_panics_is_started_again() {
+    async fn restarts_panicked_task_with_increasing_delay() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let runs = Arc::new(AtomicUsize::new(0));
         let make = {
             let runs = Arc::clone(&runs);
             move || {
                 let run = runs.fetch_add(1, Ordering::Relaxed);
-                async move { assert!(run >= 2, "an absurd number") }
+                async move { assert!(run >= 2, "panic on purpose") }
             }
         };
         let ended = tokio::spawn({
             let clock = clock.clone();
-            async move { outlive_panics("test", &clock, make).await }
+            async move { restart_on_panic("test", &clock, make).await }
         });
         while !ended.is_finished() {
             clock.advance(Duration::from_millis(500)).await;
         }
         assert_eq!(runs.load(Ordering::Relaxed), 3);
-        assert!(clock.elapsed() >= Duration::from_secs(3), "the pauses grow");
+        assert!(clock.elapsed() >= Duration::from_secs(3), "the delays increase");
     }
 }

@@ -1,14 +1,14 @@
-//! `candlewick export` beside its ceiling: the same rows read through one cursor of the same driver, and thrown away. The
-//! program runs as a process of its own, from its start to its end, into a sink; its memory is what the system says.
+//! Throughput and memory of `candlewick export`, compared to a baseline: reading the same rows through one cursor of
+//! the same driver and discarding them. The export runs as a separate process, measured from its start to its end; its
+//! peak memory is read from `/proc`.
 //!
-//! `cargo bench --bench export -- [ROWS]`, 5,000,000 unless said otherwise; with `--features parquet` Parquet, too, which
-//! compresses and has no goal for its rate.
-//! `BENCH_KEEP=FOLDER` leaves the files there, for a look with other programs.
+//! `cargo bench --bench export -- [ROWS]`, default 5,000,000. `--features parquet` also measures Parquet, which
+//! compresses and has no throughput goal. `BENCH_KEEP=FOLDER` writes the files to that folder and does not delete them.
 
-#![expect(clippy::disallowed_methods, reason = "a bench measures the machine's own time")]
+#![expect(clippy::disallowed_methods, reason = "a bench measures system time")]
 
 #[path = "../../tests/it/support/servers/mod.rs"]
-#[expect(dead_code, clippy::unwrap_used, reason = "it is the tests'")]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod servers;
 
 use std::hint::black_box;
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use candlewick::clock::Clock;
-use candlewick::model::{CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp};
+use candlewick::model::{CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite};
@@ -30,28 +30,28 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const READ: &str = "SELECT open_time, open, high, low, close, volume, quote_volume, trades, revision FROM candles \
     WHERE series_id = 1 ORDER BY open_time";
 
-/// How often each is measured; the best counts.
+/// Number of measurements; the best one counts.
 const ROUNDS: usize = 3;
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let clock = Clock::system();
     let deadline = clock.now() + Duration::from_mins(1);
     while !holds().await {
-        assert!(clock.now() < deadline, "waited in vain until {what}");
+        assert!(clock.now() < deadline, "timed out waiting until {what}");
         clock.sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Claims `rows` minutes of a new store's first series. The rows come by the database's own means.
+/// Claims coverage of `rows` minutes for the first series of a new store. The rows are inserted with SQL.
 async fn claim(store: &dyn CandleStore, rows: i64) {
     let series =
         Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().expect("a symbol"), interval: Interval::M1 };
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(rows * 60));
-    let claims = vec![CoveredRange { range, state: Knowledge::Fetched }];
+    let claims = vec![CoveredRange { range, state: CoverageState::Fetched }];
     store.write(&[SeriesWrite { series, candles: Vec::new(), claims }]).await.expect("claimed");
 }
 
-/// Digits that differ from row to row: an integer of cents or less, as text of both databases.
+/// A SQL expression for both databases: a decimal string that differs from row to row.
 fn digits(seed: &str, whole: u32, fraction: u32) -> String {
     format!("({whole} + {seed} % 1009) || '.' || ({fraction} + {seed} % 7919)")
 }
@@ -61,7 +61,7 @@ fn values() -> [String; 6] {
     [price(100), price(2_000), price(0), price(110), digits("minute", 12, 34_001), digits("minute", 827_160, 12_001)]
 }
 
-/// The cursor, its rows thrown away.
+/// The baseline: reads the rows through a cursor and discards them.
 macro_rules! cursor {
     ($connection:expr, $rows:expr) => {{
         let start = Instant::now();
@@ -77,7 +77,7 @@ macro_rules! cursor {
     }};
 }
 
-/// How long an export takes, and the most memory that it held, in kB.
+/// Duration and peak memory (in kB) of an export.
 async fn export(url: &str, rows: i64, output: Option<&Path>) -> (Duration, u64) {
     let until = (rows * 60_000).to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_candlewick"));
@@ -106,25 +106,25 @@ async fn export(url: &str, rows: i64, output: Option<&Path>) -> (Duration, u64) 
         Clock::system().sleep(Duration::from_millis(2)).await;
     };
     let took = start.elapsed();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut said).expect("text");
-    assert!(status.success() && said.trim_end().ends_with("complete"), "{said}");
+    let mut stderr = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut stderr).expect("text");
+    assert!(status.success() && stderr.trim_end().ends_with("complete"), "{stderr}");
     (took, memory)
 }
 
 fn rate(rows: i64, took: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "some millions")]
+    #[expect(clippy::cast_precision_loss, reason = "a few millions")]
     let rows = rows as f64;
     rows / took.as_secs_f64()
 }
 
-fn show(what: &str, rows: i64, (took, memory): (Duration, u64), ceiling: Duration) {
-    let (ours, ceiling) = (rate(rows, took), rate(rows, ceiling));
+fn show(what: &str, rows: i64, (took, memory): (Duration, u64), baseline: Duration) {
+    let (measured, baseline) = (rate(rows, took), rate(rows, baseline));
     let megabytes = memory.div_ceil(1_024);
     let goal = if what.contains("CSV") { "goal 0.5" } else { "" };
     println!(
-        "{what:<34} {ours:>10.0} {ceiling:>10.0} rows/s {:>6.2}  {goal:<8} {megabytes:>5} MB  goal 100",
-        ours / ceiling
+        "{what:<34} {measured:>10.0} {baseline:>10.0} rows/s {:>6.2}  {goal:<8} {megabytes:>5} MB  goal 100",
+        measured / baseline
     );
 }
 
@@ -160,26 +160,26 @@ async fn main() {
     server.execute(AssertSqlSafe(fill)).await.expect("filled");
     server.execute("VACUUM ANALYZE candles").await.expect("analysed");
 
-    println!("{:<34} {:>10} {:>10} {:<6} {:>6}", "", "ours", "ceiling", "", "ratio");
+    println!("{:<34} {:>10} {:>10} {:<6} {:>6}", "", "candlewick", "baseline", "", "ratio");
     let parquet = cfg!(feature = "parquet").then(|| folder.join("candles.parquet"));
     let outputs =
         [("CSV to a sink", None), ("CSV to a file", Some(folder.join("candles.csv"))), ("Parquet", parquet.clone())];
     for (name, url) in [("SQLite", &sqlite_url), ("PostgreSQL", &postgres_url)] {
-        let mut ceiling = Duration::MAX;
-        let mut best = [(Duration::MAX, 0); 3];
-        // They take turns, so that what else the machine does falls on all.
+        let mut baseline = Duration::MAX;
+        let mut results = [(Duration::MAX, 0); 3];
+        // Interleaved, so that other load on the machine affects all measurements.
         for _ in 0..ROUNDS {
             let took = if name == "SQLite" { cursor!(file, rows) } else { cursor!(server, rows) };
-            ceiling = ceiling.min(took);
-            for (best, (what, path)) in best.iter_mut().zip(&outputs) {
+            baseline = baseline.min(took);
+            for (best, (what, path)) in results.iter_mut().zip(&outputs) {
                 if *what != "Parquet" || parquet.is_some() {
                     let (took, memory) = export(url, rows, path.as_deref()).await;
                     *best = (best.0.min(took), best.1.max(memory));
                 }
             }
         }
-        for (best, (what, _)) in best.into_iter().zip(&outputs).filter(|(best, _)| best.0 < Duration::MAX) {
-            show(&format!("{name}: {what} : cursor"), rows, best, ceiling);
+        for (best, (what, _)) in results.into_iter().zip(&outputs).filter(|(best, _)| best.0 < Duration::MAX) {
+            show(&format!("{name}: {what} : cursor"), rows, best, baseline);
         }
     }
 }

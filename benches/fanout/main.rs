@@ -1,20 +1,20 @@
-//! How fast events reach clients, beside a bare broadcast of the same bytes in the same run.
+//! Throughput and latency of events to clients, compared to a baseline broadcast of the same bytes in the same run.
 //!
-//! `cargo bench --bench fanout`. The server runs on one thread; its clients are a process of their own. The ceiling writes
-//! the very frames to raw sockets. Two shapes: one event at a time, which is one write an event and a client, and sixty-four
-//! at a time, which may be written at once. Goals: 0.8 of the ceiling in both; at half of the load p99 within 10 ms; an idle
-//! socket within 24 KiB.
+//! `cargo bench --bench fanout`. The server runs on one thread; its clients run in a separate process. The baseline
+//! writes the same frames to raw sockets. Two batch sizes: one event, which needs one write per event and client, and
+//! 64 events, which may be written together. Goals: 0.8 of the baseline for both; p99 within 10 ms at half of the load;
+//! 24 KiB per idle socket.
 
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "figures for people"
+    reason = "approximate figures"
 )]
 
-#[path = "../support/child.rs"]
-mod child;
 mod clients;
+#[path = "../support/load_generator.rs"]
+mod load_generator;
 mod server;
 #[path = "../support/service.rs"]
 mod service;
@@ -27,49 +27,49 @@ use candlewick::clock::Clock;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use self::child::Load;
-use self::server::Ours;
+use self::load_generator::LoadGenerator;
+use self::server::CandlewickServer;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// About the length of a ticker's frame.
+/// Padding that makes a frame about as long as a ticker frame.
 pub const PADDING: usize = 190;
 
 const CLIENTS: [usize; 3] = [1, 100, 1_000];
 const ROUND: Duration = Duration::from_secs(3);
 
-/// Latencies that the clients saw, in microseconds.
-struct Seen {
+/// Latencies that the clients measured, in microseconds.
+struct Latencies {
     p50: u64,
     p99: u64,
 }
 
-impl std::fmt::Display for Seen {
+impl std::fmt::Display for Latencies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "p50 {} us, p99 {} us", self.p50, self.p99)
     }
 }
 
-async fn seen(load: Load) -> (Load, Seen) {
-    let (load, line) = load.answer().await;
+async fn receive_latencies(load: LoadGenerator) -> (LoadGenerator, Latencies) {
+    let (load, line) = load.receive().await;
     let mut numbers = line.split(' ').map(|number| number.parse().expect("a number"));
     let mut next = || numbers.next().expect("two numbers");
-    (load, Seen { p50: next(), p99: next() })
+    (load, Latencies { p50: next(), p99: next() })
 }
 
-/// Something that hands an event to all clients.
+/// A server that sends events to all clients.
 enum Server {
-    Bare(Vec<TcpStream>),
-    Ours(Box<Ours>),
+    Baseline(Vec<TcpStream>),
+    Candlewick(Box<CandlewickServer>),
 }
 
 impl Server {
-    /// Hands on `count` events, gathered if that may be.
+    /// Sends `count` events, in one write if possible.
     async fn send(&mut self, count: usize) {
         match self {
-            Self::Ours(ours) => ours.publish(count).await,
-            Self::Bare(sockets) => {
+            Self::Candlewick(service) => service.publish(count).await,
+            Self::Baseline(sockets) => {
                 let frames: Vec<u8> = (0..count).flat_map(|_| server::frame(1)).collect();
                 for socket in sockets {
                     socket.write_all(&frames).await.expect("the clients read");
@@ -79,41 +79,51 @@ impl Server {
     }
 }
 
-/// Delivered frames a second when the next `at_a_time` events are sent as soon as all clients have the last ones.
-async fn throughput(server: &mut Server, mut load: Load, clients: usize, at_a_time: usize) -> (Load, f64) {
+/// Delivered frames per second if the next batch is sent as soon as all clients received the previous one.
+async fn throughput(
+    server: &mut Server,
+    mut load: LoadGenerator,
+    clients: usize,
+    batch_size: usize,
+) -> (LoadGenerator, f64) {
     let clock = Clock::system();
-    let begun = clock.elapsed();
+    let started = clock.elapsed();
     let mut events = 0;
-    while clock.elapsed().saturating_sub(begun) < ROUND {
-        load.ask(&(clients * at_a_time).to_string());
-        server.send(at_a_time).await;
-        (load, _) = seen(load).await;
-        events += at_a_time;
+    while clock.elapsed().saturating_sub(started) < ROUND {
+        load.send(&(clients * batch_size).to_string());
+        server.send(batch_size).await;
+        (load, _) = receive_latencies(load).await;
+        events += batch_size;
     }
-    let took = clock.elapsed().saturating_sub(begun);
+    let took = clock.elapsed().saturating_sub(started);
     (load, (events * clients) as f64 / took.as_secs_f64())
 }
 
-/// What clients see at so many events a second. What is due is sent together, as it would come from an exchange's socket.
-async fn latency(server: &mut Server, mut load: Load, clients: usize, rate: f64) -> (Load, Seen) {
+/// Latencies at `rate` events per second. Events that are due are sent together, as from the socket of an exchange.
+async fn latency(
+    server: &mut Server,
+    mut load: LoadGenerator,
+    clients: usize,
+    rate: f64,
+) -> (LoadGenerator, Latencies) {
     let clock = Clock::system();
     let events = (rate * ROUND.as_secs_f64()).max(1.0) as usize;
-    load.ask(&(clients * events).to_string());
-    let begun = clock.elapsed();
+    load.send(&(clients * events).to_string());
+    let started = clock.elapsed();
     let mut sent = 0;
     while sent < events {
-        let passed = clock.elapsed().saturating_sub(begun).as_secs_f64();
+        let passed = clock.elapsed().saturating_sub(started).as_secs_f64();
         let due = ((passed * rate) as usize + 1).min(events) - sent;
         if due > 0 {
             server.send(due).await;
             sent += due;
             tokio::task::yield_now().await;
         } else {
-            let next = begun + Duration::from_secs_f64(sent as f64 / rate);
+            let next = started + Duration::from_secs_f64(sent as f64 / rate);
             clock.sleep(next.saturating_sub(clock.elapsed())).await;
         }
     }
-    seen(load).await
+    receive_latencies(load).await
 }
 
 fn resident_kib() -> f64 {
@@ -123,59 +133,61 @@ fn resident_kib() -> f64 {
 }
 
 async fn run() {
-    println!("{:<22} {:>12} {:>12} {:>6}", "frames/s delivered", "ours", "bare", "ratio");
+    println!("{:<22} {:>12} {:>12} {:>6}", "frames/s delivered", "candlewick", "baseline", "ratio");
     for clients in CLIENTS {
-        let (bare, bare_load) = server::bare(clients).await;
+        let (baseline, baseline_load) = server::baseline(clients).await;
         let before = resident_kib();
-        let (ours, mut ours_load) = server::ours(clients).await;
+        let (service, mut service_load) = server::service(clients).await;
         let memory = (resident_kib() - before) / clients as f64;
-        let (mut bare, mut ours) = (Server::Bare(bare), Server::Ours(Box::new(ours)));
-        let mut bare_load = bare_load;
-        let mut single = 0.0;
-        for at_a_time in [1, 64] {
-            let (mut best_bare, mut best_ours) = (0.0_f64, 0.0_f64);
+        let (mut baseline, mut service) = (Server::Baseline(baseline), Server::Candlewick(Box::new(service)));
+        let mut baseline_load = baseline_load;
+        let mut single_rate = 0.0;
+        for batch_size in [1, 64] {
+            let (mut best_baseline, mut best_service) = (0.0_f64, 0.0_f64);
             for _ in 0..2 {
                 let rate;
-                (bare_load, rate) = throughput(&mut bare, bare_load, clients, at_a_time).await;
-                best_bare = best_bare.max(rate);
+                (baseline_load, rate) = throughput(&mut baseline, baseline_load, clients, batch_size).await;
+                best_baseline = best_baseline.max(rate);
                 let rate;
-                (ours_load, rate) = throughput(&mut ours, ours_load, clients, at_a_time).await;
-                best_ours = best_ours.max(rate);
+                (service_load, rate) = throughput(&mut service, service_load, clients, batch_size).await;
+                best_service = best_service.max(rate);
             }
-            if at_a_time == 1 {
-                single = best_bare;
+            if batch_size == 1 {
+                single_rate = best_baseline;
             }
-            let shape = format!("{clients} clients, {at_a_time} at once");
-            println!("{shape:<22} {best_ours:>12.0} {best_bare:>12.0} {:>6.2}", best_ours / best_bare);
+            let shape = format!("{clients} clients, batch of {batch_size}");
+            println!("{shape:<22} {best_service:>12.0} {best_baseline:>12.0} {:>6.2}", best_service / best_baseline);
         }
-        let mut rates = vec![(single / 2.0 / clients as f64).min(10_000.0)];
+        let mut rates = vec![(single_rate / 2.0 / clients as f64).min(10_000.0)];
         if clients == 100 {
             rates.push(10_000.0);
         }
         for rate in rates {
-            let (seen_bare, seen_ours);
-            (bare_load, seen_bare) = latency(&mut bare, bare_load, clients, rate).await;
-            (ours_load, seen_ours) = latency(&mut ours, ours_load, clients, rate).await;
-            println!("{clients} clients at {rate:.0} events/s: {seen_ours}; bare {seen_bare}");
+            let (baseline_latency, service_latency);
+            (baseline_load, baseline_latency) = latency(&mut baseline, baseline_load, clients, rate).await;
+            (service_load, service_latency) = latency(&mut service, service_load, clients, rate).await;
+            println!("{clients} clients at {rate:.0} events/s: {service_latency}; baseline {baseline_latency}");
         }
         if clients > 100 {
-            println!("{clients} idle sockets: {memory:.1} KiB each, of the whole server's process");
+            println!("{clients} idle sockets: {memory:.1} KiB each, measured on the server process");
             let before = resident_kib();
-            let _stuck = server::stuck(&ours).await;
-            let (rate, seen_ours);
-            (ours_load, rate) = throughput(&mut ours, ours_load, clients, 64).await;
-            (ours_load, seen_ours) = latency(&mut ours, ours_load, clients, single / 2.0 / clients as f64).await;
+            let _stalled = server::stalled(&service).await;
+            let (rate, service_latency);
+            (service_load, rate) = throughput(&mut service, service_load, clients, 64).await;
+            (service_load, service_latency) =
+                latency(&mut service, service_load, clients, single_rate / 2.0 / clients as f64).await;
             let grown = resident_kib() - before;
             println!(
-                "the same beside one that stops reading: {rate:.0} frames/s, 64 at once; {seen_ours}; memory {grown:+.0} KiB"
+                "with one more client that does not read: {rate:.0} frames/s, batch of 64; {service_latency}; memory \
+                 {grown:+.0} KiB"
             );
         }
-        drop((bare_load, ours_load));
+        drop((baseline_load, service_load));
     }
 }
 
 fn main() {
-    if let Some([kind, address, count]) = Load::arguments().as_deref() {
+    if let Some([kind, address, count]) = LoadGenerator::arguments().as_deref() {
         let (address, count) = (address.parse().expect("an address"), count.parse().expect("a number"));
         return clients::run(kind, address, count);
     }

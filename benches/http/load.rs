@@ -1,4 +1,4 @@
-//! Requests over 64 connections, each sent when the answer before it is read.
+//! Sends requests over 64 connections, each one after the response to the previous one was read.
 
 use std::cell::RefCell;
 use std::io::{BufRead, Read, Write};
@@ -18,8 +18,8 @@ fn request(address: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
 }
 
-/// How long the answer in `buffer` is, once its head is here.
-fn length(buffer: &[u8]) -> Option<(usize, usize)> {
+/// Length of the head and of the whole response in `buffer`, if the head is complete.
+fn response_length(buffer: &[u8]) -> Option<(usize, usize)> {
     let head = buffer.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&buffer[..head]).expect("ASCII");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
@@ -28,14 +28,14 @@ fn length(buffer: &[u8]) -> Option<(usize, usize)> {
     Some((head, head + body.expect("a length").trim().parse::<usize>().expect("a number")))
 }
 
-/// The body of one answer.
+/// The body of one response.
 pub fn fetch(address: SocketAddr, path: &str) -> Vec<u8> {
     let mut socket = std::net::TcpStream::connect(address).expect("the server listens");
     socket.write_all(&request(address, path)).expect("the server reads");
     let mut buffer = Vec::new();
     let mut part = [0; 4_096];
     loop {
-        if let Some((head, end)) = length(&buffer)
+        if let Some((head, end)) = response_length(&buffer)
             && buffer.len() >= end
         {
             return buffer[head..end].to_vec();
@@ -52,34 +52,42 @@ pub fn run() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let times = Rc::new(RefCell::new(Vec::new()));
         LocalSet::new().block_on(&runtime, async {
-            let asking: Vec<_> = (0..CONNECTIONS)
-                .map(|_| tokio::task::spawn_local(ask(address, request(address, path), Rc::clone(&times))))
+            let connections: Vec<_> = (0..CONNECTIONS)
+                .map(|_| tokio::task::spawn_local(send_requests(address, request(address, path), Rc::clone(&times))))
                 .collect();
-            for task in asking {
+            for task in connections {
                 task.await.expect("a connection");
             }
         });
         let mut times = times.borrow_mut();
         times.sort_unstable();
-        let at = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)].as_micros();
-        println!("{:.0} p50 {} us, p99 {} us", times.len() as f64 / ROUND.as_secs_f64(), at(0.5), at(0.99));
+        let percentile = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)].as_micros();
+        println!(
+            "{:.0} p50 {} us, p99 {} us",
+            times.len() as f64 / ROUND.as_secs_f64(),
+            percentile(0.5),
+            percentile(0.99)
+        );
     }
 }
 
-async fn ask(address: SocketAddr, request: Vec<u8>, times: Rc<RefCell<Vec<Duration>>>) {
+async fn send_requests(address: SocketAddr, request: Vec<u8>, times: Rc<RefCell<Vec<Duration>>>) {
     let mut socket = TcpStream::connect(address).await.expect("the server listens");
     socket.set_nodelay(true).expect("a socket");
     let clock = Clock::system();
     let mut buffer = Vec::with_capacity(128 * 1024);
     while clock.elapsed() < ROUND {
-        let begun = clock.elapsed();
+        let started = clock.elapsed();
         socket.write_all(&request).await.expect("the server reads");
         buffer.clear();
         let mut end = None;
         while end.is_none_or(|end| buffer.len() < end) {
-            assert!(socket.read_buf(&mut buffer).await.expect("the server answers") > 0, "it hung up");
-            end = end.or_else(|| length(&buffer).map(|(_, end)| end));
+            assert!(
+                socket.read_buf(&mut buffer).await.expect("the server answers") > 0,
+                "the server closed the connection"
+            );
+            end = end.or_else(|| response_length(&buffer).map(|(_, end)| end));
         }
-        times.borrow_mut().push(clock.elapsed().saturating_sub(begun));
+        times.borrow_mut().push(clock.elapsed().saturating_sub(started));
     }
 }

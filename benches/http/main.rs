@@ -1,36 +1,36 @@
-//! How many requests a second the doors answer, beside a bare handler of the same framework with the same bytes.
+//! REST requests per second, compared to a baseline handler of the same framework that returns the same bytes.
 //!
-//! `cargo bench --bench http`. The server runs on one thread; the load is a process of its own with 64 connections. Goals:
-//! a ticker at least 0.65 of the bare handler, the newest 500 candles at least 0.50.
+//! `cargo bench --bench http`. The server runs on one thread; the load generator is a separate process with 64
+//! connections. Goals: a ticker at least 0.65 of the baseline, the newest 500 candles at least 0.50.
 
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "figures for people"
+    reason = "approximate figures"
 )]
 
-#[path = "../support/child.rs"]
-mod child;
 mod load;
+#[path = "../support/load_generator.rs"]
+mod load_generator;
 #[path = "../support/service.rs"]
 mod service;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use candlewick::cache::{Cache, KeptTicker, Position};
+use candlewick::cache::{Cache, CachedTicker, Version};
 use candlewick::clock::Clock;
 use candlewick::model::{
-    Candle, CoveredRange, ExchangeId, Interval, Knowledge, MarketEvent, Series, Source, Ticker, TickerPatch, TimeRange,
-    wire,
+    Candle, CoverageState, CoveredRange, ExchangeId, Interval, MarketEvent, Series, Source, Ticker, TickerPatch,
+    TimeRange, wire,
 };
 use candlewick::store::{CandleStore, SeriesWrite};
 use poem::listener::TcpAcceptor;
 use poem::{Endpoint, Request, Response, Route, Server};
 use rust_decimal::Decimal;
 
-use self::child::Load;
+use self::load_generator::LoadGenerator;
 use self::service::{btc, serve};
 
 #[global_allocator]
@@ -38,10 +38,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 3;
 
-/// Gives the same bytes to everybody.
-struct Bare(&'static [u8]);
+/// Returns the same bytes to every request.
+struct Baseline(&'static [u8]);
 
-impl Endpoint for Bare {
+impl Endpoint for Baseline {
     type Output = Response;
 
     async fn call(&self, _: Request) -> poem::Result<Response> {
@@ -49,17 +49,17 @@ impl Endpoint for Bare {
     }
 }
 
-fn bare(bodies: Vec<(&'static str, Vec<u8>)>) -> SocketAddr {
+fn baseline(bodies: Vec<(&'static str, Vec<u8>)>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a socket");
     let address = listener.local_addr().expect("an address");
-    let route = bodies.into_iter().fold(Route::new(), |route, (path, body)| route.at(path, Bare(body.leak())));
+    let route = bodies.into_iter().fold(Route::new(), |route, (path, body)| route.at(path, Baseline(body.leak())));
     let acceptor = TcpAcceptor::from_std(listener).expect("a socket");
     tokio::spawn(Server::new_with_acceptor(acceptor).run(route));
     address
 }
 
-/// A live ticker, and the last 1,000 minutes.
+/// Adds a live ticker and the last 1,000 minute candles.
 async fn fill(cache: &Cache, store: &dyn CandleStore, clock: &Clock) {
     let now = clock.now();
     let price = |n: i64| Decimal::new(6_701_234 + n % 997, 2);
@@ -81,11 +81,11 @@ async fn fill(cache: &Cache, store: &dyn CandleStore, clock: &Clock) {
     let ticker = Ticker { exchange, symbol: btc(), values, received_at: now, source: Source::Stream };
     let mut json = wire::event_data(&MarketEvent::Ticker(ticker.clone()), false);
     json.pop();
-    let kept = KeptTicker { ticker, simulated: false, position: Position { token: 1, seq: 1 }, json: json.into() };
-    cache.tickers.put(kept, Duration::ZERO).await.expect("memory");
-    // The bench may run into the next minutes: they are known, too.
+    let cached = CachedTicker { ticker, simulated: false, version: Version { token: 1, seq: 1 }, json: json.into() };
+    cache.tickers.put(cached, Duration::ZERO).await.expect("memory");
+    // The bench may run into the next minutes: their coverage is claimed as well.
     let range = TimeRange::new(Interval::M1.back(now, 1_000), Interval::M1.floor(now) + Duration::from_hours(1));
-    let candles = Interval::M1.opens(TimeRange::new(range.start(), Interval::M1.floor(now)));
+    let candles = Interval::M1.open_times(TimeRange::new(range.start(), Interval::M1.floor(now)));
     let candles = (0_i64..).zip(candles).map(|(n, timestamp)| Candle {
         timestamp,
         open: price(n),
@@ -98,7 +98,7 @@ async fn fill(cache: &Cache, store: &dyn CandleStore, clock: &Clock) {
         closed: true,
         revision: 0,
     });
-    let claims = vec![CoveredRange { range, state: Knowledge::Observed }];
+    let claims = vec![CoveredRange { range, state: CoverageState::Observed }];
     let series = Series { exchange, symbol: btc(), interval: Interval::M1 };
     store.write(&[SeriesWrite { series, candles: candles.collect(), claims }]).await.expect("memory");
 }
@@ -110,38 +110,41 @@ async fn run() {
         ("GET /v1/history, 500", "/v1/history?exchange=binance&symbol=BTC/USDT&limit=500", "/history", 0.50),
     ];
     let mut bodies = Vec::new();
-    for (_, path, at, _) in paths {
-        let (ours, at) = (path.to_owned(), at);
+    for (_, path, baseline_path, _) in paths {
+        let service_path = path.to_owned();
         let address = service;
-        let body = tokio::task::spawn_blocking(move || load::fetch(address, &ours)).await.expect("an answer");
-        bodies.push((at, body));
+        let body = tokio::task::spawn_blocking(move || load::fetch(address, &service_path)).await.expect("an answer");
+        bodies.push((baseline_path, body));
     }
-    let bare = bare(bodies);
-    println!("{:<22} {:>10} {:>10} {:>6} {:>6}", "requests/s", "ours", "bare", "ratio", "goal");
-    let mut load = Load::spawn(&[]);
-    for (name, path, at, goal) in paths {
-        let (mut best_ours, mut best_bare) = (0.0_f64, 0.0_f64);
+    let baseline = baseline(bodies);
+    println!("{:<22} {:>10} {:>10} {:>6} {:>6}", "requests/s", "candlewick", "baseline", "ratio", "goal");
+    let mut load = LoadGenerator::spawn(&[]);
+    for (name, path, baseline_path, goal) in paths {
+        let (mut best_service, mut best_baseline) = (0.0_f64, 0.0_f64);
         let mut times = String::new();
         for _ in 0..ROUNDS {
-            for (address, path, best, is_ours) in
-                [(bare, at, &mut best_bare, false), (service, path, &mut best_ours, true)]
+            for (address, path, best, is_service) in
+                [(baseline, baseline_path, &mut best_baseline, false), (service, path, &mut best_service, true)]
             {
-                load.ask(&format!("{address} {path}"));
+                load.send(&format!("{address} {path}"));
                 let line;
-                (load, line) = load.answer().await;
+                (load, line) = load.receive().await;
                 let (rate, rest) = line.split_once(' ').expect("a rate and times");
                 *best = best.max(rate.parse().expect("a number"));
-                if is_ours {
+                if is_service {
                     rest.clone_into(&mut times);
                 }
             }
         }
-        println!("{name:<22} {best_ours:>10.0} {best_bare:>10.0} {:>6.2} {goal:>6.2}   {times}", best_ours / best_bare);
+        println!(
+            "{name:<22} {best_service:>10.0} {best_baseline:>10.0} {:>6.2} {goal:>6.2}   {times}",
+            best_service / best_baseline
+        );
     }
 }
 
 fn main() {
-    if Load::arguments().is_some() {
+    if LoadGenerator::arguments().is_some() {
         return load::run();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

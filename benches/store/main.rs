@@ -1,19 +1,19 @@
-//! The candle stores beside their ceilings: writing beside COPY (PostgreSQL) and a bare insert (SQLite) of the same rows,
-//! reading a page beside the bare query whose rows are thrown away, out of 10^5 and 10^7 rows. Ratios are of one run.
+//! Throughput of the candle stores compared to a baseline in the same run. Writes: COPY (PostgreSQL) or a plain insert
+//! (SQLite) of the same rows. Pages out of 10^5 and 10^7 rows: the plain query, whose rows are discarded.
 //!
-//! `cargo bench --bench store`. `BENCH_ROWS=100000` leaves the large table out.
+//! `cargo bench --bench store`. `BENCH_ROWS=100000` skips the large table.
 
-#![expect(clippy::disallowed_methods, reason = "a bench measures the machine's own time")]
+#![expect(clippy::disallowed_methods, reason = "a bench measures system time")]
 
 #[path = "../../tests/it/support/servers/mod.rs"]
-#[expect(dead_code, clippy::unwrap_used, reason = "it is the tests'")]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod servers;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use candlewick::clock::Clock;
-use candlewick::model::{Candle, CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp};
+use candlewick::model::{Candle, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite, Take};
@@ -24,21 +24,22 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Rows of one batch, and how many batches are written.
+/// Rows per batch.
 const BATCH: i64 = 5_000;
+/// Number of batches.
 const BATCHES: i64 = 40;
-/// The series that a batch is spread over.
+/// Number of series per batch.
 const SERIES: i64 = 10;
-/// How often a page is read.
+/// Number of page reads.
 const PAGES: u32 = 200;
 
 const COLUMNS: &str = "open_time, open, high, low, close, volume, quote_volume, trades, revision";
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let clock = Clock::system();
     let deadline = clock.now() + Duration::from_mins(1);
     while !holds().await {
-        assert!(clock.now() < deadline, "waited in vain until {what}");
+        assert!(clock.now() < deadline, "timed out waiting until {what}");
         clock.sleep(Duration::from_millis(20)).await;
     }
 }
@@ -67,14 +68,14 @@ fn candle(minute: i64) -> Candle {
     }
 }
 
-/// One batch: a range of minutes of each series, with the claim that it rests on.
+/// One batch: a range of minutes of each series, with its coverage claim.
 fn batch(n: i64) -> Vec<SeriesWrite> {
     let each = BATCH / SERIES;
-    let part = |of: i64| {
+    let part = |index: i64| {
         let minutes = n * each..(n + 1) * each;
         let range = TimeRange::new(Timestamp::from_secs(minutes.start * 60), Timestamp::from_secs(minutes.end * 60));
-        let claims = vec![CoveredRange { range, state: Knowledge::Fetched }];
-        SeriesWrite { series: series(of), candles: minutes.map(candle).collect(), claims }
+        let claims = vec![CoveredRange { range, state: CoverageState::Fetched }];
+        SeriesWrite { series: series(index), candles: minutes.map(candle).collect(), claims }
     };
     (0..SERIES).map(part).collect()
 }
@@ -93,8 +94,8 @@ fn rate(took: Duration) -> f64 {
     rows / took.as_secs_f64()
 }
 
-fn show(what: &str, ours: f64, ceiling: f64, unit: &str, goal: &str) {
-    println!("{what:<44} {ours:>10.0} {ceiling:>10.0} {unit:<8} {:>5.2}  {goal}", ours / ceiling);
+fn show(what: &str, measured: f64, baseline: f64, unit: &str, goal: &str) {
+    println!("{what:<44} {measured:>10.0} {baseline:>10.0} {unit:<8} {:>5.2}  {goal}", measured / baseline);
 }
 
 async fn write_to(store: &dyn CandleStore, n: i64) -> Duration {
@@ -104,9 +105,9 @@ async fn write_to(store: &dyn CandleStore, n: i64) -> Duration {
     start.elapsed()
 }
 
-/// COPY and our batches take turns, so that what else the machine does falls on both.
-async fn postgres_writes(store: &PostgresStore, bare: &mut PgConnection) {
-    bare.execute("CREATE TABLE bare (LIKE candles)").await.expect("a table");
+/// Interleaves COPY and batches of the store, so that other load on the machine affects both.
+async fn postgres_writes(store: &PostgresStore, connection: &mut PgConnection) {
+    connection.execute("CREATE TABLE bare (LIKE candles)").await.expect("a table");
     let (mut new, mut again, mut copied) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     for n in 0..BATCHES {
         let mut text = String::new();
@@ -114,36 +115,37 @@ async fn postgres_writes(store: &PostgresStore, bare: &mut PgConnection) {
             part.candles.iter().for_each(|candle| row(&mut text, id, candle));
         }
         let start = Instant::now();
-        let mut copy = bare.copy_in_raw("COPY bare FROM STDIN").await.expect("COPY");
+        let mut copy = connection.copy_in_raw("COPY bare FROM STDIN").await.expect("COPY");
         copy.send(text.as_bytes()).await.expect("sent");
         copy.finish().await.expect("copied");
         copied += start.elapsed();
         new += write_to(store, n).await;
         again += write_to(store, n).await;
     }
-    show("PostgreSQL: new rows, with ledger : COPY", rate(new), rate(copied), "rows/s", "goal 0.45");
+    show("PostgreSQL: new rows with coverage : COPY", rate(new), rate(copied), "rows/s", "goal 0.45");
     show("PostgreSQL: the same rows again : COPY", rate(again), rate(copied), "rows/s", "");
 }
 
-async fn sqlite_writes(store: &SqliteStore, bare: &mut SqliteConnection) {
-    bare.execute(
-        "CREATE TABLE bare (series_id INTEGER, open_time INTEGER, open TEXT, high TEXT, low TEXT, close TEXT, \
-         volume TEXT, quote_volume TEXT, trades INTEGER) STRICT",
-    )
-    .await
-    .expect("a table");
-    let (mut ours, mut inserted) = (Duration::ZERO, Duration::ZERO);
+async fn sqlite_writes(store: &SqliteStore, connection: &mut SqliteConnection) {
+    connection
+        .execute(
+            "CREATE TABLE bare (series_id INTEGER, open_time INTEGER, open TEXT, high TEXT, low TEXT, close TEXT, \
+             volume TEXT, quote_volume TEXT, trades INTEGER) STRICT",
+        )
+        .await
+        .expect("a table");
+    let (mut measured, mut inserted) = (Duration::ZERO, Duration::ZERO);
     for n in 0..BATCHES {
         let rows: Vec<(i64, Vec<String>, Candle)> = (0..)
             .zip(batch(n))
             .flat_map(|(id, part)| part.candles.into_iter().map(move |candle| (id, texts(&candle), candle)))
             .collect();
         let start = Instant::now();
-        let mut transaction = bare.begin().await.expect("begun");
-        // As many rows a statement as SQLite is given by the store.
+        let mut transaction = connection.begin().await.expect("a transaction");
+        // The same number of rows per statement as in the store.
         for chunk in rows.chunks(64) {
-            let places = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; chunk.len()].join(",");
-            let statement = AssertSqlSafe(format!("INSERT INTO bare VALUES {places}"));
+            let placeholders = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; chunk.len()].join(",");
+            let statement = AssertSqlSafe(format!("INSERT INTO bare VALUES {placeholders}"));
             let mut insert = sqlx::query(statement);
             for (id, texts, candle) in chunk {
                 insert = insert.bind(id).bind(candle.timestamp.millis());
@@ -156,9 +158,9 @@ async fn sqlite_writes(store: &SqliteStore, bare: &mut SqliteConnection) {
         }
         transaction.commit().await.expect("committed");
         inserted += start.elapsed();
-        ours += write_to(store, n).await;
+        measured += write_to(store, n).await;
     }
-    show("SQLite: new rows, with ledger : bare insert", rate(ours), rate(inserted), "rows/s", "");
+    show("SQLite: new rows with coverage : plain insert", rate(measured), rate(inserted), "rows/s", "");
 }
 
 fn texts(candle: &Candle) -> Vec<String> {
@@ -167,13 +169,13 @@ fn texts(candle: &Candle) -> Vec<String> {
     [open, high, low, close, volume, &quote].map(ToString::to_string).into()
 }
 
-/// Pages a second of `size` candles from places spread over a series of `rows` minutes.
-async fn pages(store: &dyn CandleStore, of: &Series, rows: i64, size: u32) -> f64 {
+/// Pages per second, with `size` candles each, spread over a series of `rows` minutes.
+async fn pages(store: &dyn CandleStore, series: &Series, rows: i64, size: u32) -> f64 {
     let mut took = Duration::ZERO;
     for n in 0..PAGES {
-        let range = place(rows, size, n);
+        let range = page_range(rows, size, n);
         let start = Instant::now();
-        let page = store.page(of, range, Take::First(size)).await.expect("a page");
+        let page = store.page(series, range, Take::First(size)).await.expect("a page");
         took += start.elapsed();
         assert_eq!(page.candles.len(), size as usize);
         black_box(page);
@@ -181,23 +183,23 @@ async fn pages(store: &dyn CandleStore, of: &Series, rows: i64, size: u32) -> f6
     f64::from(PAGES) / took.as_secs_f64()
 }
 
-fn place(rows: i64, size: u32, n: u32) -> TimeRange {
-    let room = rows - i64::from(size);
-    let first = i64::from(n).wrapping_mul(7_919_111) % room.max(1);
+fn page_range(rows: i64, size: u32, n: u32) -> TimeRange {
+    let offsets = rows - i64::from(size);
+    let first = i64::from(n).wrapping_mul(7_919_111) % offsets.max(1);
     let end = Timestamp::from_secs((first + i64::from(size)) * 60);
     TimeRange::new(Timestamp::from_secs(first * 60), end)
 }
 
-/// The bare query over the same driver, its rows thrown away.
-macro_rules! bare_pages {
+/// The baseline: the plain query with the same driver, whose rows are discarded.
+macro_rules! baseline_pages {
     ($connection:expr, $id:expr, $rows:expr, $size:expr, $statement:expr) => {{
         let mut took = Duration::ZERO;
         for n in 0..PAGES {
-            let range = place($rows, $size, n);
+            let range = page_range($rows, $size, n);
             let start = Instant::now();
-            let asked = sqlx::query(AssertSqlSafe($statement.clone())).bind($id);
-            let asked = asked.bind(range.start().millis()).bind(range.end().millis()).bind(i64::from($size));
-            let mut found = asked.fetch(&mut $connection);
+            let query = sqlx::query(AssertSqlSafe($statement.clone())).bind($id);
+            let query = query.bind(range.start().millis()).bind(range.end().millis()).bind(i64::from($size));
+            let mut found = query.fetch(&mut $connection);
             let mut count = 0;
             while let Some(row) = found.try_next().await.expect("a row") {
                 black_box(row);
@@ -211,11 +213,11 @@ macro_rules! bare_pages {
     }};
 }
 
-/// Fills a series with `rows` minutes by the database's own means, and claims them.
-async fn fill(store: &dyn CandleStore, of: &Series, rows: i64) {
+/// Claims coverage of `rows` minutes. The caller inserts the rows with SQL.
+async fn claim(store: &dyn CandleStore, series: &Series, rows: i64) {
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(rows * 60));
-    let claims = vec![CoveredRange { range, state: Knowledge::Fetched }];
-    store.write(&[SeriesWrite { series: of.clone(), candles: Vec::new(), claims }]).await.expect("claimed");
+    let claims = vec![CoveredRange { range, state: CoverageState::Fetched }];
+    store.write(&[SeriesWrite { series: series.clone(), candles: Vec::new(), claims }]).await.expect("claimed");
 }
 
 #[tokio::main]
@@ -224,16 +226,16 @@ async fn main() {
     let url = servers::database().await;
     let options = Options { connections: 2, statement_timeout: Duration::from_mins(10) };
     let postgres = PostgresStore::open(&url, &options).await.expect("PostgreSQL");
-    let mut bare = PgConnection::connect(&url).await.expect("PostgreSQL");
+    let mut postgres_connection = PgConnection::connect(&url).await.expect("PostgreSQL");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("candles.db");
     let sqlite_url = format!("sqlite://{}", path.display());
     let sqlite = SqliteStore::open(&sqlite_url).await.expect("SQLite");
-    let mut file = SqliteConnection::connect(&sqlite_url).await.expect("SQLite");
+    let mut sqlite_connection = SqliteConnection::connect(&sqlite_url).await.expect("SQLite");
 
-    println!("{:<44} {:>10} {:>10} {:<8} {:>5}", "", "ours", "ceiling", "", "ratio");
-    postgres_writes(&postgres, &mut bare).await;
-    sqlite_writes(&sqlite, &mut file).await;
+    println!("{:<44} {:>10} {:>10} {:<8} {:>5}", "", "candlewick", "baseline", "", "ratio");
+    postgres_writes(&postgres, &mut postgres_connection).await;
+    sqlite_writes(&sqlite, &mut sqlite_connection).await;
 
     let select = |one: &str, two: &str, three: &str, four: &str| {
         format!(
@@ -244,40 +246,43 @@ async fn main() {
     let (dollars, marks) = (select("$1", "$2", "$3", "$4"), select("?", "?", "?", "?"));
     let mut small_rates = Vec::new();
     for (name, rows) in [("LARGE5/USDT", 100_000), ("LARGE7/USDT", large)] {
-        let of = Series { symbol: name.parse().expect("a symbol"), ..series(0) };
-        fill(&postgres, &of, rows).await;
-        fill(&sqlite, &of, rows).await;
+        let series = Series { symbol: name.parse().expect("a symbol"), ..series(0) };
+        claim(&postgres, &series, rows).await;
+        claim(&sqlite, &series, rows).await;
         let id = format!("(SELECT id FROM series WHERE symbol = '{name}')");
         let values = "67000.01, 67001.01, 66999.01, 67000.13, 12.34567, 827160.4938, 42, 0";
         let into_postgres = format!(
             "INSERT INTO candles SELECT {id}, minute * 60000, {values} FROM generate_series(0::bigint, {rows} - 1) AS minute"
         );
-        bare.execute(AssertSqlSafe(into_postgres)).await.expect("filled");
-        bare.execute("ANALYZE candles").await.expect("analysed");
+        postgres_connection.execute(AssertSqlSafe(into_postgres)).await.expect("filled");
+        postgres_connection.execute("ANALYZE candles").await.expect("analysed");
         let quoted = "'67000.01', '67001.01', '66999.01', '67000.13', '12.34567', '827160.4938', 42, 0";
         let into_sqlite = format!(
             "INSERT INTO candles WITH RECURSIVE minutes (minute) AS (SELECT 0 UNION ALL SELECT minute + 1 FROM minutes \
              WHERE minute + 1 < {rows}) SELECT {id}, minute * 60000, {quoted} FROM minutes"
         );
-        file.execute(AssertSqlSafe(into_sqlite)).await.expect("filled");
-        let pg_id: i64 =
-            sqlx::query_scalar(AssertSqlSafe(format!("SELECT {id}"))).fetch_one(&mut bare).await.expect("an id");
-        let lite_id: i64 =
-            sqlx::query_scalar(AssertSqlSafe(format!("SELECT {id}"))).fetch_one(&mut file).await.expect("an id");
+        sqlite_connection.execute(AssertSqlSafe(into_sqlite)).await.expect("filled");
+        let select_id = format!("SELECT {id}");
+        let postgres_id: i64 = sqlx::query_scalar(AssertSqlSafe(select_id.clone()))
+            .fetch_one(&mut postgres_connection)
+            .await
+            .expect("an id");
+        let sqlite_id: i64 =
+            sqlx::query_scalar(AssertSqlSafe(select_id)).fetch_one(&mut sqlite_connection).await.expect("an id");
         for size in [500_u32, 5_000] {
-            let ceiling = bare_pages!(bare, pg_id, rows, size, dollars);
-            let ours = pages(&postgres, &of, rows, size).await;
-            show(&format!("PostgreSQL: {size} of {rows} : bare query"), ours, ceiling, "pages/s", "goal 0.6");
-            small_rates.push(("PostgreSQL", size, ours));
-            let ceiling = bare_pages!(file, lite_id, rows, size, marks);
-            let ours = pages(&sqlite, &of, rows, size).await;
-            show(&format!("SQLite: {size} of {rows} : bare query"), ours, ceiling, "pages/s", "goal 0.6");
-            small_rates.push(("SQLite", size, ours));
+            let baseline = baseline_pages!(postgres_connection, postgres_id, rows, size, dollars);
+            let measured = pages(&postgres, &series, rows, size).await;
+            show(&format!("PostgreSQL: {size} of {rows} : plain query"), measured, baseline, "pages/s", "goal 0.6");
+            small_rates.push(("PostgreSQL", size, measured));
+            let baseline = baseline_pages!(sqlite_connection, sqlite_id, rows, size, marks);
+            let measured = pages(&sqlite, &series, rows, size).await;
+            show(&format!("SQLite: {size} of {rows} : plain query"), measured, baseline, "pages/s", "goal 0.6");
+            small_rates.push(("SQLite", size, measured));
         }
     }
     for (kind, size, small) in &small_rates[..4] {
         let large = small_rates[4..].iter().find(|(other, pages, _)| other == kind && pages == size);
         let factor = large.map_or(0.0, |(_, _, large)| small / large);
-        println!("{kind}: a page of {size} out of 100 times the rows takes {factor:.2} times as long (goal 1.3)");
+        println!("{kind}: a page of {size} out of 100 times as many rows takes {factor:.2} times as long (goal 1.3)");
     }
 }

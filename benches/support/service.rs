@@ -1,14 +1,14 @@
-//! A service with nothing but its doors.
+//! A service that only runs the API, without collectors.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use candlewick::api::{self, About, AccessConfig, ApiConfig, Behind};
+use candlewick::api::{self, AccessConfig, ApiConfig, Deps, ServiceInfo};
 use candlewick::cache::{self, Cache};
 use candlewick::clock::Clock;
 use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
-use candlewick::market::{Market, Stores};
+use candlewick::market::{MarketService, Stores};
 use candlewick::model::{
     Channel, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval, Symbol,
 };
@@ -21,7 +21,7 @@ pub fn btc() -> Symbol {
     "BTC/USDT".parse().expect("a symbol")
 }
 
-/// Starts a service with nothing but its doors. Binance lists and collects BTC/USDT; what else is known of it `fill` says.
+/// Starts the API without collectors. Binance lists and collects BTC/USDT; `fill` adds data to the cache and the store.
 pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> (SocketAddr, Cache) {
     let clock = Clock::system();
     let cache = cache::memory(clock.clone());
@@ -43,22 +43,22 @@ pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> 
         intervals: Interval::ALL.to_vec(),
         symbols: vec![btc()],
         listed_at: Some(now),
-        ..ExchangeState::unheard(ExchangeId::Binance, now)
+        ..ExchangeState::initial(ExchangeId::Binance, now)
     };
     cache.states.put(state).await.expect("memory");
-    let stores = Stores { kept: Arc::clone(&store), simulated: None };
-    let market = Arc::new(Market::new(vec![ExchangeId::Binance], stores, cache.clone(), clock.clone()));
-    let about = About { version: "0", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
+    let stores = Stores { real: Arc::clone(&store), simulated: None };
+    let market = Arc::new(MarketService::new(vec![ExchangeId::Binance], stores, cache.clone(), clock.clone()));
+    let info = ServiceInfo { version: "0", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
     let hub = Hub::new(&cache, clock.clone(), HubConfig::default());
-    let life = Lifecycle::default();
-    // A limit that nothing here reaches, but that is counted.
+    let lifecycle = Lifecycle::default();
+    // The rate limiter runs, but its limit is never reached.
     let access = AccessConfig { per_minute: 60_000_000, ..AccessConfig::default() };
     let (limits, config) = (Arc::clone(&cache.limits), ApiConfig { access, ..ApiConfig::default() });
-    let behind = Behind { market, hub, keys: Arc::default(), limits };
-    let front = api::build(behind, life.clone(), clock.clone(), about, config);
+    let deps = Deps { market, hub, keys: Arc::default(), limits };
+    let app = api::build(deps, lifecycle.clone(), clock.clone(), info, config);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     fill(&cache, &*store, &clock).await;
-    tokio::spawn(api::serve(listener, front, life, clock));
+    tokio::spawn(api::serve(listener, app, lifecycle, clock));
     (address, cache)
 }

@@ -1,11 +1,11 @@
-//! The least that a client of `/v1/stream` needs: it shall cost little beside what it measures.
+//! A minimal client of `/v1/stream`, with little overhead on the measurement.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Connects, and subscribes with a short message.
+/// Connects and sends a short subscribe message.
 pub async fn connect(address: SocketAddr, message: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.expect("the server listens");
     let upgrade = format!(
@@ -17,7 +17,7 @@ pub async fn connect(address: SocketAddr, message: &str) -> TcpStream {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(socket.read_u8().await.expect("the server answers"));
     }
-    // A mask of zeros masks nothing.
+    // A zero mask leaves the payload unchanged.
     let mut frame = vec![0x81, 0xfe];
     frame.extend_from_slice(&u16::try_from(message.len()).expect("short").to_be_bytes());
     frame.extend_from_slice(&[0; 4]);
@@ -26,7 +26,7 @@ pub async fn connect(address: SocketAddr, message: &str) -> TcpStream {
     socket
 }
 
-/// Where the frame at `at` has its text, if all of it is here.
+/// Start and end of the text of the frame at `at`, if the frame is complete.
 pub fn frame(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
     let head = buffer.get(at..at + 4)?;
     let (start, length) = match head[1] {

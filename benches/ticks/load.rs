@@ -1,4 +1,4 @@
-//! The exchange, and a hundred clients of every ticker.
+//! The fake exchange and 100 clients that subscribe to every ticker.
 
 use std::cell::{Cell, RefCell};
 use std::io::BufRead;
@@ -15,13 +15,14 @@ use crate::exchange;
 use crate::socket::{connect, frame};
 
 const CLIENTS: usize = 100;
-const MARK: &[u8] = b"\"last\":";
+const LAST_FIELD: &[u8] = b"\"last\":";
 
 pub fn run() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
-        let (go, sent) = (Rc::<Cell<bool>>::default(), Rc::<Cell<u64>>::default());
-        let (rest, ws) = (exchange::rest(), exchange::streams(Rc::clone(&go), Rc::clone(&sent)).await);
+        let (start_ticking, sent) = (Rc::<Cell<bool>>::default(), Rc::<Cell<u64>>::default());
+        let (rest, ws) =
+            (exchange::start_rest(), exchange::start_streams(Rc::clone(&start_ticking), Rc::clone(&sent)).await);
         println!("{rest} {ws}");
         let address = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
@@ -29,44 +30,44 @@ pub fn run() {
             line.trim().parse::<SocketAddr>().expect("an address")
         });
         let address = address.await.expect("an address");
-        let ages = Rc::<RefCell<Vec<u64>>>::default();
+        let latencies = Rc::<RefCell<Vec<u64>>>::default();
         let symbols = serde_json::json!(exchange::symbols());
         let message = format!(
             "{{\"op\":\"subscribe\",\"channel\":\"ticker\",\"exchange\":\"okx\",\"symbols\":{symbols},\"snapshot\":0}}"
         );
         for _ in 0..CLIENTS {
             let socket = connect(address, &message).await;
-            tokio::task::spawn_local(read(socket, Rc::clone(&ages)));
+            tokio::task::spawn_local(read(socket, Rc::clone(&latencies)));
         }
-        go.set(true);
-        Clock::system().sleep(exchange::LASTS + Duration::from_secs(1)).await;
-        let mut ages = ages.take();
-        ages.sort_unstable();
-        let at = |part: f64| ages.get((ages.len() as f64 * part) as usize).copied().unwrap_or(0);
-        let wanted = sent.get() * CLIENTS as u64;
+        start_ticking.set(true);
+        Clock::system().sleep(exchange::RUN_TIME + Duration::from_secs(1)).await;
+        let mut latencies = latencies.take();
+        latencies.sort_unstable();
+        let percentile = |part: f64| latencies.get((latencies.len() as f64 * part) as usize).copied().unwrap_or(0);
+        let expected = sent.get() * CLIENTS as u64;
         println!(
             "{} ticks/s to {CLIENTS} clients: p50 {} us, p99 {} us; {:.1} % delivered one by one, the rest conflated",
-            sent.get() / exchange::LASTS.as_secs(),
-            at(0.5),
-            at(0.99),
-            ages.len() as f64 * 100.0 / wanted as f64
+            sent.get() / exchange::RUN_TIME.as_secs(),
+            percentile(0.5),
+            percentile(0.99),
+            latencies.len() as f64 * 100.0 / expected as f64
         );
     });
 }
 
-/// Notes how old each tick is.
-async fn read(mut socket: TcpStream, ages: Rc<RefCell<Vec<u64>>>) {
+/// Records the latency of each ticker, in microseconds.
+async fn read(mut socket: TcpStream, latencies: Rc<RefCell<Vec<u64>>>) {
     let mut buffer = Vec::with_capacity(256 * 1024);
     while socket.read_buf(&mut buffer).await.is_ok_and(|count| count > 0) {
         let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_micros();
         let mut at = 0;
-        let mut ages = ages.borrow_mut();
+        let mut latencies = latencies.borrow_mut();
         while let Some((start, end)) = frame(&buffer, at) {
             let text = &buffer[start..end];
-            if let Some(found) = text.windows(MARK.len()).position(|part| part == MARK) {
-                let digits = text[found + MARK.len()..].iter().take_while(|byte| byte.is_ascii_digit());
-                let made = digits.fold(0_u128, |number, digit| number * 10 + u128::from(digit - b'0'));
-                ages.push(u64::try_from(now.saturating_sub(made)).unwrap_or(u64::MAX));
+            if let Some(found) = text.windows(LAST_FIELD.len()).position(|part| part == LAST_FIELD) {
+                let digits = text[found + LAST_FIELD.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+                let created_at = digits.fold(0_u128, |number, digit| number * 10 + u128::from(digit - b'0'));
+                latencies.push(u64::try_from(now.saturating_sub(created_at)).unwrap_or(u64::MAX));
             }
             at = end;
         }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use candlewick::exchanges::{CandlePage, Reply};
+use candlewick::exchanges::{CandlePage, RestResponse};
 use candlewick::model::{Interval, TimeRange, Timestamp};
 use candlewick_fuzz::{NOW, listings};
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|body: &[u8]| {
     for (exchange, listing) in listings() {
         for status in [200, 400] {
-            let reply = Reply { status, body };
+            let reply = RestResponse { status, body };
             if let Ok(listed) = (exchange.instruments().parse)(&reply, NOW) {
                 assert!(listed.len() <= body.len());
             }
@@ -21,7 +21,7 @@ fuzz_target!(|body: &[u8]| {
             }
             for interval in [Interval::M1, Interval::H4, Interval::W1, Interval::Mo1] {
                 let (instrument, range) = (Arc::clone(&listing[0]), TimeRange::new(Timestamp::EPOCH, NOW));
-                let page = CandlePage { instrument, interval, range, asked_at: NOW };
+                let page = CandlePage { instrument, interval, range, requested_at: NOW };
                 if let Some(Ok(rows)) = exchange.candles(&page).map(|call| (call.parse)(&reply, NOW)) {
                     assert!(rows.count() <= body.len());
                 }

@@ -1,7 +1,7 @@
-//! Answers in fewer bytes, for clients that say they can read them.
+//! Compression of responses, for clients that accept it.
 //!
-//! The framework's own middleware is not used: it never finds zstd, compresses event streams and the answers that become
-//! sockets, and sends no `Vary`.
+//! The framework's middleware is not used: it never selects zstd, compresses event streams and WebSocket upgrades, and
+//! sends no `Vary`.
 
 use std::io;
 
@@ -14,12 +14,12 @@ use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{Body, Request, Response};
 use tokio::io::BufReader;
 
-use super::headers::vary;
+use super::headers::add_vary;
 
-/// What is shorter gains nothing.
-const LEAST_BYTES: u64 = 1024;
+/// Minimum size of a body to compress, in bytes.
+const MIN_BYTES: u64 = 1024;
 
-/// How an answer may be compressed; the earlier the better.
+/// Supported encodings, in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Zstd,
@@ -36,40 +36,40 @@ impl Encoding {
         }
     }
 
-    /// The best one that a client takes (RFC 9110, 12.5.3).
-    pub fn wanted(request: &Request) -> Option<Self> {
-        Self::ALL.into_iter().find(|encoding| takes(request.headers(), encoding.as_str()))
+    /// The preferred encoding that the client accepts (RFC 9110, 12.5.3).
+    pub fn negotiate(request: &Request) -> Option<Self> {
+        Self::ALL.into_iter().find(|encoding| accepts(request.headers(), encoding.as_str()))
     }
 }
 
-/// Whether `Accept-Encoding` names an encoding, and not with weight zero.
-fn takes(headers: &HeaderMap, encoding: &str) -> bool {
-    let told = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut choices = told.flat_map(|value| value.split(',')).map(|choice| {
+/// Whether `Accept-Encoding` names an encoding with a weight above zero.
+fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut choices = values.flat_map(|value| value.split(',')).map(|choice| {
         let (name, weight) = choice.split_once(';').unwrap_or((choice, "q=1"));
         (name.trim(), weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()))
     });
     choices.any(|(name, weight)| name.eq_ignore_ascii_case(encoding) && weight.is_some_and(|weight| weight > 0.0))
 }
 
-/// Compresses an answer that is worth it.
-pub fn compress(response: &mut Response, wanted: Option<Encoding>) {
-    // What was not sent again would be another with another encoding.
+/// Compresses a response if its body is text and long enough.
+pub fn compress(response: &mut Response, encoding: Option<Encoding>) {
+    // A 304 describes the response that would have been sent, which varies by encoding.
     if response.status() == StatusCode::NOT_MODIFIED {
-        vary(response.headers_mut(), header::ACCEPT_ENCODING);
+        add_vary(response.headers_mut(), header::ACCEPT_ENCODING);
         return;
     }
-    let whole = !matches!(
+    let is_complete = !matches!(
         response.status(),
         StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::PARTIAL_CONTENT
     );
-    if !whole || !is_text(response.headers()) {
+    if !is_complete || !is_text(response.headers()) {
         return;
     }
-    vary(response.headers_mut(), header::ACCEPT_ENCODING);
-    let Some(encoding) = wanted else { return };
+    add_vary(response.headers_mut(), header::ACCEPT_ENCODING);
+    let Some(encoding) = encoding else { return };
     let body: BoxBody<Bytes, io::Error> = response.take_body().into();
-    if body.size_hint().exact().is_some_and(|bytes| bytes < LEAST_BYTES) {
+    if body.size_hint().exact().is_some_and(|bytes| bytes < MIN_BYTES) {
         response.set_body(Body::from(body));
         return;
     }
@@ -81,14 +81,14 @@ pub fn compress(response: &mut Response, wanted: Option<Encoding>) {
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
-    // Other bytes of the same meaning: what a strong tag may not name.
+    // The compressed body has other bytes, so a strong entity tag would be wrong.
     let weak = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(|tag| format!("W/{tag}"));
     if let Some(weak) = weak.and_then(|tag| HeaderValue::try_from(tag).ok()) {
         headers.insert(header::ETAG, weak);
     }
 }
 
-/// Texts but event streams, each event of which must be there at once.
+/// Whether the body is uncompressed text. Event streams are excluded: a compressor would delay their events.
 fn is_text(headers: &HeaderMap) -> bool {
     let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default();
@@ -102,13 +102,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_that_a_client_takes() {
-        let wanted = |told: &str| Encoding::wanted(&Request::builder().header(header::ACCEPT_ENCODING, told).finish());
-        assert_eq!(wanted("gzip, deflate, br, zstd"), Some(Encoding::Zstd));
-        assert_eq!(wanted("gzip, deflate"), Some(Encoding::Gzip));
-        assert_eq!(wanted("zstd;q=0, GZIP;q=0.5"), Some(Encoding::Gzip));
+    fn selects_preferred_accepted_encoding() {
+        let negotiate =
+            |value: &str| Encoding::negotiate(&Request::builder().header(header::ACCEPT_ENCODING, value).finish());
+        assert_eq!(negotiate("gzip, deflate, br, zstd"), Some(Encoding::Zstd));
+        assert_eq!(negotiate("gzip, deflate"), Some(Encoding::Gzip));
+        assert_eq!(negotiate("zstd;q=0, GZIP;q=0.5"), Some(Encoding::Gzip));
         for none in ["", "br", "identity", "gzip;q=0", "gzip;q=x", "gzipped"] {
-            assert_eq!(wanted(none), None, "{none}");
+            assert_eq!(negotiate(none), None, "{none}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Headers that every answer has: what a browser must not do with it, and which pages of other sites may read it (CORS).
+//! Headers of every response: security headers, and CORS headers for pages of other sites.
 
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
@@ -12,13 +12,13 @@ const EXPOSE_HEADERS: HeaderValue = HeaderValue::from_static(
      X-Request-Id",
 );
 
-/// How long a browser may remember what is allowed, in seconds.
+/// How long browsers may cache the result of a preflight request, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// Data are no page.
+/// Content security policy of responses that are not HTML pages.
 const DATA_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
-/// The one page that there is has all it needs inside, and asks nobody but this service.
+/// Content security policy of `/docs`. The page contains all its resources and sends requests to this service only.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -27,35 +27,35 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
-/// Says what a browser must not do with an answer.
-pub fn secure(headers: &mut HeaderMap) {
+/// Adds the security headers.
+pub fn add_security_headers(headers: &mut HeaderMap) {
     let is_page = headers.get(header::CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/html"));
     headers.insert(header::CONTENT_SECURITY_POLICY, if is_page { PAGE_POLICY } else { DATA_POLICY });
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(header::REFERRER_POLICY, NO_REFERRER);
 }
 
-/// Which sites' pages may read answers.
+/// The origins whose pages may read responses.
 pub struct Cors {
     any: bool,
     origins: Vec<HeaderValue>,
 }
 
-/// What a request's page may.
-pub struct Allowed {
+/// A cross-origin request from an allowed origin.
+pub struct CrossOriginRequest {
     origin: HeaderValue,
-    preflight: bool,
+    is_preflight: bool,
 }
 
 impl Cors {
-    /// Origins such as `https://charts.example`; `*` is all.
+    /// `origins` are such as `https://charts.example`; `*` allows all.
     pub fn new(origins: &[String]) -> Self {
         let any = origins.iter().any(|origin| origin == "*");
         Self { any, origins: origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect() }
     }
 
-    /// What the page may that sends a request, if it is one of another site that may something.
-    pub fn look(&self, request: &Request) -> Option<Allowed> {
+    /// Returns the cross-origin request, if it comes from an allowed origin.
+    pub fn check(&self, request: &Request) -> Option<CrossOriginRequest> {
         if self.origins.is_empty() {
             return None;
         }
@@ -64,23 +64,23 @@ impl Cors {
             return None;
         }
         let origin = if self.any { HeaderValue::from_static("*") } else { origin.clone() };
-        let preflight = *request.method() == Method::OPTIONS
+        let is_preflight = *request.method() == Method::OPTIONS
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        Some(Allowed { origin, preflight })
+        Some(CrossOriginRequest { origin, is_preflight })
     }
 
-    /// Says whether pages of other sites get other headers.
-    pub fn vary(&self, headers: &mut HeaderMap) {
+    /// Adds `Vary: Origin` if the headers depend on the origin.
+    pub fn add_vary(&self, headers: &mut HeaderMap) {
         if !self.any && !self.origins.is_empty() {
-            vary(headers, header::ORIGIN);
+            add_vary(headers, header::ORIGIN);
         }
     }
 }
 
-impl Allowed {
-    /// The answer to a browser that asks beforehand.
-    pub fn preflight(&self) -> Option<Response> {
-        self.preflight.then(|| {
+impl CrossOriginRequest {
+    /// The response to a preflight request. `None` if this is not one.
+    pub fn preflight_response(&self) -> Option<Response> {
+        self.is_preflight.then(|| {
             let mut response = StatusCode::NO_CONTENT.into_response();
             let headers = response.headers_mut();
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS);
@@ -90,13 +90,14 @@ impl Allowed {
         })
     }
 
+    /// Adds the CORS headers of the response.
     pub fn write(self, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS);
     }
 }
 
-/// Says that an answer would be another if that header of the request were.
-pub fn vary(headers: &mut HeaderMap, on: HeaderName) {
+/// Adds a request header to `Vary`.
+pub fn add_vary(headers: &mut HeaderMap, on: HeaderName) {
     headers.append(header::VARY, on.into());
 }

@@ -1,26 +1,26 @@
-//! The doors: REST, and live streams.
+//! The HTTP API: REST and live streams.
 //!
-//! Operations are handlers of poem-openapi, in `rest`; the document is made from them. Before each stands its guard,
-//! which reads the same descriptions; sockets are plain routes behind the same guard. [`Front`] stands before all;
-//! [`serve`] stands before the front.
+//! REST operations are poem-openapi handlers in `rest`, and the OpenAPI document is generated from them.
+//! `OperationMiddleware` wraps each operation and uses the same descriptions; sockets are plain routes
+//! with the same middleware. [`RootMiddleware`] handles every request. [`serve`] accepts the connections.
 
 mod access;
 mod compress;
-mod guard;
+mod concurrency;
+mod error_response;
 mod headers;
 mod middleware;
 mod openapi;
-mod patient;
+mod operation;
 mod problem;
 mod query;
-mod refusal;
 mod rest;
-mod seats;
 mod server;
+mod stall_timeout;
 mod stream;
 
-pub use access::{AccessConfig, Keyring};
-pub use middleware::Front;
+pub use access::{AccessConfig, KeyRegistry};
+pub use middleware::RootMiddleware;
 pub use openapi::{openapi_document, openapi_json, openapi_yaml};
 pub use server::serve;
 pub use stream::{asyncapi_document, asyncapi_json};
@@ -31,47 +31,47 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::access::{Client, Gate, Identity, Limits};
-use self::guard::Guarded;
+use self::access::{Authorizer, Client, ClientRateLimits, Identity};
+use self::concurrency::{ConcurrencyLimiter, LimitReached, Permit};
 use self::headers::Cors;
+use self::operation::WithMiddleware;
 use self::problem::{Code, Problem};
-use self::seats::{Full, Seat, Seats};
 use crate::cache::ClientLimits;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
-use crate::market::Market;
+use crate::market::MarketService;
 use crate::telemetry::http::OperationMetrics;
 
-/// The bounds of the doors.
+/// Limits and access configuration of the API.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
-    /// The longest body of a request.
+    /// Maximum length of a request body, in bytes.
     pub max_body_bytes: u64,
-    /// The longest path and query of a request.
+    /// Maximum length of the path and query of a request, in bytes.
     pub max_url_bytes: usize,
-    /// The most HTTP connections at a time; the next ones wait.
+    /// Maximum number of HTTP connections; further ones wait.
     pub max_connections: usize,
-    /// The most of them from one address, unless it is a trusted proxy's; more are closed at once.
+    /// Maximum number of connections per address that is not a trusted proxy; further ones are closed at once.
     pub max_connections_per_address: usize,
-    /// The most sockets and event streams at a time; the next ones are refused.
+    /// Maximum number of sockets and event streams; further ones are rejected.
     pub max_sockets: usize,
-    /// The most of them of one client.
-    pub max_sockets_each: usize,
-    /// The most topics of one socket.
+    /// Maximum number of sockets and event streams per client.
+    pub max_sockets_per_client: usize,
+    /// Maximum number of topics per socket.
     pub max_topics: usize,
-    /// A client that misses more bytes of trades and candles without ever catching up is cut off.
+    /// A client is disconnected when it misses more bytes of trades and candles than this without catching up.
     pub max_behind_bytes: u64,
-    /// Who is let in.
+    /// Access control.
     pub access: AccessConfig,
-    /// Which sites' pages may read answers: origins, or `*`.
+    /// Origins whose pages may read responses; `*` allows all.
     pub cors_origins: Vec<String>,
-    /// How long a client may take nothing of an answer before its connection is given up.
-    pub patience: Duration,
-    /// From the request to end until sockets are closed and the door is shut, so that balancers see it.
-    pub notice: Duration,
-    /// How long requests in flight may take after that.
-    pub grace: Duration,
+    /// A connection is closed if its client reads nothing of a response for this long.
+    pub stall_timeout: Duration,
+    /// Time from the start of the drain until sockets and the listener are closed, so that balancers notice it.
+    pub shutdown_notice: Duration,
+    /// Time that requests in flight have to finish after that.
+    pub shutdown_grace: Duration,
 }
 
 impl Default for ApiConfig {
@@ -82,107 +82,118 @@ impl Default for ApiConfig {
             max_connections: 8_192,
             max_connections_per_address: 4_096,
             max_sockets: 8_192,
-            max_sockets_each: 2_048,
+            max_sockets_per_client: 2_048,
             max_topics: 1_024,
             max_behind_bytes: 4 * 1024 * 1024,
             access: AccessConfig::default(),
             cors_origins: Vec::new(),
-            patience: Duration::from_secs(30),
-            notice: Duration::from_secs(1),
-            grace: Duration::from_secs(4),
+            stall_timeout: Duration::from_secs(30),
+            shutdown_notice: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(4),
         }
     }
 }
 
-/// What the process says of itself.
+/// Facts about this process that the API and metrics report.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct ServiceInfo {
     pub version: &'static str,
     /// `all`, `api` or `collector`.
     pub role: &'static str,
-    /// The kind of the store: `sqlite`.
+    /// The kind of the store, such as `sqlite`.
     pub store: &'static str,
-    /// The kind of the cache: `memory`.
+    /// The kind of the cache, such as `memory`.
     pub cache: &'static str,
-    /// Its metrics, as `/metrics` shows them: what [`crate::telemetry::metrics::install`] gave.
+    /// Renders `/metrics`: the result of [`crate::telemetry::metrics::install`].
     pub metrics: PrometheusHandle,
 }
 
-/// What every door can reach.
-pub struct Doors {
-    market: Arc<Market>,
+/// The state that handlers share.
+pub struct AppState {
+    market: Arc<MarketService>,
     hub: Arc<Hub>,
-    life: Lifecycle,
+    lifecycle: Lifecycle,
     clock: Clock,
-    about: About,
+    service_info: ServiceInfo,
     config: ApiConfig,
-    gate: Arc<Gate>,
-    seats: Arc<Seats<Identity>>,
+    authorizer: Arc<Authorizer>,
+    stream_limiter: Arc<ConcurrencyLimiter<Identity>>,
 }
 
-/// A client that stays.
-struct Stay {
-    _seat: Seat<Identity>,
-    /// Cancelled when it shall leave.
-    leave: CancellationToken,
-    _ends: DropGuard,
+/// Guards a socket or event stream: holds its permit and disconnects it when necessary.
+struct ConnectionGuard {
+    _permit: Permit<Identity>,
+    /// Cancelled when the client must be disconnected.
+    disconnect: CancellationToken,
+    _disconnect_on_drop: DropGuard,
 }
 
-impl Doors {
-    /// A seat for a client that stays, as long as the process runs and its key is good.
+impl AppState {
+    /// Acquires a guard for a socket or event stream. The guard disconnects the client when the process drains or the
+    /// client's key becomes invalid.
     ///
     /// # Errors
-    /// `not_ready` while the process ends or has no seat left; `rate_limited` where the client has as many as it may.
-    fn take_seat(&self, client: &Client, kind: &'static str) -> Result<Stay, Problem> {
-        if self.life.draining().is_cancelled() {
-            return Err(Problem::new(Code::NotReady, "shutting down: connect elsewhere"));
+    /// `not_ready` while the process drains or has too many streams; `rate_limited` if the client has too many.
+    fn acquire_connection(&self, client: &Client, kind: &'static str) -> Result<ConnectionGuard, Problem> {
+        if self.lifecycle.draining().is_cancelled() {
+            return Err(Problem::new(Code::NotReady, "shutting down: connect to another replica"));
         }
-        let seat = self.seats.take(&client.identity, kind).map_err(|full| match full {
-            Full::All => Problem::new(Code::NotReady, "too many sockets are open here: try again later"),
-            Full::Own(own) => {
-                let detail = format!("{own} sockets of yours are open: close some, or put more topics on one");
+        let permit = self.stream_limiter.acquire(&client.identity, kind).map_err(|limit| match limit {
+            LimitReached::Total => Problem::new(Code::NotReady, "too many sockets are open: try again later"),
+            LimitReached::PerKey(open) => {
+                let detail = format!("you have {open} open sockets: close some, or put more topics on one");
                 Problem::new(Code::RateLimited, detail)
             }
         })?;
-        let leave = self.life.draining().child_token();
+        let disconnect = self.lifecycle.draining().child_token();
         if let Some(key) = &client.key {
-            self.life.spawn(Arc::clone(&self.gate).watch(Arc::clone(key), leave.clone()));
+            self.lifecycle.spawn(Arc::clone(&self.authorizer).watch_key(Arc::clone(key), disconnect.clone()));
         }
-        Ok(Stay { _seat: seat, leave: leave.clone(), _ends: leave.drop_guard() })
+        Ok(ConnectionGuard {
+            _permit: permit,
+            disconnect: disconnect.clone(),
+            _disconnect_on_drop: disconnect.drop_guard(),
+        })
     }
 }
 
-/// What the doors open to.
-pub struct Behind {
-    pub market: Arc<Market>,
+/// The dependencies of the API.
+pub struct Deps {
+    pub market: Arc<MarketService>,
     pub hub: Arc<Hub>,
-    /// The keys that are good here; whoever builds the doors keeps them up to date.
-    pub keys: Arc<Keyring>,
-    /// What clients use at other replicas.
+    /// The accepted API keys. The caller keeps them up to date.
+    pub keys: Arc<KeyRegistry>,
+    /// Usage of clients at other replicas.
     pub limits: Arc<dyn ClientLimits>,
 }
 
-/// Builds all doors. The recorder of metrics must be installed before.
+/// Builds the API. The metrics recorder must be installed before.
 #[must_use]
-pub fn build(behind: Behind, life: Lifecycle, clock: Clock, about: About, config: ApiConfig) -> Front {
-    let Behind { market, hub, keys, limits } = behind;
-    let seats = Seats::new(config.max_sockets, config.max_sockets_each);
-    let limits = Limits::new(clock.clone(), limits);
-    life.spawn(Arc::clone(&limits).share(life.stopping().clone()));
-    let gate = Arc::new(Gate::new(config.access.clone(), keys, limits, clock.clone()));
+pub fn build(
+    deps: Deps,
+    lifecycle: Lifecycle,
+    clock: Clock,
+    service_info: ServiceInfo,
+    config: ApiConfig,
+) -> RootMiddleware {
+    let Deps { market, hub, keys, limits } = deps;
+    let stream_limiter = ConcurrencyLimiter::new(config.max_sockets, config.max_sockets_per_client);
+    let limits = ClientRateLimits::new(clock.clone(), limits);
+    lifecycle.spawn(Arc::clone(&limits).run_sync(lifecycle.stopping().clone()));
+    let authorizer = Arc::new(Authorizer::new(config.access.clone(), keys, limits, clock.clone()));
     let cors = Cors::new(&config.cors_origins);
-    let doors = Doors {
+    let state = AppState {
         market,
         hub,
-        life,
+        lifecycle,
         clock: clock.clone(),
-        about,
+        service_info,
         config: config.clone(),
-        gate: Arc::clone(&gate),
-        seats,
+        authorizer: Arc::clone(&authorizer),
+        stream_limiter,
     };
-    let doors = Arc::new(doors);
-    let rest = openapi::service(Guarded { api: rest::api(&doors), gate: Arc::clone(&gate) });
-    let route = stream::routes(&doors).nest_no_strip("/", rest);
-    Front { route, clock, config, gate, cors, unmatched: OperationMetrics::new("unmatched") }
+    let state = Arc::new(state);
+    let rest = openapi::service(WithMiddleware { api: rest::api(&state), authorizer: Arc::clone(&authorizer) });
+    let route = stream::routes(&state).nest_no_strip("/", rest);
+    RootMiddleware { route, clock, config, authorizer, cors, unmatched: OperationMetrics::new("unmatched") }
 }

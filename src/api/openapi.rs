@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document.
 //!
-//! The framework writes OpenAPI 3.0; what 3.1 says differently is put right here, and examples are added.
+//! The framework generates OpenAPI 3.0. This module converts it to 3.1 and adds examples.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -12,43 +12,47 @@ use poem_openapi::registry::{MetaApi, Registry};
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Value, json};
 
-use super::access::{Access, Terms};
-use super::guard::Guarded;
+use super::access::{Access, AccessPolicy};
+use super::operation::WithMiddleware;
 use super::problem::{Code, PROBLEM_JSON, Problem};
 use super::rest::Api;
 
 const DESCRIPTION: &str = "\
-Crypto market data, collected from exchanges in their own protocols, kept as candles that are provably complete, and \
-served to any number of clients.
+Crypto market data, collected from exchanges over their own protocols. candlewick stores candles, records which time \
+ranges are complete, and serves any number of clients.
 
-- **Times** in answers are Unix milliseconds; ranges are half-open, `[start, end)`.
-- **Numbers** have the exchange's digits. What an exchange does not give is `null`, never invented.
-- **simulated** is true for everything that comes from the built-in simulator.
-- **Refusals** are `application/problem+json` (RFC 9457) with a stable `code`. A parameter that is unknown, given twice or \
-empty is refused. Those with status 503 say in `Retry-After` when to try again. Beside what each operation lists: \
-`not_found` (404), `method_not_allowed` (405), `too_large` (413).
-- **Keys** are sent as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Reading needs one where the service says so \
-(`unauthorized`, 401); changing always does, with the scope `admin` (`forbidden`, 403), except from the service's own machine \
-where `auth.open_on_loopback` is true: by default where it listens on loopback and trusts no proxy. A request that a proxy \
-or a page of another site sends always needs the key.
-- **Limits**: each client, by its key or else its address, has so much a minute, and each operation costs some of it: \
-`RateLimit-Policy` says how much there is, `RateLimit` what is left (`r`) and in how many seconds all is (`t`). Past it: \
-`rate_limited` (429), with `Retry-After`.
-- Every answer has an **X-Request-Id**: the client's own, of at most 64 visible ASCII characters, or a new one.
+- **Times** in responses are Unix milliseconds. Ranges are half-open: `[start, end)`.
+- **Numbers** have the exchange's digits. A value that the exchange does not provide is `null`.
+- **simulated** is true for all data from the built-in simulator.
+- **Errors** are `application/problem+json` (RFC 9457) with a stable `code`. Unknown, repeated and empty parameters \
+are rejected. With status 429 and 503, `Retry-After` states when to retry. Besides the errors listed for an \
+operation, every request can fail with `not_found` (404), `method_not_allowed` (405) or `too_large` (413).
+- **API keys** are sent as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Reading needs a key if the service \
+requires one (`unauthorized`, 401). Changes always need a key with the scope `admin` (`forbidden`, 403), with one \
+exception: requests from the machine of the service need no key if `auth.open_on_loopback` is true. That is the \
+default if the service listens on loopback and trusts no proxy. A request that a proxy or a page of another site \
+sends always needs the key.
+- **Rate limits**: each client, identified by its key or else by its address, has a number of units per minute. Each \
+operation costs some units. `RateLimit-Policy` states the limit; `RateLimit` states the units left (`r`) and the \
+seconds until all units are available again (`t`). Above the limit: `rate_limited` (429) with `Retry-After`.
+- Every response has an **X-Request-Id**: the id that the client sent (at most 64 visible ASCII characters), or a new \
+one.
 
 ## Streams
-These paths stay open and so stand outside of the list below; `/asyncapi.json` describes them:
+The following paths are streams. They are not listed below; `/asyncapi.json` describes them:
 
-- `/v1/stream`: a WebSocket with any number of topics: tickers, trades, candles, states of exchanges
+- `/v1/stream`: a WebSocket with any number of topics: tickers, trades, candles, exchange states
 - `/v1/events?topics=…`: the same as server-sent events
-- `/ws/subscribe/{symbol}?exchange=…`, `/ws/realtime?exchange=…&symbol=…`: WebSockets with the ticker of one market
+- `/ws/subscribe/{symbol}?exchange=…`, `/ws/realtime?exchange=…&symbol=…`: legacy WebSockets with the ticker of one \
+market
 
-The last two send the ticker of a market as a JSON text, as `/v1/ticker` gives it without `age_ms` and `stale`: at once, and at \
-every change. A slow client gets the newest and skips what lies between. Before the service ends it sends \
-`{\"type\":\"shutdown\",\"in_ms\":…}` and then closes with 1001. An unknown market is refused before the upgrade with the \
-same problems as `/v1/ticker`; a plain `GET` gets `upgrade_required` (426).";
+The legacy WebSockets send the ticker of a market as JSON text, as `/v1/ticker` returns it without `age_ms` and \
+`stale`: once after connecting and after every change. A slow client gets the latest ticker and skips those in \
+between. Before the service shuts down it sends `{\"type\":\"shutdown\",\"in_ms\":…}` and then closes with 1001. An \
+unknown market is rejected before the upgrade with the same problems as `/v1/ticker`; a plain `GET` gets \
+`upgrade_required` (426).";
 
-/// What the answers of operations look like, by the schema or the media type.
+/// Example bodies, by schema name or media type.
 const EXAMPLES: [(&str, &str); 16] = [
     ("NewBackfill", include_str!("rest/examples/new_backfill.json")),
     ("Backfill", include_str!("rest/examples/backfill.json")),
@@ -68,8 +72,8 @@ const EXAMPLES: [(&str, &str); 16] = [
     ("application/x-ndjson", include_str!("rest/examples/history.ndjson")),
 ];
 
-/// The members that are left out where they have no value, each with its schema.
-const LEFT_OUT: [(&str, &str); 5] = [
+/// Members that are omitted if they have no value: schema name and member name.
+const OMITTED_MEMBERS: [(&str, &str); 5] = [
     ("Problem", "errors"),
     ("Candle", "filled"),
     ("NewBackfill", "exchange"),
@@ -77,33 +81,33 @@ const LEFT_OUT: [(&str, &str); 5] = [
     ("NewBackfill", "until"),
 ];
 
-/// What clients send: a member that may be left out may be null as well.
-const TAKEN: &str = "NewBackfill";
+/// The schema of a request body. Its optional members may also be null.
+const REQUEST_SCHEMA: &str = "NewBackfill";
 
-/// What is served, made once at the first request.
-pub(super) static PAGES: LazyLock<Pages> = LazyLock::new(Pages::new);
+/// The served documents, created at the first request.
+pub(super) static DOCUMENTS: LazyLock<Documents> = LazyLock::new(Documents::new);
 
-/// The document in each of its forms.
-pub(super) struct Pages {
+/// The API documents as served.
+pub(super) struct Documents {
     pub json: String,
     pub yaml: String,
     pub html: String,
     pub asyncapi: String,
 }
 
-impl Pages {
+impl Documents {
     fn new() -> Self {
         let document = openapi_document();
-        // The page shows the document from inside of a script, which no `<` in a text may end.
-        let shown = document.to_string().replace('<', "\\u003c");
-        let described = described();
-        let html = described.swagger_ui_html().replacen(&described.spec(), &shown, 1);
+        // The page embeds the document in a script, which a `<` in a text could end.
+        let escaped = document.to_string().replace('<', "\\u003c");
+        let service = spec_service();
+        let html = service.swagger_ui_html().replacen(&service.spec(), &escaped, 1);
         let html = html.replacen("<title>Swagger UI</title>", "<title>candlewick</title>", 1);
         Self { json: openapi_json(), yaml: openapi_yaml(), html, asyncapi: super::asyncapi_json() }
     }
 }
 
-/// The document as JSON, indented, as it is committed.
+/// The document as indented JSON, as committed in `openapi.json`.
 #[must_use]
 pub fn openapi_json() -> String {
     format!("{:#}\n", openapi_document())
@@ -118,42 +122,42 @@ pub fn openapi_yaml() -> String {
     serde_yaml::to_string(&openapi_document()).expect("JSON can be written as YAML")
 }
 
-/// The document; the same at every call.
+/// The document; every call returns the same.
 ///
 /// # Panics
-/// Never: the framework writes JSON.
+/// Never: the framework generates JSON.
 #[must_use]
 pub fn openapi_document() -> Value {
-    modern(serde_json::from_str(&described().spec()).expect("the framework writes JSON"))
+    upgrade_document(serde_json::from_str(&spec_service().spec()).expect("the framework generates JSON"))
 }
 
-/// An API with its title page.
+/// An API with title, description and common response headers.
 pub(super) fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
-    let licence = "MIT OR Apache-2.0";
+    let license = "MIT OR Apache-2.0";
     OpenApiService::new(api, "candlewick", env!("CARGO_PKG_VERSION"))
         .summary(env!("CARGO_PKG_DESCRIPTION"))
         .description(DESCRIPTION)
-        .license(LicenseObject::new(licence).identifier(licence))
+        .license(LicenseObject::new(license).identifier(license))
         .server("/")
         .extra_response_header::<String, _>(
-            ExtraHeader::new("X-Request-Id").description("Names this request in the log."),
+            ExtraHeader::new("X-Request-Id").description("Identifies this request in the log."),
         )
         .extra_response_header::<Option<String>, _>(
-            ExtraHeader::new("RateLimit").description("What is left of the client's limit, and when all of it is."),
+            ExtraHeader::new("RateLimit").description("Units left, and seconds until all units are available."),
         )
         .extra_response_header::<Option<String>, _>(
-            ExtraHeader::new("RateLimit-Policy").description("The client's limit, and for how many seconds it is."),
+            ExtraHeader::new("RateLimit-Policy").description("The client's rate limit, and its window in seconds."),
         )
 }
 
-/// The service as far as the document goes, which asks for types and not for anything that runs.
-fn described() -> OpenApiService<Described<Guarded<Api>>, ()> {
-    service(Described(PhantomData))
+/// The service as needed to generate the document: types only, without state.
+fn spec_service() -> OpenApiService<SpecOnly<WithMiddleware<Api>>, ()> {
+    service(SpecOnly(PhantomData))
 }
 
-struct Described<T>(PhantomData<T>);
+struct SpecOnly<T>(PhantomData<T>);
 
-impl<T: OpenApi> OpenApi for Described<T> {
+impl<T: OpenApi> OpenApi for SpecOnly<T> {
     fn meta() -> Vec<MetaApi> {
         T::meta()
     }
@@ -165,28 +169,28 @@ impl<T: OpenApi> OpenApi for Described<T> {
     fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
 }
 
-/// Makes a document of OpenAPI 3.0 one of 3.1, and adds examples.
-fn modern(mut document: Value) -> Value {
+/// Converts a document from OpenAPI 3.0 to 3.1 and adds examples.
+fn upgrade_document(mut document: Value) -> Value {
     document["openapi"] = "3.1.0".into();
     document["security"] = json!([]);
     document["components"]["securitySchemes"] = json!({
         "bearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key: `candlewick keys create` makes one.",
+            "description": "An API key, created with `candlewick keys create`.",
         },
         "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key." },
     });
     if let Some(tags) = document["tags"].as_array_mut() {
-        tags.sort_by_key(|tag| tag["name"] == "Kept paths");
+        tags.sort_by_key(|tag| tag["name"] == "Legacy paths");
     }
     for (name, schema) in members(&mut document["components"]["schemas"]) {
-        modernize(schema, name);
+        upgrade_schema(schema, name);
     }
     for operation in members(&mut document["paths"]).flat_map(|(_, path)| members(path)).map(|(_, operation)| operation)
     {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-        say_terms(operation, Terms::of(&id));
+        describe_access(operation, AccessPolicy::for_operation(&id));
         for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
             drop_defaults(parameter);
             let example = parameter["schema"].as_object_mut().and_then(|schema| schema.remove("example"));
@@ -195,7 +199,7 @@ fn modern(mut document: Value) -> Value {
             }
         }
         if let Some(body) = operation.get_mut("requestBody") {
-            modern_contents(&mut body["content"], "");
+            upgrade_contents(&mut body["content"], "");
         }
         for (_, response) in members(&mut operation["responses"]) {
             rename(&mut response["headers"], header_name);
@@ -204,35 +208,35 @@ fn modern(mut document: Value) -> Value {
                 continue;
             }
             let description = response["description"].as_str().unwrap_or_default().to_owned();
-            modern_contents(&mut response["content"], &description);
+            upgrade_contents(&mut response["content"], &description);
         }
     }
     document
 }
 
-/// Which keys an operation asks for, and what it costs.
-fn say_terms(operation: &mut Value, terms: Terms) {
+/// Describes the keys that an operation accepts, and its rate-limit cost.
+fn describe_access(operation: &mut Value, policy: AccessPolicy) {
     let (none, keys) = (json!({}), [json!({ "bearer": [] }), json!({ "apiKey": [] })]);
-    operation["security"] = match terms.access {
-        Access::Open => json!([]),
-        // Whether one is needed is a matter of configuration.
+    operation["security"] = match policy.access {
+        Access::Public => json!([]),
+        // Whether a key is required depends on the configuration.
         Access::Read | Access::Stream => json!([none, keys[0], keys[1]]),
-        Access::Ticket | Access::Change => json!(keys),
+        Access::Ticket | Access::Admin => json!(keys),
     };
-    let cost = match terms.cost {
-        0 => "It is not counted.".to_owned(),
-        cost => format!("It costs {cost} of the client's limit."),
+    let cost = match policy.cost {
+        0 => "Not rate-limited.".to_owned(),
+        cost => format!("Rate-limit cost: {cost}."),
     };
-    let told = operation["description"].as_str().unwrap_or_default();
-    operation["description"] = format!("{told}\n\n{cost}").trim().into();
+    let description = operation["description"].as_str().unwrap_or_default();
+    operation["description"] = format!("{description}\n\n{cost}").trim().into();
 }
 
-/// Media types without parameters, schemas of today, and examples.
-fn modern_contents(contents: &mut Value, description: &str) {
+/// Removes media type parameters, converts schemas and adds examples.
+fn upgrade_contents(contents: &mut Value, description: &str) {
     rename(contents, |media| media.split(';').next().unwrap_or_default().to_owned());
     for (media, content) in members(contents) {
-        modernize(&mut content["schema"], "");
-        // Who reads YAML gets what it says, not its text.
+        upgrade_schema(&mut content["schema"], "");
+        // Describes the content of the YAML document, not its text.
         if media == "application/yaml" {
             content["schema"] = json!({ "type": "object" });
         }
@@ -243,7 +247,7 @@ fn modern_contents(contents: &mut Value, description: &str) {
     }
 }
 
-/// What `format=array` makes of a history: `[[timestamp, open, high, low, close, volume], …]`.
+/// The schema of a history with `format=array`: `[[timestamp, open, high, low, close, volume], …]`.
 fn candle_rows() -> Value {
     let row = json!({ "type": "array", "items": { "type": "number" }, "minItems": 6, "maxItems": 6 });
     json!({ "type": "array", "items": row, "description": "With `format=array`: time, open, high, low, close, volume." })
@@ -259,27 +263,27 @@ fn rename(object: &mut Value, name: impl Fn(&str) -> String) {
     }
 }
 
-/// `X-REQUEST-ID`, as the framework writes it, as people do.
-fn header_name(loud: &str) -> String {
-    if let Some(name) = ["ETag", "RateLimit", "RateLimit-Policy", "WWW-Authenticate"]
+/// Converts a header name from the framework's `X-REQUEST-ID` to the usual `X-Request-Id`.
+fn header_name(name: &str) -> String {
+    if let Some(known) = ["ETag", "RateLimit", "RateLimit-Policy", "WWW-Authenticate"]
         .into_iter()
-        .find(|name| name.eq_ignore_ascii_case(loud))
+        .find(|known| known.eq_ignore_ascii_case(name))
     {
-        return name.to_owned();
+        return known.to_owned();
     }
-    let parts = loud.split('-').map(|part| part[..1].to_owned() + &part[1..].to_lowercase());
+    let parts = name.split('-').map(|part| part[..1].to_owned() + &part[1..].to_lowercase());
     parts.collect::<Vec<_>>().join("-")
 }
 
-/// Leaves out what says nothing.
-fn drop_defaults(described: &mut Value) {
-    if let Some(described) = described.as_object_mut() {
-        described.remove("explode");
-        described.retain(|name, value| name != "deprecated" || *value != Value::Bool(false));
+/// Removes members with default values.
+fn drop_defaults(object: &mut Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.remove("explode");
+        members.retain(|name, value| name != "deprecated" || *value != Value::Bool(false));
     }
 }
 
-/// For a problem, one for each code that the description names.
+/// Adds the examples of a body. For a problem: one example per code that the description names.
 fn add_examples(media: &str, content: &mut Value, description: &str) {
     if media == PROBLEM_JSON {
         let named = Code::ALL.into_iter().filter(|code| description.contains(&format!("`{}`", code.as_str())));
@@ -304,29 +308,30 @@ fn problem(code: Code) -> Value {
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
-/// Makes a schema of OpenAPI 3.0 one of 3.1. In ours, a member that need not have a value is there all the same, as
-/// null, unless it is [`LEFT_OUT`].
-fn modernize(schema: &mut Value, schema_name: &str) {
+/// Converts a schema from OpenAPI 3.0 to 3.1. An optional member is always present and may be null, unless it is in
+/// [`OMITTED_MEMBERS`].
+fn upgrade_schema(schema: &mut Value, schema_name: &str) {
     let Some(object) = schema.as_object_mut() else { return };
-    // A reference may have words of its own beside it now.
-    if let Some([reference, words]) = object.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
-        && let (Some(reference), Some(words)) = (reference.get("$ref").cloned(), words.get("description").cloned())
+    // OpenAPI 3.1 allows a description beside a reference.
+    if let Some([reference, description]) = object.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
+        && let (Some(reference), Some(description)) =
+            (reference.get("$ref").cloned(), description.get("description").cloned())
     {
         object.remove("allOf");
         object.insert("$ref".to_owned(), reference);
-        object.insert("description".to_owned(), words);
+        object.insert("description".to_owned(), description);
         return;
     }
-    // Digits are exact; a double is what a client may make of them. Files are texts here.
+    // Numbers have exact decimal digits, which `double` would not promise. Files are returned as text.
     if object.get("format").is_some_and(|format| format == "double" || format == "binary") {
         object.remove("format");
     }
     let required = object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut names = Vec::new();
     for (name, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
-        modernize(property, "");
-        if LEFT_OUT.contains(&(schema_name, name)) {
-            if schema_name == TAKEN {
+        upgrade_schema(property, "");
+        if OMITTED_MEMBERS.contains(&(schema_name, name)) {
+            if schema_name == REQUEST_SCHEMA {
                 allow_null(property);
             }
             continue;
@@ -340,7 +345,7 @@ fn modernize(schema: &mut Value, schema_name: &str) {
         object.insert("required".to_owned(), names.into());
     }
     if let Some(items) = object.get_mut("items") {
-        modernize(items, "");
+        upgrade_schema(items, "");
     }
 }
 

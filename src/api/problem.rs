@@ -1,4 +1,4 @@
-//! Refusals: `application/problem+json` (RFC 9457) with a stable `code`, the same for every door.
+//! Problems: error responses as `application/problem+json` (RFC 9457) with a stable `code`, the same for all endpoints.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use serde::Serialize;
 
-use super::guard::ALLOW;
+use super::operation::ALLOW;
 use super::rest::ProblemSchema;
 
 use crate::market::{InvalidParameter, MarketError};
 use crate::model::KeyScope;
 
-/// The media type of a refusal.
+/// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What a client may show to be let in.
+/// The authentication challenge: an API key as a bearer token.
 const CHALLENGE: &str = "Bearer realm=\"candlewick\"";
 
-/// Why a request was refused. A code has one status; both are stable.
+/// Why a request failed. Each code has one HTTP status; both are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -69,129 +69,125 @@ impl Code {
         Self::NotReady,
     ];
 
-    const fn about(self) -> (StatusCode, &'static str, &'static str) {
+    const fn definition(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "A parameter is not valid"),
-            Self::RangeTooLarge => {
-                (StatusCode::BAD_REQUEST, "range_too_large", "The unknown part of the range needs a backfill")
-            }
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid key is needed"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The key may not do this"),
-            Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "There is no such exchange here"),
-            Self::UnknownSymbol => (StatusCode::NOT_FOUND, "unknown_symbol", "Nobody lists this symbol"),
-            Self::UnsupportedInterval => (StatusCode::NOT_FOUND, "unsupported_interval", "This interval cannot be had"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing at this path"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not offered here")
-            }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large"),
-            Self::UpgradeRequired => (StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path is a WebSocket"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too much was asked for"),
+            Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "Invalid parameter"),
+            Self::RangeTooLarge => (StatusCode::BAD_REQUEST, "range_too_large", "The range needs a backfill"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is required"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The API key lacks the required scope"),
+            Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "Exchange unknown or not enabled"),
+            Self::UnknownSymbol => (StatusCode::NOT_FOUND, "unknown_symbol", "Symbol not listed"),
+            Self::UnsupportedInterval => (StatusCode::NOT_FOUND, "unsupported_interval", "Interval not supported"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Request too large"),
+            Self::UpgradeRequired => (StatusCode::UPGRADE_REQUIRED, "upgrade_required", "WebSocket upgrade required"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded"),
             Self::UpstreamUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "The exchange does not answer")
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "Exchange unavailable")
             }
             Self::UpstreamRateLimited => {
-                (StatusCode::SERVICE_UNAVAILABLE, "upstream_rate_limited", "The exchange's rate limit is used up")
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_rate_limited", "The exchange's rate limit is exhausted")
             }
             Self::StoreUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "The candle store does not answer")
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "Candle store unavailable")
             }
-            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready to answer this"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
 
     /// The HTTP status.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        self.about().0
+        self.definition().0
     }
 
     /// The name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        self.about().1
+        self.definition().1
     }
 
-    /// What it means, in a few words that do not change from one refusal to the next.
+    /// A short summary of the code, the same for every occurrence.
     #[must_use]
     pub const fn title(self) -> &'static str {
-        self.about().2
+        self.definition().2
     }
 }
 
-/// A parameter that was refused.
+/// An invalid parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Its name as it was given.
+pub struct ParameterProblem {
+    /// The name as the client sent it.
     pub parameter: Cow<'static, str>,
-    /// What is wrong, or what would be right.
+    /// What is wrong, or what is valid.
     pub detail: Cow<'static, str>,
 }
 
-/// A refusal.
+/// A problem (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind.
+    /// The kind of problem.
     pub code: Code,
     /// What happened, and what to do about it.
     pub detail: Cow<'static, str>,
-    /// For `invalid_parameter`: each parameter that is wrong.
-    pub errors: Vec<Refused>,
-    /// When it makes sense to try again; always set with status 429 and 503.
+    /// For `invalid_parameter`: each invalid parameter.
+    pub errors: Vec<ParameterProblem>,
+    /// When to retry; always set with status 429 and 503.
     pub retry_after: Option<Duration>,
-    /// For `unauthorized` and `forbidden`: what `WWW-Authenticate` asks for (RFC 6750, 3).
+    /// For `unauthorized` and `forbidden`: the value of `WWW-Authenticate` (RFC 6750, 3).
     pub challenge: Option<Cow<'static, str>>,
 }
 
 impl Problem {
-    /// A refusal with a detail of its own.
+    /// A problem with this detail. With status 429 and 503, `retry_after` is one second.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        let passes = matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
-        let retry_after = passes.then_some(Duration::from_secs(1));
+        let is_temporary = matches!(code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let retry_after = is_temporary.then_some(Duration::from_secs(1));
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after, challenge: None }
     }
 
-    /// A key is needed, and there is none.
+    /// The request has no key but needs one.
     #[must_use]
-    pub fn no_key(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn missing_key(detail: impl Into<Cow<'static, str>>) -> Self {
         Self { challenge: Some(CHALLENGE.into()), ..Self::new(Code::Unauthorized, detail) }
     }
 
-    /// A key was shown that opens nothing.
+    /// The request has a key or ticket that is not valid.
     #[must_use]
-    pub fn wrong_key(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn invalid_key(detail: impl Into<Cow<'static, str>>) -> Self {
         let challenge = format!("{CHALLENGE}, error=\"invalid_token\"");
         Self { challenge: Some(challenge.into()), ..Self::new(Code::Unauthorized, detail) }
     }
 
-    /// The key that was shown may do other things only.
+    /// The key does not have the scope.
     #[must_use]
-    pub fn lacks_scope(scope: KeyScope) -> Self {
+    pub fn missing_scope(scope: KeyScope) -> Self {
         let challenge = format!("{CHALLENGE}, error=\"insufficient_scope\", scope=\"{scope}\"");
-        let detail = format!("this needs a key with the scope `{scope}`, which yours has not");
+        let detail = format!("this operation needs a key with the scope `{scope}`, which your key does not have");
         Self { challenge: Some(challenge.into()), ..Self::new(Code::Forbidden, detail) }
     }
 
-    /// Parameters that were refused; at least one.
+    /// Invalid parameters; at least one.
     #[must_use]
-    pub fn invalid(errors: Vec<Refused>) -> Self {
+    pub fn invalid_parameters(errors: Vec<ParameterProblem>) -> Self {
         let detail = match errors.as_slice() {
             [one] if one.detail.contains(&*one.parameter) => one.detail.to_string(),
             [one] => format!("`{}` {}", one.parameter, one.detail),
-            several => format!("{} parameters are not valid; `errors` says why", several.len()),
+            several => format!("{} parameters are not valid; `errors` lists them", several.len()),
         };
         Self { errors, ..Self::new(Code::InvalidParameter, detail) }
     }
 
-    /// The body.
+    /// The JSON body.
     ///
     /// # Panics
-    /// Never: its keys are texts.
+    /// Never: all map keys are strings.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
-        serde_json::to_vec(&ProblemSchema::new(self)).expect("keys are texts")
+        serde_json::to_vec(&ProblemSchema::new(self)).expect("map keys are strings")
     }
 }
 
@@ -222,7 +218,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A problem is a payload with a media type of its own.
+/// A payload with its own media type.
 impl Payload for Problem {
     const CONTENT_TYPE: &'static str = PROBLEM_JSON;
 
@@ -235,32 +231,32 @@ impl Payload for Problem {
     }
 }
 
-impl From<InvalidParameter> for Refused {
-    fn from(wrong: InvalidParameter) -> Self {
-        Self { parameter: wrong.parameter.into(), detail: wrong.detail.into() }
+impl From<InvalidParameter> for ParameterProblem {
+    fn from(invalid: InvalidParameter) -> Self {
+        Self { parameter: invalid.parameter.into(), detail: invalid.detail.into() }
     }
 }
 
 impl From<Vec<InvalidParameter>> for Problem {
-    fn from(wrong: Vec<InvalidParameter>) -> Self {
-        Self::invalid(wrong.into_iter().map(Refused::from).collect())
+    fn from(invalid: Vec<InvalidParameter>) -> Self {
+        Self::invalid_parameters(invalid.into_iter().map(ParameterProblem::from).collect())
     }
 }
 
 impl From<MarketError> for Problem {
     fn from(error: MarketError) -> Self {
         let detail = error.to_string();
-        let later = |code, after| Self { retry_after: Some(after), ..Self::new(code, detail.clone()) };
+        let retry = |code, after| Self { retry_after: Some(after), ..Self::new(code, detail.clone()) };
         match error {
-            MarketError::InvalidParameters(wrong) => wrong.into(),
+            MarketError::InvalidParameters(invalid) => invalid.into(),
             MarketError::UnknownExchange(_) => Self::new(Code::UnknownExchange, detail),
             MarketError::UnknownSymbol(_) => Self::new(Code::UnknownSymbol, detail),
             MarketError::UnsupportedInterval(_) => Self::new(Code::UnsupportedInterval, detail),
             MarketError::NotFound(_) => Self::new(Code::NotFound, detail),
             MarketError::RangeTooLarge(_) => Self::new(Code::RangeTooLarge, detail),
-            MarketError::TooMany { retry_after, .. } => later(Code::RateLimited, retry_after),
-            MarketError::UpstreamUnavailable { retry_after, .. } => later(Code::UpstreamUnavailable, retry_after),
-            MarketError::UpstreamRateLimited { retry_after, .. } => later(Code::UpstreamRateLimited, retry_after),
+            MarketError::TooManyRequests { retry_after, .. } => retry(Code::RateLimited, retry_after),
+            MarketError::UpstreamUnavailable { retry_after, .. } => retry(Code::UpstreamUnavailable, retry_after),
+            MarketError::UpstreamRateLimited { retry_after, .. } => retry(Code::UpstreamRateLimited, retry_after),
             MarketError::StoreUnavailable(_) => Self::new(Code::StoreUnavailable, detail),
             MarketError::NotReady(_) => Self::new(Code::NotReady, detail),
         }
@@ -274,9 +270,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_valid_json_whatever_it_quotes() {
-        let wrong = Refused { parameter: "a\"\n\u{0}".to_owned().into(), detail: "unknown".into() };
-        let body: serde_json::Value = serde_json::from_slice(&Problem::invalid(vec![wrong]).json()).unwrap();
+    fn serializes_quoted_input_as_valid_json() {
+        let invalid = ParameterProblem { parameter: "a\"\n\u{0}".to_owned().into(), detail: "unknown".into() };
+        let body: serde_json::Value =
+            serde_json::from_slice(&Problem::invalid_parameters(vec![invalid]).json()).unwrap();
         assert_eq!(body["code"], "invalid_parameter");
         assert_eq!(body["status"], 400);
         assert_eq!(body["errors"][0]["parameter"], "a\"\n\u{0}");
@@ -285,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_has_one_name() {
+    fn code_has_one_name_in_all_encodings() {
         for code in Code::ALL {
             assert_eq!(code.to_json(), Some(code.as_str().into()));
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
@@ -293,14 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_try_again_is_told_when() {
+    fn temporary_problems_have_retry_after() {
         for code in Code::ALL {
             let response = Problem::new(code, "x").into_response();
-            let passes = matches!(code.status().as_u16(), 429 | 503);
-            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), passes, "{code:?}");
+            let is_temporary = matches!(code.status().as_u16(), 429 | 503);
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), is_temporary, "{code:?}");
         }
         let detail = "busy".to_owned();
-        let limited = MarketError::UpstreamUnavailable { detail, retry_after: Duration::from_millis(1_200) };
-        assert_eq!(Problem::from(limited).into_response().header("retry-after"), Some("2"));
+        let unavailable = MarketError::UpstreamUnavailable { detail, retry_after: Duration::from_millis(1_200) };
+        assert_eq!(Problem::from(unavailable).into_response().header("retry-after"), Some("2"));
     }
 }

@@ -1,37 +1,37 @@
-//! Query strings, read strictly: a name that is not known, a name given twice, an escape that is none, a value that no
-//! parameter can have. What a value means is checked where it is used.
+//! Strict validation of query strings. Rejects unknown and repeated names, invalid percent-encoding, and values that no
+//! parameter accepts. The meaning of a value is checked where it is used.
 
 use std::borrow::Cow;
 
 use poem_openapi::registry::{MetaOperationParam, MetaParamIn, MetaSchemaRef};
 
-use super::problem::{Problem, Refused};
+use super::problem::{ParameterProblem, Problem};
 
-/// The longest value of a parameter, in characters, unless its schema says otherwise.
+/// Maximum length of a parameter value in characters, unless its schema sets another.
 const MAX_VALUE_CHARS: usize = 256;
 
-/// The most refusals that one answer lists.
-const MAX_REFUSALS: usize = 20;
+/// Maximum number of errors in one response.
+const MAX_ERRORS: usize = 20;
 
-/// How much of an unknown name is quoted, in characters.
+/// Maximum length of an unknown name in an error, in characters.
 const MAX_QUOTED_CHARS: usize = 64;
 
-/// What an operation takes, as its description in the document says.
+/// The parameters of an operation, from its description in the OpenAPI document.
 #[derive(Debug, Default)]
 pub struct Parameters(Vec<Parameter>);
 
 #[derive(Debug)]
 struct Parameter {
     name: String,
-    /// Its name in the router where it stands in the path, which is that of its number there.
-    in_path: Option<String>,
+    /// The router's name of a path parameter, which contains its number.
+    router_name: Option<String>,
     required: bool,
     example: String,
     max_chars: usize,
 }
 
 impl Parameter {
-    fn new(described: &MetaOperationParam, in_path: Option<String>) -> Self {
+    fn new(described: &MetaOperationParam, router_name: Option<String>) -> Self {
         let schema = match &described.schema {
             MetaSchemaRef::Inline(schema) => Some(schema),
             MetaSchemaRef::Reference(_) => None,
@@ -39,7 +39,7 @@ impl Parameter {
         let example = schema.and_then(|schema| schema.example.as_ref());
         Self {
             name: described.name.clone(),
-            in_path,
+            router_name,
             required: described.required,
             example: example.map_or_else(String::new, |example| example.as_str().unwrap_or_default().to_owned()),
             max_chars: schema.and_then(|schema| schema.max_length).unwrap_or(MAX_VALUE_CHARS),
@@ -48,91 +48,93 @@ impl Parameter {
 }
 
 impl Parameters {
-    /// Those that stand in the path or in the query.
+    /// The path and query parameters of an operation.
     pub fn new(described: &[MetaOperationParam]) -> Self {
-        let of = |place| described.iter().filter(move |one| one.in_type == place);
-        let in_path = of(MetaParamIn::Path).enumerate().map(|(at, one)| Parameter::new(one, Some(router_name(at))));
-        Self(in_path.chain(of(MetaParamIn::Query).map(|one| Parameter::new(one, None))).collect())
+        let located_in = |location| described.iter().filter(move |parameter| parameter.in_type == location);
+        let path = located_in(MetaParamIn::Path);
+        let path = path.enumerate().map(|(number, one)| Parameter::new(one, Some(router_name(number))));
+        Self(path.chain(located_in(MetaParamIn::Query).map(|one| Parameter::new(one, None))).collect())
     }
 
-    /// Checks the parameters of a request. Those that stand in the path come decoded from the router.
+    /// Checks the parameters of a request. `path` returns the decoded value of a path parameter by its router name.
     ///
     /// # Errors
-    /// `invalid_parameter` with each one that is wrong.
+    /// `invalid_parameter` with each invalid parameter.
     pub fn check<'a>(&self, query: Option<&'a str>, path: impl Fn(&str) -> Option<&'a str>) -> Result<(), Problem> {
-        let mut wrong = Vec::new();
-        // What stands in the path is always there.
-        let mut seen: Vec<bool> = self.0.iter().map(|parameter| parameter.in_path.is_some()).collect();
+        let mut errors = Vec::new();
+        // The router matched, so path parameters are present.
+        let mut seen: Vec<bool> = self.0.iter().map(|parameter| parameter.router_name.is_some()).collect();
         for parameter in &self.0 {
-            match parameter.in_path.as_deref().map(&path) {
-                Some(Some(value)) => parameter.check(value, &mut wrong),
-                Some(None) => wrong.push(refused(&parameter.name, "is not UTF-8")),
+            match parameter.router_name.as_deref().map(&path) {
+                Some(Some(value)) => parameter.check(value, &mut errors),
+                Some(None) => errors.push(error(&parameter.name, "is not UTF-8")),
                 None => {}
             }
         }
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name) else {
-                wrong.push(refused(name, "its name has an escape that is not valid"));
+                errors.push(error(name, "has invalid percent-encoding in its name"));
                 continue;
             };
-            let Some(at) = self.0.iter().position(|one| one.in_path.is_none() && one.name == name) else {
-                wrong.push(refused(&name, self.unknown()));
+            let Some(at) = self.0.iter().position(|one| one.router_name.is_none() && one.name == name) else {
+                errors.push(error(&name, self.unknown()));
                 continue;
             };
             let parameter = &self.0[at];
             match decode(value) {
-                None => wrong.push(refused(&name, "has an escape that is not valid UTF-8")),
-                Some(_) if seen[at] => wrong.push(refused(&name, "is given more than once")),
-                Some(value) => parameter.check(&value, &mut wrong),
+                None => errors.push(error(&name, "has invalid percent-encoding or is not UTF-8")),
+                Some(_) if seen[at] => errors.push(error(&name, "is repeated")),
+                Some(value) => parameter.check(&value, &mut errors),
             }
             seen[at] = true;
         }
         for (parameter, seen) in self.0.iter().zip(seen) {
             if parameter.required && !seen {
-                wrong.push(refused(&parameter.name, format!("is missing; an example: {}", parameter.example)));
+                errors.push(error(&parameter.name, format!("is missing; example: {}", parameter.example)));
             }
         }
-        if wrong.is_empty() {
+        if errors.is_empty() {
             return Ok(());
         }
-        wrong.truncate(MAX_REFUSALS);
-        Err(Problem::invalid(wrong))
+        errors.truncate(MAX_ERRORS);
+        Err(Problem::invalid_parameters(errors))
     }
 
     fn unknown(&self) -> String {
-        let names: Vec<&str> = self.0.iter().filter(|one| one.in_path.is_none()).map(|one| one.name.as_str()).collect();
+        let names: Vec<&str> =
+            self.0.iter().filter(|one| one.router_name.is_none()).map(|one| one.name.as_str()).collect();
         if names.is_empty() {
-            "is not known; nothing is taken here".to_owned()
+            "is unknown; this operation has no query parameters".to_owned()
         } else {
-            format!("is not known; what is taken here: {}", names.join(", "))
+            format!("is unknown; valid parameters: {}", names.join(", "))
         }
     }
 }
 
 impl Parameter {
-    fn check(&self, value: &str, wrong: &mut Vec<Refused>) {
+    fn check(&self, value: &str, errors: &mut Vec<ParameterProblem>) {
         if value.chars().count() > self.max_chars {
-            wrong.push(refused(&self.name, format!("is longer than {} characters", self.max_chars)));
+            errors.push(error(&self.name, format!("is longer than {} characters", self.max_chars)));
         } else if value.chars().any(char::is_control) {
-            wrong.push(refused(&self.name, "has a control character"));
+            errors.push(error(&self.name, "contains a control character"));
         } else if value.is_empty() {
-            wrong.push(refused(&self.name, "is empty: leave it out, or give a value"));
+            errors.push(error(&self.name, "is empty; omit it or set a value"));
         }
     }
 }
 
-/// How poem-openapi names a path's parameters for the router.
+/// The name that poem-openapi gives a path parameter in the router.
 pub fn router_name(number: usize) -> String {
     format!("param{number}")
 }
 
-fn refused(name: &str, detail: impl Into<Cow<'static, str>>) -> Refused {
+fn error(name: &str, detail: impl Into<Cow<'static, str>>) -> ParameterProblem {
     let quoted: String = name.chars().take(MAX_QUOTED_CHARS).collect();
-    Refused { parameter: quoted.into(), detail: detail.into() }
+    ParameterProblem { parameter: quoted.into(), detail: detail.into() }
 }
 
-/// Undoes percent-encoding where it is valid, which the framework does not ask for.
+/// Decodes percent-encoding strictly, unlike the framework. `None` if it is invalid or the result is not UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
@@ -158,7 +160,7 @@ mod tests {
     fn check(query: &str) -> Result<(), Problem> {
         let parameter = |name: &str, required, max_chars| Parameter {
             name: name.to_owned(),
-            in_path: None,
+            router_name: None,
             required,
             example: "BTC/USDT".to_owned(),
             max_chars,
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decoded() {
+    fn decodes_names_and_values() {
         assert_eq!(decode("BTC%2fUSDT").as_deref(), Some("BTC/USDT"));
         assert_eq!(decode("2025-11-20T21:00:00+01:00").as_deref(), Some("2025-11-20T21:00:00+01:00"));
         assert!(check("symbol=BTC%2fUSDT&&start=2025-11-20T21:00:00+01:00").is_ok());
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_is_named() {
+    fn reports_the_name_of_each_invalid_parameter() {
         assert_eq!(names(""), ["symbol"]);
         assert_eq!(names("symbol="), ["symbol"]);
         assert_eq!(names("symbol"), ["symbol"]);
@@ -196,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_answered_shortly() {
-        let flood = (0..100).map(|n| format!("{}{n}=1", "x".repeat(100))).collect::<Vec<_>>().join("&");
-        let problem = check(&flood).unwrap_err();
-        assert_eq!(problem.errors.len(), MAX_REFUSALS);
+    fn limits_the_number_and_length_of_errors() {
+        let query = (0..100).map(|n| format!("{}{n}=1", "x".repeat(100))).collect::<Vec<_>>().join("&");
+        let problem = check(&query).unwrap_err();
+        assert_eq!(problem.errors.len(), MAX_ERRORS);
         assert!(problem.json().len() < 8_000);
     }
 }

@@ -1,7 +1,7 @@
-//! Takes connections and serves HTTP/1.1 on them, until the process drains.
+//! Accepts connections and serves HTTP/1.1 on them until the process drains.
 //!
-//! The framework's own server is not used: it has no bound on half-sent requests nor on connections, sets no
-//! `TCP_NODELAY`, spins when no more files can be opened, and copies through a lock.
+//! The framework's server is not used: it limits neither incomplete requests nor connections, does not set
+//! `TCP_NODELAY`, spins when the process is out of file descriptors, and copies data under a lock.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,65 +22,65 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::middleware::Front;
-use super::patient::Patient;
-use super::seats::Seats;
+use super::concurrency::ConcurrencyLimiter;
+use super::middleware::RootMiddleware;
+use super::stall_timeout::StallTimeout;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::http::{AcceptFailed, ConnectionRefused, Listening};
 
-/// How long the head of a request may take, and how long a connection may wait for its next request. A matter of the
-/// network and not of the market, so it runs on the machine's own time.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Timeout for receiving the head of a request, and for waiting for the next request on a connection. It uses the
+/// system clock, because network timeouts do not follow a simulated clock.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a request's head is buffered at most.
-const HEAD_BYTES: usize = 128 * 1024;
+/// Maximum number of buffered bytes of a request head.
+const MAX_HEAD_BYTES: usize = 128 * 1024;
 
-/// How long to wait after a connection could not be taken, mostly for want of file handles.
+/// Pause after a failed `accept`, which mostly means that the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection without a request may linger once the door is shut.
+/// Time that an idle connection has to close after the listener is closed.
 const IDLE_GRACE: Duration = Duration::from_millis(100);
 
-/// Serves until the process drains. Then the doors stay open for `ApiConfig::notice`, so that whoever asks learns of it,
-/// and requests in flight have `ApiConfig::grace` to end.
+/// Serves until the process drains. After that it still accepts connections for `ApiConfig::shutdown_notice`, so that
+/// clients and balancers learn of the shutdown. Then requests in flight have `ApiConfig::shutdown_grace` to finish.
 ///
 /// # Errors
-/// When the address of the listener cannot be read.
-pub async fn serve(listener: TcpListener, front: Front, life: Lifecycle, clock: Clock) -> io::Result<()> {
-    let config = front.config.clone();
+/// If the address of the listener cannot be read.
+pub async fn serve(listener: TcpListener, root: RootMiddleware, lifecycle: Lifecycle, clock: Clock) -> io::Result<()> {
+    let config = root.config.clone();
     let local = LocalAddr(Addr::SocketAddr(listener.local_addr()?));
     Listening { address: listener.local_addr()? }.emit();
-    let front = Arc::new(front);
-    let places = Arc::new(Semaphore::new(config.max_connections));
-    let seats = Seats::new(usize::MAX, config.max_connections_per_address);
+    let root = Arc::new(root);
+    let slots = Arc::new(Semaphore::new(config.max_connections));
+    let per_address = ConcurrencyLimiter::new(usize::MAX, config.max_connections_per_address);
     let connections = TaskTracker::new();
-    let shut = CancellationToken::new();
-    let closing = async {
-        life.draining().cancelled().await;
-        clock.sleep(config.notice).await;
+    let close = CancellationToken::new();
+    let drained = async {
+        lifecycle.draining().cancelled().await;
+        clock.sleep(config.shutdown_notice).await;
     };
-    let accepting = async {
+    let accept_connections = async {
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let Ok(seat) = seats.take(&front.gate.owner(peer), "connection") else {
+                    let Ok(permit) = per_address.acquire(&root.authorizer.connection_key(peer), "connection") else {
                         ConnectionRefused.emit();
                         continue;
                     };
-                    // Answers are small and whole: waiting to fill a packet only delays them.
+                    // Most responses are small and complete: waiting to fill a packet only delays them.
                     let _ = stream.set_nodelay(true);
                     let addresses = (local.clone(), RemoteAddr(Addr::SocketAddr(peer)));
-                    let connection = Connection::new(Arc::clone(&front), addresses);
-                    let (shut, clock, grace) = (shut.clone(), clock.clone(), config.grace);
-                    let patience = config.patience;
+                    let connection = Connection::new(Arc::clone(&root), addresses);
+                    let (close, clock, grace) = (close.clone(), clock.clone(), config.shutdown_grace);
+                    let stall_timeout = config.stall_timeout;
                     connections.spawn(async move {
-                        let _kept = (place, seat);
-                        connection.serve(Patient::new(stream, patience), shut, clock, grace).await;
+                        let _guards = (slot, permit);
+                        connection.serve(StallTimeout::new(stream, stall_timeout), close, clock, grace).await;
                     });
                 }
-                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     AcceptFailed { error: &error, pause: ACCEPT_PAUSE }.emit();
                     clock.sleep(ACCEPT_PAUSE).await;
@@ -89,78 +89,78 @@ pub async fn serve(listener: TcpListener, front: Front, life: Lifecycle, clock: 
         }
     };
     tokio::select! {
-        () = closing => {}
-        () = accepting => {}
+        () = drained => {}
+        () = accept_connections => {}
     }
     drop(listener);
-    shut.cancel();
+    close.cancel();
     connections.close();
     connections.wait().await;
     Ok(())
 }
 
-/// The client went away before it was taken; the next one may be fine.
-fn concerns_one_connection(error: &io::Error) -> bool {
+/// Whether the error concerns a single connection, so that the next `accept` may succeed.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 struct Connection {
-    front: Arc<Front>,
+    root: Arc<RootMiddleware>,
     addresses: (LocalAddr, RemoteAddr),
     in_flight: Arc<AtomicUsize>,
 }
 
 impl Connection {
-    fn new(front: Arc<Front>, addresses: (LocalAddr, RemoteAddr)) -> Self {
-        Self { front, addresses, in_flight: Arc::default() }
+    fn new(root: Arc<RootMiddleware>, addresses: (LocalAddr, RemoteAddr)) -> Self {
+        Self { root, addresses, in_flight: Arc::default() }
     }
 
-    async fn serve(self, stream: Patient, shut: CancellationToken, clock: Clock, grace: Duration) {
+    async fn serve(self, stream: StallTimeout, close: CancellationToken, clock: Clock, grace: Duration) {
         let in_flight = Arc::clone(&self.in_flight);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let front = Arc::clone(&self.front);
+            let root = Arc::clone(&self.root);
             let (local, remote) = self.addresses.clone();
-            let counted = InFlight::new(&self.in_flight);
+            let in_flight = InFlight::new(&self.in_flight);
             async move {
-                let response = front.get_response((request, local, remote, Scheme::HTTP).into()).await;
+                let response = root.get_response((request, local, remote, Scheme::HTTP).into()).await;
                 let response: hyper::Response<_> = response.into();
-                Ok::<_, Infallible>(response.map(|body| Counted { body, _in_flight: counted }))
+                Ok::<_, Infallible>(response.map(|body| CountedBody { body, _in_flight: in_flight }))
             }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
-            .max_buf_size(HEAD_BYTES)
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
-        // What ends a connection early is the client's affair: nothing to tell.
+        // Connection errors are caused by the client and are not logged.
         tokio::select! {
             _ = &mut connection => return,
-            () = shut.cancelled() => {}
+            () = close.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();
         if clock.timeout(IDLE_GRACE, &mut connection).await.is_ok() {
             return;
         }
-        // A request that is only half here was not begun; one that is being answered may end.
+        // A partially received request is dropped; a request in flight may finish.
         if in_flight.load(Ordering::Acquire) > 0 {
             let _ = clock.timeout(grace, &mut connection).await;
         }
     }
 }
 
-/// Counts a request until its answer was sent.
+/// Counts a request until its response is sent.
 struct InFlight(Arc<AtomicUsize>);
 
-/// The body of an answer that counts as in flight.
-struct Counted<B> {
+/// A response body that counts as in flight until it is dropped.
+struct CountedBody<B> {
     body: B,
     _in_flight: InFlight,
 }
 
-impl<B: Body + Unpin> Body for Counted<B> {
+impl<B: Body + Unpin> Body for CountedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

@@ -1,7 +1,8 @@
-//! What replicas share while they run: latest tickers, open candles, states, the event bus, leases, demand, requests and limits.
+//! State that replicas share at run time: latest tickers, live candles, exchange states, event bus, leases, demand,
+//! requests to collectors, budgets and client limits.
 //!
-//! Each trait has one contract suite in `tests/it/contract/cache.rs`, run on every backend. Nothing here must last:
-//! all of it is rebuilt from the exchanges and the store.
+//! Each trait has one contract test suite in `tests/it/contract/cache.rs`, which runs on every backend. No data here
+//! needs to be durable: everything is rebuilt from the exchanges and the store.
 
 mod memory;
 mod redis;
@@ -18,7 +19,7 @@ use crate::telemetry::trace::TraceParent;
 pub use memory::memory;
 pub use redis::{RedisConfig, redis};
 
-/// The backends of one process, each behind its seam.
+/// The cache backends of one process.
 #[derive(Clone)]
 pub struct Cache {
     pub tickers: Arc<dyn LatestTickers>,
@@ -27,31 +28,31 @@ pub struct Cache {
     pub bus: Arc<dyn EventBus>,
     pub leases: Arc<dyn Leases>,
     pub demand: Arc<dyn Demand>,
-    pub requests: Arc<dyn Requests>,
+    pub requests: Arc<dyn RequestBus>,
     pub budgets: Arc<dyn Budgets>,
     pub limits: Arc<dyn ClientLimits>,
 }
 
-/// Why a shared state was not read or written.
+/// A read or write of the shared state failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the cache does not answer: {0}")]
 pub struct CacheError(pub String);
 
-/// Where a value stands in the order of its topic: newer by lease token first, then by number. Never by wall clock.
+/// Version of a value in its topic: ordered by lease token, then by sequence number. Never by wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The lease of the collector that numbered it.
+pub struct Version {
+    /// Lease token of the collector that assigned the sequence number.
     pub token: u64,
-    /// Its number in the topic.
+    /// Sequence number in the topic.
     pub seq: u64,
 }
 
-/// A ticker as it is kept: the value, and its JSON without the closing brace, so that a door can append members.
+/// A cached ticker: the value, and its JSON without the closing brace, so that an endpoint can append members.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptTicker {
+pub struct CachedTicker {
     pub ticker: Ticker,
     pub simulated: bool,
-    pub position: Position,
+    pub version: Version,
     /// `{"exchange":…,"simulated":false` — see [`crate::model::wire::ticker_fields`].
     pub json: Bytes,
 }
@@ -59,207 +60,212 @@ pub struct KeptTicker {
 /// The latest ticker of each market.
 #[async_trait]
 pub trait LatestTickers: Send + Sync + 'static {
-    /// Keeps a ticker unless a newer one is there. One from REST never replaces one of a live stream that is younger
-    /// than `stream_holds`. Says whether it was kept.
-    async fn put(&self, ticker: KeptTicker, stream_holds: Duration) -> Result<bool, CacheError>;
+    /// Stores a ticker unless a newer one is already stored. One from REST never replaces one from a stream that is
+    /// younger than `stream_ttl`. Returns whether it was stored.
+    async fn put(&self, ticker: CachedTicker, stream_ttl: Duration) -> Result<bool, CacheError>;
 
     /// The latest ticker of a market.
-    async fn get(&self, exchange: ExchangeId, symbol: &Symbol) -> Result<Option<KeptTicker>, CacheError>;
+    async fn get(&self, exchange: ExchangeId, symbol: &Symbol) -> Result<Option<CachedTicker>, CacheError>;
 
-    /// Forgets all of an exchange: its source changed.
+    /// Deletes all tickers of an exchange: its data source changed.
     async fn clear(&self, exchange: ExchangeId) -> Result<(), CacheError>;
 }
 
-/// Candles that the store does not have yet: the one that is open, and closed ones on their way to it.
+/// Candles that the store does not have yet: the open one, and closed ones that are not written yet.
 #[async_trait]
 pub trait LiveCandles: Send + Sync + 'static {
-    /// Puts a new state of a candle beside the others of its series. Of a series the newest [`LIVE_CANDLES`] are kept.
-    async fn put(&self, series: &Series, candle: Candle, position: Position) -> Result<(), CacheError>;
+    /// Stores a candle unless a newer version is already stored. Per series the newest [`LIVE_CANDLES_PER_SERIES`] are
+    /// retained.
+    async fn put(&self, series: &Series, candle: Candle, version: Version) -> Result<(), CacheError>;
 
-    /// The kept candles of a series in `range`, ascending.
+    /// The cached candles of a series in `range`, ascending.
     async fn get(&self, series: &Series, range: TimeRange) -> Result<Vec<Candle>, CacheError>;
 
-    /// Forgets all of an exchange: its source changed.
+    /// Deletes all candles of an exchange: its data source changed.
     async fn clear(&self, exchange: ExchangeId) -> Result<(), CacheError>;
 }
 
-/// How many candles of a series [`LiveCandles`] keeps.
-pub const LIVE_CANDLES: usize = 16;
+/// Maximum number of candles per series in [`LiveCandles`].
+pub const LIVE_CANDLES_PER_SERIES: usize = 16;
 
-/// What collectors tell about exchanges.
+/// The states of exchanges that collectors report.
 #[async_trait]
 pub trait ExchangeStates: Send + Sync + 'static {
     async fn put(&self, state: ExchangeState) -> Result<(), CacheError>;
     async fn get(&self, exchange: ExchangeId) -> Result<Option<Arc<ExchangeState>>, CacheError>;
     async fn all(&self) -> Result<Vec<Arc<ExchangeState>>, CacheError>;
+
+    /// Upper bound of an exchange's current time: the last reported [`ExchangeState::exchange_time`] and the time since
+    /// then by the monotonic clock. `None` until a collector has reported it.
+    fn exchange_time(&self, exchange: ExchangeId) -> Option<Timestamp>;
 }
 
-/// An event on its way to subscribers: numbered and encoded once, shared by all.
+/// An event for subscribers: numbered and encoded once, shared by all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusEvent {
-    /// Which run of numbers `seq` belongs to. A new collector begins a new one.
+    /// The epoch that `seq` belongs to. A new collector begins a new one.
     pub epoch: Arc<str>,
     pub seq: u64,
     pub kind: BusEventKind,
 }
 
-/// What a [`BusEvent`] tells.
+/// Kinds of [`BusEvent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusEventKind {
-    /// New data: the encoded object of [`crate::model::wire::event_data`].
+    /// New data: the JSON object of [`crate::model::wire::event_data`].
     Data(Bytes),
     /// Events before this one were missed.
     Gap(GapReason),
 }
 
-/// Carries events from collectors to hubs.
+/// Delivers events from collectors to hubs.
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
-    /// Sends an event to whoever listens to its topic. Never waits for a listener.
+    /// Publishes an event to all subscribers of its topic. Never waits for a subscriber.
     async fn publish(&self, topic: &Topic, event: BusEvent) -> Result<(), CacheError>;
 
-    /// Listens to a topic from now on.
-    async fn subscribe(&self, topic: &Topic) -> Result<Box<dyn BusListener>, CacheError>;
+    /// Subscribes to a topic from now on.
+    async fn subscribe(&self, topic: &Topic) -> Result<Box<dyn BusSubscription>, CacheError>;
 }
 
-/// One listener of a topic.
+/// A subscription to a topic.
 #[async_trait]
-pub trait BusListener: Send {
-    /// The next event; [`BusEventKind::Gap`] with `SlowClient` where this listener was too slow for some. `None` when
-    /// the bus is gone.
+pub trait BusSubscription: Send {
+    /// The next event; [`BusEventKind::Gap`] with `SlowClient` if this subscriber was too slow and missed events.
+    /// `None` when the bus has ended.
     async fn next(&mut self) -> Option<BusEvent>;
 }
 
-/// Who may collect an exchange.
+/// Leases: which process may collect an exchange.
 #[async_trait]
 pub trait Leases: Send + Sync + 'static {
-    /// Takes the lease of `name` for `ttl` if nobody holds it. The token grows with every taking.
+    /// Acquires the lease `name` for `ttl` if it is free. Each acquisition has a greater token than the one before.
     async fn acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lease>, CacheError>;
 
-    /// Holds a lease for another `ttl`; says whether it was still ours.
+    /// Extends a lease to `ttl` from now. Returns false if it is no longer held.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, CacheError>;
 
-    /// Gives a lease back.
+    /// Releases a lease.
     async fn release(&self, lease: &Lease) -> Result<(), CacheError>;
 }
 
-/// A lease that was taken.
+/// An acquired lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     pub name: String,
-    /// Fences: what was numbered under a lower token is old.
+    /// Fencing token: values with a lower token are stale.
     pub token: u64,
 }
 
-/// Which markets someone listens to now, so that a collector collects them.
+/// Markets that clients subscribe to, so that a collector collects them.
 #[async_trait]
 pub trait Demand: Send + Sync + 'static {
-    /// Wants a market until `ttl` from now.
-    async fn want(&self, exchange: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError>;
+    /// Adds demand for a market until `ttl` from now.
+    async fn add(&self, exchange: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError>;
 
-    /// The wanted markets of an exchange.
-    async fn wanted(&self, exchange: ExchangeId) -> Result<Vec<Symbol>, CacheError>;
+    /// The markets of an exchange with demand.
+    async fn symbols(&self, exchange: ExchangeId) -> Result<Vec<Symbol>, CacheError>;
 }
 
-/// The most markets of an exchange that may be wanted at a time.
-pub const MOST_WANTED: usize = 1_000;
+/// Maximum number of markets with demand, per exchange.
+pub const MAX_DEMAND_PER_EXCHANGE: usize = 1_000;
 
-/// What all who share an address on the internet use of the exchanges' limits. Each process meters itself; this tells it
-/// of the others.
+/// Usage of the exchanges' rate limits by all processes that share a public IP address. Each process has its own rate
+/// limiter in addition.
 #[async_trait]
 pub trait Budgets: Send + Sync + 'static {
-    /// Spends some of a limit if there is room.
-    async fn spend(&self, spend: Spend<'_>) -> Result<Spent, CacheError>;
+    /// Spends a part of a budget if it is available.
+    async fn spend(&self, request: BudgetRequest<'_>) -> Result<BudgetDecision, CacheError>;
 
-    /// The exchange said to stay away for so long.
+    /// Records that the exchange bans this address for `pause`.
     async fn ban(&self, exchange: ExchangeId, scope: &str, pause: Duration) -> Result<(), CacheError>;
 }
 
-/// What is to be spent of a limit, and what the asking process knows of it.
+/// A request to [`Budgets::spend`], with what the requesting process knows of the budget.
 #[derive(Clone, Copy, Debug)]
-pub struct Spend<'a> {
+pub struct BudgetRequest<'a> {
     pub exchange: ExchangeId,
     pub scope: &'a str,
     pub weight: u32,
-    /// The most that may be spent in a window.
-    pub most: u32,
+    pub max_per_window: u32,
     pub window: Duration,
-    /// What it used itself in this window, or was told by the exchange that is used.
-    pub used: u32,
-    /// How long the exchange holds it back.
-    pub banned: Duration,
+    /// Usage in this window that this process knows of: its own, or as reported by the exchange.
+    pub used_locally: u32,
+    /// Remaining time of a ban that this process knows of.
+    pub ban_remaining: Duration,
 }
 
-/// Whether it was spent.
+/// Result of [`Budgets::spend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
-    Now,
-    /// There may be room in so long.
-    Later(Duration),
-    /// The exchange holds all of us back for so long.
+pub enum BudgetDecision {
+    Granted,
+    /// The budget may be available after this duration.
+    RetryAfter(Duration),
+    /// The exchange bans this address for this duration.
     Banned(Duration),
 }
 
-/// What clients used of their limits at all replicas.
+/// Usage of the clients' rate limits across all replicas.
 #[async_trait]
 pub trait ClientLimits: Send + Sync + 'static {
-    /// Whether there may be other replicas.
+    /// Whether other replicas may exist.
     fn is_shared(&self) -> bool;
 
-    /// A client used some of its limit here, given as the time until so much is free again. Gives the time until all is
-    /// free, with what it used elsewhere; at most `most`.
-    async fn used(&self, client: &str, used: Duration, most: Duration) -> Result<Duration, CacheError>;
+    /// Adds usage of a client at this replica, as the time in which the limit refills. Returns the time until the limit
+    /// is full again, with the usage at all replicas; at most `max`.
+    async fn record_usage(&self, client: &str, used: Duration, max: Duration) -> Result<Duration, CacheError>;
 }
 
-/// The epoch of a collector's numbers: its lease's token, and something that no other run has.
+/// Makes an epoch for a collector's sequence numbers: `TOKEN.NONCE`, both hexadecimal. The random nonce distinguishes
+/// epochs under the same lease token.
 #[must_use]
-pub fn epoch(token: u64, chance: u64) -> Arc<str> {
-    format!("{token:x}.{:04x}", chance & 0xffff).into()
+pub fn new_epoch(token: u64, nonce: u64) -> Arc<str> {
+    format!("{token:x}.{:04x}", nonce & 0xffff).into()
 }
 
 /// The lease token of an epoch.
 #[must_use]
-pub fn token_of(epoch: &str) -> u64 {
+pub fn epoch_token(epoch: &str) -> u64 {
     epoch.split_once('.').and_then(|(token, _)| u64::from_str_radix(token, 16).ok()).unwrap_or_default()
 }
 
-/// Asks the collector of an exchange for what only it can do. Identical questions share one answer.
+/// Request/reply channel between API replicas and the collector of an exchange. Identical requests share one reply.
 #[async_trait]
-pub trait Requests: Send + Sync + 'static {
-    /// Asks, and waits for the answer at most `budget`. The collector goes on after that.
-    async fn ask(&self, question: Question, budget: Duration) -> Result<Answer, RequestError>;
+pub trait RequestBus: Send + Sync + 'static {
+    /// Sends a request and waits at most `timeout` for the reply. The collector continues after a timeout.
+    async fn request(&self, request: CollectorRequest, timeout: Duration) -> Result<CollectorReply, RequestError>;
 
-    /// Receives questions about an exchange, until the returned stream is dropped.
-    async fn serve(&self, exchange: ExchangeId) -> Result<Box<dyn Questions>, CacheError>;
+    /// Receives the requests for an exchange until the returned receiver is dropped.
+    async fn serve(&self, exchange: ExchangeId) -> Result<Box<dyn RequestReceiver>, CacheError>;
 }
 
-/// Questions that arrive at a collector.
+/// Receives requests at a collector.
 #[async_trait]
-pub trait Questions: Send {
-    /// The next one; `None` when the cache is gone.
-    async fn next(&mut self) -> Option<Asked>;
+pub trait RequestReceiver: Send {
+    /// The next request; `None` when the cache has ended.
+    async fn next(&mut self) -> Option<IncomingRequest>;
 }
 
-/// A question that waits for an answer.
-pub struct Asked {
-    pub question: Question,
-    /// Where the first who asked was in its trace.
+/// A request that waits for its reply.
+pub struct IncomingRequest {
+    pub request: CollectorRequest,
+    /// Trace context of the first requester.
     pub trace: Option<TraceParent>,
-    /// Takes the answer to all who asked.
-    pub answer: Box<dyn FnOnce(Result<Answer, RequestError>) + Send>,
+    /// Sends the reply to all requesters.
+    pub reply: Box<dyn FnOnce(Result<CollectorReply, RequestError>) + Send>,
 }
 
-/// What only a collector can do.
+/// A request that only a collector can serve.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Question {
-    /// The ticker of a market that nobody collects. It is put into [`LatestTickers`].
+pub enum CollectorRequest {
+    /// Fetch the ticker of a market that is not collected, and put it into [`LatestTickers`].
     Ticker { exchange: ExchangeId, symbol: Symbol },
-    /// Make this range of a series known: fetch or derive it, and write it to the store with its claims.
+    /// Make this range of a series known: fetch or derive it, and write it to the store with its coverage claims.
     Candles { series: Series, range: TimeRange },
 }
 
-impl Question {
-    /// Whose collector answers.
+impl CollectorRequest {
+    /// The exchange whose collector replies.
     #[must_use]
     pub const fn exchange(&self) -> ExchangeId {
         match self {
@@ -268,32 +274,31 @@ impl Question {
     }
 }
 
-/// A collector's answer.
-#[expect(clippy::large_enum_variant, reason = "answers are few, and each is held once")]
+/// A collector's reply.
+#[expect(clippy::large_enum_variant, reason = "replies are few, and each is stored once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The ticker.
-    Ticker(KeptTicker),
-    /// The range is as known as it can be now; look into the store.
+pub enum CollectorReply {
+    Ticker(CachedTicker),
+    /// The range is as complete as possible now; read it from the store.
     Stored,
 }
 
-/// Why there was no answer.
+/// Why a request has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// No collector serves the exchange.
     #[error("no collector serves this exchange now")]
     Offline,
-    /// It takes longer than the budget; it goes on.
+    /// The reply takes longer than the timeout. The collector continues.
     #[error("the exchange takes longer than the time allowed")]
     Pending,
-    /// The exchange holds us back until then.
+    /// The exchange's rate limit admits no request before this time.
     #[error("the exchange's rate limit is used up until {0}")]
     RateLimited(Timestamp),
-    /// The exchange does not list it.
-    #[error("the exchange does not list it")]
+    /// The exchange does not list the symbol.
+    #[error("the exchange does not list this symbol")]
     UnknownSymbol,
-    /// It failed.
+    /// The request failed, with the reason.
     #[error("{0}")]
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! `candlewick doctor`: looks at everything that a service needs, and says what is wrong and what to do about it.
+//! `candlewick doctor`: checks everything that a service needs, and reports problems and how to fix them.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -16,18 +16,18 @@ use crate::model::ExchangeId;
 use crate::store::StoreError;
 use crate::upstream::{RestClient, UpstreamError};
 
-/// A clock that is wrong by so much should be set.
-const DRIFT: Duration = Duration::from_secs(2);
+/// Minimum offset of this machine's clock that causes a warning.
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(2);
 
-/// How often an exchange is asked what time it is.
-const MEASUREMENTS: usize = 2;
+/// Number of clock measurements per exchange.
+const CLOCK_MEASUREMENTS: usize = 2;
 
-/// How long one thing may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of one check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file [default: candlewick.toml, if it is there]
+    /// Configuration file [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
     /// Write JSON
@@ -35,18 +35,18 @@ pub struct Args {
     json: bool,
 }
 
-/// How something is. The worst one is the exit code.
+/// Result of a check. The worst grade is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Grade {
     Ok,
-    /// It works, and something should be done.
+    /// Works, but needs attention.
     Warning,
-    /// It does not work.
+    /// Does not work.
     Failed,
 }
 
-/// What was looked at.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Finding {
     check: &'static str,
@@ -60,12 +60,12 @@ impl Finding {
     }
 }
 
-/// Looks at everything. The exit code is 0, 1 where something should be done, and 2 where something does not work.
+/// Runs all checks. Exit code: 0, or 1 if something needs attention, or 2 if something does not work.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = super::runtime()?;
     let findings = match Config::load(args.config) {
-        Ok(config) => runtime.block_on(examine(&config)),
-        Err(error) => vec![configuration(Err(&error))],
+        Ok(config) => runtime.block_on(run_checks(&config)),
+        Err(error) => vec![check_configuration(Err(&error))],
     };
     let out = std::io::stdout();
     let colours = out.is_terminal();
@@ -75,16 +75,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(worst as u8))
 }
 
-async fn examine(config: &Config) -> Vec<Finding> {
+async fn run_checks(config: &Config) -> Vec<Finding> {
     let clock = Clock::system();
     let (store, cache, exchanges) =
-        tokio::join!(store(config, &clock), cache(config, &clock), exchanges(config, &clock));
-    let mut findings = vec![configuration(Ok(config)), access(config), store, cache];
+        tokio::join!(check_store(config, &clock), check_cache(config, &clock), check_exchanges(config, &clock));
+    let mut findings = vec![check_configuration(Ok(config)), check_access(config), store, cache];
     findings.extend(exchanges);
     findings
 }
 
-fn configuration(config: Result<&Config, &ConfigError>) -> Finding {
+fn check_configuration(config: Result<&Config, &ConfigError>) -> Finding {
     match config {
         Ok(config) => {
             let (role, listen) = (config.role.as_str(), config.server.listen);
@@ -97,7 +97,8 @@ fn configuration(config: Result<&Config, &ConfigError>) -> Finding {
                 Finding::new("configuration", Grade::Ok, detail)
             } else {
                 let detail = format!(
-                    "{detail}; whoever reaches it may read: `auth.required = true` asks for keys, and TLS is a proxy's"
+                    "{detail}; any client that reaches it can read: set `auth.required = true` to require API keys, \
+                     and use a proxy for TLS"
                 );
                 Finding::new("configuration", Grade::Warning, detail)
             }
@@ -106,116 +107,128 @@ fn configuration(config: Result<&Config, &ConfigError>) -> Finding {
     }
 }
 
-/// Says which rule applies to changes over HTTP.
-fn access(config: &Config) -> Finding {
+/// Reports which rule applies to operations that change something over HTTP.
+fn check_access(config: &Config) -> Finding {
     let set = config.auth.open_on_loopback;
-    let detail = match (config.auth.opens_on_loopback(&config.server), set) {
+    let detail = match (config.auth.is_open_on_loopback(&config.server), set) {
         (true, None) => {
-            "requests of this machine change without a key, since it listens on loopback and trusts no proxy; where a proxy on \
-             this machine passes requests on, set `auth.open_on_loopback = false`"
+            "requests from this machine can make changes without a key, because the service listens on loopback only \
+             and trusts no proxy; if a proxy on this machine forwards requests, set `auth.open_on_loopback = false`"
         }
         (true, Some(_)) if !config.server.trusted_proxies.is_empty() => {
-            let detail = "requests of this machine change without a key: `auth.open_on_loopback = true`, although \
-                          `server.trusted_proxies` names a proxy; one that does not say whom it speaks for looks like this machine";
+            let detail = "requests from this machine can make changes without a key: `auth.open_on_loopback = true`, \
+                          although `server.trusted_proxies` names a proxy; requests of a proxy that sends no client \
+                          address look like requests from this machine";
             return Finding::new("access", Grade::Warning, detail);
         }
-        (true, Some(_)) => "requests of this machine change without a key: `auth.open_on_loopback = true`",
-        (false, Some(_)) => "changing needs a key with the scope `admin`: `auth.open_on_loopback = false`",
+        (true, Some(_)) => "requests from this machine can make changes without a key: `auth.open_on_loopback = true`",
+        (false, Some(_)) => "changes need a key with the scope `admin`: `auth.open_on_loopback = false`",
         (false, None) if config.server.listen.ip().is_loopback() => {
-            "changing needs a key with the scope `admin`, since `server.trusted_proxies` names a proxy"
+            "changes need a key with the scope `admin`, because `server.trusted_proxies` names a proxy"
         }
-        (false, None) => "changing needs a key with the scope `admin`, since it does not listen on loopback alone",
+        (false, None) => {
+            "changes need a key with the scope `admin`, because the service does not listen on loopback only"
+        }
     };
     Finding::new("access", Grade::Ok, detail)
 }
 
-/// Opens the store as a start does, and asks it something.
-async fn store(config: &Config, clock: &Clock) -> Finding {
-    // A database's driver is large.
-    let asked = Box::pin(async {
+/// Opens the store as at startup and runs a query.
+async fn check_store(config: &Config, clock: &Clock) -> Finding {
+    // Boxed because the future of a database driver is large.
+    let query = Box::pin(async {
         let (store, kind) = app::open_store(config).await?;
-        let begun = clock.elapsed();
+        let started_at = clock.elapsed();
         let keys = store.keys().await;
-        let took = clock.elapsed().saturating_sub(begun);
+        let latency = clock.elapsed().saturating_sub(started_at);
         store.close().await;
-        let good = keys?.iter().filter(|key| key.is_valid(clock.now())).count();
-        Ok::<_, StoreError>((format!("{kind} answers in {} ms; {good} API keys", took.as_millis()), good))
+        let valid = keys?.iter().filter(|key| key.is_valid(clock.now())).count();
+        Ok::<_, StoreError>((format!("{kind} responds in {} ms; {valid} valid API keys", latency.as_millis()), valid))
     });
-    match clock.timeout(4 * PATIENCE, asked).await {
+    match clock.timeout(4 * CHECK_TIMEOUT, query).await {
         Ok(Ok((detail, 0))) if config.auth.required => {
-            let detail = format!("{detail}: nobody can read; make one with `candlewick keys create`");
+            let detail = format!("{detail}: no client can read; create a key with `candlewick keys create`");
             Finding::new("store", Grade::Warning, detail)
         }
         Ok(Ok((detail, _))) => Finding::new("store", Grade::Ok, detail),
         Ok(Err(error)) => Finding::new("store", Grade::Failed, error.to_string()),
-        Err(_) => Finding::new("store", Grade::Failed, "it does not answer"),
+        Err(_) => Finding::new("store", Grade::Failed, "no response; check that the database runs at `store.url`"),
     }
 }
 
-async fn cache(config: &Config, clock: &Clock) -> Finding {
-    let asked = async {
+async fn check_cache(config: &Config, clock: &Clock) -> Finding {
+    let query = async {
         let (cache, kind) = app::open_cache(config, clock).await?;
-        let begun = clock.elapsed();
-        cache.demand.wanted(ExchangeId::ALL[0]).await?;
-        Ok::<_, crate::cache::CacheError>((kind, clock.elapsed().saturating_sub(begun)))
+        let started_at = clock.elapsed();
+        cache.demand.symbols(ExchangeId::ALL[0]).await?;
+        Ok::<_, crate::cache::CacheError>((kind, clock.elapsed().saturating_sub(started_at)))
     };
-    match clock.timeout(PATIENCE, asked).await {
-        Ok(Ok((kind, took))) => Finding::new("cache", Grade::Ok, format!("{kind} answers in {} ms", took.as_millis())),
+    match clock.timeout(CHECK_TIMEOUT, query).await {
+        Ok(Ok((kind, latency))) => {
+            Finding::new("cache", Grade::Ok, format!("{kind} responds in {} ms", latency.as_millis()))
+        }
         Ok(Err(error)) => Finding::new("cache", Grade::Failed, error.to_string()),
-        Err(_) => Finding::new("cache", Grade::Failed, "it does not answer; see that Redis runs at `cache.url`"),
+        Err(_) => Finding::new("cache", Grade::Failed, "no response; check that Redis runs at `cache.url`"),
     }
 }
 
-async fn exchanges(config: &Config, clock: &Clock) -> Vec<Finding> {
+async fn check_exchanges(config: &Config, clock: &Clock) -> Vec<Finding> {
     let clients = app::rest_clients(config, clock);
     if config.data == DataMode::Simulated {
-        let simulated = |exchange: ExchangeId| Finding::new(exchange.as_str(), Grade::Ok, "simulated: it is not asked");
+        let simulated = |exchange: ExchangeId| Finding::new(exchange.as_str(), Grade::Ok, "simulated: not checked");
         return clients.into_iter().map(|(exchange, _)| simulated(exchange)).collect();
     }
-    let found = clients.into_iter().map(|(exchange, client)| look(exchange, client, clock));
-    let mut found: Vec<Finding> = join_all(found).await;
-    for dark in found.iter_mut().filter(|dark| config.data == DataMode::Auto && dark.grade == Grade::Failed) {
-        dark.grade = Grade::Warning;
-        dark.detail = format!("it would be simulated, with `data = \"auto\"`: {}", dark.detail);
+    let checks = clients.into_iter().map(|(exchange, client)| check_exchange(exchange, client, clock));
+    let mut findings: Vec<Finding> = join_all(checks).await;
+    for failed in findings.iter_mut().filter(|one| config.data == DataMode::Auto && one.grade == Grade::Failed) {
+        failed.grade = Grade::Warning;
+        failed.detail = format!("would be simulated, because `data = \"auto\"`: {}", failed.detail);
     }
-    found
+    findings
 }
 
-/// Asks an exchange for its cheapest answer, and what time it is there.
-async fn look(exchange: ExchangeId, client: Result<Arc<RestClient>, UpstreamError>, clock: &Clock) -> Finding {
+/// Sends the exchange's cheapest request and measures its clock.
+async fn check_exchange(
+    exchange: ExchangeId,
+    client: Result<Arc<RestClient>, UpstreamError>,
+    clock: &Clock,
+) -> Finding {
     let name = exchange.as_str();
     let client = match client {
         Ok(client) => client,
         Err(error) => return Finding::new(name, Grade::Failed, error.to_string()),
     };
-    let begun = clock.elapsed();
-    match clock.timeout(PATIENCE, client.probe()).await {
+    let started_at = clock.elapsed();
+    match clock.timeout(CHECK_TIMEOUT, client.probe()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Finding::new(name, Grade::Failed, error.to_string()),
-        Err(_) => return Finding::new(name, Grade::Failed, format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => {
+            return Finding::new(name, Grade::Failed, format!("no response within {} s", CHECK_TIMEOUT.as_secs()));
+        }
     }
-    let took = clock.elapsed().saturating_sub(begun);
-    for _ in 0..MEASUREMENTS {
-        // Where it does not say, its clock stays unknown.
-        let _ = clock.timeout(PATIENCE, client.measure_clock()).await;
+    let latency = clock.elapsed().saturating_sub(started_at);
+    for _ in 0..CLOCK_MEASUREMENTS {
+        // A failed measurement leaves the offset unknown, which is reported below.
+        let _ = clock.timeout(CHECK_TIMEOUT, client.measure_clock()).await;
     }
     let budgets = client.budgets();
     let limits = budgets
         .iter()
         .map(|budget| format!("{} {} of {} in {} s", budget.scope, budget.used, budget.limit, budget.window.as_secs()));
     let limits = limits.collect::<Vec<_>>().join(", ");
-    let detail = format!("answers in {} ms; budget used: {limits}", took.as_millis());
+    let detail = format!("responds in {} ms; budget used: {limits}", latency.as_millis());
     let offset = client.exchange_clock().offset();
     if !offset.known {
-        let detail = format!("what time it is there is not known: candles close only by its streams; {detail}");
+        let detail = format!("its clock is unknown, so only its streams close candles; {detail}");
         return Finding::new(name, Grade::Warning, detail);
     }
     let seconds = |millis: u64| format!("{}.{:03} s", millis / 1_000, millis % 1_000);
-    let (by, doubt) = (seconds(offset.offset_ms.unsigned_abs()), seconds(offset.doubt_ms.unsigned_abs()));
-    let way = if offset.offset_ms > 0 { "behind" } else { "ahead of" };
-    let detail = format!("this machine's clock is {by} {way} the exchange's (give or take {doubt}); {detail}");
-    if offset.offset_ms.unsigned_abs().saturating_sub(offset.doubt_ms.unsigned_abs()) >= whole_millis(DRIFT) {
-        let advice = "candles close by the exchange's clock all the same; set this machine's (NTP)";
+    let (magnitude, doubt) = (seconds(offset.offset_ms.unsigned_abs()), seconds(offset.doubt_ms.unsigned_abs()));
+    let direction = if offset.offset_ms > 0 { "behind" } else { "ahead of" };
+    let detail = format!("this machine's clock is {magnitude} {direction} the exchange's clock (± {doubt}); {detail}");
+    if offset.offset_ms.unsigned_abs().saturating_sub(offset.doubt_ms.unsigned_abs()) >= whole_millis(MAX_CLOCK_OFFSET)
+    {
+        let advice = "candles still close by the exchange's clock; synchronize this machine's clock (NTP)";
         return Finding::new(name, Grade::Warning, format!("{detail}; {advice}"));
     }
     Finding::new(name, Grade::Ok, detail)
@@ -250,28 +263,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_for_people_and_json_for_machines() {
-        let findings = [Finding::new("store", Grade::Ok, "fine"), Finding::new("binance", Grade::Failed, "dark")];
-        assert_eq!(table(&findings, false), "store    ok       fine\nbinance  failed   dark\n");
-        let told: serde_json::Value = serde_json::from_str(&json(&findings).unwrap()).unwrap();
-        assert_eq!((&told["grade"], &told["findings"][1]["check"]), (&"failed".into(), &"binance".into()));
+    fn formats_findings_as_table_and_json() {
+        let findings = [Finding::new("store", Grade::Ok, "fine"), Finding::new("binance", Grade::Failed, "down")];
+        assert_eq!(table(&findings, false), "store    ok       fine\nbinance  failed   down\n");
+        let value: serde_json::Value = serde_json::from_str(&json(&findings).unwrap()).unwrap();
+        assert_eq!((&value["grade"], &value["findings"][1]["check"]), (&"failed".into(), &"binance".into()));
     }
 
     #[test]
-    fn it_is_said_who_may_change_without_a_key() {
+    fn reports_who_can_make_changes_without_key() {
         for (toml, grade, part) in [
-            ("", Grade::Ok, "without a key, since it listens on loopback"),
+            ("", Grade::Ok, "without a key, because the service listens on loopback"),
             ("[auth]\nopen_on_loopback = true", Grade::Ok, "without a key: `auth.open_on_loopback = true`"),
             ("[auth]\nopen_on_loopback = false", Grade::Ok, "`auth.open_on_loopback = false`"),
             ("[server]\ntrusted_proxies = [\"127.0.0.1\"]", Grade::Ok, "names a proxy"),
             (
                 "[auth]\nopen_on_loopback = true\n[server]\ntrusted_proxies = [\"127.0.0.1\"]",
                 Grade::Warning,
-                "looks like this machine",
+                "look like requests from this machine",
             ),
-            ("[server]\nlisten = \"0.0.0.0:8000\"", Grade::Ok, "needs a key"),
+            ("[server]\nlisten = \"0.0.0.0:8000\"", Grade::Ok, "need a key"),
         ] {
-            let found = access(&Config::from_toml(toml).unwrap());
+            let found = check_access(&Config::from_toml(toml).unwrap());
             assert_eq!(found.grade, grade, "{toml}");
             assert!(found.detail.contains(part), "{toml} -> {}", found.detail);
         }

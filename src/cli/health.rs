@@ -1,4 +1,4 @@
-//! `candlewick health`: asks the service on this machine whether it is ready, for container platforms without a shell.
+//! `candlewick health`: checks whether the service on this machine is ready, for container platforms without a shell.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file that the service runs with [default: candlewick.toml, if it is there]
+    /// Configuration file of the service [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -18,7 +18,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = service::address(&Config::load(args.config)?);
     let (status, body) =
-        service::ask(address, "/readyz", None).with_context(|| format!("nothing answers at {address}"))?;
+        service::request(address, "/readyz", None).with_context(|| format!("no response from {address}"))?;
     println!("{body}");
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

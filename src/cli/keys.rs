@@ -1,4 +1,4 @@
-//! `candlewick keys`: makes, lists and revokes API keys.
+//! `candlewick keys`: creates, lists and revokes API keys.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{Config, MOST_PER_MINUTE};
+use crate::config::{Config, MAX_PER_MINUTE};
 use crate::model::{ApiKey, KeyScope, Timestamp};
 use crate::store::CandleStore;
 
-/// The most keys that open something.
-const MOST_KEYS: usize = 10_000;
+/// Maximum number of valid keys.
+const MAX_KEYS: usize = 10_000;
 
-/// The longest name of a key, in characters.
+/// Maximum length of a key's name in characters.
 const MAX_NAME: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file [default: candlewick.toml, if it is there]
+    /// Configuration file [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -32,33 +32,33 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a key, and print it once: it is kept nowhere
+    /// Create a key and print it once; only its hash is stored
     Create {
-        /// What it is for, such as "grid bot"
+        /// Name that says what the key is for, such as "grid bot"
         #[arg(long, value_name = "NAME")]
         name: String,
-        /// What it may do: read, stream, admin (which is all); several with commas
+        /// Scopes, separated by commas: read, stream, admin (includes the others)
         #[arg(long, value_name = "SCOPES", value_delimiter = ',', default_value = "read,stream")]
         scopes: Vec<KeyScope>,
-        /// How much it may use in a minute [default: the service's `limits.per_minute`]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PER_MINUTE)))]
+        /// Rate-limit cost allowed per minute [default: the service's `limits.per_minute`]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PER_MINUTE)))]
         per_minute: Option<u32>,
-        /// After so many days it opens nothing [default: never]
+        /// Days until the key expires [default: never]
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
         expires_in_days: Option<u32>,
         /// Write JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show all keys
+    /// List all keys
     List {
         /// Write JSON
         #[arg(long)]
         json: bool,
     },
-    /// End a key; running services know within seconds
+    /// Revoke a key; running services apply this within seconds
     Revoke {
-        /// Its id, as `keys list` shows it: the eight characters after `cw_`
+        /// Key id as shown by `keys list`: the eight characters after `cw_`
         id: String,
     },
 }
@@ -67,41 +67,41 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config)?;
     super::runtime()?.block_on(async {
         let (store, _) = app::open_store(&config).await?;
-        let done = act(args.action, &store, &Clock::system()).await;
+        let done = execute(args.action, &store, &Clock::system()).await;
         store.close().await;
         done.map(|()| ExitCode::SUCCESS)
     })
 }
 
-async fn act(action: Action, store: &Arc<dyn CandleStore>, clock: &Clock) -> anyhow::Result<()> {
+async fn execute(action: Action, store: &Arc<dyn CandleStore>, clock: &Clock) -> anyhow::Result<()> {
     match action {
         Action::Create { name, scopes, per_minute, expires_in_days, json } => {
             let name = name.trim();
             if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-                bail!("a key's name has 1 to {MAX_NAME} characters, none of them a control character");
+                bail!("a key's name must have 1 to {MAX_NAME} characters and no control characters");
             }
             let now = clock.now();
-            if store.keys().await?.iter().filter(|key| key.is_valid(now)).count() >= MOST_KEYS {
-                bail!("there are {MOST_KEYS} keys: revoke some first");
+            if store.keys().await?.iter().filter(|key| key.is_valid(now)).count() >= MAX_KEYS {
+                bail!("there are already {MAX_KEYS} valid keys: revoke some first");
             }
-            let (mut key, text) = ApiKey::mint(name, &scopes, now, || clock.random_u64());
+            let (mut key, text) = ApiKey::generate(name, &scopes, now, || clock.random_u64());
             key.per_minute = per_minute;
             key.expires_at = expires_in_days.map(|days| now + Duration::from_hours(24) * days);
             store.put_key(&key).await?;
             if json {
-                let mut shown = described(&key, now);
-                shown["key"] = text.into();
-                println!("{shown:#}");
+                let mut output = key_json(&key, now);
+                output["key"] = text.into();
+                println!("{output:#}");
             } else {
-                let until = key.expires_at.map_or_else(String::new, |until| format!(", until {until}"));
-                eprintln!("key {} for \"{name}\" may {}{until}; it is shown only now:", key.id, scopes_of(&key));
+                let expiry = key.expires_at.map_or_else(String::new, |at| format!(", expires {at}"));
+                eprintln!("key {} for \"{name}\", scopes {}{expiry}; it is shown only once:", key.id, scope_list(&key));
                 println!("{text}");
             }
         }
         Action::List { json } => {
             let (keys, now) = (store.keys().await?, clock.now());
             if json {
-                println!("{:#}", keys.iter().map(|key| described(key, now)).collect::<Value>());
+                println!("{:#}", keys.iter().map(|key| key_json(key, now)).collect::<Value>());
             } else {
                 print!("{}", table(&keys, now));
             }
@@ -110,23 +110,23 @@ async fn act(action: Action, store: &Arc<dyn CandleStore>, clock: &Clock) -> any
             let id = id.strip_prefix("cw_").unwrap_or(&id);
             let id = id.split('_').next().unwrap_or_default();
             let Some(mut key) = store.keys().await?.into_iter().find(|key| key.id == id) else {
-                bail!("there is no key `{id}`; `candlewick keys list` shows those that there are");
+                bail!("there is no key `{id}`; list the keys with `candlewick keys list`");
             };
             if key.revoked_at.is_none() {
                 key.revoked_at = Some(clock.now());
                 store.put_key(&key).await?;
             }
-            eprintln!("key {} for \"{}\" opens nothing any more", key.id, key.name);
+            eprintln!("key {} for \"{}\" is revoked", key.id, key.name);
         }
     }
     Ok(())
 }
 
-fn scopes_of(key: &ApiKey) -> String {
+fn scope_list(key: &ApiKey) -> String {
     key.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(",")
 }
 
-fn state(key: &ApiKey, now: Timestamp) -> &'static str {
+fn key_state(key: &ApiKey, now: Timestamp) -> &'static str {
     match key.revoked_at {
         Some(_) => "revoked",
         None if key.is_valid(now) => "valid",
@@ -134,12 +134,12 @@ fn state(key: &ApiKey, now: Timestamp) -> &'static str {
     }
 }
 
-fn described(key: &ApiKey, now: Timestamp) -> Value {
+fn key_json(key: &ApiKey, now: Timestamp) -> Value {
     json!({
         "id": key.id,
         "name": key.name,
         "scopes": key.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
-        "state": state(key, now),
+        "state": key_state(key, now),
         "per_minute": key.per_minute,
         "created_at": key.created_at.millis(),
         "expires_at": key.expires_at.map(Timestamp::millis),
@@ -149,17 +149,17 @@ fn described(key: &ApiKey, now: Timestamp) -> Value {
 
 fn table(keys: &[ApiKey], now: Timestamp) -> String {
     if keys.is_empty() {
-        return "there are no keys; `candlewick keys create --name NAME` makes one\n".to_owned();
+        return "there are no keys; create one with `candlewick keys create --name NAME`\n".to_owned();
     }
     let line = |[id, state, scopes, limit, created, name]: [&str; 6]| {
         format!("{id:<10}{state:<9}{scopes:<20}{limit:<12}{created:<26}{name}\n")
     };
-    let head = line(["id", "state", "scopes", "per minute", "created", "name"]);
+    let header = line(["id", "state", "scopes", "per minute", "created", "name"]);
     let rows = keys.iter().map(|key| {
         let limit = key.per_minute.map_or_else(|| "default".to_owned(), |limit| limit.to_string());
-        line([&key.id, state(key, now), &scopes_of(key), &limit, &key.created_at.to_string(), &key.name])
+        line([&key.id, key_state(key, now), &scope_list(key), &limit, &key.created_at.to_string(), &key.name])
     });
-    std::iter::once(head).chain(rows).collect()
+    std::iter::once(header).chain(rows).collect()
 }
 
 #[cfg(test)]
@@ -167,12 +167,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_for_people() {
-        let (mut key, text) = ApiKey::mint("grid bot", &[KeyScope::Read], Timestamp::EPOCH, || 7 << 32);
+    fn table_lists_keys_without_secret() {
+        let (mut key, text) = ApiKey::generate("grid bot", &[KeyScope::Read], Timestamp::EPOCH, || 7 << 32);
         key.per_minute = Some(1_200);
-        let shown = table(&[key], Timestamp::EPOCH);
-        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        let output = table(&[key], Timestamp::EPOCH);
+        let lines: Vec<Vec<&str>> = output.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1], ["00000007", "valid", "read", "1200", "1970-01-01T00:00:00.000Z", "grid", "bot"]);
-        assert!(!shown.contains(&text) && table(&[], Timestamp::EPOCH).contains("keys create"));
+        assert!(!output.contains(&text) && table(&[], Timestamp::EPOCH).contains("keys create"));
     }
 }

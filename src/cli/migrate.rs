@@ -1,4 +1,4 @@
-//! `candlewick migrate`: makes the store's tables, or brings them to this version, and ends.
+//! `candlewick migrate`: creates or upgrades the store's tables.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file [default: candlewick.toml, if it is there]
+    /// Configuration file [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -18,7 +18,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     super::runtime()?.block_on(async {
         let (store, kind) = app::open_store(&config).await?;
         store.close().await;
-        println!("the {kind} store is ready for this version");
+        println!("the {kind} store is up to date");
         Ok(ExitCode::SUCCESS)
     })
 }

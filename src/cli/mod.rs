@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand.
+//! The command line. Each subcommand has its own module.
 
 mod backfill;
 mod decode;
@@ -35,29 +35,29 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Collect, keep and serve (the default)
+    /// Collect market data, store it and serve the API (the default)
     Serve(serve::Args),
-    /// Serve simulated exchanges: their native dialects on one port, seeded prices, scripted faults
+    /// Serve simulated exchanges: their native protocols on one port, seeded prices, scripted faults
     Simulate(simulate::Args),
     /// Fetch ranges of candles into the store
     Backfill(backfill::Args),
-    /// Ask the exchange again for what the store calls empty or not to be had, and print what was found
+    /// Fetch again what the store records as empty or unavailable, and print what was found
     Verify(verify::Args),
-    /// Record an exchange's raw traffic as JSON lines, in files of a bounded size
+    /// Record an exchange's raw traffic as JSON lines, in files of limited size
     Record(record::Args),
-    /// Show what exchange payloads mean, without network or store
+    /// Decode exchange payloads, without network or store
     Decode(decode::Args),
-    /// Write the store's candles to a file: CSV, NDJSON or Parquet
+    /// Export stored candles to a file: CSV, NDJSON or Parquet
     Export(export::Args),
-    /// Make the store's tables, or bring them to this version
+    /// Create or upgrade the store's tables
     Migrate(migrate::Args),
-    /// Make, list and revoke API keys
+    /// Create, list and revoke API keys
     Keys(keys::Args),
-    /// Look at everything that a service needs, and say what is wrong
+    /// Check the configuration, store, cache and exchanges, and report problems
     Doctor(doctor::Args),
-    /// Ask the service on this machine whether it is ready
+    /// Check whether the service on this machine is ready
     Health(health::Args),
-    /// Print the OpenAPI document of the HTTP interface
+    /// Print the OpenAPI document of the HTTP API
     Openapi(openapi::Args),
     /// Print the AsyncAPI document of the streams
     Asyncapi,
@@ -89,23 +89,23 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// What a command that asks a few things runs on.
+/// The runtime of a short command.
 fn runtime() -> anyhow::Result<Runtime> {
     install_crypto();
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")
 }
 
-/// Reads a time-lapse's factor.
-fn clock_speed(text: &str) -> Result<f64, String> {
+/// Parses the factor of a time-lapse.
+fn parse_clock_speed(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|speed| (1.0..=3_600.0).contains(speed))
-        .ok_or_else(|| "a number from 1 to 3600".to_owned())
+        .ok_or_else(|| "expected a number from 1 to 3600".to_owned())
 }
 
-/// Ready when the process is asked to end; listens from now on.
+/// Completes on SIGINT or SIGTERM. The handlers are installed by the call, not by the first poll.
 #[cfg(unix)]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
@@ -116,11 +116,11 @@ fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ready when the process is asked to end.
+/// Completes on Ctrl-C.
 #[cfg(not(unix))]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
-        // Without a handler Ctrl-C ends the process anyway.
+        // If the handler cannot be installed, Ctrl-C terminates the process.
         let _ = tokio::signal::ctrl_c().await;
     })
 }

@@ -1,4 +1,4 @@
-//! `candlewick openapi` and `candlewick asyncapi`
+//! `candlewick openapi` and `candlewick asyncapi`: print the API documents.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,13 +12,13 @@ pub struct Args {
     yaml: bool,
 }
 
-/// Prints the OpenAPI document that a running service has at `/openapi.json`.
+/// Prints the OpenAPI document that a running service serves at `/openapi.json`.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let text = if args.yaml { api::openapi_yaml() } else { api::openapi_json() };
     print(&text)
 }
 
-/// Prints the AsyncAPI document that a running service has at `/asyncapi.json`.
+/// Prints the AsyncAPI document that a running service serves at `/asyncapi.json`.
 pub fn run_asyncapi() -> anyhow::Result<ExitCode> {
     print(&api::asyncapi_json())
 }

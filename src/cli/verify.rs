@@ -1,18 +1,18 @@
-//! `candlewick verify`: asks the exchange again for what the ledger calls empty or lost.
+//! `candlewick verify`: requests again what the coverage ledger records as empty or unavailable.
 //!
-//! An exchange in trouble, or a version of this program that believed too much, may have made the ledger claim that there
-//! was no trade. What the exchange gives now is written; the rest is confirmed.
+//! Exchange outages or older versions of this program may have caused false claims that there was no trade. Candles
+//! that the exchange returns now are stored; the other claims are confirmed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::interruption;
-use super::ranges::{RangeArgs, Wanted};
+use super::ranges::{RangeArgs, SeriesRange};
+use super::shutdown_signal;
 use crate::app;
 use crate::clock::Clock;
-use crate::collect::Verified;
+use crate::collect::VerifyReport;
 use crate::config::{Config, DataMode};
 use crate::model::{ExchangeId, Series};
 use crate::telemetry::logs;
@@ -23,12 +23,12 @@ pub struct Args {
     #[command(flatten)]
     ranges: RangeArgs,
 
-    /// The configuration file [default: candlewick.toml, if it is there]
+    /// Configuration file [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Run a time-lapse: so many times as fast as the machine's clock
-    #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::clock_speed)]
+    /// Run a time-lapse: the factor by which the clock is faster than the system clock
+    #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::parse_clock_speed)]
     clock_speed: f64,
 }
 
@@ -38,44 +38,48 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("with data = \"simulated\" nothing is stored, so there is nothing to verify; set data = \"live\"");
     }
     let clock = Clock::scaled(args.clock_speed);
-    let wanted = args.ranges.wanted(clock.now())?;
+    let series_ranges = args.ranges.series_ranges(clock.now())?;
     logs::init(logs::Format::Auto, "warn", None).map_err(anyhow::Error::msg)?;
     install_crypto();
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     runtime.block_on(async {
-        let ended = interruption()?;
+        let interrupted = shutdown_signal()?;
         tokio::select! {
-            done = verify(&config, args.ranges.exchange, wanted, clock) => done.map(|()| ExitCode::SUCCESS),
-            () = ended => {
-                eprintln!("interrupted; what was found so far is in the store");
+            done = verify(&config, args.ranges.exchange, series_ranges, clock) => done.map(|()| ExitCode::SUCCESS),
+            () = interrupted => {
+                eprintln!("interrupted; candles found so far are stored");
                 Ok(ExitCode::from(130))
             }
         }
     })
 }
 
-async fn verify(config: &Config, exchange: ExchangeId, wanted: Vec<Wanted>, clock: Clock) -> anyhow::Result<()> {
-    let (errand, store) = app::errand(config, exchange, clock).await?;
-    for Wanted { symbol, interval, range } in wanted {
-        let Some(market) = errand.find(&symbol) else { bail!("{} does not list {symbol}", exchange.name()) };
+async fn verify(
+    config: &Config,
+    exchange: ExchangeId,
+    series_ranges: Vec<SeriesRange>,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let (fetcher, store) = app::one_shot_fetcher(config, exchange, clock).await?;
+    for SeriesRange { symbol, interval, range } in series_ranges {
+        let Some(market) = fetcher.instrument(&symbol) else { bail!("{} does not list {symbol}", exchange.name()) };
         let series = Series { exchange, symbol, interval };
-        let found = errand.verify(&series, market, range).await?;
-        println!("{series}: {}", sentence(&found));
+        let report = fetcher.verify(&series, market, range).await?;
+        println!("{series}: {}", summary(&report));
     }
-    errand.end().await;
+    fetcher.finish().await;
     store.close().await;
     Ok(())
 }
 
-fn sentence(found: &Verified) -> String {
-    let Verified { ranges, were_empty, were_lost } = *found;
-    let asked = format!("{ranges} ranges without candles were asked for again");
-    match (were_empty, were_lost) {
-        (0, 0) => format!("{asked}; nothing was found"),
+fn summary(report: &VerifyReport) -> String {
+    let VerifyReport { ranges, were_empty, were_unobtainable } = *report;
+    let requested = format!("requested {ranges} ranges without candles again");
+    match (were_empty, were_unobtainable) {
+        (0, 0) => format!("{requested}; found no candles"),
         _ => format!(
-            "{asked}; {were_empty} candles were found that the store called empty, and {were_lost} that it called not to \
-             be had"
+            "{requested}; found {were_empty} candles recorded as empty and {were_unobtainable} recorded as unavailable"
         ),
     }
 }

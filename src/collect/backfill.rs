@@ -1,7 +1,7 @@
-//! Backfills that someone asked for: taken from the store, worked off in the background, several at a time.
+//! Runs the requested backfills of the store in the background, several at a time.
 //!
-//! A backfill that an end of the process interrupts is still open in the store. Whoever collects the exchange next goes on
-//! with it, and the ledger says where.
+//! A backfill stays open in the store when the process ends. The next collector of the exchange continues it; the
+//! coverage ledger shows what is already fetched.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,82 +11,82 @@ use tokio::sync::watch;
 use tokio::task::{self, JoinSet};
 
 use super::fill::Filler;
-use super::listing::Listed;
+use super::listing::InstrumentIndex;
 use crate::model::{Backfill, BackfillState};
-use crate::store::Backfills;
+use crate::store::BackfillFilter;
 use crate::telemetry::collect::{BackfillEnded, BackfillStarted};
 
-/// How often it is looked for new ones.
-const LOOK: Duration = Duration::from_secs(2);
+/// Time between two reads of open backfills, and between two attempts to save a state.
+const POLL_EVERY: Duration = Duration::from_secs(2);
 
-/// How many are worked on at a time: while one waits for the exchange or the store, another goes on.
-const AT_A_TIME: usize = 4;
+/// Maximum number of backfills in progress: while one waits for the exchange or the store, others continue.
+const MAX_CONCURRENT: usize = 4;
 
-/// Works off the backfills of an exchange.
+/// Runs the backfills of an exchange.
 #[derive(Clone)]
 pub struct Backfiller {
-    /// In the background.
+    /// With background priority.
     pub filler: Arc<Filler>,
-    pub listed: watch::Receiver<Arc<Listed>>,
+    pub instruments: watch::Receiver<Arc<InstrumentIndex>>,
 }
 
 impl Backfiller {
-    /// Looks for backfills and works them off, for ever.
+    /// Reads open backfills and runs them, forever.
     pub async fn run(self) {
-        let mut under_way: HashSet<String> = HashSet::new();
+        let mut in_progress: HashSet<String> = HashSet::new();
         let mut tasks = JoinSet::new();
         let mut running: HashMap<task::Id, Backfill> = HashMap::new();
         loop {
-            // A store that does not answer is asked again.
-            let open = self.filler.store.backfills(Backfills::Open(self.filler.exchange.id())).await;
+            // A store error is ignored: the next poll tries again.
+            let open = self.filler.store.backfills(BackfillFilter::Open(self.filler.exchange.id())).await;
             for backfill in open.unwrap_or_default() {
-                if under_way.len() < AT_A_TIME && under_way.insert(backfill.id.clone()) {
-                    let (this, work) = (self.clone(), backfill.clone());
-                    let task = tasks.spawn(async move { this.work_off(work).await });
+                if in_progress.len() < MAX_CONCURRENT && in_progress.insert(backfill.id.clone()) {
+                    let (this, to_run) = (self.clone(), backfill.clone());
+                    let task = tasks.spawn(async move { this.run_backfill(to_run).await });
                     running.insert(task.id(), backfill);
                 }
             }
             tokio::select! {
-                () = self.filler.clock.sleep(LOOK) => {}
+                () = self.filler.clock.sleep(POLL_EVERY) => {}
                 Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
                     let id = ended.as_ref().map_or_else(task::JoinError::id, |(id, ())| *id);
                     let Some(mut backfill) = running.remove(&id) else { continue };
-                    under_way.remove(&backfill.id);
-                    // It would end like this again.
+                    in_progress.remove(&backfill.id);
+                    // The task panicked. It would panic again, so the backfill fails.
                     if let Err(error) = ended {
-                        let worked = Err(format!("its task ended: {error}"));
-                        BackfillEnded { backfill: &backfill, result: &worked }.emit();
-                        self.put(&mut backfill, BackfillState::Failed, worked.err()).await;
+                        let result = Err(format!("the backfill task ended: {error}"));
+                        BackfillEnded { backfill: &backfill, result: &result }.emit();
+                        self.save(&mut backfill, BackfillState::Failed, result.err()).await;
                     }
                 }
             }
         }
     }
 
-    async fn work_off(&self, mut backfill: Backfill) {
+    async fn run_backfill(&self, mut backfill: Backfill) {
         BackfillStarted { backfill: &backfill }.emit();
-        self.put(&mut backfill, BackfillState::Running, None).await;
-        let instrument = self.listed.borrow().get(&backfill.series.symbol).cloned();
-        let worked = match &instrument {
+        self.save(&mut backfill, BackfillState::Running, None).await;
+        let instrument = self.instruments.borrow().get(&backfill.series.symbol).cloned();
+        let result = match &instrument {
             None => Err(format!("{} does not list {}", backfill.series.exchange, backfill.series.symbol)),
             Some(instrument) => {
-                let filled = self.filler.fill_steadily(&backfill.series, instrument, backfill.range, |_| {});
+                let filled = self.filler.fill_with_retries(&backfill.series, instrument, backfill.range, |_| {});
                 filled.await.map_err(|error| error.to_string())
             }
         };
-        BackfillEnded { backfill: &backfill, result: &worked }.emit();
-        match worked {
-            Ok(()) => self.put(&mut backfill, BackfillState::Done, None).await,
-            Err(why) => self.put(&mut backfill, BackfillState::Failed, Some(why)).await,
+        BackfillEnded { backfill: &backfill, result: &result }.emit();
+        match result {
+            Ok(()) => self.save(&mut backfill, BackfillState::Done, None).await,
+            Err(error) => self.save(&mut backfill, BackfillState::Failed, Some(error)).await,
         }
     }
 
-    /// Keeps a state, however long the store needs.
-    async fn put(&self, backfill: &mut Backfill, state: BackfillState, detail: Option<String>) {
+    /// Saves a state, and retries until the store accepts it.
+    async fn save(&self, backfill: &mut Backfill, state: BackfillState, detail: Option<String>) {
         let Filler { store, clock, .. } = &*self.filler;
         (backfill.state, backfill.detail, backfill.updated_at) = (state, detail, clock.now());
         while store.put_backfill(backfill).await.is_err() {
-            clock.sleep(LOOK).await;
+            clock.sleep(POLL_EVERY).await;
         }
     }
 }

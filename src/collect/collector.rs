@@ -1,4 +1,5 @@
-//! The collector of one exchange: what it is made of, from the lease at the start to the writer at the end.
+//! Assembles and runs the collector of one exchange: acquires the lease, starts the tasks and the loop, and shuts them
+//! down.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,33 +9,33 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::answers::Answerer;
 use super::backfill::Backfiller;
 use super::connections::Connections;
 use super::fill::Filler;
-use super::listing::{Listed, Reader};
+use super::listing::{InstrumentIndex, ListingReader};
 use super::live::Collector;
 use super::publisher::Publisher;
-use super::repair::{self, Holes};
-use super::source::{Shared, Source};
-use super::suspects::Suspects;
-use super::sweep::{Doubts, Reach, Sweeper};
+use super::reconcile::{HistoryWindow, RecheckQueue, Reconciler};
+use super::repair::{self, RepairQueue};
+use super::requests::RequestHandler;
+use super::source::{CollectorContext, DataSource};
+use super::suspect_ranges::SuspectRanges;
 use super::tasks::Tasks;
 use super::writer::Writer;
-use super::{aftermath, exchange_time, lease, state};
+use super::{exchange_time, lease, rollup, status};
 use crate::cache::{CacheError, Lease};
 use crate::exchanges::Exchange;
 use crate::model::{Symbol, Timestamp};
 use crate::store::StoreError;
-use crate::telemetry::collect::Lag;
-use crate::upstream::{Backoff, RestClient, UpstreamError, Urgency};
+use crate::telemetry::collect::StreamLag;
+use crate::upstream::{Backoff, Priority, RestClient, UpstreamError};
 
-/// What a collector is to do.
-pub struct Duties {
+/// What a collector collects, and from where.
+pub struct CollectorSpec {
     pub exchange: &'static dyn Exchange,
     pub symbols: Vec<Symbol>,
-    pub source: Source,
-    pub shared: Shared,
+    pub source: DataSource,
+    pub context: CollectorContext,
     pub stop: CancellationToken,
 }
 
@@ -47,103 +48,115 @@ pub enum CollectError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Cache(#[from] CacheError),
-    #[error("a connection ended for good: {0}")]
+    #[error("a connection gave up: {0}")]
     GaveUp(String),
-    #[error("another collector took over")]
+    #[error("another collector holds the lease")]
     LeaseLost,
-    #[error("the task `{name}` ended: {how}")]
-    TaskEnded { name: String, how: String },
-    #[error("the machine's clock was set, or the machine slept, by {} s: what was missed is fetched", .0.as_secs())]
+    #[error("the task `{name}` ended: {cause}")]
+    TaskEnded { name: String, cause: String },
+    #[error("the clock was set or the machine was suspended, by {} s; missed data will be fetched", .0.as_secs())]
     ClockJumped(Duration),
 }
 
-/// Collects until `stop`, then ends in order: connections first, the writer last.
-pub async fn run(duties: Duties) -> Result<(), CollectError> {
-    let Duties { exchange, shared, stop, .. } = &duties;
-    let Some(lease) = lease::take(exchange.id(), shared, stop).await else { return Ok(()) };
-    let (holder, held) = watch::channel(Some(lease));
-    let mut holding = JoinSet::new();
-    holding.spawn(lease::hold(shared.clone(), holder));
-    let result = collect(&duties, held.clone()).await;
-    holding.shutdown().await;
-    let lease = held.borrow().clone();
+/// Collects until `stop`, then shuts down in order: connections first, the writer last.
+pub async fn run(spec: CollectorSpec) -> Result<(), CollectError> {
+    let CollectorSpec { exchange, context, stop, .. } = &spec;
+    let Some(lease) = lease::acquire(exchange.id(), context, stop).await else { return Ok(()) };
+    let (lease_sender, current_lease) = watch::channel(Some(lease));
+    let mut renewal = JoinSet::new();
+    renewal.spawn(lease::keep_renewed(context.clone(), lease_sender));
+    let result = collect(&spec, current_lease.clone()).await;
+    renewal.shutdown().await;
+    let lease = current_lease.borrow().clone();
     if let Some(lease) = lease {
-        let _ = shared.cache.leases.release(&lease).await;
+        let _ = context.cache.leases.release(&lease).await;
     }
     result
 }
 
-/// Fills for repair; its clones have other urgencies.
-fn filler(duties: &Duties, rest: &Arc<RestClient>, writer: &Writer, suspects: &Arc<Suspects>) -> Arc<Filler> {
+/// The filler for repair. Other tasks clone it with another priority.
+fn filler(
+    spec: &CollectorSpec,
+    rest: &Arc<RestClient>,
+    writer: &Writer,
+    suspect_ranges: &Arc<SuspectRanges>,
+) -> Arc<Filler> {
     Arc::new(Filler {
-        exchange: duties.exchange,
+        exchange: spec.exchange,
         rest: Arc::clone(rest),
-        store: Arc::clone(&duties.source.store),
+        store: Arc::clone(&spec.source.store),
         writer: writer.clone(),
-        clock: duties.shared.clock.clone(),
+        clock: spec.context.clock.clone(),
         exchange_clock: rest.exchange_clock().clone(),
-        busy: Arc::default(),
-        urgency: Urgency::Repair,
-        suspects: Arc::clone(suspects),
+        series_locks: Arc::default(),
+        priority: Priority::Repair,
+        suspect_ranges: Arc::clone(suspect_ranges),
     })
 }
 
-async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> Result<(), CollectError> {
-    let Duties { exchange, source, shared, stop, .. } = duties;
-    let Shared { cache, clock, limits } = shared;
-    let drift = clock.drift();
-    // The simulator's limits are nobody else's.
+async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>) -> Result<(), CollectError> {
+    let CollectorSpec { exchange, source, context, stop, .. } = spec;
+    let CollectorContext { cache, clock, limits } = context;
+    let clock_drift = clock.drift();
+    // Requests to the simulator do not count against shared budgets.
     let budgets = (!source.simulated).then(|| Arc::clone(&cache.budgets));
     let rest = match &budgets {
-        Some(budgets) => RestClient::sharing(*exchange, &source.rest_origins, clock.clone(), Arc::clone(budgets))?,
+        Some(budgets) => {
+            RestClient::with_shared_budgets(*exchange, &source.rest_origins, clock.clone(), Arc::clone(budgets))?
+        }
         None => RestClient::new(*exchange, &source.rest_origins, clock.clone())?,
     };
-    let before = cache.states.get(exchange.id()).await?;
-    let mut teller = state::Teller::new(*exchange, source.simulated, before, shared.clone());
-    teller.begin(rest.budgets()).await;
-    let mut reader = Reader::new(*exchange, Arc::clone(&rest), Arc::clone(&source.store), clock.clone());
-    let listed = tokio::select! {
-        (listed, ()) = async { tokio::join!(read_listing(&mut reader, &mut teller), exchange_time::settle(&rest, clock)) } => {
-            Arc::new(listed?)
-        }
+    let last_state = cache.states.get(exchange.id()).await?;
+    let mut status_reporter = status::StatusReporter::new(*exchange, source.simulated, last_state, context.clone());
+    status_reporter.report_started(rest.budgets()).await;
+    let mut listing_reader = ListingReader::new(*exchange, Arc::clone(&rest), Arc::clone(&source.store), clock.clone());
+    let instruments = tokio::select! {
+        (instruments, ()) = async {
+            tokio::join!(
+                read_listing(&mut listing_reader, &mut status_reporter),
+                exchange_time::measure_at_start(&rest, clock),
+            )
+        } => Arc::new(instruments?),
         _ = lease.wait_for(Option::is_none) => return Err(CollectError::LeaseLost),
         () = stop.cancelled() => return Ok(()),
     };
-    let (listing, listed) = watch::channel(listed);
-    let (announce, announced) = mpsc::channel(1_024);
-    let (tickers, asked_tickers) = mpsc::channel(64);
+    let (instruments_sender, instruments) = watch::channel(instruments);
+    let (publish, to_publish) = mpsc::channel(1_024);
+    let (tickers, fetched_tickers) = mpsc::channel(64);
     let (written, batches) = mpsc::channel(64);
-    let (writer, writing) =
+    let (writer, writer_task) =
         Writer::new(exchange.id(), Arc::clone(&source.store), limits.write_queue, clock.clone(), written, stop.clone());
-    let mut writing = tokio::spawn(writing);
-    let suspects = Arc::new(Suspects::default());
-    let filler = filler(duties, &rest, &writer, &suspects);
-    let holes = Arc::new(Holes::default());
-    let mut helpers = Tasks::default();
+    let mut writer_task = tokio::spawn(writer_task);
+    let suspect_ranges = Arc::new(SuspectRanges::default());
+    let filler = filler(spec, &rest, &writer, &suspect_ranges);
+    let repair_queue = Arc::new(RepairQueue::default());
+    let mut tasks = Tasks::default();
     for _ in 0..repair::WORKERS {
-        helpers.spawn("repair", repair::work(Arc::clone(&holes), Arc::clone(&filler), announce.clone()));
+        tasks.spawn("repair", repair::run_worker(Arc::clone(&repair_queue), Arc::clone(&filler), publish.clone()));
     }
-    let doubts = Arc::new(Doubts::default());
+    let recheck_queue = Arc::new(RecheckQueue::default());
     let store = Arc::clone(&source.store);
-    let there = rest.exchange_clock().clone();
-    let follow = aftermath::follow(batches, store, writer.clone(), there, announce, Arc::clone(&doubts));
-    helpers.spawn("aftermath", follow);
-    let (collecting, collected) = watch::channel(Vec::new());
-    let reach = Reach { repair_days: limits.repair_days, backfill_days: limits.backfill_days };
-    let (compared, verified) = Default::default();
-    let sweeper = Sweeper { filler: filler.in_background(), collected, reach, doubts, compared, verified };
-    helpers.spawn("sweeper", sweeper.run());
-    helpers.spawn("exchange clock", exchange_time::keep(Arc::clone(&rest), clock.clone()));
-    helpers.spawn("listing", reader.keep(Duration::from_mins(limits.listing_minutes.into()), listing));
-    let backfiller = Backfiller { filler: Arc::new(filler.in_background()), listed: listed.clone() };
-    helpers.spawn("backfills", backfiller.run());
-    let answerer = Arc::new(Answerer { filler: Arc::new(filler.asked()), listed: listed.clone(), tickers });
-    // It holds a near end of the writer's queue.
+    let exchange_clock = rest.exchange_clock().clone();
+    let rollup = rollup::run(batches, store, writer.clone(), exchange_clock, publish, Arc::clone(&recheck_queue));
+    tasks.spawn("rollup", rollup);
+    let (markets_sender, markets) = watch::channel(Vec::new());
+    let window = HistoryWindow { repair_days: limits.repair_days, backfill_days: limits.backfill_days };
+    let (compared_until, rechecked) = Default::default();
+    let reconciler =
+        Reconciler { filler: filler.in_background(), markets, window, recheck_queue, compared_until, rechecked };
+    tasks.spawn("reconciler", reconciler.run());
+    tasks.spawn("exchange clock", exchange_time::keep_measuring(Arc::clone(&rest), clock.clone()));
+    tasks.spawn("listing", listing_reader.run(Duration::from_mins(limits.listing_minutes.into()), instruments_sender));
+    let backfiller = Backfiller { filler: Arc::new(filler.in_background()), instruments: instruments.clone() };
+    tasks.spawn("backfills", backfiller.run());
+    let handler =
+        Arc::new(RequestHandler { filler: Arc::new(filler.for_clients()), instruments: instruments.clone(), tickers });
+    // The filler has a sender to the writer, which would keep the writer task running.
     drop(filler);
-    helpers.spawn("answers", answerer.serve(cache.requests.serve(exchange.id()).await?));
+    tasks.spawn("requests", handler.serve(cache.requests.serve(exchange.id()).await?));
 
-    let (wants, wanted) = watch::channel(None);
-    helpers.spawn("demand", lease::watch_demand(exchange.id(), shared.clone(), wants));
+    let (demand_sender, demand) = watch::channel(None);
+    tasks.spawn("demand", lease::watch_demand(exchange.id(), context.clone(), demand_sender));
 
     let Some(token) = lease.borrow_and_update().as_ref().map(|lease| lease.token) else {
         return Err(CollectError::LeaseLost);
@@ -152,58 +165,61 @@ async fn collect(duties: &Duties, mut lease: watch::Receiver<Option<Lease>>) -> 
         Connections::new(*exchange, source.ws_origins.clone(), clock.clone(), budgets, stop.child_token());
     let publisher = Publisher::new(exchange.id(), cache.clone(), token, source.simulated, clock);
     let mut collector = Collector {
-        duties,
+        spec,
         lease,
-        wanted,
+        demand,
         rest,
-        listed,
+        instruments,
         publisher,
         writer,
-        holes,
-        suspects,
-        teller,
+        repair_queue,
+        suspect_ranges,
+        status_reporter,
         connections,
         markets: HashMap::new(),
         outcomes: Vec::new(),
-        lag: Lag::new(exchange.id()),
-        refused: Vec::new(),
-        collecting,
-        drift,
-        newest_event: Timestamp::EPOCH,
+        lag: StreamLag::new(exchange.id()),
+        rejected: Vec::new(),
+        collected_markets: markets_sender,
+        clock_drift,
+        newest_event_time: Timestamp::EPOCH,
     };
-    collector.follow_listing();
-    collector.tell().await;
-    let mut is_written = false;
+    collector.apply_listing();
+    collector.report_status().await;
+    let mut writer_ended = false;
     let result = tokio::select! {
-        result = collector.run(items, announced, asked_tickers) => result,
-        error = helpers.ended() => Err(error),
-        ended = &mut writing => {
-            is_written = true;
-            let how = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
-            Err(CollectError::TaskEnded { name: "writer".to_owned(), how })
+        result = collector.run(items, to_publish, fetched_tickers) => result,
+        error = tasks.wait_for_end() => Err(error),
+        ended = &mut writer_task => {
+            writer_ended = true;
+            let cause = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
+            Err(CollectError::TaskEnded { name: "writer".to_owned(), cause })
         }
     };
     collector.connections.close().await;
-    // The helpers hold near ends of the writer's queue; it ends when it has written what waits.
-    helpers.shutdown().await;
+    // The tasks and the collector have senders to the writer; without them it writes the queued candles and ends.
+    tasks.shutdown().await;
     drop(collector);
-    if !is_written {
-        let _ = writing.await;
+    if !writer_ended {
+        let _ = writer_task.await;
     }
     result
 }
 
-/// Reads the listing, however long the exchange needs to answer.
-async fn read_listing(reader: &mut Reader, teller: &mut state::Teller) -> Result<Listed, CollectError> {
+/// Reads the listing, and retries until the exchange responds.
+async fn read_listing(
+    reader: &mut ListingReader,
+    status_reporter: &mut status::StatusReporter,
+) -> Result<InstrumentIndex, CollectError> {
     let (clock, rest) = (reader.clock.clone(), Arc::clone(&reader.rest));
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
-        match reader.first().await? {
-            Ok(listed) => return Ok(listed),
+        match reader.read_initial().await? {
+            Ok(instruments) => return Ok(instruments),
             Err(error) => {
-                let named = error.retry_at().map_or(Duration::ZERO, |at| at.since(clock.now()));
-                teller.trouble(error.to_string(), rest.budgets()).await;
-                clock.sleep(backoff.next(&clock).max(named)).await;
+                let retry_after = error.retry_at().map_or(Duration::ZERO, |at| at.since(clock.now()));
+                status_reporter.report_down(error.to_string(), rest.budgets()).await;
+                clock.sleep(backoff.next(&clock).max(retry_after)).await;
             }
         }
     }

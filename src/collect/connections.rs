@@ -1,4 +1,4 @@
-//! The WebSocket connections of one exchange: opened as subscriptions need them, closed together.
+//! The WebSocket connections of one exchange. They open as subscriptions need them and close together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,29 +14,29 @@ use crate::exchanges::{Exchange, Subscription};
 use crate::model::{BudgetState, Channel, ConnectionState, Symbol, Timestamp};
 use crate::upstream::{ConnectionHandle, Dialer, Feed, FeedItem};
 
-/// How many items may wait for the collector; then the sockets wait.
-const ITEMS: usize = 1_024;
+/// Capacity of the queue to the collector. When it is full, the sockets are no longer read.
+const QUEUE_CAPACITY: usize = 1_024;
 
 /// All connections of one exchange.
 pub struct Connections {
     exchange: &'static dyn Exchange,
     feed: Feed,
-    open: Vec<Open>,
+    open: Vec<OpenConnection>,
     tasks: Tasks,
     items: mpsc::Sender<FeedItem>,
     stop: CancellationToken,
 }
 
-struct Open {
-    /// The kind of socket, by its path.
+struct OpenConnection {
+    /// URL path: connections with the same path carry the same kind of subscription.
     path: String,
     handle: ConnectionHandle,
-    /// Up to when of the exchange's clock everything was told, where it says so.
-    reached: Option<Timestamp>,
+    /// Everything before this exchange time has been received. `None` if the exchange does not report it.
+    complete_until: Option<Timestamp>,
 }
 
 impl Connections {
-    /// No connections yet, and where those to come tell what they hear.
+    /// Starts without connections. The receiver gets the items of all connections opened later.
     pub fn new(
         exchange: &'static dyn Exchange,
         origins: Vec<String>,
@@ -44,15 +44,15 @@ impl Connections {
         budgets: Option<Arc<dyn Budgets>>,
         stop: CancellationToken,
     ) -> (Self, mpsc::Receiver<FeedItem>) {
-        let (items, told) = mpsc::channel(ITEMS);
+        let (items, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let mut feed = Feed::new(exchange, origins, Arc::new(Dialer), clock);
         if let Some(budgets) = budgets {
-            feed = feed.sharing(budgets);
+            feed = feed.with_shared_budgets(budgets);
         }
-        (Self { exchange, feed, open: Vec::new(), tasks: Tasks::default(), items, stop }, told)
+        (Self { exchange, feed, open: Vec::new(), tasks: Tasks::default(), items, stop }, receiver)
     }
 
-    /// Listens to more, on open connections as long as they have room.
+    /// Subscribes, on open connections while they have capacity, then on new ones.
     pub fn add(&mut self, mut subscriptions: Vec<Subscription>) {
         for open in &self.open {
             let fitting: Vec<Subscription> = self
@@ -61,9 +61,9 @@ impl Connections {
                 .into_iter()
                 .filter(|plan| plan.path == open.path)
                 .flat_map(|plan| plan.subscriptions)
-                .take(open.handle.spare())
+                .take(open.handle.spare_capacity())
                 .collect();
-            if !fitting.is_empty() && open.handle.change(&fitting, &[]).is_ok() {
+            if !fitting.is_empty() && open.handle.update_subscriptions(&fitting, &[]).is_ok() {
                 subscriptions.retain(|one| !fitting.contains(one));
             }
         }
@@ -75,71 +75,75 @@ impl Connections {
             let path = plan.path.clone();
             let (handle, run) = self.feed.open(name.clone(), plan, self.items.clone(), self.stop.clone());
             self.tasks.spawn(format!("connection {name}"), run);
-            self.open.push(Open { path, handle, reached: None });
+            self.open.push(OpenConnection { path, handle, complete_until: None });
         }
     }
 
-    /// Listens to a market no longer.
+    /// Unsubscribes from a market.
     pub fn remove(&self, symbol: &Symbol) {
-        for Open { handle, .. } in &self.open {
-            let mut gone = handle.subscriptions();
-            gone.retain(|one| one.instrument.symbol == *symbol);
-            if !gone.is_empty() {
+        for OpenConnection { handle, .. } in &self.open {
+            let mut removed = handle.subscriptions();
+            removed.retain(|one| one.instrument.symbol == *symbol);
+            if !removed.is_empty() {
                 // Removing always fits.
-                let _ = handle.change(&[], &gone);
+                let _ = handle.update_subscriptions(&[], &removed);
             }
         }
     }
 
-    /// How each connection is that carries anything.
+    /// The state of each connection with at least one topic.
     pub fn states(&self) -> Vec<ConnectionState> {
         self.open.iter().map(|open| open.handle.state()).filter(|state| state.topics > 0).collect()
     }
 
-    /// A connection has told everything up to a moment of the exchange's clock.
-    pub fn reached(&mut self, connection: &str, at: Timestamp) {
+    /// Records that everything before `at` (exchange time) has been received on a connection.
+    pub fn set_complete_until(&mut self, connection: &str, at: Timestamp) {
         if let Some(open) = self.open.iter_mut().find(|open| open.handle.name() == connection) {
-            open.reached = Some(at);
+            open.complete_until = Some(at);
         }
     }
 
-    /// Up to when everything was told on the connections that carry the markets' `channel`.
-    pub fn told_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
-        self.until(channel, |open| open.reached)
+    /// By market: everything before this exchange time has been received on the connection of its `channel`.
+    pub fn complete_until(&self, channel: Channel) -> HashMap<Symbol, Timestamp> {
+        self.by_market(channel, |open| open.complete_until)
     }
 
-    fn until(&self, channel: Channel, known: impl Fn(&Open) -> Option<Timestamp>) -> HashMap<Symbol, Timestamp> {
-        let of = |open: &Open| {
-            let reached = known(open);
+    fn by_market(
+        &self,
+        channel: Channel,
+        time: impl Fn(&OpenConnection) -> Option<Timestamp>,
+    ) -> HashMap<Symbol, Timestamp> {
+        let markets = |open: &OpenConnection| {
+            let time = time(open);
             let markets = open.handle.subscriptions().into_iter().filter(move |one| one.channel == channel);
-            markets.filter_map(move |one| Some((one.instrument.symbol.clone(), reached?))).collect::<Vec<_>>()
+            markets.filter_map(move |one| Some((one.instrument.symbol.clone(), time?))).collect::<Vec<_>>()
         };
-        self.open.iter().flat_map(of).collect()
+        self.open.iter().flat_map(markets).collect()
     }
 
-    /// Up to when something was heard on the connections that carry the markets' `channel`: `at_exchange` says what time
-    /// it was at the exchange then. Frames of a connection come in order.
-    pub fn heard_until(
+    /// By market: when the connection of its `channel` last received a message, as exchange time by `at_exchange`.
+    /// Messages of one connection arrive in order.
+    pub fn received_until(
         &self,
         channel: Channel,
         at_exchange: impl Fn(Timestamp) -> Timestamp,
     ) -> HashMap<Symbol, Timestamp> {
-        self.until(channel, |open| open.handle.state().last_message.map(&at_exchange))
+        self.by_market(channel, |open| open.handle.state().last_message.map(&at_exchange))
     }
 
-    /// How many of the connections that the exchange allows were opened.
+    /// Usage of the exchange's limit of new connections.
     pub fn budget(&self) -> BudgetState {
         self.feed.budget()
     }
 
-    /// Waits until a connection's task ends, which none does unasked.
-    pub async fn ended(&mut self) -> CollectError {
-        self.tasks.ended().await
+    /// Waits until a connection task ends. Without a shutdown, none should.
+    pub async fn wait_for_end(&mut self) -> CollectError {
+        self.tasks.wait_for_end().await
     }
 
-    /// Closes all connections and waits until they are.
+    /// Closes all connections, and waits until they are closed.
     pub async fn close(&mut self) {
         self.stop.cancel();
-        self.tasks.finished().await;
+        self.tasks.join_all().await;
     }
 }

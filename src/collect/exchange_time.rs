@@ -1,4 +1,4 @@
-//! Keeps measuring what time it is at an exchange, with as few calls as it takes.
+//! Measures the exchange's clock repeatedly, with as few requests as possible.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,39 +6,39 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::upstream::{Backoff, RestClient};
 
-/// Any answer measures the clock; the exchange is asked for its time after so long without one.
-const EVERY: Duration = Duration::from_mins(10);
+/// Every response measures the clock. After this time without a response, the server time is requested.
+const MEASURE_EVERY: Duration = Duration::from_mins(10);
 
-/// The longest pause while the time there is not known.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Maximum pause between attempts while the exchange's time is unknown.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// How often it is asked at the start: one answer is enough where it agrees with the machine's clock, two where they agree
-/// with each other.
-const AT_START: u32 = 4;
+/// Maximum number of measurements at start. One is enough if it agrees with the machine's clock, two if they agree with
+/// each other.
+const START_ATTEMPTS: u32 = 4;
 
-/// Asks until the time there is known, a few times at most.
-pub async fn settle(rest: &RestClient, clock: &Clock) {
-    for _ in 0..AT_START {
-        if rest.exchange_clock().is_known() || clock.timeout(LONGEST_PAUSE, rest.measure_clock()).await.is_err() {
+/// Measures until the exchange's time is known, up to `START_ATTEMPTS` times.
+pub async fn measure_at_start(rest: &RestClient, clock: &Clock) {
+    for _ in 0..START_ATTEMPTS {
+        if rest.exchange_clock().is_known() || clock.timeout(MAX_PAUSE, rest.measure_clock()).await.is_err() {
             return;
         }
     }
 }
 
-/// Measures again and again, for ever. What fails is tried again: until then nothing closes by the clock.
-pub async fn keep(rest: Arc<RestClient>, clock: Clock) {
-    let mut backoff = Backoff::new(Duration::from_secs(5), LONGEST_PAUSE);
+/// Runs forever. Retries failed measurements; until one succeeds, no candle is closed by the clock.
+pub async fn keep_measuring(rest: Arc<RestClient>, clock: Clock) {
+    let mut backoff = Backoff::new(Duration::from_secs(5), MAX_PAUSE);
     loop {
         let known = rest.exchange_clock().is_known();
         if known {
             backoff.reset();
         }
-        // The clock may be set or the machine may sleep meanwhile.
+        // Short sleeps: the clock may be set or the machine may be suspended meanwhile.
         clock.sleep(if known { Duration::from_secs(5) } else { backoff.next(&clock) }).await;
-        if rest.exchange_clock().is_due(EVERY)
+        if rest.exchange_clock().is_due(MEASURE_EVERY)
             && let Err(error) = rest.measure_clock().await
         {
-            tracing::debug!(%error, "the exchange does not say what time it is");
+            tracing::debug!(%error, "the exchange's clock could not be measured");
         }
     }
 }

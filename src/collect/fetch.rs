@@ -1,105 +1,106 @@
-//! Asks an exchange for candles, and writes what its answers prove.
+//! Fetches candles from an exchange, and writes them with the coverage claims that the pages prove.
 
 use std::sync::Arc;
 
-use super::claims::{Answer, read_answer};
-use super::fill::{CHANGES_SETTLE, FillError, Filler, LATE_ROWS};
-use super::inquiry::{Inquiry, PageRules};
+use super::claims::{PageClaims, evaluate_page};
+use super::fill::{FillError, Filler, LATE_CANDLE_RETRY, REFETCH_DELAY};
+use super::page_fetch::{PageFetch, PageRules};
 use crate::exchanges::{CandlePage, MinuteCandles};
-use crate::model::{CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
+use crate::model::{CoverageState, CoveredRange, Instrument, Interval, Series, TimeRange, Timestamp};
 use crate::store::SeriesWrite;
-use crate::telemetry::collect::{RangeFilled, RowsSkipped};
+use crate::telemetry::collect::{RangeFetched, RowsSkipped};
 
 impl Filler {
-    /// Fetches what the ledger does not know of `range`.
-    pub(super) async fn fetch(
+    /// Fetches the unknown parts of `range`.
+    pub(super) async fn fetch_unknown(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         range: TimeRange,
     ) -> Result<(), FillError> {
-        let mut due: Option<Timestamp> = None;
-        for gap in self.store.coverage(series, range).await?.unknown(range) {
-            let (_, later) = self.inquire(series, instrument, (gap, false), |_| true).await?;
-            due = due.into_iter().chain(later).min();
+        let mut retry_at: Option<Timestamp> = None;
+        for gap in self.store.coverage(series, range).await?.unknown_ranges(range) {
+            let (_, later) = self.fetch_gap(series, instrument, (gap, false), |_| true).await?;
+            retry_at = retry_at.into_iter().chain(later).min();
         }
-        due.map_or(Ok(()), |until| Err(FillError::Late { until }))
+        retry_at.map_or(Ok(()), |until| Err(FillError::TooEarly { until }))
     }
 
-    /// Fetches again what the ledger says for reasons that the exchange may have given by mistake: `believed` says of
-    /// which states it is not to be asked for. Gives when the rest is worth asking for again.
+    /// Fetches again the parts of `range` whose coverage state is not trusted: it may result from an error of the
+    /// exchange. Returns when to retry what is still undecided.
     ///
     /// # Errors
     /// [`FillError`].
-    pub async fn verify(
+    pub async fn recheck(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         range: TimeRange,
-        believed: impl Fn(Knowledge) -> bool,
+        is_trusted: impl Fn(CoverageState) -> bool,
     ) -> Result<Option<Timestamp>, FillError> {
-        let _turn = self.busy.enter(series).await;
+        let _lock = self.series_locks.lock(series).await;
         let range = self.closed_part(series.interval, range);
-        Ok(self.inquire(series, instrument, (range, false), believed).await?.1)
+        Ok(self.fetch_gap(series, instrument, (range, false), is_trusted).await?.1)
     }
 
-    /// Makes a gap known that lies in the exchange's reach, behind which the same gap may go on. Gives up to where it has
-    /// come, and when what it left unknown before that is worth asking for again.
-    pub(super) async fn inquire(
+    /// Closes a gap; `gap_continues` as for [`PageFetch`]. A part before the exchange's oldest available candle becomes
+    /// unavailable. Returns the time before which all is known or deferred, and when to retry the deferred ranges.
+    pub(super) async fn fetch_gap(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
-        (gap, goes_on): (TimeRange, bool),
-        believed: impl Fn(Knowledge) -> bool,
+        (gap, gap_continues): (TimeRange, bool),
+        is_trusted: impl Fn(CoverageState) -> bool,
     ) -> Result<(Timestamp, Option<Timestamp>), FillError> {
         let rules = self.page_rules(series.interval);
-        if gap.start() < rules.reach {
-            let range = TimeRange::new(series.interval.ceil(Timestamp::EPOCH), rules.reach);
-            let claims = vec![CoveredRange { range, state: Knowledge::Unavailable }];
+        if gap.start() < rules.available_from {
+            let range = TimeRange::new(series.interval.ceil(Timestamp::EPOCH), rules.available_from);
+            let claims = vec![CoveredRange { range, state: CoverageState::Unavailable }];
             self.writer.write(SeriesWrite { series: series.clone(), candles: Vec::new(), claims }).await?;
         }
-        let gap = TimeRange::new(gap.start().max(rules.reach), gap.end().max(rules.reach));
-        let known = self.store.coverage(series, Inquiry::around(series.interval, rules, gap)).await?;
-        let known = known.ranges().iter().copied().filter(|known| believed(known.state)).collect();
-        let mut inquiry = Inquiry::new((series, &self.suspects, rules), gap, goes_on, known);
-        while let Some(asked) = inquiry.next(self.exchange_clock.now()) {
-            let answer = self.ask(series, instrument, asked.range).await?;
-            if answer.blank {
-                // Another of the exchange's hosts may know more.
+        let gap = TimeRange::new(gap.start().max(rules.available_from), gap.end().max(rules.available_from));
+        let known = self.store.coverage(series, PageFetch::context_range(series.interval, rules, gap)).await?;
+        let known = known.ranges().iter().copied().filter(|known| is_trusted(known.state)).collect();
+        let mut page_fetch = PageFetch::new((series, &self.suspect_ranges, rules), gap, gap_continues, known);
+        while let Some(request) = page_fetch.next_request(self.exchange_clock.now()) {
+            let page = self.fetch_page(series, instrument, request.range).await?;
+            if page.has_no_rows {
+                // Another host of the exchange may have the candles.
                 self.rest.prefer_next_origin();
             }
             let now = self.exchange_clock.now();
-            let learnt = inquiry.learn(asked, answer, now);
-            if !learnt.claims.is_empty() {
-                let (candles, claims) = (learnt.candles, learnt.claims);
+            let outcome = page_fetch.apply_page(request, page, now);
+            if !outcome.claims.is_empty() {
+                let (candles, claims) = (outcome.candles, outcome.claims);
                 self.writer.write(SeriesWrite { series: series.clone(), candles, claims }).await?;
             }
         }
-        let (now, there) = (self.clock.now(), self.exchange_clock.now());
-        let due = inquiry.due().map(|due| now + due.since(there));
-        let more = inquiry.is_exhausted().then(|| now + LATE_ROWS);
-        Ok((inquiry.reached(), due.into_iter().chain(more).min()))
+        let (now, exchange_now) = (self.clock.now(), self.exchange_clock.now());
+        let retry_at = page_fetch.retry_at().map(|retry_at| now + retry_at.since(exchange_now));
+        let continue_at = page_fetch.is_exhausted().then(|| now + LATE_CANDLE_RETRY);
+        Ok((page_fetch.decided_until(), retry_at.into_iter().chain(continue_at).min()))
     }
 
-    /// Fetches a range that is known, because the exchange has changed it since. A candle that it leaves out stays: it was
-    /// there before.
+    /// Fetches a known range again, because the exchange may have revised it. A stored candle that is missing from the
+    /// page stays.
     ///
     /// # Errors
     /// [`FillError`].
-    pub async fn fetch_again(
+    pub async fn refetch(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         range: TimeRange,
     ) -> Result<(), FillError> {
-        // What the stream said of it goes into the store first.
-        let settled = range.end() + CHANGES_SETTLE + self.exchange.profile().rest_lag;
-        self.clock.sleep(settled.since(self.exchange_clock.latest())).await;
-        let _turn = self.busy.enter(series).await;
-        let mut from = range.start().max(self.page_rules(series.interval).reach);
+        // Wait until the candles of the stream are stored.
+        let refetch_at = range.end() + REFETCH_DELAY + self.exchange.profile().rest_lag;
+        self.clock.sleep(refetch_at.since(self.exchange_clock.latest())).await;
+        let _lock = self.series_locks.lock(series).await;
+        let mut from = range.start().max(self.page_rules(series.interval).available_from);
         while from < range.end() {
             let next = self.page_end(series.interval, from).min(range.end());
-            let Answer { candles, claims, .. } = self.ask(series, instrument, TimeRange::new(from, next)).await?;
+            let PageClaims { candles, claims, .. } =
+                self.fetch_page(series, instrument, TimeRange::new(from, next)).await?;
             let claims = claims.ranges().to_vec();
             if !claims.is_empty() {
                 self.writer.write(SeriesWrite { series: series.clone(), candles, claims }).await?;
@@ -109,36 +110,42 @@ impl Filler {
         Ok(())
     }
 
-    /// Asks for one page.
-    async fn ask(&self, series: &Series, instrument: &Arc<Instrument>, range: TimeRange) -> Result<Answer, FillError> {
-        let asked_at = self.exchange_clock.latest();
-        let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, asked_at };
-        let Some(call) = self.exchange.candles(&page) else { return Ok(Answer::default()) };
-        let rows = self.rest.call_with(&call, self.urgency).await?;
+    /// Fetches one page.
+    async fn fetch_page(
+        &self,
+        series: &Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+    ) -> Result<PageClaims, FillError> {
+        let requested_at = self.exchange_clock.latest();
+        let page = CandlePage { instrument: Arc::clone(instrument), interval: series.interval, range, requested_at };
+        let Some(call) = self.exchange.candles(&page) else { return Ok(PageClaims::default()) };
+        let rows = self.rest.call_with_priority(&call, self.priority).await?;
         if let Some(first) = rows.skipped.first() {
             let (exchange, rows, now) = (series.exchange, rows.skipped.len(), self.clock.now());
             RowsSkipped { series, exchange, rows, example: &first.reason, now }.emit();
         }
-        let answer = read_answer(series.interval, range, &rows, self.exchange_clock.now(), self.settled());
-        let (candles, rejected) = (answer.candles.len(), answer.defects.len());
-        RangeFilled { series, exchange: series.exchange, range, candles, rejected }.emit();
-        Ok(answer)
+        let page = evaluate_page(series.interval, range, &rows, self.exchange_clock.now(), self.final_before());
+        let (candles, rejected) = (page.candles.len(), page.defects.len());
+        RangeFetched { series, exchange: series.exchange, range, candles, rejected }.emit();
+        Ok(page)
     }
 
-    /// What the exchange's pages of an interval are like.
+    /// The rules for pages of an interval.
     fn page_rules(&self, interval: Interval) -> PageRules {
         let profile = self.exchange.profile();
-        // The window ends with the candle that is forming now, and it moves while the request is on its way.
-        let reach = profile.reach_rows.map(|rows| interval.back(self.exchange_clock.latest(), rows.saturating_sub(2)));
+        // The available window ends with the forming candle and may move during the request, so two rows are left out.
+        let available_from =
+            profile.history_rows.map(|rows| interval.back(self.exchange_clock.latest(), rows.saturating_sub(2)));
         PageRules {
-            rows: profile.page_rows,
-            wide: profile.wide_pages,
-            gapless: profile.minutes == MinuteCandles::Flagged,
-            reach: reach.unwrap_or(Timestamp::EPOCH),
+            max_rows: profile.page_rows,
+            accepts_long_ranges: profile.accepts_long_ranges,
+            gapless: profile.minute_candles == MinuteCandles::Flagged,
+            available_from: available_from.unwrap_or(Timestamp::EPOCH),
         }
     }
 
-    /// Where a page that begins at `from` ends, with room for the candles next to it.
+    /// The end of a page that starts at `from`. Leaves rows for one neighbour candle on each side.
     pub fn page_end(&self, interval: Interval, from: Timestamp) -> Timestamp {
         interval.forward(from, self.exchange.profile().page_rows.saturating_sub(2).max(1))
     }

@@ -1,4 +1,4 @@
-//! Makes a range of a series known: from shorter candles that are known, else from the exchange, page by page.
+//! Fills gaps of a series: derives candles from known shorter ones, and fetches the rest page by page.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,32 +6,34 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::derive::{Purpose, derive};
-use super::suspects::Suspects;
-use super::writer::{NotTaken, Writer};
+use super::derive::{DeriveMode, derive_candles};
+use super::suspect_ranges::SuspectRanges;
+use super::writer::{WriteRejected, Writer};
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, ReplyErrorKind};
-use crate::model::{CLOSING_GRACE, CoveredRange, Instrument, Interval, Knowledge, Series, TimeRange, Timestamp};
+use crate::exchanges::{Exchange, RestErrorKind};
+use crate::model::{
+    CANDLE_GRACE_PERIOD, CoverageState, CoveredRange, Instrument, Interval, Series, TimeRange, Timestamp,
+};
 use crate::store::{CandleStore, StoreError};
-use crate::telemetry::collect::FillFailed;
-use crate::upstream::{Backoff, ExchangeClock, RestClient, UpstreamError, Urgency};
+use crate::telemetry::collect::FetchFailed;
+use crate::upstream::{Backoff, ExchangeClock, Priority, RestClient, UpstreamError};
 
-/// What the exchange does not show yet is asked for again after so long.
-pub(super) const LATE_ROWS: Duration = Duration::from_secs(5);
+/// Time to the next request for candles that the exchange does not have yet.
+pub(super) const LATE_CANDLE_RETRY: Duration = Duration::from_secs(5);
 
-/// A page whose answers cannot be used after so many tries is left unknown by those who go on to other times.
-const PAGE_TRIES: u32 = 5;
+/// A page that fails this many times stays unknown; the pass continues with the next page.
+const MAX_PAGE_ATTEMPTS: u32 = 5;
 
-/// How often a backfill goes through what is still unknown: an answer that proves nothing by itself needs a second one.
-const PASSES: u32 = 3;
+/// Maximum number of passes over the unknown ranges: some responses prove nothing without a second one.
+const MAX_PASSES: u32 = 3;
 
-/// The longest pause between two tries of what takes as long as it takes.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Maximum pause between two attempts.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
 
-/// A closed candle that changes is fetched so long after its end.
-pub(super) const CHANGES_SETTLE: Duration = Duration::from_secs(5);
+/// A revised candle is fetched no earlier than this after its close.
+pub(super) const REFETCH_DELAY: Duration = Duration::from_secs(5);
 
-/// Why a range is not known yet.
+/// Why a range is not completely known yet.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     #[error(transparent)]
@@ -39,39 +41,39 @@ pub enum FillError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Full(#[from] NotTaken),
-    /// Not all of it can be known yet: candles that are not closed for long enough, that the exchange does not show yet,
-    /// or whose absence needs a second answer.
-    #[error("not all of it can be known before {until}")]
-    Late { until: Timestamp },
+    WriteRejected(#[from] WriteRejected),
+    /// Some candles closed too recently, the exchange does not have them yet, or a second response must confirm that
+    /// they do not exist.
+    #[error("some candles cannot be known before {until}")]
+    TooEarly { until: Timestamp },
 }
 
 impl FillError {
-    /// When it may work.
+    /// When a retry may succeed.
     #[must_use]
     pub fn retry_at(&self) -> Option<Timestamp> {
         match self {
             Self::Upstream(error) => error.retry_at(),
-            Self::Late { until } => Some(*until),
-            Self::Store(_) | Self::Full(_) => None,
+            Self::TooEarly { until } => Some(*until),
+            Self::Store(_) | Self::WriteRejected(_) => None,
         }
     }
 
-    /// Whether it would befall any other range, too.
+    /// Whether requests for other ranges would fail, too.
     #[must_use]
-    pub const fn is_general(&self) -> bool {
-        !matches!(self, Self::Late { .. } | Self::Upstream(UpstreamError::Reply { .. }))
+    pub const fn affects_all_ranges(&self) -> bool {
+        !matches!(self, Self::TooEarly { .. } | Self::Upstream(UpstreamError::ErrorResponse { .. }))
     }
 
-    /// Whether asking again is pointless.
+    /// Whether a retry cannot succeed.
     #[must_use]
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Upstream(UpstreamError::Reply { error, .. })
-            if matches!(error.kind, ReplyErrorKind::UnknownSymbol | ReplyErrorKind::Refused))
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Upstream(UpstreamError::ErrorResponse { error, .. })
+            if matches!(error.kind, RestErrorKind::UnknownSymbol | RestErrorKind::Rejected))
     }
 }
 
-/// Makes ranges known. One for each collector; clones differ in their urgency alone.
+/// Fills ranges of candles. One per collector; its clones differ only in priority.
 #[derive(Clone)]
 pub struct Filler {
     pub exchange: &'static dyn Exchange,
@@ -79,22 +81,22 @@ pub struct Filler {
     pub store: Arc<dyn CandleStore>,
     pub writer: Writer,
     pub clock: Clock,
-    /// What time it is at the exchange: decides what is closed.
+    /// Decides which candles are closed.
     pub exchange_clock: ExchangeClock,
-    /// One filling of a series at a time, so that nothing is fetched twice.
-    pub busy: Arc<Busy>,
-    /// Its claim on the exchange's budget.
-    pub urgency: Urgency,
-    /// Answers that prove nothing by themselves.
-    pub suspects: Arc<Suspects>,
+    /// One fill per series at a time, so that nothing is fetched twice.
+    pub series_locks: Arc<SeriesLocks>,
+    /// Priority of requests in the exchange's budget.
+    pub priority: Priority,
+    /// Responses that need a second one as confirmation.
+    pub suspect_ranges: Arc<SuspectRanges>,
 }
 
-/// Which series are being filled.
+/// One lock per series.
 #[derive(Default)]
-pub struct Busy(Mutex<HashMap<Series, Arc<tokio::sync::Mutex<()>>>>);
+pub struct SeriesLocks(Mutex<HashMap<Series, Arc<tokio::sync::Mutex<()>>>>);
 
-impl Busy {
-    pub(super) async fn enter(&self, series: &Series) -> tokio::sync::OwnedMutexGuard<()> {
+impl SeriesLocks {
+    pub(super) async fn lock(&self, series: &Series) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut all = self.0.lock();
             if all.len() > 1_000 {
@@ -107,133 +109,138 @@ impl Busy {
 }
 
 impl Filler {
-    /// The same, for what nobody waits for.
+    /// A clone with background priority.
     #[must_use]
     pub fn in_background(&self) -> Self {
-        Self { urgency: Urgency::Background, ..self.clone() }
+        Self { priority: Priority::Background, ..self.clone() }
     }
 
-    /// The same, for what clients ask for.
+    /// A clone with the priority of client requests.
     #[must_use]
-    pub fn asked(&self) -> Self {
-        Self { urgency: Urgency::Asked, ..self.clone() }
+    pub fn for_clients(&self) -> Self {
+        Self { priority: Priority::ClientRequest, ..self.clone() }
     }
 
-    /// Makes the closed part of `range` known as far as the exchange gives it. Returns early, with what it has so far
-    /// in the store, on the first error.
+    /// Fills the closed part of `range`, as far as the exchange has the candles. Stops at the first error; candles
+    /// fetched before it are stored.
     ///
     /// # Errors
     /// [`FillError`].
     pub async fn fill(&self, series: &Series, instrument: &Arc<Instrument>, range: TimeRange) -> Result<(), FillError> {
-        let _turn = self.busy.enter(series).await;
+        let _lock = self.series_locks.lock(series).await;
         let closed = self.closed_part(series.interval, range);
-        if !closed.is_empty() && !self.store.coverage(series, closed).await?.unknown(closed).is_empty() {
+        if !closed.is_empty() && !self.store.coverage(series, closed).await?.unknown_ranges(closed).is_empty() {
             self.fill_closed(series, instrument, closed).await?;
         }
-        // What closes only now was asked for, too.
+        // The range may include candles that closed too recently to be fetched.
         let now = self.exchange_clock.now();
         if closed.end() < series.interval.floor(range.end().min(now)) {
-            Err(FillError::Late { until: self.clock.now() + LATE_ROWS })
+            Err(FillError::TooEarly { until: self.clock.now() + LATE_CANDLE_RETRY })
         } else {
             Ok(())
         }
     }
 
-    /// Makes the closed part of a range known, page by page from its start, however long the exchange and the store need.
-    /// Tells each time up to which it has come. What the exchange neither shows nor denies twice stays unknown.
+    /// Fills the closed part of a range page by page from its start, with retries. Calls `on_progress` with the time
+    /// before which it is done. A range without candles stays unknown until a second response confirms it.
     ///
     /// # Errors
-    /// Only what trying again would not mend: see [`FillError::is_final`].
-    pub async fn fill_steadily(
+    /// Permanent errors only; see [`FillError::is_permanent`].
+    pub async fn fill_with_retries(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         range: TimeRange,
-        mut reached: impl FnMut(Timestamp) + Send,
+        mut on_progress: impl FnMut(Timestamp) + Send,
     ) -> Result<(), FillError> {
-        for pass in 1..=PASSES {
-            match self.pass(series, instrument, range, &mut reached).await? {
-                Some(until) if pass < PASSES => self.clock.sleep_until(until).await,
+        for pass in 1..=MAX_PASSES {
+            match self.run_pass(series, instrument, range, &mut on_progress).await? {
+                Some(until) if pass < MAX_PASSES => self.clock.sleep_until(until).await,
                 _ => break,
             }
         }
-        reached(range.end());
+        on_progress(range.end());
         Ok(())
     }
 
-    /// Goes once through all of a range that is unknown, page by page. Gives when the rest is worth asking for again.
+    /// Makes one pass over the unknown parts of a range, page by page. Returns when to retry the rest.
     ///
     /// # Errors
-    /// As for [`Filler::fill_steadily`].
-    pub async fn pass(
+    /// As for [`Filler::fill_with_retries`].
+    pub async fn run_pass(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         range: TimeRange,
-        mut reached: impl FnMut(Timestamp) + Send,
+        mut on_progress: impl FnMut(Timestamp) + Send,
     ) -> Result<Option<Timestamp>, FillError> {
         let range = self.closed_part(series.interval, range);
-        let mut tries =
-            Tries { clock: self.clock.clone(), backoff: Backoff::new(LATE_ROWS / 5, LONGEST_PAUSE), unusable: 0 };
-        let mut due: Option<Timestamp> = None;
-        for gap in self.unknown(series, range, &mut tries).await {
+        let mut retry = RetryState {
+            clock: self.clock.clone(),
+            backoff: Backoff::new(LATE_CANDLE_RETRY / 5, MAX_RETRY_PAUSE),
+            failed_attempts: 0,
+        };
+        let mut retry_at: Option<Timestamp> = None;
+        for gap in self.read_unknown_ranges(series, range, &mut retry).await {
             let mut from = gap.start();
             while from < gap.end() {
-                reached(from);
+                on_progress(from);
                 let page = TimeRange::new(from, self.page_end(series.interval, from).min(gap.end()));
                 match self.fill_page(series, instrument, page, page.end() < gap.end()).await {
-                    Ok((next, later)) => {
-                        tries.worked();
-                        due = due.into_iter().chain(later).min();
+                    Ok((next, page_retry_at)) => {
+                        retry.reset();
+                        retry_at = retry_at.into_iter().chain(page_retry_at).min();
                         from = next;
                     }
-                    Err(error) if error.is_final() => return Err(error),
-                    Err(error) if error.is_general() || tries.unusable < PAGE_TRIES => {
-                        tries.failed(series, &error).await;
+                    Err(error) if error.is_permanent() => return Err(error),
+                    Err(error) if error.affects_all_ranges() || retry.failed_attempts < MAX_PAGE_ATTEMPTS => {
+                        retry.pause_after(series, &error).await;
                     }
                     Err(_) => {
-                        tries.worked();
-                        due = due.into_iter().chain([self.clock.now() + CHANGES_SETTLE]).min();
+                        retry.reset();
+                        retry_at = retry_at.into_iter().chain([self.clock.now() + REFETCH_DELAY]).min();
                         from = page.end();
                     }
                 }
             }
         }
-        Ok(due)
+        Ok(retry_at)
     }
 
-    /// The parts of a range that the ledger does not know, however long the store needs.
-    async fn unknown(&self, series: &Series, range: TimeRange, tries: &mut Tries) -> Vec<TimeRange> {
+    /// The unknown parts of a range. Retries until the store responds.
+    async fn read_unknown_ranges(&self, series: &Series, range: TimeRange, retry: &mut RetryState) -> Vec<TimeRange> {
         loop {
             match self.store.coverage(series, range).await {
-                Ok(known) => return known.unknown(range),
-                Err(error) => tries.failed(series, &error.into()).await,
+                Ok(known) => return known.unknown_ranges(range),
+                Err(error) => retry.pause_after(series, &error.into()).await,
             }
         }
     }
 
-    /// Makes a page known, behind which the same gap may go on. Gives up to where it has come, and when what it left
-    /// unknown before that is worth asking for again.
+    /// Fills one page of a gap. Returns the time before which it is done, and when to retry what is still unknown
+    /// there.
     async fn fill_page(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         page: TimeRange,
-        goes_on: bool,
+        gap_continues: bool,
     ) -> Result<(Timestamp, Option<Timestamp>), FillError> {
         let interval = series.interval;
-        if goes_on && self.exchange.profile().intervals.contains(&interval) {
-            let _turn = self.busy.enter(series).await;
+        if gap_continues && self.exchange.profile().intervals.contains(&interval) {
+            let _lock = self.series_locks.lock(series).await;
             if interval != Interval::M1 {
-                self.derive(series, Interval::M1, page, Purpose::New).await?;
+                self.write_derived(series, Interval::M1, page, DeriveMode::Missing).await?;
             }
             let known = self.store.coverage(series, page).await?;
-            let Some(first) = known.unknown(page).first().copied() else { return Ok((page.end(), None)) };
-            return self.inquire(series, instrument, (TimeRange::new(first.start(), page.end()), true), |_| true).await;
+            let Some(first) = known.unknown_ranges(page).first().copied() else { return Ok((page.end(), None)) };
+            return self
+                .fetch_gap(series, instrument, (TimeRange::new(first.start(), page.end()), true), |_| true)
+                .await;
         }
         match self.fill(series, instrument, page).await {
             Ok(()) => Ok((page.end(), None)),
-            Err(FillError::Late { until }) => Ok((page.end(), Some(until))),
+            Err(FillError::TooEarly { until }) => Ok((page.end(), Some(until))),
             Err(error) => Err(error),
         }
     }
@@ -246,99 +253,100 @@ impl Filler {
     ) -> Result<(), FillError> {
         let interval = series.interval;
         if interval != Interval::M1 {
-            self.derive(series, Interval::M1, range, Purpose::New).await?;
+            self.write_derived(series, Interval::M1, range, DeriveMode::Missing).await?;
         }
-        let native = |base: &Interval| base.divides(interval) && *base != interval;
-        let base = self.exchange.profile().intervals.iter().copied().filter(native).max();
+        let is_base = |base: &Interval| base.divides(interval) && *base != interval;
+        let base = self.exchange.profile().intervals.iter().copied().filter(is_base).max();
         if self.exchange.profile().intervals.contains(&interval) {
-            let fetched = self.fetch(series, instrument, range).await;
+            let fetched = self.fetch_unknown(series, instrument, range).await;
             let known = self.store.coverage(series, range).await?;
-            let unusable = |known: &&CoveredRange| known.state.is_lost() && known.state != Knowledge::Unavailable;
-            for lost in known.ranges().iter().filter(unusable) {
+            let is_unusable =
+                |known: &&CoveredRange| known.state.is_unobtainable() && known.state != CoverageState::Unavailable;
+            for unusable in known.ranges().iter().filter(is_unusable) {
                 if let Some(base) = base {
-                    self.make_of(series, instrument, base, lost.range, Purpose::New).await?;
+                    self.fetch_base_and_derive(series, instrument, base, unusable.range, DeriveMode::Missing).await?;
                 }
             }
             return fetched;
         }
-        // Not offered natively: made of the longest candles that are and that fit.
+        // The exchange does not have this interval: derive it from its longest interval that divides it.
         let Some(base) = base else { return Ok(()) };
-        for gap in self.store.coverage(series, range).await?.unknown(range) {
-            self.make_of(series, instrument, base, gap, Purpose::LastResort).await?;
+        for gap in self.store.coverage(series, range).await?.unknown_ranges(range) {
+            self.fetch_base_and_derive(series, instrument, base, gap, DeriveMode::LastResort).await?;
         }
         Ok(())
     }
 
-    /// Makes candles of shorter ones that are fetched for it.
-    async fn make_of(
+    /// Fetches candles of the `base` interval, and derives the candles of `series` from them.
+    async fn fetch_base_and_derive(
         &self,
         series: &Series,
         instrument: &Arc<Instrument>,
         base: Interval,
         range: TimeRange,
-        purpose: Purpose,
+        mode: DeriveMode,
     ) -> Result<(), FillError> {
-        let parts = Series { interval: base, ..series.clone() };
+        let base_series = Series { interval: base, ..series.clone() };
         let range = TimeRange::new(series.interval.floor(range.start()), series.interval.ceil(range.end()));
         {
-            // Always from the longer series to the shorter one, so that two fillings never wait for each other.
-            let _turn = self.busy.enter(&parts).await;
-            self.fetch(&parts, instrument, self.closed_part(base, range)).await?;
+            // Locks are always taken from the longer interval to the shorter one, so that fills cannot deadlock.
+            let _lock = self.series_locks.lock(&base_series).await;
+            self.fetch_unknown(&base_series, instrument, self.closed_part(base, range)).await?;
         }
-        self.derive(series, base, range, purpose).await
+        self.write_derived(series, base, range, mode).await
     }
 
-    /// The part of `range` that is certainly closed, by the exchange's own clock, and that its REST interface shows.
+    /// The part of `range` that is closed by the exchange's clock and available by REST.
     pub(super) fn closed_part(&self, interval: Interval, range: TimeRange) -> TimeRange {
-        let end = interval.floor(self.settled());
-        interval.shrink(TimeRange::new(interval.floor(range.start()), interval.ceil(range.end()).min(end)))
+        let end = interval.floor(self.final_before());
+        interval.whole_candles(TimeRange::new(interval.floor(range.start()), interval.ceil(range.end()).min(end)))
     }
 
-    /// Before this time the exchange's REST interface shows what is closed.
-    pub(super) fn settled(&self) -> Timestamp {
-        self.exchange_clock.now() - CLOSING_GRACE - self.exchange.profile().rest_lag
+    /// Candles that close before this time are final in the exchange's REST API.
+    pub(super) fn final_before(&self) -> Timestamp {
+        self.exchange_clock.now() - CANDLE_GRACE_PERIOD - self.exchange.profile().rest_lag
     }
 
-    async fn derive(
+    async fn write_derived(
         &self,
         series: &Series,
         base: Interval,
         range: TimeRange,
-        purpose: Purpose,
+        mode: DeriveMode,
     ) -> Result<(), FillError> {
-        for write in derive(&*self.store, series, base, range, purpose).await? {
+        for write in derive_candles(&*self.store, series, base, range, mode).await? {
             self.writer.write(write).await?;
         }
         Ok(())
     }
 }
 
-/// What takes as long as it takes: how often it failed, and the pauses between.
-struct Tries {
+/// Failed attempts and backoff of [`Filler::run_pass`].
+struct RetryState {
     clock: Clock,
     backoff: Backoff,
-    unusable: u32,
+    failed_attempts: u32,
 }
 
-impl Tries {
-    /// Waits until another try makes sense.
-    async fn failed(&mut self, series: &Series, error: &FillError) {
-        self.unusable += u32::from(!error.is_general());
+impl RetryState {
+    /// Counts a failure, and waits until the next attempt.
+    async fn pause_after(&mut self, series: &Series, error: &FillError) {
+        self.failed_attempts += u32::from(!error.affects_all_ranges());
         let now = self.clock.now();
-        let named = error.retry_at().map(|at| at.since(now));
-        // Whom the budget holds back was told when there is room; all else is trouble.
+        let retry_after = error.retry_at().map(|at| at.since(now));
+        // A deferred request has an exact time from the budget; other errors need a backoff.
         let pause = match error {
-            FillError::Upstream(UpstreamError::HeldBack { .. }) => named.unwrap_or_default(),
-            _ => self.backoff.next(&self.clock).max(named.unwrap_or_default()),
+            FillError::Upstream(UpstreamError::Deferred { .. }) => retry_after.unwrap_or_default(),
+            _ => self.backoff.next(&self.clock).max(retry_after.unwrap_or_default()),
         };
-        if !matches!(error, FillError::Late { .. } | FillError::Upstream(UpstreamError::HeldBack { .. })) {
-            FillFailed { series, exchange: series.exchange, error, pause }.emit();
+        if !matches!(error, FillError::TooEarly { .. } | FillError::Upstream(UpstreamError::Deferred { .. })) {
+            FetchFailed { series, exchange: series.exchange, error, pause }.emit();
         }
         self.clock.sleep(pause).await;
     }
 
-    const fn worked(&mut self) {
+    const fn reset(&mut self) {
         self.backoff.reset();
-        self.unusable = 0;
+        self.failed_attempts = 0;
     }
 }

@@ -1,51 +1,51 @@
-//! The right to collect an exchange, and what others want of it: kept beside the collector's loop, which must not wait for
-//! a cache that is slow to answer.
+//! The lease to collect an exchange, and the demand for its markets. Both run outside the collector's loop, which must
+//! not wait for a slow cache.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::source::Shared;
+use super::source::CollectorContext;
 use crate::cache::Lease;
 use crate::model::{ExchangeId, Symbol};
 use crate::telemetry::collect::LeaseTaken;
 
-/// How long a lease is held without being renewed.
-const LEASE: Duration = Duration::from_secs(5);
+/// How long a lease stays valid without a renewal.
+const LEASE_TTL: Duration = Duration::from_secs(5);
 
-/// How often it is renewed, and tried for where another holds it.
-const RENEW: Duration = Duration::from_millis(500);
+/// Time between two renewals, and between two attempts to acquire a lease that another collector holds.
+const RENEW_EVERY: Duration = Duration::from_millis(500);
 
-/// How often demand is read: who listens waits for it.
-const READ_DEMAND: Duration = Duration::from_millis(200);
+/// Time between two reads of demand. A subscriber to a new market waits up to this long.
+const DEMAND_POLL_EVERY: Duration = Duration::from_millis(200);
 
-/// Waits until nobody else collects the exchange. While the cache does not answer nobody can know. `None` if `stop` came
-/// first.
-pub async fn take(exchange: ExchangeId, shared: &Shared, stop: &CancellationToken) -> Option<Lease> {
+/// Waits until no other collector holds the lease of the exchange, then acquires it. Retries while the cache is
+/// unreachable. `None` if `stop` comes first.
+pub async fn acquire(exchange: ExchangeId, context: &CollectorContext, stop: &CancellationToken) -> Option<Lease> {
     let name = format!("collect:{exchange}");
     loop {
-        if let Ok(Some(lease)) = shared.cache.leases.acquire(&name, LEASE).await {
+        if let Ok(Some(lease)) = context.cache.leases.acquire(&name, LEASE_TTL).await {
             LeaseTaken { exchange, token: lease.token }.emit();
             return Some(lease);
         }
         tokio::select! {
-            () = shared.clock.sleep(RENEW) => {}
+            () = context.clock.sleep(RENEW_EVERY) => {}
             () = stop.cancelled() => return None,
         }
     }
 }
 
-/// Holds a lease. While the cache does not answer the collection goes on; where it has forgotten the lease, it is taken
-/// again, unless another was faster: then there is none any more, and this ends.
-pub async fn hold(shared: Shared, lease: watch::Sender<Option<Lease>>) {
-    let Shared { cache, clock, .. } = shared;
+/// Renews a lease. While the cache is unreachable, collection continues. If the cache has lost the lease, acquires it
+/// again. If another collector was faster, sets the lease to `None` and returns.
+pub async fn keep_renewed(context: CollectorContext, lease: watch::Sender<Option<Lease>>) {
+    let CollectorContext { cache, clock, .. } = context;
     loop {
-        clock.sleep(RENEW).await;
+        clock.sleep(RENEW_EVERY).await;
         let Some(held) = lease.borrow().clone() else { return };
-        if let Ok(false) = cache.leases.renew(&held, LEASE).await {
-            match cache.leases.acquire(&held.name, LEASE).await {
-                Ok(Some(again)) => drop(lease.send_replace(Some(again))),
+        if let Ok(false) = cache.leases.renew(&held, LEASE_TTL).await {
+            match cache.leases.acquire(&held.name, LEASE_TTL).await {
+                Ok(Some(new)) => drop(lease.send_replace(Some(new))),
                 Ok(None) => {
                     lease.send_replace(None);
                     return;
@@ -56,17 +56,17 @@ pub async fn hold(shared: Shared, lease: watch::Sender<Option<Lease>>) {
     }
 }
 
-/// Looks at what is wanted of an exchange, for ever. While the cache does not answer, what was wanted stays wanted.
-pub async fn watch_demand(exchange: ExchangeId, shared: Shared, wanted: watch::Sender<Option<Vec<Symbol>>>) {
-    let Shared { cache, clock, .. } = shared;
+/// Reads the demand for markets of an exchange, forever. While the cache is unreachable, the last known demand applies.
+pub async fn watch_demand(exchange: ExchangeId, context: CollectorContext, demand: watch::Sender<Option<Vec<Symbol>>>) {
+    let CollectorContext { cache, clock, .. } = context;
     loop {
-        if let Ok(now) = cache.demand.wanted(exchange).await {
-            wanted.send_if_modified(|wanted| {
-                let is_new = wanted.as_ref() != Some(&now);
-                *wanted = Some(now);
+        if let Ok(current) = cache.demand.symbols(exchange).await {
+            demand.send_if_modified(|demand| {
+                let is_new = demand.as_ref() != Some(&current);
+                *demand = Some(current);
                 is_new
             });
         }
-        clock.sleep(READ_DEMAND).await;
+        clock.sleep(DEMAND_POLL_EVERY).await;
     }
 }

@@ -1,5 +1,6 @@
-//! The loop of a collector: everything that an exchange's streams say passes through it.
+//! The loop of a collector. Processes everything that the exchange's streams deliver.
 
+mod markets;
 mod time;
 
 use std::collections::{HashMap, HashSet};
@@ -8,216 +9,133 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::answers::AskedTicker;
-use super::closing::{Closing, LATE_CLOSE, Outcome};
-use super::collector::{CollectError, Duties};
+use super::collector::{CollectError, CollectorSpec};
 use super::connections::Connections;
-use super::fill::CHANGES_SETTLE;
-use super::listing::Listed;
+use super::fill::REFETCH_DELAY;
+use super::finalizer::{CLOSE_TIMEOUT, CandleFinalizer, CandleOutcome};
+use super::listing::InstrumentIndex;
 use super::publisher::Publisher;
-use super::repair::Holes;
-use super::state::Teller;
-use super::suspects::Suspects;
-use super::sweep::Followed;
+use super::reconcile::CollectedMarket;
+use super::repair::RepairQueue;
+use super::requests::FetchedTicker;
+use super::status::StatusReporter;
+use super::suspect_ranges::SuspectRanges;
 use super::writer::Writer;
 use crate::cache::{CacheError, Lease};
 use crate::exchanges::{MinuteCandles, Subscription};
 use crate::model::{
-    Candle, CandleUpdate, Channel, CoveredRange, Gap, Instrument, Interval, Knowledge, MarketEvent, Series, Symbol,
+    Candle, CandleUpdate, Channel, CoverageState, CoveredRange, Gap, Instrument, Interval, MarketEvent, Series, Symbol,
     TimeRange, Timestamp, Topic, Trade,
 };
 use crate::store::SeriesWrite;
-use crate::telemetry::collect::{GapSeen, Lag, RangesUnknown, SymbolEnded};
-use crate::telemetry::listing::MarketRenamed;
+use crate::telemetry::collect::{StreamInterrupted, StreamLag, UnknownRanges};
 use crate::upstream::{FeedItem, RestClient};
 
-/// How often the loop looks at the clock: closings, demand, states.
+/// Interval of the tick, which closes candles by the clock, retries rejected subscriptions and reports the status.
 const TICK: Duration = Duration::from_millis(500);
 
-/// A trade that comes so long after the end of its minute is late.
+/// A trade that arrives this long after the end of its minute is late: the closed candle may lack it.
 const LATE_TRADE: Duration = Duration::from_secs(1);
 
-/// Quiet minutes are asked for together, when a candle of this interval closes.
-const QUIET_TOGETHER: Interval = Interval::M5;
+/// Quiet minutes are fetched together, when a candle of this interval closes.
+const QUIET_BATCH: Interval = Interval::M5;
 
-/// A subscription that the exchange refused is tried again after so long.
-const REFUSAL_HOLDS: Duration = Duration::from_mins(5);
+/// Time to the next attempt of a subscription that the exchange rejected.
+const REJECTION_RETRY: Duration = Duration::from_mins(5);
 
-/// One market that is collected.
-pub struct Collected {
+/// State of a collected market.
+pub struct MarketState {
     instrument: Arc<Instrument>,
-    closing: Closing,
-    /// Configured, or asked for by someone.
+    finalizer: CandleFinalizer,
+    /// Collected because of demand, not by configuration.
     on_demand: bool,
-    /// When its candles' connection last told something.
-    heard: Option<Timestamp>,
+    /// When the connection of its candles last received a message.
+    last_received: Option<Timestamp>,
 }
 
 /// The collector of one exchange.
 pub struct Collector<'a> {
-    pub duties: &'a Duties,
+    pub spec: &'a CollectorSpec,
     pub lease: watch::Receiver<Option<Lease>>,
-    /// What someone listens to, as far as it is known.
-    pub wanted: watch::Receiver<Option<Vec<Symbol>>>,
+    /// Symbols that clients subscribe to; `None` until known.
+    pub demand: watch::Receiver<Option<Vec<Symbol>>>,
     pub rest: Arc<RestClient>,
-    pub listed: watch::Receiver<Arc<Listed>>,
+    pub instruments: watch::Receiver<Arc<InstrumentIndex>>,
     pub publisher: Publisher,
     pub writer: Writer,
-    pub holes: Arc<Holes>,
-    pub suspects: Arc<Suspects>,
-    pub teller: Teller,
+    pub repair_queue: Arc<RepairQueue>,
+    pub suspect_ranges: Arc<SuspectRanges>,
+    pub status_reporter: StatusReporter,
     pub connections: Connections,
-    pub markets: HashMap<Symbol, Collected>,
-    pub outcomes: Vec<Outcome>,
-    pub lag: Lag,
-    /// What the exchange refused, and when it is asked for again.
-    pub refused: Vec<(Timestamp, Subscription)>,
-    /// To those who look after what is collected.
-    pub collecting: watch::Sender<Vec<Followed>>,
-    /// How far wall-clock and monotonic time were apart at the last tick: [`Clock::drift`](crate::clock::Clock::drift).
-    pub drift: i64,
-    /// The newest time of an event that came.
-    pub newest_event: Timestamp,
+    pub markets: HashMap<Symbol, MarketState>,
+    pub outcomes: Vec<CandleOutcome>,
+    pub lag: StreamLag,
+    /// Rejected subscriptions, with the time of the next attempt.
+    pub rejected: Vec<(Timestamp, Subscription)>,
+    /// Sends the collected markets to the reconciler.
+    pub collected_markets: watch::Sender<Vec<CollectedMarket>>,
+    /// Difference of wall-clock and monotonic time at the last tick: [`Clock::drift`](crate::clock::Clock::drift).
+    pub clock_drift: i64,
+    /// The latest event time so far.
+    pub newest_event_time: Timestamp,
 }
 
 impl Collector<'_> {
     fn now(&self) -> Timestamp {
-        self.duties.shared.clock.now()
+        self.spec.context.clock.now()
     }
 
-    /// Ends what the exchange lists no longer, begins what is configured and not collected yet, and begins anew what has
-    /// another id.
-    pub fn follow_listing(&mut self) {
-        let listed = Arc::clone(&self.listed.borrow_and_update());
-        let exchange = self.duties.exchange.id();
-        let configured = |symbol: &&Symbol| !self.markets.contains_key(*symbol);
-        let (mut instruments, mut missing) = (Vec::new(), Vec::new());
-        for symbol in self.duties.symbols.iter().filter(configured).chain(self.markets.keys()) {
-            match listed.traded(symbol) {
-                Ok(instrument) => instruments.push(Arc::clone(instrument)),
-                Err(why) => missing.push((symbol.clone(), why)),
-            }
-        }
-        let [mut new, mut new_on_demand] = [Vec::new(), Vec::new()];
-        for instrument in instruments {
-            let Some(market) = self.markets.get_mut(&instrument.symbol) else {
-                new.push(instrument);
-                continue;
-            };
-            let (from, to) = (market.instrument.stream_name(), instrument.stream_name());
-            if from == to && market.instrument.native == instrument.native {
-                market.instrument = instrument;
-                continue;
-            }
-            MarketRenamed { exchange, symbol: &instrument.symbol, from, to }.emit();
-            let begin = if market.on_demand { &mut new_on_demand } else { &mut new };
-            begin.push(Arc::clone(&instrument));
-            self.end(&instrument.symbol);
-        }
-        for (symbol, why) in &missing {
-            if self.teller.is_news(symbol, why) {
-                SymbolEnded { exchange, symbol, why }.emit();
-            }
-            self.end(symbol);
-        }
-        self.teller.listed(listed.stored.then_some(listed.read_at), missing);
-        self.add(new, false);
-        if !new_on_demand.is_empty() {
-            self.add(new_on_demand, true);
-        }
-    }
-
-    /// Collects a market no longer.
-    fn end(&mut self, symbol: &Symbol) {
-        if let Some(market) = self.markets.remove(symbol) {
-            self.holes.forget(&minute_series(&market.instrument));
-            self.publisher.forget(symbol);
-            self.connections.remove(symbol);
-            self.refused.retain(|(_, one)| one.instrument.symbol != *symbol);
-            self.hand_on();
-        }
-    }
-
-    /// Begins to collect markets.
-    fn add(&mut self, instruments: Vec<Arc<Instrument>>, on_demand: bool) {
-        let now = self.exchange_now();
-        let profile = self.duties.exchange.profile();
-        let mut subscriptions = Vec::new();
-        for instrument in instruments {
-            let minutes = self.duties.shared.limits.history_minutes;
-            let past = TimeRange::new(Interval::M1.back(now, minutes), Interval::M1.floor(now));
-            self.holes.want(minute_series(&instrument), &instrument, past);
-            subscriptions.extend(
-                profile
-                    .channels
-                    .iter()
-                    .map(|channel| Subscription { channel: *channel, instrument: Arc::clone(&instrument) }),
-            );
-            let closing = Closing::new(profile.minutes, now);
-            self.markets.insert(instrument.symbol.clone(), Collected { instrument, closing, on_demand, heard: None });
-        }
-        self.connections.add(subscriptions);
-        self.hand_on();
-    }
-
-    /// Tells those who look after the markets which ones there are.
-    fn hand_on(&self) {
-        let followed =
-            |market: &Collected| Followed { instrument: Arc::clone(&market.instrument), configured: !market.on_demand };
-        self.collecting.send_replace(self.markets.values().map(followed).collect());
-    }
-
-    /// Takes what comes, until the end is asked for or something cannot go on.
+    /// Processes items, requests and ticks, until `stop` or an error.
     pub async fn run(
         &mut self,
         mut items: mpsc::Receiver<FeedItem>,
-        mut announced: mpsc::Receiver<MarketEvent>,
-        mut asked: mpsc::Receiver<AskedTicker>,
+        mut to_publish: mpsc::Receiver<MarketEvent>,
+        mut tickers: mpsc::Receiver<FetchedTicker>,
     ) -> Result<(), CollectError> {
-        let clock = self.duties.shared.clock.clone();
+        let clock = self.spec.context.clock.clone();
         let tick = clock.sleep(TICK);
         tokio::pin!(tick);
         loop {
             tokio::select! {
-                () = self.duties.stop.cancelled() => return Ok(()),
-                Some(item) = items.recv() => self.feed(item).await?,
-                Some(event) = announced.recv() => {
+                () = self.spec.stop.cancelled() => return Ok(()),
+                Some(item) = items.recv() => self.handle_item(item).await?,
+                Some(event) = to_publish.recv() => {
                     if let MarketEvent::Candle(update) = event {
-                        self.publisher.closed_candle(update).await?;
+                        self.publisher.publish_closed_candle(update).await?;
                     }
                 }
-                Some(AskedTicker { mut ticker, kept }) = asked.recv() => {
-                    if ticker.values.timestamp.is_some_and(|at| !self.is_sane(at, Channel::Ticker)) {
+                Some(FetchedTicker { mut ticker, reply }) = tickers.recv() => {
+                    if ticker.values.timestamp.is_some_and(|at| !self.is_plausible(at, Channel::Ticker)) {
                         ticker.values.timestamp = None;
                     }
-                    // Whoever asked may have gone.
-                    let _ = kept.send(self.publisher.ticker(ticker).await?);
+                    // The caller may have stopped waiting.
+                    let _ = reply.send(self.publisher.publish_ticker(ticker).await?);
                 }
                 changed = self.lease.changed() => {
                     if changed.is_err() {
-                        let how = "it holds the lease no longer".to_owned();
-                        return Err(CollectError::TaskEnded { name: "lease".to_owned(), how });
+                        let cause = "the lease is no longer renewed".to_owned();
+                        return Err(CollectError::TaskEnded { name: "lease".to_owned(), cause });
                     }
-                    self.follow_lease()?;
+                    self.apply_lease()?;
                 }
-                error = self.connections.ended() => {
-                    if self.duties.stop.is_cancelled() {
+                error = self.connections.wait_for_end() => {
+                    if self.spec.stop.is_cancelled() {
                         return Ok(());
                     }
-                    // What it told before may say why.
+                    // The queued items may contain the cause.
                     while let Ok(item) = items.try_recv() {
-                        self.feed(item).await?;
+                        self.handle_item(item).await?;
                     }
                     return Err(error);
                 }
-                Ok(()) = self.wanted.changed() => {
-                    self.follow_demand();
-                    self.tell().await;
+                Ok(()) = self.demand.changed() => {
+                    self.apply_demand();
+                    self.report_status().await;
                 }
-                Ok(()) = self.listed.changed() => {
-                    self.follow_listing();
-                    self.follow_demand();
-                    self.tell().await;
+                Ok(()) = self.instruments.changed() => {
+                    self.apply_listing();
+                    self.apply_demand();
+                    self.report_status().await;
                 }
                 () = &mut tick => {
                     self.tick().await?;
@@ -227,265 +145,244 @@ impl Collector<'_> {
         }
     }
 
-    async fn feed(&mut self, item: FeedItem) -> Result<(), CollectError> {
+    async fn handle_item(&mut self, item: FeedItem) -> Result<(), CollectError> {
         match item {
             FeedItem::Events(events) => {
                 for event in events {
-                    self.event(event).await?;
+                    self.handle_event(event).await?;
                 }
             }
-            FeedItem::Confirmed { subscriptions, at } => {
-                // In doubt the later time: a minute must have been whole from its first moment on.
+            FeedItem::Acknowledged { subscriptions, at } => {
+                // The upper bound: only minutes that opened after the acknowledgement are complete.
                 let at = self.at_exchange(at, self.exchange_latest());
                 for market in self.candle_markets(&subscriptions) {
-                    market.closing.confirmed(at);
+                    market.finalizer.stream_complete_from(at);
                 }
             }
             FeedItem::Lost { subscriptions, .. } => {
                 for market in self.candle_markets(&subscriptions) {
-                    market.closing.lost();
+                    market.finalizer.stream_lost();
                 }
-                self.tell().await;
+                self.report_status().await;
             }
-            FeedItem::Reached { connection, at } => self.connections.reached(&connection, at),
-            // The runner told of it; meanwhile the market's candles come by REST.
-            FeedItem::Refused { subscription, .. } => {
-                self.refused.push((self.now() + REFUSAL_HOLDS, subscription));
+            FeedItem::CompleteUntil { connection, at } => self.connections.set_complete_until(&connection, at),
+            // The connection has logged it. Until the retry, candles of the market are fetched by REST.
+            FeedItem::Rejected { subscription, .. } => {
+                self.rejected.push((self.now() + REJECTION_RETRY, subscription));
             }
             FeedItem::GaveUp { reason, .. } => return Err(CollectError::GaveUp(reason)),
         }
         Ok(())
     }
 
-    async fn event(&mut self, event: MarketEvent) -> Result<(), CacheError> {
+    async fn handle_event(&mut self, event: MarketEvent) -> Result<(), CacheError> {
         match event {
-            // Half a ticker, such as a book without the statistics that follow within a second, is not told yet.
+            // A partial ticker is not published, such as best prices whose statistics follow within a second.
             MarketEvent::Ticker(ticker) if ticker.values.last.is_none() => Ok(()),
             MarketEvent::Ticker(ticker) => {
-                if let Some(told_at) = ticker.values.timestamp {
-                    if !self.is_sane(told_at, Channel::Ticker) {
+                if let Some(sent_at) = ticker.values.timestamp {
+                    if !self.is_plausible(sent_at, Channel::Ticker) {
                         return Ok(());
                     }
-                    self.lag.ticker(self.exchange_now().since(told_at));
+                    self.lag.ticker(self.exchange_now().since(sent_at));
                 }
-                self.publisher.ticker(ticker).await.map(drop)
+                self.publisher.publish_ticker(ticker).await.map(drop)
             }
-            MarketEvent::Trade(trade) if !self.is_sane(trade.timestamp, Channel::Trades) => {
-                self.break_minute(&trade.symbol);
+            MarketEvent::Trade(trade) if !self.is_plausible(trade.timestamp, Channel::Trades) => {
+                self.mark_minute_incomplete(&trade.symbol);
                 Ok(())
             }
-            MarketEvent::Trade(trade) if self.publisher.is_new(&trade) => {
+            MarketEvent::Trade(trade) if self.publisher.is_new_trade(&trade) => {
                 self.lag.trade(self.exchange_now().since(trade.timestamp));
-                self.note_trade(&trade);
+                self.handle_trade(&trade);
                 let symbol = (!self.outcomes.is_empty()).then(|| trade.symbol.clone());
-                self.publisher.trade(trade).await?;
+                self.publisher.publish_trade(trade).await?;
                 match symbol {
-                    Some(symbol) => self.settle(&symbol).await,
+                    Some(symbol) => self.apply_outcomes(&symbol).await,
                     None => Ok(()),
                 }
             }
             MarketEvent::Trade(_) => Ok(()),
-            // Only minutes are subscribed: what else comes is none.
+            // Only 1m candles are subscribed.
             MarketEvent::Candle(CandleUpdate { series, .. }) if series.interval != Interval::M1 => Ok(()),
             MarketEvent::Candle(CandleUpdate { series, candle }) => {
-                if self.duties.exchange.profile().minutes == MinuteCandles::Unflagged {
-                    self.heard(&series.symbol, self.now()).await?;
+                if self.spec.exchange.profile().minute_candles == MinuteCandles::Unflagged {
+                    self.check_silence(&series.symbol, self.now()).await?;
                 }
                 let latest = self.exchange_latest();
                 let Some(market) = self.markets.get_mut(&series.symbol) else { return Ok(()) };
-                market.closing.candle(candle, latest, &mut self.outcomes);
-                self.settle(&series.symbol).await
+                market.finalizer.on_candle(candle, latest, &mut self.outcomes);
+                self.apply_outcomes(&series.symbol).await
             }
-            MarketEvent::Gap(gap) => self.gap(gap).await,
+            MarketEvent::Gap(gap) => self.handle_gap(gap).await,
         }
     }
 
-    /// A trade of a market could not be used: where candles are built from trades, the minute is missing one.
-    fn break_minute(&mut self, symbol: &Symbol) {
+    /// A trade of the market was unusable. If candles are built from trades, the current minute is incomplete.
+    fn mark_minute_incomplete(&mut self, symbol: &Symbol) {
         let latest = self.exchange_latest();
         if self.builds_candles()
             && let Some(market) = self.markets.get_mut(symbol)
         {
-            market.closing.broken(latest, latest);
+            market.finalizer.stream_interrupted(latest, latest);
         }
     }
 
-    /// Trades vouch for candles, or make them; one that is told late may be missing in the closed candle of its minute.
-    fn note_trade(&mut self, trade: &Trade) {
+    /// Passes a trade to the finalizer. After a late trade, the candle of its minute is fetched again.
+    fn handle_trade(&mut self, trade: &Trade) {
         let (now, latest) = (self.exchange_now(), self.exchange_latest());
         let Some(market) = self.markets.get_mut(&trade.symbol) else { return };
-        let left_out = market.closing.trade(trade, latest, &mut self.outcomes);
+        let left_out = market.finalizer.on_trade(trade, latest, &mut self.outcomes);
         let minute = Interval::M1.span(Interval::M1.floor(trade.timestamp));
         if left_out || now >= minute.end() + LATE_TRADE {
-            self.suspects.traded(&minute_series(&market.instrument), minute.start());
-            let settled = minute.end() + CHANGES_SETTLE + self.duties.exchange.profile().rest_lag;
-            let due = self.duties.shared.clock.now() + settled.since(latest);
-            self.holes.want_again(minute_series(&market.instrument), &market.instrument, minute, due);
+            self.suspect_ranges.record_trade(&minute_series(&market.instrument), minute.start());
+            let available_at = minute.end() + REFETCH_DELAY + self.spec.exchange.profile().rest_lag;
+            let due = self.spec.context.clock.now() + available_at.since(latest);
+            self.repair_queue.request_refetch(minute_series(&market.instrument), &market.instrument, minute, due);
         }
     }
 
-    async fn gap(&mut self, gap: Gap) -> Result<(), CacheError> {
-        GapSeen { exchange: gap.exchange, topics: gap.topics.len(), missed: gap.missed }.emit();
+    async fn handle_gap(&mut self, gap: Gap) -> Result<(), CacheError> {
+        StreamInterrupted { exchange: gap.exchange, topics: gap.topics.len(), missed: gap.missed }.emit();
         let begun = self.at_exchange(gap.missed.start(), self.exchange_now());
         let ended = self.at_exchange(gap.missed.end(), self.exchange_latest());
         let end = Interval::M1.floor(ended);
-        let past = TimeRange::new(Interval::M1.back(end, self.duties.shared.limits.history_minutes), end);
-        // What closed meanwhile; the minute in which it came back is settled when it closes.
+        let past = TimeRange::new(Interval::M1.back(end, self.spec.context.limits.history_minutes), end);
+        // The minutes that closed meanwhile. The minute of the reconnect is decided when it closes.
         let missed = TimeRange::new(Interval::M1.floor(begun).min(end), end);
         for topic in &gap.topics {
-            self.publisher.gap(topic, gap.reason).await?;
+            self.publisher.publish_gap(topic, gap.reason).await?;
             let Some(market) = self.markets.get(topic.symbol()) else { continue };
             let series = minute_series(&market.instrument);
             match topic {
                 Topic::Candles(_) => {}
                 Topic::Trades { .. } if self.builds_candles() => {
-                    self.publisher.gap(&Topic::Candles(series.clone()), gap.reason).await?;
+                    self.publisher.publish_gap(&Topic::Candles(series.clone()), gap.reason).await?;
                 }
                 _ => continue,
             }
-            self.holes.want(series.clone(), &market.instrument, past);
-            self.holes.announce(series, &market.instrument, missed);
+            self.repair_queue.request(series.clone(), &market.instrument, past);
+            self.repair_queue.request_and_publish(series, &market.instrument, missed);
         }
         Ok(())
     }
 
     /// Whether candles are built from trades.
     fn builds_candles(&self) -> bool {
-        self.duties.exchange.profile().minutes == MinuteCandles::FromTrades
+        self.spec.exchange.profile().minute_candles == MinuteCandles::FromTrades
     }
 
-    /// The collected markets whose candles rest on one of the subscriptions.
-    fn candle_markets(&mut self, subscriptions: &[Subscription]) -> impl Iterator<Item = &mut Collected> {
+    /// The collected markets whose candles depend on one of the subscriptions.
+    fn candle_markets(&mut self, subscriptions: &[Subscription]) -> impl Iterator<Item = &mut MarketState> {
         let channel = if self.builds_candles() { Channel::Trades } else { Channel::Candles };
-        let concerned: HashSet<&Symbol> =
+        let affected: HashSet<&Symbol> =
             subscriptions.iter().filter(|one| one.channel == channel).map(|one| &one.instrument.symbol).collect();
-        self.markets.iter_mut().filter(move |(symbol, _)| concerned.contains(symbol)).map(|(_, market)| market)
+        self.markets.iter_mut().filter(move |(symbol, _)| affected.contains(symbol)).map(|(_, market)| market)
     }
 
-    /// Does what follows from the outcomes of a market's candles.
-    async fn settle(&mut self, symbol: &Symbol) -> Result<(), CacheError> {
+    /// Publishes, writes or repairs the candles of a market, as decided by the finalizer.
+    async fn apply_outcomes(&mut self, symbol: &Symbol) -> Result<(), CacheError> {
         let Some(market) = self.markets.get(symbol) else { return Ok(()) };
         let series = minute_series(&market.instrument);
         let instrument = Arc::clone(&market.instrument);
         for outcome in std::mem::take(&mut self.outcomes) {
             match outcome {
-                Outcome::Updated(candle) => {
-                    self.publisher.candle(CandleUpdate { series: series.clone(), candle }).await?;
+                CandleOutcome::Updated(candle) => {
+                    self.publisher.publish_candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }
-                Outcome::Closed { candle, observed: true } => {
-                    self.write(&series, &instrument, Ok(candle));
-                    self.publisher.candle(CandleUpdate { series: series.clone(), candle }).await?;
+                CandleOutcome::Closed { candle, observed: true } => {
+                    self.write_minute(&series, &instrument, Ok(candle));
+                    self.publisher.publish_candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }
-                Outcome::Closed { candle, observed: false } => {
+                CandleOutcome::Closed { candle, observed: false } => {
                     if !candle.volume.is_zero() {
-                        self.suspects.traded(&series, candle.timestamp);
+                        self.suspect_ranges.record_trade(&series, candle.timestamp);
                     }
-                    self.holes.announce(series.clone(), &instrument, Interval::M1.span(candle.timestamp));
-                    self.publisher.unproven_candle(CandleUpdate { series: series.clone(), candle }).await?;
+                    self.repair_queue.request_and_publish(
+                        series.clone(),
+                        &instrument,
+                        Interval::M1.span(candle.timestamp),
+                    );
+                    self.publisher.publish_unverified_candle(CandleUpdate { series: series.clone(), candle }).await?;
                 }
-                // Told with its revision, when the store has it.
-                Outcome::Corrected(candle) => self.write(&series, &instrument, Ok(candle)),
-                Outcome::Empty(minute) => self.write(&series, &instrument, Err(minute)),
-                Outcome::Missing(range) => self.holes.announce(series.clone(), &instrument, range),
-                Outcome::Quiet(range) => {
-                    let at = QUIET_TOGETHER.ceil(range.end()) + LATE_CLOSE + TICK * 4;
+                // Published as a revision after it is stored.
+                CandleOutcome::Revised(candle) => self.write_minute(&series, &instrument, Ok(candle)),
+                CandleOutcome::Empty(minute) => self.write_minute(&series, &instrument, Err(minute)),
+                CandleOutcome::Missing(range) => {
+                    self.repair_queue.request_and_publish(series.clone(), &instrument, range)
+                }
+                CandleOutcome::MissingQuiet(range) => {
+                    let at = QUIET_BATCH.ceil(range.end()) + CLOSE_TIMEOUT + TICK * 4;
                     let pause = at.since(self.exchange_now());
-                    self.holes.announce_later(series.clone(), &instrument, range, self.now() + pause);
+                    self.repair_queue.request_and_publish_later(series.clone(), &instrument, range, self.now() + pause);
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes a candle that was observed, or the minute in which nobody traded.
-    fn write(&self, series: &Series, instrument: &Arc<Instrument>, seen: Result<Candle, TimeRange>) {
-        let (range, state) = match seen {
-            Ok(candle) => (Interval::M1.span(candle.timestamp), Knowledge::Observed),
-            Err(minute) => (minute, Knowledge::Empty),
+    /// Writes an observed candle, or claims an empty minute.
+    fn write_minute(&self, series: &Series, instrument: &Arc<Instrument>, minute: Result<Candle, TimeRange>) {
+        let (range, state) = match minute {
+            Ok(candle) => (Interval::M1.span(candle.timestamp), CoverageState::Observed),
+            Err(empty) => (empty, CoverageState::Empty),
         };
-        let (candles, claims) = (seen.into_iter().collect(), vec![CoveredRange { range, state }]);
+        let (candles, claims) = (minute.into_iter().collect(), vec![CoveredRange { range, state }]);
         if self.writer.submit(SeriesWrite { series: series.clone(), candles, claims }).is_err() {
-            self.holes.want(series.clone(), instrument, range);
+            self.repair_queue.request(series.clone(), instrument, range);
         }
     }
 
     async fn tick(&mut self) -> Result<(), CollectError> {
-        self.follow_clock()?;
-        let (now, there) = (self.now(), self.exchange_now());
+        self.check_clock_jump()?;
+        let (now, exchange_now) = (self.now(), self.exchange_now());
         let symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
-        let told = match self.duties.exchange.profile().minutes {
-            MinuteCandles::FromTrades => self.connections.told_until(Channel::Trades),
+        let received_until = match self.spec.exchange.profile().minute_candles {
+            MinuteCandles::FromTrades => self.connections.complete_until(Channel::Trades),
             MinuteCandles::Unflagged => {
-                for (symbol, at) in self.connections.heard_until(Channel::Candles, |at| at) {
-                    self.heard(&symbol, at).await?;
+                for (symbol, at) in self.connections.received_until(Channel::Candles, |at| at) {
+                    self.check_silence(&symbol, at).await?;
                 }
-                self.heard_until(there)
+                self.received_until(exchange_now)
             }
             MinuteCandles::Flagged => HashMap::new(),
         };
         for symbol in &symbols {
             if let Some(market) = self.markets.get_mut(symbol) {
-                market.closing.clock(there, told.get(symbol).copied(), &mut self.outcomes);
+                market.finalizer.on_clock(exchange_now, received_until.get(symbol).copied(), &mut self.outcomes);
             }
             if !self.outcomes.is_empty() {
-                self.settle(symbol).await?;
+                self.apply_outcomes(symbol).await?;
             }
         }
-        let ripe = self.refused.extract_if(.., |(at, _)| *at <= now).map(|(_, subscription)| subscription);
-        let again: Vec<_> = ripe.filter(|one| self.markets.contains_key(&one.instrument.symbol)).collect();
-        if !again.is_empty() {
-            self.connections.add(again);
+        let due = self.rejected.extract_if(.., |(at, _)| *at <= now).map(|(_, subscription)| subscription);
+        let retried: Vec<_> = due.filter(|one| self.markets.contains_key(&one.instrument.symbol)).collect();
+        if !retried.is_empty() {
+            self.connections.add(retried);
         }
-        self.tell().await;
+        self.report_status().await;
         Ok(())
     }
 
-    /// The lease is another, or there is none any more.
-    fn follow_lease(&mut self) -> Result<(), CollectError> {
+    /// Starts a new epoch after the lease was acquired again; fails if it is lost.
+    fn apply_lease(&mut self) -> Result<(), CollectError> {
         let lease = self.lease.borrow_and_update();
         let token = lease.as_ref().ok_or(CollectError::LeaseLost)?.token;
         drop(lease);
-        self.publisher.begin_epoch(token, &self.duties.shared.clock);
+        self.publisher.begin_epoch(token, &self.spec.context.clock);
         Ok(())
     }
 
-    /// Collects what someone listens to, and no longer what nobody does.
-    fn follow_demand(&mut self) {
-        let Some(wanted) = self.wanted.borrow_and_update().clone() else { return };
-        let mut room = self.room();
-        let unwanted: Vec<Symbol> = self
-            .markets
-            .iter()
-            .filter(|(symbol, market)| market.on_demand && !wanted.contains(symbol))
-            .map(|(symbol, _)| symbol.clone())
-            .collect();
-        for symbol in unwanted {
-            self.end(&symbol);
-            room += 1;
-        }
-        let listed = Arc::clone(&self.listed.borrow());
-        let new = wanted.iter().filter(|symbol| !self.markets.contains_key(*symbol));
-        let new: Vec<_> = new.filter_map(|symbol| listed.traded(symbol).ok()).take(room).map(Arc::clone).collect();
-        if !new.is_empty() {
-            self.add(new, true);
-        }
-    }
-
-    /// How many more markets can be collected because someone asks.
-    fn room(&self) -> usize {
-        let on_demand = self.markets.values().filter(|market| market.on_demand).count();
-        self.duties.shared.limits.on_demand_symbols.saturating_sub(on_demand)
-    }
-
-    /// Tells how the collection is going.
-    pub async fn tell(&mut self) {
+    /// Reports the status of the exchange.
+    pub async fn report_status(&mut self) {
         let mut symbols: Vec<Symbol> = self.markets.keys().cloned().collect();
         symbols.sort_unstable();
         let mut budgets = self.rest.budgets();
         budgets.push(self.connections.budget());
-        RangesUnknown { exchange: self.duties.exchange.id(), ranges: self.holes.waiting() }.emit();
-        self.teller.clock(self.rest.exchange_clock().offset());
-        self.teller.tell(symbols, self.room(), self.connections.states(), budgets).await;
+        UnknownRanges { exchange: self.spec.exchange.id(), ranges: self.repair_queue.pending_ranges() }.emit();
+        let clock = self.rest.exchange_clock();
+        self.status_reporter.set_clock_offset(clock.offset(), clock.latest());
+        self.status_reporter.report(symbols, self.on_demand_capacity(), self.connections.states(), budgets).await;
     }
 }
 

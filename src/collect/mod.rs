@@ -1,41 +1,46 @@
-//! From an exchange's stream to the cache and the store.
+//! Collects market data: receives it from the exchanges' streams, publishes it, stores it and repairs its gaps.
 //!
-//! [`supervise`] collects one exchange: it chooses the source (`source`) and keeps a collector running (`collector`).
-//! Everything that the streams say passes through its loop (`live`). Candles are judged by `closing`, written by `writer`
-//! and made longer by `aftermath` and `derive`; what is missing is asked for by `repair`, which shares the way of
-//! `fill` with the questions of the doors (`answers`). What nobody asks for is found by
-//! `sweep`; `backfill` works off what was asked for in large. `publisher` numbers and encodes what subscribers get.
+//! [`supervise`] collects one exchange: it chooses the data source (`source`) and runs a collector (`collector`).
+//!
+//! - Streams: `connections` holds the WebSocket connections, `live` is the loop that processes their events,
+//!   `finalizer` decides when a candle is closed and whether it is complete, `publisher` publishes events.
+//! - Storage: `writer` writes candles and coverage claims, `rollup` and `derive` make longer candles from shorter ones,
+//!   `retention` deletes old ones.
+//! - Gaps: `fill` makes a range known, by deriving it or by fetching it (`fetch`). `page_fetch` decides which pages to
+//!   request, `claims` evaluates each page, `suspect_ranges` remembers pages that prove nothing alone.
+//! - What is filled: gaps of the stream (`repair`), stored history (`reconcile`), backfills (`backfill`), requests of
+//!   clients (`requests`) and of the command line (`one_shot`).
 
-mod aftermath;
-mod answers;
 mod backfill;
 mod claims;
-mod closing;
 mod collector;
 mod connections;
 mod derive;
-mod errand;
 mod exchange_time;
 mod fetch;
 mod fill;
-mod inquiry;
+mod finalizer;
 mod lease;
 mod listing;
 mod live;
+mod one_shot;
+mod page_fetch;
 mod publisher;
+mod reconcile;
 mod repair;
 #[cfg(test)]
 mod replay;
+mod requests;
 mod retention;
+mod rollup;
 mod source;
-mod state;
-mod suspects;
-mod sweep;
+mod status;
+mod suspect_ranges;
 mod tasks;
 mod writer;
 
 pub use collector::CollectError;
-pub use errand::{Errand, Verified};
 pub use fill::FillError;
-pub use retention::retain;
-pub use source::{Assignment, Shared, Source, supervise};
+pub use one_shot::{OneShotFetcher, VerifyReport};
+pub use retention::delete_old_candles;
+pub use source::{Assignment, CollectorContext, DataSource, supervise};

@@ -1,4 +1,4 @@
-//! Holes that are being closed: which times of which series shall become known, and the workers that see to it.
+//! Repairs gaps: a queue of the ranges of 1m candles to fetch, and the workers that fetch them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,313 +10,338 @@ use tokio::sync::{Notify, mpsc};
 use super::fill::{FillError, Filler};
 use crate::clock::Clock;
 use crate::model::{
-    CandleUpdate, Coverage, CoveredRange, Instrument, Interval, Knowledge, MarketEvent, Series, TimeRange, Timestamp,
+    CandleUpdate, Coverage, CoverageState, CoveredRange, Instrument, Interval, MarketEvent, Series, TimeRange,
+    Timestamp,
 };
 use crate::store::{CandleStore, Take};
-use crate::telemetry::collect::FillFailed;
+use crate::telemetry::collect::FetchFailed;
 use crate::upstream::Backoff;
 
-/// How many series are repaired at the same time; the exchange's budget sets the pace.
+/// Number of workers. The exchange's budget limits the request rate.
 pub const WORKERS: usize = 4;
 
-/// The longest pause between two tries.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Maximum pause between two attempts.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
 
-/// The times that shall become known. Asking twice for the same is asking once; neighbours become one question.
+/// Ranges to repair, by series. Overlapping and adjacent ranges are merged.
 #[derive(Default)]
-pub struct Holes {
+pub struct RepairQueue {
     state: Mutex<State>,
-    woken: Notify,
+    changed: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    turns: VecDeque<Series>,
-    wanted: HashMap<Series, Want>,
-    /// What can wait until a time: then it is asked for together.
-    later: HashMap<(Series, Waits), Later>,
-    /// How many ranges are being asked for now.
-    under_way: usize,
+    /// The keys of `requests`, in order of arrival.
+    order: VecDeque<Series>,
+    requests: HashMap<Series, RepairRequest>,
+    /// Requests that become active later.
+    delayed: HashMap<(Series, DelayReason), DelayedRequest>,
+    /// Number of ranges that workers are repairing.
+    in_progress: usize,
 }
 
-/// Why something can wait.
+/// Why a request is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Waits {
-    /// Nothing happened in it.
+enum DelayReason {
+    /// Quiet minutes: several are fetched with one request.
     Quiet,
-    /// It is known, and the exchange's REST interface does not show yet how it changed: its start.
-    Changed(Timestamp),
+    /// A known minute was revised, and the exchange's REST API does not have the revision yet. Start of the minute.
+    Revised(Timestamp),
 }
 
-struct Later {
+struct DelayedRequest {
     instrument: Arc<Instrument>,
     ranges: Coverage,
     due: Timestamp,
 }
 
-struct Want {
+struct RepairRequest {
     instrument: Arc<Instrument>,
     ranges: Coverage,
-    /// Known times that the exchange has changed.
-    again: Coverage,
-    /// The part of `ranges` whose candles subscribers wait for.
-    announce: Coverage,
+    /// Known ranges that the exchange has revised.
+    refetch: Coverage,
+    /// The part of `ranges` whose candles are published after the repair.
+    publish: Coverage,
     backoff: Backoff,
-    /// After a failure: not before then.
-    not_before: Timestamp,
+    /// After a failure: time of the next attempt.
+    retry_at: Timestamp,
 }
 
-impl Holes {
-    /// Asks for `range` of a 1m series.
-    pub fn want(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
-        self.add(series, instrument, |want| want.ranges.add(part(range)));
+impl RepairQueue {
+    /// Requests the repair of `range` of a 1m series.
+    pub fn request(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
+        self.add(series, instrument, |request| request.ranges.add(pending_range(range)));
     }
 
-    /// Asks for `range` of a 1m series, whose candles are told to subscribers when they are there.
-    pub fn announce(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
-        self.add(series, instrument, |want| {
-            want.ranges.add(part(range));
-            want.announce.add(part(range));
+    /// Requests the repair of `range` of a 1m series, and publishes its candles after the repair.
+    pub fn request_and_publish(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange) {
+        self.add(series, instrument, |request| {
+            request.ranges.add(pending_range(range));
+            request.publish.add(pending_range(range));
         });
     }
 
-    /// The same, not before `due`, or when something else of the series is asked for: then one question asks for all that
-    /// waits.
-    pub fn announce_later(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange, due: Timestamp) {
-        self.wait(series, Waits::Quiet, instrument, range, due);
+    /// As [`request_and_publish`](Self::request_and_publish), but at `due` or with the next request for the series. All
+    /// ranges delayed this way become one request.
+    pub fn request_and_publish_later(
+        &self,
+        series: Series,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+        due: Timestamp,
+    ) {
+        self.add_delayed(series, DelayReason::Quiet, instrument, range, due);
     }
 
-    /// Asks for `range` of a 1m series at `due` even if it is known: the exchange has changed it.
-    pub fn want_again(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange, due: Timestamp) {
-        self.wait(series, Waits::Changed(range.start()), instrument, range, due);
+    /// Requests to fetch `range` of a 1m series at `due`, even if it is known: the exchange has revised it.
+    pub fn request_refetch(&self, series: Series, instrument: &Arc<Instrument>, range: TimeRange, due: Timestamp) {
+        self.add_delayed(series, DelayReason::Revised(range.start()), instrument, range, due);
     }
 
-    fn wait(&self, series: Series, waits: Waits, instrument: &Arc<Instrument>, range: TimeRange, due: Timestamp) {
+    fn add_delayed(
+        &self,
+        series: Series,
+        reason: DelayReason,
+        instrument: &Arc<Instrument>,
+        range: TimeRange,
+        due: Timestamp,
+    ) {
         let mut state = self.state.lock();
-        let new = || Later { instrument: Arc::clone(instrument), ranges: Coverage::default(), due };
-        let later = state.later.entry((series, waits)).or_insert_with(new);
-        later.ranges.add(part(range));
-        later.due = later.due.min(due);
+        let new = || DelayedRequest { instrument: Arc::clone(instrument), ranges: Coverage::default(), due };
+        let delayed = state.delayed.entry((series, reason)).or_insert_with(new);
+        delayed.ranges.add(pending_range(range));
+        delayed.due = delayed.due.min(due);
         drop(state);
-        self.woken.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Nobody wants to know any more.
-    pub fn forget(&self, series: &Series) {
+    /// Removes all requests for a series.
+    pub fn cancel(&self, series: &Series) {
         let mut state = self.state.lock();
-        state.wanted.remove(series);
-        state.later.retain(|(other, _), _| other != series);
-        state.turns.retain(|other| other != series);
+        state.requests.remove(series);
+        state.delayed.retain(|(other, _), _| other != series);
+        state.order.retain(|other| other != series);
     }
 
-    fn add(&self, series: Series, instrument: &Arc<Instrument>, add: impl FnOnce(&mut Want)) {
-        let want = Want {
+    fn add(&self, series: Series, instrument: &Arc<Instrument>, add: impl FnOnce(&mut RepairRequest)) {
+        let request = RepairRequest {
             instrument: Arc::clone(instrument),
             ranges: Coverage::default(),
-            again: Coverage::default(),
-            announce: Coverage::default(),
-            backoff: Backoff::new(Duration::from_secs(1), MAX_PAUSE),
-            not_before: Timestamp::EPOCH,
+            refetch: Coverage::default(),
+            publish: Coverage::default(),
+            backoff: Backoff::new(Duration::from_secs(1), MAX_RETRY_PAUSE),
+            retry_at: Timestamp::EPOCH,
         };
-        self.merge(series, want, add);
+        self.merge(series, request, add);
     }
 
-    fn merge(&self, series: Series, new: Want, add: impl FnOnce(&mut Want)) {
+    fn merge(&self, series: Series, new: RepairRequest, add: impl FnOnce(&mut RepairRequest)) {
         let mut state = self.state.lock();
-        let State { turns, wanted, later, .. } = &mut *state;
-        let waiting = later.remove(&(series.clone(), Waits::Quiet));
-        let want = wanted.entry(series.clone()).or_insert_with(|| {
-            turns.push_back(series);
+        let State { order, requests, delayed, .. } = &mut *state;
+        let quiet = delayed.remove(&(series.clone(), DelayReason::Quiet));
+        let request = requests.entry(series.clone()).or_insert_with(|| {
+            order.push_back(series);
             new
         });
-        if let Some(waiting) = waiting {
-            want.add_together(&waiting.ranges);
+        if let Some(quiet) = quiet {
+            request.add_merged(&quiet.ranges);
         }
-        add(want);
+        add(request);
         drop(state);
-        self.woken.notify_one();
+        self.changed.notify_one();
     }
 
-    /// How many ranges are not known yet.
-    pub fn waiting(&self) -> usize {
+    /// Number of ranges that are requested or in progress.
+    pub fn pending_ranges(&self) -> usize {
         let state = self.state.lock();
-        let later = state.later.values().map(|later| later.ranges.ranges().len()).sum::<usize>();
-        state.under_way + later + state.wanted.values().map(Want::len).sum::<usize>()
+        let delayed = state.delayed.values().map(|delayed| delayed.ranges.ranges().len()).sum::<usize>();
+        state.in_progress + delayed + state.requests.values().map(RepairRequest::len).sum::<usize>()
     }
 
-    /// The next series whose turn it is, in the order of asking.
-    async fn next(&self, clock: &Clock) -> (Series, Want) {
+    /// Waits for the next due request, in order of arrival.
+    async fn next(&self, clock: &Clock) -> (Series, RepairRequest) {
         loop {
-            let woken = self.woken.notified();
-            self.ripen(clock.now());
-            let wait;
+            let changed = self.changed.notified();
+            self.activate_due(clock.now());
+            let next_due;
             {
                 let (mut state, now) = (self.state.lock(), clock.now());
-                let State { turns, wanted, later, under_way } = &mut *state;
-                let due = |series: &Series| wanted.get(series).map_or(Timestamp::EPOCH, |want| want.not_before);
-                let ripe = turns.iter().position(|series| due(series) <= now);
-                if let Some(series) = ripe.and_then(|index| turns.remove(index)) {
-                    let Some(want) = wanted.remove(&series) else { continue };
-                    *under_way += want.len();
-                    if !turns.is_empty() {
-                        self.woken.notify_one();
+                let State { order, requests, delayed, in_progress } = &mut *state;
+                let due = |series: &Series| requests.get(series).map_or(Timestamp::EPOCH, |request| request.retry_at);
+                let index = order.iter().position(|series| due(series) <= now);
+                if let Some(series) = index.and_then(|index| order.remove(index)) {
+                    let Some(request) = requests.remove(&series) else { continue };
+                    *in_progress += request.len();
+                    if !order.is_empty() {
+                        self.changed.notify_one();
                     }
-                    return (series, want);
+                    return (series, request);
                 }
-                wait = turns.iter().map(due).chain(later.values().map(|later| later.due)).min();
+                next_due = order.iter().map(due).chain(delayed.values().map(|delayed| delayed.due)).min();
             }
-            let ripens = async {
-                match wait {
+            let timer = async {
+                match next_due {
                     Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = woken => {}
-                () = ripens => {}
+                () = changed => {}
+                () = timer => {}
             }
         }
     }
 
-    /// What could wait until now is asked for.
-    fn ripen(&self, now: Timestamp) {
+    /// Activates the delayed requests that are due.
+    fn activate_due(&self, now: Timestamp) {
         let mut due = Vec::new();
-        self.state.lock().later.retain(|series, later| {
-            let is_due = later.due <= now;
+        self.state.lock().delayed.retain(|series, delayed| {
+            let is_due = delayed.due <= now;
             if is_due {
-                due.push((series.clone(), Arc::clone(&later.instrument), later.ranges.clone()));
+                due.push((series.clone(), Arc::clone(&delayed.instrument), delayed.ranges.clone()));
             }
             !is_due
         });
-        for ((series, waits), instrument, ranges) in due {
-            self.add(series, &instrument, |want| match waits {
-                Waits::Quiet => want.add_together(&ranges),
-                Waits::Changed(_) => ranges.ranges().iter().for_each(|range| want.again.add(*range)),
+        for ((series, reason), instrument, ranges) in due {
+            self.add(series, &instrument, |request| match reason {
+                DelayReason::Quiet => request.add_merged(&ranges),
+                DelayReason::Revised(_) => ranges.ranges().iter().for_each(|range| request.refetch.add(*range)),
             });
         }
     }
 
-    /// Puts back what could not be done, to be tried again.
-    fn put_back(&self, series: Series, failed: Want) {
-        let Want { ranges, again, announce, not_before, .. } = &failed;
-        let (ranges, again, announce, not_before) = (ranges.clone(), again.clone(), announce.clone(), *not_before);
-        let empty =
-            Want { ranges: Coverage::default(), again: Coverage::default(), announce: Coverage::default(), ..failed };
-        self.merge(series, empty, |want| {
-            ranges.ranges().iter().for_each(|range| want.ranges.add(*range));
-            again.ranges().iter().for_each(|range| want.again.add(*range));
-            announce.ranges().iter().for_each(|range| want.announce.add(*range));
-            want.not_before = not_before;
+    /// Returns the failed part of a request to the queue.
+    fn requeue(&self, series: Series, failed: RepairRequest) {
+        let RepairRequest { ranges, refetch, publish, retry_at, .. } = &failed;
+        let (ranges, refetch, publish, retry_at) = (ranges.clone(), refetch.clone(), publish.clone(), *retry_at);
+        let empty = RepairRequest {
+            ranges: Coverage::default(),
+            refetch: Coverage::default(),
+            publish: Coverage::default(),
+            ..failed
+        };
+        self.merge(series, empty, |request| {
+            ranges.ranges().iter().for_each(|range| request.ranges.add(*range));
+            refetch.ranges().iter().for_each(|range| request.refetch.add(*range));
+            publish.ranges().iter().for_each(|range| request.publish.add(*range));
+            request.retry_at = retry_at;
         });
     }
 }
 
-impl Want {
-    /// Asks for `ranges` in one question, and announces their candles: what lies between is known or asked for anyway.
-    fn add_together(&mut self, ranges: &Coverage) {
+impl RepairRequest {
+    /// Adds `ranges` as one range, so that one request fetches all of it: what lies between them is known or requested
+    /// anyway. Publishes only the candles of `ranges`.
+    fn add_merged(&mut self, ranges: &Coverage) {
         let ranges = ranges.ranges();
         if let (Some(first), Some(last)) = (ranges.first(), ranges.last()) {
-            self.ranges.add(part(TimeRange::new(first.range.start(), last.range.end())));
+            self.ranges.add(pending_range(TimeRange::new(first.range.start(), last.range.end())));
         }
         for range in ranges {
-            self.announce.add(*range);
+            self.publish.add(*range);
         }
     }
 
     fn len(&self) -> usize {
-        self.ranges.ranges().len() + self.again.ranges().len()
+        self.ranges.ranges().len() + self.refetch.ranges().len()
     }
 }
 
-/// Closes holes one after another, for ever. Candles that subscribers wait for go to `announce`.
-pub async fn work(holes: Arc<Holes>, filler: Arc<Filler>, announce: mpsc::Sender<MarketEvent>) {
+/// Repairs requested ranges, forever. Sends candles to publish to `publish`.
+pub async fn run_worker(queue: Arc<RepairQueue>, filler: Arc<Filler>, publish: mpsc::Sender<MarketEvent>) {
     let clock: Clock = filler.clock.clone();
     loop {
-        let (series, mut want) = holes.next(&clock).await;
-        let asked = want.len();
-        let failure = close(&filler, &series, &mut want, &announce).await;
-        holes.state.lock().under_way -= asked;
+        let (series, mut request) = queue.next(&clock).await;
+        let range_count = request.len();
+        let failure = repair_series(&filler, &series, &mut request, &publish).await;
+        queue.state.lock().in_progress -= range_count;
         let Some(error) = failure else { continue };
-        let (done, now) = (want.ranges.ranges().is_empty() && want.again.ranges().is_empty(), clock.now());
-        let named = error.retry_at().map_or(Duration::ZERO, |at| at.since(now));
+        let (done, now) = (request.ranges.ranges().is_empty() && request.refetch.ranges().is_empty(), clock.now());
+        let retry_after = error.retry_at().map_or(Duration::ZERO, |at| at.since(now));
         let pause = match error {
             _ if done => Duration::MAX,
-            // A later candle makes it worth asking before the time that was named.
-            FillError::Late { .. } => named.clamp(Duration::from_secs(1), MAX_PAUSE),
-            _ => want.backoff.next(&clock).max(named),
+            // Capped: a candle that closes before `retry_at` may prove the range.
+            FillError::TooEarly { .. } => retry_after.clamp(Duration::from_secs(1), MAX_RETRY_PAUSE),
+            _ => request.backoff.next(&clock).max(retry_after),
         };
-        // What closes only now is no failure.
-        if !matches!(error, FillError::Late { .. }) {
-            FillFailed { series: &series, exchange: series.exchange, error: &error, pause }.emit();
+        // Candles that closed too recently are not a failure.
+        if !matches!(error, FillError::TooEarly { .. }) {
+            FetchFailed { series: &series, exchange: series.exchange, error: &error, pause }.emit();
         }
         if done {
             continue;
         }
-        want.not_before = now + pause;
-        holes.put_back(series, want);
+        request.retry_at = now + pause;
+        queue.requeue(series, request);
     }
 }
 
-/// Which state a wanted range has does not matter: the ledger's algebra is used to join them.
-fn part(range: TimeRange) -> CoveredRange {
-    CoveredRange { range, state: Knowledge::Unavailable }
+/// An element of the `Coverage` values here. They only merge ranges, so the state has no meaning.
+fn pending_range(range: TimeRange) -> CoveredRange {
+    CoveredRange { range, state: CoverageState::Unavailable }
 }
 
-/// Closes the holes of one series, and takes out of `want` what is done or can never be. Returns the first failure.
-async fn close(
+/// Repairs the ranges of one series, and leaves in `request` those to retry. Returns the first failure.
+async fn repair_series(
     filler: &Filler,
     series: &Series,
-    want: &mut Want,
-    announce: &mpsc::Sender<MarketEvent>,
+    request: &mut RepairRequest,
+    publish: &mpsc::Sender<MarketEvent>,
 ) -> Option<FillError> {
     let mut failure: Option<FillError> = None;
-    let (ranges, again) = (std::mem::take(&mut want.ranges), std::mem::take(&mut want.again));
-    for part in ranges.ranges() {
-        // Where the exchange cannot be asked at all, the rest waits; where its answer means nothing, the rest may do.
-        if failure.as_ref().is_some_and(FillError::is_general) {
-            want.ranges.add(*part);
+    let (ranges, refetch) = (std::mem::take(&mut request.ranges), std::mem::take(&mut request.refetch));
+    for pending in ranges.ranges() {
+        // After an error that affects all ranges, the rest is left for the next attempt.
+        if failure.as_ref().is_some_and(FillError::affects_all_ranges) {
+            request.ranges.add(*pending);
             continue;
         }
-        match filler.fill(series, &want.instrument, part.range).await {
+        match filler.fill(series, &request.instrument, pending.range).await {
             Ok(()) => {
-                for told in want.announce.within(part.range).ranges() {
-                    tell(&*filler.store, series, told.range, announce).await;
+                for to_publish in request.publish.within(pending.range).ranges() {
+                    publish_stored(&*filler.store, series, to_publish.range, publish).await;
                 }
             }
             Err(error) => {
-                if !error.is_final() {
-                    want.ranges.add(*part);
+                if !error.is_permanent() {
+                    request.ranges.add(*pending);
                 }
-                failure = Some(first(failure, error));
+                failure = Some(first_error(failure, error));
             }
         }
     }
-    for part in again.ranges() {
-        if failure.as_ref().is_some_and(FillError::is_general) {
-            want.again.add(*part);
-        } else if let Err(error) = filler.fetch_again(series, &want.instrument, part.range).await {
-            if !error.is_final() {
-                want.again.add(*part);
+    for pending in refetch.ranges() {
+        if failure.as_ref().is_some_and(FillError::affects_all_ranges) {
+            request.refetch.add(*pending);
+        } else if let Err(error) = filler.refetch(series, &request.instrument, pending.range).await {
+            if !error.is_permanent() {
+                request.refetch.add(*pending);
             }
-            failure = Some(first(failure, error));
+            failure = Some(first_error(failure, error));
         }
     }
     failure
 }
 
-/// The failure to tell of: that something closes only now is none.
-fn first(earlier: Option<FillError>, error: FillError) -> FillError {
-    earlier.filter(|earlier| !matches!(earlier, FillError::Late { .. })).unwrap_or(error)
+/// The error to report: the first one that is not [`FillError::TooEarly`].
+fn first_error(earlier: Option<FillError>, error: FillError) -> FillError {
+    earlier.filter(|earlier| !matches!(earlier, FillError::TooEarly { .. })).unwrap_or(error)
 }
 
-/// Tells subscribers the stored candles of a range that the stream could not vouch for.
-async fn tell(store: &dyn CandleStore, series: &Series, range: TimeRange, announce: &mpsc::Sender<MarketEvent>) {
-    // A long interruption is history: subscribers were told of the gap and read it from there.
+/// Publishes the stored candles of a repaired range, the last hour of it at most.
+async fn publish_stored(
+    store: &dyn CandleStore,
+    series: &Series,
+    range: TimeRange,
+    publish: &mpsc::Sender<MarketEvent>,
+) {
+    // After a long interruption, subscribers read older candles from the history: they received a gap event.
     let recent = TimeRange::new(range.start().max(Interval::M1.back(range.end(), 60)), range.end());
     let Ok(candles) = store.candles(series, recent, Take::Last(60)).await else { return };
     for candle in candles {
         let update = CandleUpdate { series: series.clone(), candle };
-        if announce.send(MarketEvent::Candle(update)).await.is_err() {
+        if publish.send(MarketEvent::Candle(update)).await.is_err() {
             return;
         }
     }
@@ -345,69 +370,72 @@ mod tests {
         TimeRange::new(Timestamp::from_secs(60 * start), Timestamp::from_secs(60 * end))
     }
 
-    fn ranges(want: &Want) -> Vec<TimeRange> {
-        want.ranges.ranges().iter().map(|known| known.range).collect()
+    fn ranges(request: &RepairRequest) -> Vec<TimeRange> {
+        request.ranges.ranges().iter().map(|known| known.range).collect()
     }
 
     #[tokio::test]
-    async fn holes_of_a_series_become_one_question() {
-        let (holes, clock) = (Holes::default(), Clock::manual(Timestamp::EPOCH));
+    async fn ranges_of_a_series_become_one_request() {
+        let (queue, clock) = (RepairQueue::default(), Clock::manual(Timestamp::EPOCH));
         let (btc, instrument) = series("BTC/USD");
         let (eth, other) = series("ETH/USD");
-        holes.want(btc.clone(), &instrument, minutes(0, 1));
-        holes.want(eth.clone(), &other, minutes(0, 1));
-        holes.announce(btc.clone(), &instrument, minutes(1, 2));
-        let (next, want) = holes.next(&clock).await;
-        assert_eq!((next, ranges(&want)), (btc.clone(), vec![minutes(0, 2)]));
-        assert_eq!(want.announce.ranges().iter().map(|told| told.range).collect::<Vec<_>>(), [minutes(1, 2)]);
-        // What fails comes back, joined with what was asked for meanwhile, behind the others.
-        holes.want(btc.clone(), &instrument, minutes(2, 3));
-        holes.put_back(btc.clone(), want);
-        assert_eq!(holes.next(&clock).await.0, eth);
-        let (again, want) = holes.next(&clock).await;
-        assert_eq!((again, ranges(&want)), (btc, vec![minutes(0, 3)]));
+        queue.request(btc.clone(), &instrument, minutes(0, 1));
+        queue.request(eth.clone(), &other, minutes(0, 1));
+        queue.request_and_publish(btc.clone(), &instrument, minutes(1, 2));
+        let (next, request) = queue.next(&clock).await;
+        assert_eq!((next, ranges(&request)), (btc.clone(), vec![minutes(0, 2)]));
+        assert_eq!(
+            request.publish.ranges().iter().map(|published| published.range).collect::<Vec<_>>(),
+            [minutes(1, 2)]
+        );
+        // A failed request is merged with new ones and goes behind other series.
+        queue.request(btc.clone(), &instrument, minutes(2, 3));
+        queue.requeue(btc.clone(), request);
+        assert_eq!(queue.next(&clock).await.0, eth);
+        let (retried, request) = queue.next(&clock).await;
+        assert_eq!((retried, ranges(&request)), (btc, vec![minutes(0, 3)]));
     }
 
     #[tokio::test]
-    async fn what_can_wait_is_asked_for_together() {
-        let (holes, clock) = (Holes::default(), Clock::manual(Timestamp::EPOCH));
+    async fn delayed_ranges_become_one_request() {
+        let (queue, clock) = (RepairQueue::default(), Clock::manual(Timestamp::EPOCH));
         let (btc, instrument) = series("BTC/USD");
-        holes.announce_later(btc.clone(), &instrument, minutes(0, 1), Timestamp::from_secs(300));
-        holes.announce_later(btc.clone(), &instrument, minutes(2, 4), Timestamp::from_secs(300));
-        assert_eq!(holes.waiting(), 2);
-        let mut next = std::pin::pin!(holes.next(&clock));
+        queue.request_and_publish_later(btc.clone(), &instrument, minutes(0, 1), Timestamp::from_secs(300));
+        queue.request_and_publish_later(btc.clone(), &instrument, minutes(2, 4), Timestamp::from_secs(300));
+        assert_eq!(queue.pending_ranges(), 2);
+        let mut next = std::pin::pin!(queue.next(&clock));
         assert!(futures_util::poll!(next.as_mut()).is_pending());
         clock.advance(Duration::from_mins(5)).await;
-        let (_, want) = next.await;
-        assert_eq!(ranges(&want), [minutes(0, 4)], "one question");
-        assert_eq!(want.announce.ranges().len(), 2);
-        // Or with the next question of the same series.
-        holes.announce_later(btc.clone(), &instrument, minutes(5, 6), Timestamp::from_secs(900));
-        holes.announce(btc.clone(), &instrument, minutes(7, 8));
-        let (_, want) = holes.next(&clock).await;
-        assert_eq!(ranges(&want), [minutes(5, 6), minutes(7, 8)]);
-        holes.announce_later(btc.clone(), &instrument, minutes(8, 9), Timestamp::from_secs(900));
-        holes.forget(&btc);
-        assert_eq!(holes.waiting(), 3, "those under way");
+        let (_, request) = next.await;
+        assert_eq!(ranges(&request), [minutes(0, 4)], "one request");
+        assert_eq!(request.publish.ranges().len(), 2);
+        // Or with the next request for the same series.
+        queue.request_and_publish_later(btc.clone(), &instrument, minutes(5, 6), Timestamp::from_secs(900));
+        queue.request_and_publish(btc.clone(), &instrument, minutes(7, 8));
+        let (_, request) = queue.next(&clock).await;
+        assert_eq!(ranges(&request), [minutes(5, 6), minutes(7, 8)]);
+        queue.request_and_publish_later(btc.clone(), &instrument, minutes(8, 9), Timestamp::from_secs(900));
+        queue.cancel(&btc);
+        assert_eq!(queue.pending_ranges(), 3, "only those in progress");
     }
 
     #[tokio::test]
-    async fn what_failed_waits_and_holds_nobody_up() {
-        let (holes, clock) = (Holes::default(), Clock::manual(Timestamp::EPOCH));
+    async fn failed_request_waits_without_blocking_others() {
+        let (queue, clock) = (RepairQueue::default(), Clock::manual(Timestamp::EPOCH));
         let (btc, instrument) = series("BTC/USD");
         let (eth, other) = series("ETH/USD");
-        holes.want(btc.clone(), &instrument, minutes(0, 1));
-        let (_, mut want) = holes.next(&clock).await;
-        want.not_before = Timestamp::from_secs(30);
-        holes.put_back(btc.clone(), want);
-        holes.want(eth.clone(), &other, minutes(0, 1));
-        assert_eq!(holes.next(&clock).await.0, eth);
-        let mut next = std::pin::pin!(holes.next(&clock));
+        queue.request(btc.clone(), &instrument, minutes(0, 1));
+        let (_, mut request) = queue.next(&clock).await;
+        request.retry_at = Timestamp::from_secs(30);
+        queue.requeue(btc.clone(), request);
+        queue.request(eth.clone(), &other, minutes(0, 1));
+        assert_eq!(queue.next(&clock).await.0, eth);
+        let mut next = std::pin::pin!(queue.next(&clock));
         assert!(futures_util::poll!(next.as_mut()).is_pending());
         clock.advance(Duration::from_secs(30)).await;
         assert_eq!(next.await.0, btc.clone());
-        holes.want(btc.clone(), &instrument, minutes(0, 1));
-        holes.forget(&btc);
-        assert!(futures_util::poll!(std::pin::pin!(holes.next(&clock))).is_pending());
+        queue.request(btc.clone(), &instrument, minutes(0, 1));
+        queue.cancel(&btc);
+        assert!(futures_util::poll!(std::pin::pin!(queue.next(&clock))).is_pending());
     }
 }

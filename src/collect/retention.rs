@@ -1,4 +1,4 @@
-//! Old candles are deleted, where the configuration says how old.
+//! Deletes candles that are older than the configured retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::store::CandleStore;
-use crate::telemetry::collect::{CandlesForgotten, ForgetFailed};
+use crate::telemetry::collect::{CandlesDeleted, DeleteFailed};
 
-/// How often it is looked for what has grown old.
-const EVERY: Duration = Duration::from_hours(1);
+/// Time between two runs.
+const CHECK_EVERY: Duration = Duration::from_hours(1);
 
-/// The most candles of one transaction: others write meanwhile.
-const BATCH: u32 = 5_000;
+/// Maximum number of candles per transaction. Small, because other writers run at the same time.
+const MAX_CANDLES_PER_BATCH: u32 = 5_000;
 
-/// Deletes what is older than `days`, until `stop`. Several replicas may do so at a time.
-pub async fn retain(store: Arc<dyn CandleStore>, days: u32, clock: Clock, stop: CancellationToken) {
-    let kept = Duration::from_hours(24) * days;
+/// Deletes candles older than `days`, until `stop`. Several replicas may run this at the same time.
+pub async fn delete_old_candles(store: Arc<dyn CandleStore>, days: u32, clock: Clock, stop: CancellationToken) {
+    let retention = Duration::from_hours(24) * days;
     loop {
-        let mut gone = 0;
+        let mut deleted = 0;
         loop {
-            match store.forget(clock.now() - kept, BATCH).await {
-                Ok(Some(count)) => gone += count,
+            match store.delete_before(clock.now() - retention, MAX_CANDLES_PER_BATCH).await {
+                Ok(Some(count)) => deleted += count,
                 Ok(None) => break,
                 Err(error) => {
-                    ForgetFailed { error: &error, again_in: EVERY }.emit();
+                    DeleteFailed { error: &error, retry_in: CHECK_EVERY }.emit();
                     break;
                 }
             }
@@ -33,10 +33,10 @@ pub async fn retain(store: Arc<dyn CandleStore>, days: u32, clock: Clock, stop: 
                 return;
             }
         }
-        if gone > 0 {
-            CandlesForgotten { candles: gone, days }.emit();
+        if deleted > 0 {
+            CandlesDeleted { candles: deleted, days }.emit();
         }
-        if stop.run_until_cancelled(clock.sleep(EVERY)).await.is_none() {
+        if stop.run_until_cancelled(clock.sleep(CHECK_EVERY)).await.is_none() {
             return;
         }
     }
@@ -45,12 +45,12 @@ pub async fn retain(store: Arc<dyn CandleStore>, days: u32, clock: Clock, stop: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CoveredRange, Interval, Knowledge, Series, TimeRange, Timestamp};
+    use crate::model::{CoverageState, CoveredRange, Interval, Series, TimeRange, Timestamp};
     use crate::store::SeriesWrite;
     use crate::store::sqlite::SqliteStore;
 
     #[tokio::test]
-    async fn what_grows_old_goes_and_the_rest_stays() {
+    async fn deletes_only_candles_older_than_retention() {
         let store: Arc<dyn CandleStore> = Arc::new(SqliteStore::in_memory().await.unwrap());
         let day = Duration::from_hours(24);
         let clock = Clock::manual(Timestamp::EPOCH + day * 10);
@@ -59,21 +59,21 @@ mod tests {
             symbol: "BTC/USDT".parse().unwrap(),
             interval: Interval::M1,
         };
-        let ever = TimeRange::new(Timestamp::EPOCH, Timestamp::EPOCH + day * 10);
-        let claims = vec![CoveredRange { range: ever, state: Knowledge::Empty }];
+        let all = TimeRange::new(Timestamp::EPOCH, Timestamp::EPOCH + day * 10);
+        let claims = vec![CoveredRange { range: all, state: CoverageState::Empty }];
         let write = SeriesWrite { series: series.clone(), candles: Vec::new(), claims };
         store.write(&[write]).await.unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(retain(Arc::clone(&store), 3, clock.clone(), stop.clone()));
-        // Looked at each hour, it never keeps more than three days and an hour, and never less than three.
+        let task = tokio::spawn(delete_old_candles(Arc::clone(&store), 3, clock.clone(), stop.clone()));
+        // The task runs every hour: at least three days remain, and at most three days and one hour.
         loop {
-            let known = store.coverage(&series, ever).await.unwrap();
+            let known = store.coverage(&series, all).await.unwrap();
             let first = known.ranges()[0].range.start();
             assert!(first <= clock.now() - day * 3);
             if first >= Timestamp::EPOCH + day * 8 {
                 break;
             }
-            clock.advance(EVERY / 4).await;
+            clock.advance(CHECK_EVERY / 4).await;
         }
         stop.cancel();
         task.await.unwrap();

@@ -1,12 +1,12 @@
-//! Where an exchange's data come from: the exchange, or the simulator that stands in for it.
+//! Chooses the data source of an exchange, the exchange itself or the built-in simulator, and restarts its collector.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::collector::{self, CollectError, Duties};
-use super::state;
+use super::collector::{self, CollectError, CollectorSpec};
+use super::status;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::{CollectConfig, DataMode};
@@ -16,132 +16,132 @@ use crate::store::CandleStore;
 use crate::telemetry::collect::{CollectorEnded, SourceChosen};
 use crate::upstream::{Backoff, RestClient, UpstreamError};
 
-/// An exchange that is not reached for so long after the start is simulated in the mode `auto`.
-const REACH_WITHIN: Duration = Duration::from_secs(2);
+/// In mode `auto`, an exchange that does not respond within this time at start is simulated.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A collector that ran for so long is started again at once.
-const RAN_WELL: Duration = Duration::from_mins(5);
+/// After a run of at least this length, the restart backoff starts again from its first pause.
+const BACKOFF_RESET_AFTER: Duration = Duration::from_mins(5);
 
-/// The longest pause between two tries to reach a simulated exchange.
-const PROBE_PAUSE: Duration = Duration::from_mins(1);
+/// Maximum pause between two probes of an exchange that is simulated meanwhile.
+const MAX_PROBE_PAUSE: Duration = Duration::from_mins(1);
 
-/// Where data come from and where they go.
+/// Where data comes from, and where it is stored.
 #[derive(Clone)]
-pub struct Source {
+pub struct DataSource {
     /// REST origins, tried in order.
     pub rest_origins: Vec<String>,
     /// WebSocket origins, tried in order.
     pub ws_origins: Vec<String>,
-    /// Keeps the candles. The simulator's never come near the real ones.
+    /// Where candles are stored. Simulated candles never go to the store of real ones.
     pub store: Arc<dyn CandleStore>,
-    /// Whether the simulator speaks.
+    /// Whether the origins are those of the simulator.
     pub simulated: bool,
 }
 
-/// The collection of one exchange.
+/// What to collect from one exchange, and from which sources.
 pub struct Assignment {
     pub exchange: &'static dyn Exchange,
-    /// Collected from start to end.
+    /// Collected permanently, not on demand.
     pub symbols: Vec<Symbol>,
     pub mode: DataMode,
-    pub live: Source,
-    /// There in the modes `auto` and `simulated`.
-    pub simulated: Option<Source>,
+    pub live: DataSource,
+    /// Set in the modes `auto` and `simulated`.
+    pub simulated: Option<DataSource>,
 }
 
 /// What all collectors of a process share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct CollectorContext {
     pub cache: Cache,
     pub clock: Clock,
     pub limits: CollectConfig,
 }
 
-/// Collects an exchange until `stop`: chooses the source, and starts the collector again whenever it ends unasked.
-pub async fn supervise(assignment: Assignment, shared: Shared, stop: CancellationToken) {
+/// Collects an exchange until `stop`: chooses the source, and restarts the collector when it ends.
+pub async fn supervise(assignment: Assignment, context: CollectorContext, stop: CancellationToken) {
     let Assignment { exchange, symbols, mode, live, simulated } = assignment;
-    let keep = |source: Source, stop: CancellationToken| {
-        keep_collecting(exchange, symbols.clone(), source, shared.clone(), stop)
+    let collect = |source: DataSource, stop: CancellationToken| {
+        run_with_restarts(exchange, symbols.clone(), source, context.clone(), stop)
     };
-    let chosen = |simulated, why: &str| SourceChosen { exchange: exchange.id(), simulated, why: &why }.emit();
+    let log_source = |simulated, why: &str| SourceChosen { exchange: exchange.id(), simulated, why: &why }.emit();
     match (mode, simulated) {
         (DataMode::Simulated, Some(simulated)) => {
-            chosen(true, "data = \"simulated\"");
-            keep(simulated, stop).await;
+            log_source(true, "data = \"simulated\"");
+            collect(simulated, stop).await;
         }
         (DataMode::Auto, Some(simulated)) => {
-            let rest = RestClient::new(exchange, &live.rest_origins, shared.clock.clone());
-            let missing = tokio::select! {
-                reached = reach(&rest, &shared.clock) => reached.err(),
+            let rest = RestClient::new(exchange, &live.rest_origins, context.clock.clone());
+            let unreachable = tokio::select! {
+                probed = probe(&rest, &context.clock) => probed.err(),
                 () = stop.cancelled() => return,
             };
-            if let Some(why) = missing {
-                chosen(true, &format!("{why}; it is tried again until it answers"));
-                let until_reached = stop.child_token();
-                let probing = async {
-                    let mut backoff = Backoff::new(Duration::from_secs(5), PROBE_PAUSE);
-                    while reach(&rest, &shared.clock).await.is_err() {
-                        shared.clock.sleep(backoff.next(&shared.clock).max(Duration::from_secs(1))).await;
+            if let Some(why) = unreachable {
+                log_source(true, &format!("{why}; probing continues until the exchange responds"));
+                let simulation_stop = stop.child_token();
+                let wait_until_reachable = async {
+                    let mut backoff = Backoff::new(Duration::from_secs(5), MAX_PROBE_PAUSE);
+                    while probe(&rest, &context.clock).await.is_err() {
+                        context.clock.sleep(backoff.next(&context.clock).max(Duration::from_secs(1))).await;
                     }
-                    until_reached.cancel();
+                    simulation_stop.cancel();
                 };
-                tokio::join!(keep(simulated, until_reached.clone()), async {
+                tokio::join!(collect(simulated, simulation_stop.clone()), async {
                     tokio::select! {
-                        () = probing => {}
+                        () = wait_until_reachable => {}
                         () = stop.cancelled() => {}
                     }
                 });
-                // What is invented must not be taken for real. The cache cannot refuse: what it does not forget is older.
-                let _ = shared.cache.tickers.clear(exchange.id()).await;
-                let _ = shared.cache.candles.clear(exchange.id()).await;
+                // Simulated data must not be served as real. Errors are ignored: new entries replace the old ones.
+                let _ = context.cache.tickers.clear(exchange.id()).await;
+                let _ = context.cache.candles.clear(exchange.id()).await;
             }
             if !stop.is_cancelled() {
-                chosen(false, "it answers");
-                keep(live, stop).await;
+                log_source(false, "the exchange responds");
+                collect(live, stop).await;
             }
         }
         _ => {
-            chosen(false, "data = \"live\"");
-            keep(live, stop).await;
+            log_source(false, "data = \"live\"");
+            collect(live, stop).await;
         }
     }
 }
 
-/// Asks whether an exchange is there.
-async fn reach(rest: &Result<Arc<RestClient>, UpstreamError>, clock: &Clock) -> Result<(), String> {
+/// Checks whether an exchange responds.
+async fn probe(rest: &Result<Arc<RestClient>, UpstreamError>, clock: &Clock) -> Result<(), String> {
     let rest = rest.as_ref().map_err(ToString::to_string)?;
-    match clock.timeout(REACH_WITHIN, rest.probe()).await {
+    match clock.timeout(PROBE_TIMEOUT, rest.probe()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not answer within {} s", REACH_WITHIN.as_secs())),
+        Err(_) => Err(format!("the exchange did not respond within {} s", PROBE_TIMEOUT.as_secs())),
     }
 }
 
-async fn keep_collecting(
+async fn run_with_restarts(
     exchange: &'static dyn Exchange,
     symbols: Vec<Symbol>,
-    source: Source,
-    shared: Shared,
+    source: DataSource,
+    context: CollectorContext,
     stop: CancellationToken,
 ) {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
-        let duties = Duties {
+        let spec = CollectorSpec {
             exchange,
             symbols: symbols.clone(),
             source: source.clone(),
-            shared: shared.clone(),
+            context: context.clone(),
             stop: stop.clone(),
         };
-        let started = shared.clock.elapsed();
-        // A task of its own, so that a panic ends the collector and not its supervisor.
-        let ended = tokio::spawn(collector::run(duties)).await;
+        let started = context.clock.elapsed();
+        // In a task of its own: a panic ends the collector, not its supervisor.
+        let ended = tokio::spawn(collector::run(spec)).await;
         if stop.is_cancelled() {
             return;
         }
         let why = match ended {
-            Ok(Ok(())) => "it ended unasked".to_owned(),
-            // Another collects now. This one waits for its turn.
+            Ok(Ok(())) => "the collector returned unexpectedly".to_owned(),
+            // Another collector holds the lease now: wait for it again.
             Ok(Err(CollectError::LeaseLost)) => {
                 CollectorEnded { exchange: exchange.id(), why: &CollectError::LeaseLost, pause: Duration::ZERO }.emit();
                 continue;
@@ -149,14 +149,14 @@ async fn keep_collecting(
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };
-        if shared.clock.elapsed().saturating_sub(started) > RAN_WELL {
+        if context.clock.elapsed().saturating_sub(started) > BACKOFF_RESET_AFTER {
             backoff.reset();
         }
-        let pause = backoff.next(&shared.clock);
-        state::interrupted(exchange.id(), &why, &shared).await;
+        let pause = backoff.next(&context.clock);
+        status::report_interrupted(exchange.id(), &why, &context).await;
         CollectorEnded { exchange: exchange.id(), why: &why, pause }.emit();
         tokio::select! {
-            () = shared.clock.sleep(pause) => {}
+            () = context.clock.sleep(pause) => {}
             () = stop.cancelled() => return,
         }
     }

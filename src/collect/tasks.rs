@@ -21,24 +21,24 @@ impl Tasks {
         self.names.insert(id, name.into());
     }
 
-    /// Waits until one of them ends, by returning or by a panic, and says which. Waits for ever where there is none.
-    pub async fn ended(&mut self) -> CollectError {
-        let (id, how) = match self.running.join_next_with_id().await {
+    /// Waits until one task returns or panics, and reports which. Waits forever if there are no tasks.
+    pub async fn wait_for_end(&mut self) -> CollectError {
+        let (id, cause) = match self.running.join_next_with_id().await {
             None => pending().await,
             Some(Ok((id, ()))) => (id, "it returned".to_owned()),
             Some(Err(error)) => (error.id(), error.to_string()),
         };
         let name = self.names.remove(&id).unwrap_or_default();
-        CollectError::TaskEnded { name, how }
+        CollectError::TaskEnded { name, cause }
     }
 
-    /// Ends all of them and waits until they have ended.
+    /// Aborts all tasks and waits until they have ended.
     pub async fn shutdown(&mut self) {
         self.running.shutdown().await;
     }
 
-    /// Waits until all of them have ended by themselves.
-    pub async fn finished(&mut self) {
+    /// Waits until all tasks have returned.
+    pub async fn join_all(&mut self) {
         while self.running.join_next().await.is_some() {}
     }
 }
@@ -48,14 +48,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_ends_is_named() {
+    async fn reports_name_and_cause_of_ended_task() {
         let mut tasks = Tasks::default();
-        tasks.spawn("stays", pending());
-        tasks.spawn("leaves", async {});
-        assert_eq!(tasks.ended().await.to_string(), "the task `leaves` ended: it returned");
-        tasks.spawn("breaks", async { panic!("an absurd number") });
-        let error = tasks.ended().await.to_string();
-        assert!(error.starts_with("the task `breaks` ended: ") && error.contains("an absurd number"), "{error}");
+        tasks.spawn("running", pending());
+        tasks.spawn("returning", async {});
+        assert_eq!(tasks.wait_for_end().await.to_string(), "the task `returning` ended: it returned");
+        tasks.spawn("panicking", async { panic!("test panic") });
+        let error = tasks.wait_for_end().await.to_string();
+        assert!(error.starts_with("the task `panicking` ended: ") && error.contains("test panic"), "{error}");
         tasks.shutdown().await;
     }
 }

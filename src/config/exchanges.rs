@@ -1,4 +1,4 @@
-//! `[exchanges.ID]`: what to collect, and from where.
+//! `[exchanges.ID]`: markets and origins per exchange.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,28 @@ use serde::{Deserialize, Deserializer};
 
 use crate::model::{ExchangeId, Symbol};
 
-/// What to collect of an exchange, and from where.
+/// An `[exchanges.ID]` section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExchangeConfig {
-    #[serde(default = "yes")]
+    #[serde(default = "enabled_by_default")]
     pub enabled: bool,
-    /// Collected from start to end.
+    /// Markets that are always collected.
     #[serde(default, deserialize_with = "symbols")]
     pub symbols: Vec<Symbol>,
-    /// REST origins to try in order instead of the exchange's own.
+    /// REST origins, tried in order, instead of the exchange's default.
     #[serde(default, deserialize_with = "one_or_many")]
     pub rest_url: Vec<String>,
-    /// WebSocket origins to try in order instead of the exchange's own.
+    /// WebSocket origins, tried in order, instead of the exchange's default.
     #[serde(default, deserialize_with = "one_or_many")]
     pub ws_url: Vec<String>,
 }
 
-const fn yes() -> bool {
+const fn enabled_by_default() -> bool {
     true
 }
 
-/// The enabled exchanges, with checked origins.
+/// Validates the origins. Returns the enabled exchanges.
 pub(super) fn check(raw: BTreeMap<String, ExchangeConfig>) -> Result<BTreeMap<ExchangeId, ExchangeConfig>, String> {
     let mut enabled = BTreeMap::new();
     for (name, config) in raw {
@@ -39,7 +39,7 @@ pub(super) fn check(raw: BTreeMap<String, ExchangeConfig>) -> Result<BTreeMap<Ex
                 let host = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
                 if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
                     return Err(format!(
-                        "`exchanges.{name}.{key}`: `{url}` is no origin; write {}HOST[:PORT], no path",
+                        "`exchanges.{name}.{key}`: `{url}` is not an origin; use {}HOST[:PORT] without a path",
                         schemes[0]
                     ));
                 }
@@ -62,7 +62,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// A list, or one string with commas, as environment variables have it.
+/// Accepts a list, or a string with comma-separated values for environment variables.
 pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(match OneOrMany::deserialize(deserializer)? {
         OneOrMany::One(text) => {
@@ -75,8 +75,9 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 fn symbols<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Symbol>, D::Error> {
     let mut symbols: Vec<Symbol> = Vec::new();
     for text in one_or_many(deserializer)? {
-        let symbol =
-            text.parse().map_err(|error| serde::de::Error::custom(format_args!("`{text}` is no symbol: {error}")))?;
+        let symbol = text
+            .parse()
+            .map_err(|error| serde::de::Error::custom(format_args!("`{text}` is not a symbol: {error}")))?;
         if !symbols.contains(&symbol) {
             symbols.push(symbol);
         }

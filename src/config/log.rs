@@ -1,21 +1,21 @@
-//! `[log]`: what is logged, and how.
+//! `[log]`: log level and format.
 
 use serde::Deserialize;
 
-/// What is logged, and how.
+/// The `[log]` section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
     pub format: LogFormat,
-    /// Directives of `tracing_subscriber`'s `EnvFilter`.
+    /// Level or directives of `tracing_subscriber`'s `EnvFilter`.
     pub level: String,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Text on a terminal, else JSON.
+    /// Text on a terminal, otherwise JSON.
     Auto,
     Text,
     Json,

@@ -1,5 +1,5 @@
-//! Configuration: `config/default.toml`, over it a file, over it the environment. One file a section, each with its own
-//! checks.
+//! Configuration from `config/default.toml`, overridden by a file, overridden by environment variables. Each section
+//! has its own module with validation.
 
 mod access;
 mod collect;
@@ -10,7 +10,7 @@ mod stream;
 mod telemetry;
 mod urls;
 
-pub use access::{AuthConfig, LimitsConfig, MOST_PER_MINUTE};
+pub use access::{AuthConfig, LimitsConfig, MAX_PER_MINUTE};
 pub use collect::CollectConfig;
 pub use exchanges::ExchangeConfig;
 pub use log::{LogConfig, LogFormat};
@@ -29,13 +29,13 @@ use serde::Deserialize;
 
 use crate::model::ExchangeId;
 
-/// Every key with its default and what it means.
+/// All keys with default values and documentation.
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
 
-/// The file that is read where none is named, if it is there.
+/// Configuration file that is read by default, if it exists.
 pub const DEFAULT_FILE: &str = "candlewick.toml";
 
-/// A checked configuration.
+/// A validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub role: Role,
@@ -53,9 +53,10 @@ pub struct Config {
     pub exchanges: BTreeMap<ExchangeId, ExchangeConfig>,
 }
 
+/// The configuration before validation.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawConfig {
     role: Role,
     data: Option<DataMode>,
     server: ServerConfig,
@@ -70,15 +71,15 @@ struct Raw {
     exchanges: BTreeMap<String, ExchangeConfig>,
 }
 
-/// What a process does.
+/// Role of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Collects and serves.
+    /// Collects and serves data.
     All,
-    /// Serves what collectors collect.
+    /// Serves the data of collectors.
     Api,
-    /// Collects.
+    /// Collects data.
     Collector,
 }
 
@@ -93,19 +94,19 @@ impl Role {
     }
 }
 
-/// Where data come from.
+/// Data source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataMode {
-    /// The exchanges; the simulator stands in for one that cannot be reached at the start.
+    /// The exchanges; the simulator replaces an exchange that is unreachable at the start.
     Auto,
     /// The exchanges.
     Live,
-    /// The simulator; no network at all.
+    /// The simulator; no network access.
     Simulated,
 }
 
-/// What is wrong with a configuration, and where.
+/// An invalid configuration. The message names the key and a valid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
@@ -119,7 +120,7 @@ impl Config {
         let file = match file {
             Some(path) if !path.is_file() => {
                 return Err(ConfigError(format!(
-                    "the configuration file {} is not there; --config and CANDLEWICK_CONFIG name one that is",
+                    "the configuration file {} does not exist; set --config or CANDLEWICK_CONFIG to an existing file",
                     path.display()
                 )));
             }
@@ -129,7 +130,7 @@ impl Config {
         Self::from_figment(&figment(file.as_deref())?)
     }
 
-    /// Reads the defaults and over them `toml`; no file and no environment.
+    /// Reads the defaults, overridden by `toml`. Does not read a file or the environment.
     ///
     /// # Errors
     /// [`ConfigError`] names the key and what would be right.
@@ -138,7 +139,7 @@ impl Config {
     }
 
     fn from_figment(figment: &Figment) -> Result<Self, ConfigError> {
-        let raw: Raw = figment.extract().map_err(|error| ConfigError(explain(&error)))?;
+        let raw: RawConfig = figment.extract().map_err(|error| ConfigError(explain(&error)))?;
         raw.check().map_err(ConfigError)
     }
 }
@@ -159,36 +160,36 @@ fn figment(file: Option<&Path>) -> Result<Figment, ConfigError> {
     }
     if let Ok(port) = std::env::var("PORT") {
         let port: u16 =
-            port.parse().map_err(|_| ConfigError(format!("PORT is a number from 0 to 65535, not `{port}`")))?;
+            port.parse().map_err(|_| ConfigError(format!("PORT must be a number from 0 to 65535, not `{port}`")))?;
         figment = figment.merge(Serialized::default("server.listen", format!("0.0.0.0:{port}")));
     }
     Ok(figment.merge(Env::prefixed("CANDLEWICK__").split("__")))
 }
 
-/// One line that names the key, what would be right and where it stands.
+/// Formats an error as one line with the key, the problem and the source.
 fn explain(error: &figment::Error) -> String {
-    let what = match &error.kind {
-        Kind::UnknownField(name, known) => format!("there is no key `{name}`; there are {}", known.join(", ")),
+    let problem = match &error.kind {
+        Kind::UnknownField(name, known) => format!("unknown key `{name}`; expected one of {}", known.join(", ")),
         Kind::UnknownVariant(found, known) => format!("`{found}` is not one of {}", known.join(", ")),
-        other => in_one_line(&other.to_string()),
+        other => to_single_line(&other.to_string()),
     };
-    let place = match error.metadata.as_ref().map(|metadata| (&metadata.source, &metadata.name)) {
+    let source = match error.metadata.as_ref().map(|metadata| (&metadata.source, &metadata.name)) {
         Some((Some(figment::Source::File(path)), _)) => format!(" (in {})", path.display()),
         Some((_, name)) if name.contains("environment") => " (in the environment)".to_owned(),
         _ => String::new(),
     };
     let path = if error.path.is_empty() { String::new() } else { format!("`{}`: ", error.path.join(".")) };
-    format!("{path}{what}{place}")
+    format!("{path}{problem}{source}")
 }
 
-/// A text without the picture of the place that TOML's errors draw.
-fn in_one_line(text: &str) -> String {
-    let drawn = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
-    let told: Vec<&str> = text.lines().filter(|line| !drawn(line)).map(str::trim).collect();
-    told.join("; ")
+/// Removes the source excerpt that TOML errors contain, and joins the other lines.
+fn to_single_line(text: &str) -> String {
+    let is_excerpt = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    let lines: Vec<&str> = text.lines().filter(|line| !is_excerpt(line)).map(str::trim).collect();
+    lines.join("; ")
 }
 
-impl Raw {
+impl RawConfig {
     fn check(self) -> Result<Config, String> {
         let exchanges = exchanges::check(self.exchanges)?;
         let store = self.store.check()?;
@@ -199,30 +200,33 @@ impl Raw {
         let collect = self.collect.check()?;
         let stream = self.stream.check()?;
         let telemetry = self.telemetry.check()?;
-        let own_store = matches!(store.parsed, StoreUrl::Sqlite(_));
-        let own_cache = matches!(cache.parsed, CacheUrl::Memory);
-        let embedded = own_store && own_cache;
+        let local_store = matches!(store.parsed, StoreUrl::Sqlite(_));
+        let local_cache = matches!(cache.parsed, CacheUrl::Memory);
+        let embedded = local_store && local_cache;
         let role = self.role.as_str();
-        if self.role != Role::All && (own_store || own_cache) {
+        if self.role != Role::All && (local_store || local_cache) {
             return Err(format!(
-                "`role = \"{role}\"` shares its data with other processes: set `store.url` (or DATABASE_URL) to \
+                "`role = \"{role}\"` requires a shared store and cache: set `store.url` (or DATABASE_URL) to \
                  postgres://… and `cache.url` (or REDIS_URL) to redis://…, or use `role = \"all\"`"
             ));
         }
-        if own_store && !own_cache {
-            return Err("Redis is for several processes, which need a store that they share: set `store.url` (or \
-                        DATABASE_URL) to postgres://…, or `cache.url` to memory://"
-                .to_owned());
-        }
-        if self.role == Role::All && !own_cache && self.data.is_some_and(|data| data != DataMode::Live) {
-            return Err("what is simulated lives in one process, and Redis is for several: set `data = \"live\"`, or \
+        if local_store && !local_cache {
+            return Err(
+                "a Redis cache requires a shared store: set `store.url` (or DATABASE_URL) to postgres://…, or \
                         `cache.url` to memory://"
-                .to_owned());
+                    .to_owned(),
+            );
+        }
+        if self.role == Role::All && !local_cache && self.data.is_some_and(|data| data != DataMode::Live) {
+            return Err(
+                "simulated data cannot be shared over Redis: set `data = \"live\"`, or `cache.url` to memory://"
+                    .to_owned(),
+            );
         }
         if self.role != Role::All && self.data.is_some_and(|data| data != DataMode::Live) {
             return Err(format!(
-                "`role = \"{role}\"` takes `data = \"live\"` only; to try it on simulated exchanges start `candlewick \
-                 simulate` and set `rest_url` and `ws_url` of each exchange to it"
+                "`role = \"{role}\"` supports only `data = \"live\"`; to use simulated exchanges, start `candlewick \
+                 simulate` and set `rest_url` and `ws_url` of each exchange to its address"
             ));
         }
         let default = if embedded && server.listen.ip().is_loopback() { DataMode::Auto } else { DataMode::Live };
@@ -248,27 +252,27 @@ mod tests {
     use super::*;
     use crate::model::Symbol;
 
-    fn with(toml: &str) -> Result<Config, ConfigError> {
+    fn load(toml: &str) -> Result<Config, ConfigError> {
         Config::from_toml(toml)
     }
 
     #[test]
-    fn the_defaults_are_valid_and_safe() {
-        let config = with("").unwrap();
+    fn defaults_are_valid_and_listen_on_loopback() {
+        let config = load("").unwrap();
         assert_eq!((config.role, config.data), (Role::All, DataMode::Auto));
         assert!(config.server.listen.ip().is_loopback());
         assert_eq!(config.exchanges.keys().copied().collect::<Vec<_>>(), ExchangeId::ALL);
     }
 
     #[test]
-    fn the_reference_names_every_key() {
+    fn default_file_contains_every_key() {
         let uncommented: String = DEFAULT
             .lines()
             .map(|line| line.strip_prefix("# ").filter(|key| key.contains(" = ")).unwrap_or(line).to_owned() + "\n")
             .collect();
         let table: toml_keys::Table = toml_keys::parse(&uncommented);
-        // A struct that misses one of these keys would refuse it, and one that has more would refuse the reference.
-        assert!(with(&uncommented).is_ok());
+        // Loading fails if a struct lacks a key of the file, or has a required key that the file lacks.
+        assert!(load(&uncommented).is_ok());
         for key in ["data", "exchanges.binance.rest_url", "exchanges.binance.ws_url"] {
             assert!(table.contains(key), "{key}");
         }
@@ -277,7 +281,7 @@ mod tests {
     mod toml_keys {
         pub(super) type Table = std::collections::BTreeSet<String>;
 
-        /// The dotted keys of a simple TOML text.
+        /// Returns the dotted keys of a simple TOML text.
         pub(super) fn parse(text: &str) -> Table {
             let mut section = String::new();
             let mut keys = Table::new();
@@ -293,8 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_key_is_named() {
-        for (toml, named) in [
+    fn error_names_invalid_key_or_value() {
+        for (toml, expected) in [
             ("colour = 1", "colour"),
             ("[server]\nlissen = \"x\"", "lissen"),
             ("[server]\nlisten = \"nowhere\"", "server.listen"),
@@ -303,14 +307,14 @@ mod tests {
             ("[exchanges.mtgox]\nenabled = true", "mtgox"),
             ("[exchanges.binance]\nsymbols = [\"BTCUSDT\"]", "BTCUSDT"),
             ("[exchanges.binance]\nrest_url = \"ftp://x\"", "ftp://x"),
-            ("[exchanges.binance]\nws_url = \"wss://x.example/path\"", "no path"),
+            ("[exchanges.binance]\nws_url = \"wss://x.example/path\"", "without a path"),
             ("role = \"api\"", "use `role = \"all\"`"),
             ("role = \"api\"\n[store]\nurl = \"postgres://x/y\"", "redis://"),
             (
                 "role = \"collector\"\ndata = \"simulated\"\n[store]\nurl = \"postgres://x/y\"\n[cache]\nurl = \"redis://x\"",
                 "candlewick simulate",
             ),
-            ("[cache]\nurl = \"redis://x\"", "store that they share"),
+            ("[cache]\nurl = \"redis://x\"", "requires a shared store"),
             ("data = \"auto\"\n[store]\nurl = \"postgres://x/y\"\n[cache]\nurl = \"redis://x\"", "memory://"),
             ("[server]\ntrusted_proxies = [\"ten\"]", "`ten`"),
             ("[server]\ncors_origins = [\"charts.example\"]", "`charts.example`"),
@@ -320,20 +324,20 @@ mod tests {
             ("role = \"king\"", "`king` is not one of all, api, collector"),
             ("role = [", "line 1, column 9"),
         ] {
-            let error = with(toml).unwrap_err().to_string();
-            assert!(error.contains(named) && !error.contains('\n'), "{toml} -> {error}");
+            let error = load(toml).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{toml} -> {error}");
         }
     }
 
     #[test]
-    fn live_is_the_default_for_the_open_world() {
-        assert_eq!(with("[server]\nlisten = \"0.0.0.0:80\"").unwrap().data, DataMode::Live);
-        assert_eq!(with("data = \"simulated\"").unwrap().data, DataMode::Simulated);
+    fn data_defaults_to_live_if_not_on_loopback() {
+        assert_eq!(load("[server]\nlisten = \"0.0.0.0:80\"").unwrap().data, DataMode::Live);
+        assert_eq!(load("data = \"simulated\"").unwrap().data, DataMode::Simulated);
     }
 
     #[test]
-    fn a_url_or_a_list_of_urls() {
-        let config = with("[exchanges.kraken]\nrest_url = \"http://127.0.0.1:1\"\nws_url = [\"ws://a.example\", \"wss://b.example:9443\"]\nsymbols = \"BTC/USD, eth-eur\"").unwrap();
+    fn accepts_string_or_list() {
+        let config = load("[exchanges.kraken]\nrest_url = \"http://127.0.0.1:1\"\nws_url = [\"ws://a.example\", \"wss://b.example:9443\"]\nsymbols = \"BTC/USD, eth-eur\"").unwrap();
         let kraken = &config.exchanges[&ExchangeId::Kraken];
         assert_eq!(kraken.rest_url, ["http://127.0.0.1:1"]);
         assert_eq!(kraken.ws_url, ["ws://a.example", "wss://b.example:9443"]);
@@ -341,10 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_exchange_is_not_there() {
-        let config = with("[exchanges.kraken]\nenabled = false").unwrap();
+    fn excludes_disabled_exchanges() {
+        let config = load("[exchanges.kraken]\nenabled = false").unwrap();
         assert_eq!(config.exchanges.len(), ExchangeId::ALL.len() - 1);
         let none = ExchangeId::ALL.map(|id| format!("[exchanges.{id}]\nenabled = false\n")).concat();
-        assert!(with(&none).is_err());
+        assert!(load(&none).is_err());
     }
 }

@@ -1,31 +1,32 @@
-//! `[stream]`: who may listen, and how far behind.
+//! `[stream]`: limits of sockets, event streams and topic buffers.
 
 use serde::Deserialize;
 
-/// Who may listen, and how far behind.
+/// The `[stream]` section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamConfig {
-    /// How long a topic is listened to and its market collected after the last client left.
+    /// Time for which a topic without clients stays subscribed and its market collected, in seconds.
     pub linger_seconds: u32,
-    /// The most sockets and event streams at a time.
+    /// Maximum number of open sockets and event streams.
     pub max_connections: usize,
-    /// The most of them from one address.
+    /// Maximum number of open sockets and event streams per client.
     pub max_connections_per_address: usize,
-    /// The most topics of one socket.
+    /// Maximum number of topics per socket.
     pub max_topics_per_connection: usize,
-    /// How many frames of a topic are kept for clients that are slow or come back.
+    /// Size of a topic's ring buffer, in frames. It serves slow clients and clients that resume.
     pub kept_frames: usize,
-    /// How many bytes of them.
+    /// Size of a topic's ring buffer, in bytes.
     pub kept_bytes: usize,
-    /// A client that missed so much without ever catching up is cut off.
+    /// Maximum number of bytes of trades and candles that a slow client may miss without catching up. Beyond it, the
+    /// client is disconnected.
     pub max_behind_bytes: u64,
 }
 
 impl StreamConfig {
     pub(super) fn check(self) -> Result<Self, String> {
         if !(3..=86_400).contains(&self.linger_seconds) {
-            return Err("`stream.linger_seconds` is a number from 3 to 86400".to_owned());
+            return Err("`stream.linger_seconds` must be a number from 3 to 86400".to_owned());
         }
         for (key, value) in [
             ("max_connections", self.max_connections),

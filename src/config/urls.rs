@@ -1,20 +1,20 @@
-//! `[store]` and `[cache]`: the URL picks the backend.
+//! `[store]` and `[cache]`: the URL selects the backend.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-/// Where closed candles are kept.
+/// The `[store]` section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     url: SecretString,
-    /// The most connections to PostgreSQL; by role where it is not set.
+    /// Maximum number of connections to PostgreSQL. The default depends on the role.
     pub connections: Option<u32>,
-    /// The longest that a statement may take in PostgreSQL.
+    /// Timeout of a PostgreSQL statement.
     pub statement_timeout_ms: u32,
-    /// Older candles are deleted; 0 keeps all.
+    /// Maximum age of candles, in days. Older candles are deleted; 0 keeps all.
     pub retention_days: u32,
-    /// The most candles of simulated exchanges, which are kept in memory.
+    /// Maximum number of candles of simulated exchanges, which are stored in memory.
     pub simulated_candles: u32,
     /// The backend that the URL names.
     #[serde(skip)]
@@ -24,7 +24,7 @@ pub struct StoreConfig {
 /// A store's URL.
 #[derive(Clone, Debug, Default)]
 pub enum StoreUrl {
-    /// Not checked yet.
+    /// Not validated yet.
     #[default]
     Unchecked,
     /// `sqlite://PATH`
@@ -33,14 +33,14 @@ pub enum StoreUrl {
     Postgres(SecretString),
 }
 
-/// What replicas share.
+/// The `[cache]` section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheConfig {
     url: SecretString,
-    /// What all keys and channels in Redis begin with.
+    /// Prefix of all Redis keys and channels.
     pub prefix: String,
-    /// Replicas of one name share an address on the internet.
+    /// Name of the public IP address; replicas with the same name share it.
     pub egress: String,
     /// The backend that the URL names.
     #[serde(skip)]
@@ -50,17 +50,17 @@ pub struct CacheConfig {
 /// A cache's URL.
 #[derive(Clone, Debug, Default)]
 pub enum CacheUrl {
-    /// Not checked yet.
+    /// Not validated yet.
     #[default]
     Unchecked,
     /// `memory://`
     Memory,
-    /// `redis://…` and its relatives
+    /// `redis://…` and the other schemes of `REDIS_SCHEMES`
     Redis(SecretString),
 }
 
-/// The schemes of Redis and Valkey: with TLS, and as a cluster or with sentinels.
-const REDIS: [&str; 12] = [
+/// URL schemes of Redis and Valkey: plain, TLS, cluster and Sentinel.
+const REDIS_SCHEMES: [&str; 12] = [
     "redis",
     "rediss",
     "redis-cluster",
@@ -83,20 +83,20 @@ impl StoreConfig {
             Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => StoreUrl::Postgres(self.url.clone()),
             _ => {
                 return Err(format!(
-                    "`store.url` is written sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME, not {}; where the host sets \
-                     DATABASE_URL to another store, CANDLEWICK__STORE__URL comes before it",
-                    without_secret(url)
+                    "`store.url` must be sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME, not {}; if the hosting \
+                     platform sets DATABASE_URL for another store, override it with CANDLEWICK__STORE__URL",
+                    redact(url)
                 ));
             }
         };
         if self.connections.is_some_and(|connections| !(2..=1_000).contains(&connections)) {
-            return Err("`store.connections` is a number from 2 to 1000".to_owned());
+            return Err("`store.connections` must be a number from 2 to 1000".to_owned());
         }
         if !(100..=600_000).contains(&self.statement_timeout_ms) {
-            return Err("`store.statement_timeout_ms` is a number from 100 to 600000".to_owned());
+            return Err("`store.statement_timeout_ms` must be a number from 100 to 600000".to_owned());
         }
         if !(20_000..=1_000_000_000).contains(&self.simulated_candles) {
-            return Err("`store.simulated_candles` is a number from 20000 to 1000000000".to_owned());
+            return Err("`store.simulated_candles` must be a number from 20000 to 1000000000".to_owned());
         }
         Ok(self)
     }
@@ -107,32 +107,34 @@ impl CacheConfig {
         let url = self.url.expose_secret();
         self.parsed = match url.split_once(':') {
             Some(("memory", "" | "//")) => CacheUrl::Memory,
-            Some((scheme, rest)) if REDIS.contains(&scheme) && rest.len() > 2 => CacheUrl::Redis(self.url.clone()),
+            Some((scheme, rest)) if REDIS_SCHEMES.contains(&scheme) && rest.len() > 2 => {
+                CacheUrl::Redis(self.url.clone())
+            }
             _ => {
                 return Err(format!(
-                    "`cache.url` is written memory:// or redis://:PASSWORD@HOST:PORT, not {}; where the host sets REDIS_URL, \
-                     CANDLEWICK__CACHE__URL comes before it",
-                    without_secret(url)
+                    "`cache.url` must be memory:// or redis://:PASSWORD@HOST:PORT, not {}; if the hosting \
+                     platform sets REDIS_URL, override it with CANDLEWICK__CACHE__URL",
+                    redact(url)
                 ));
             }
         };
         for (name, value) in [("prefix", &self.prefix), ("egress", &self.egress)] {
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             if value.is_empty() || value.len() > 64 || !value.chars().all(is_plain) {
-                return Err(format!("`cache.{name}` has letters, digits, `-`, `_` and `.`, at most 64"));
+                return Err(format!("`cache.{name}` must have 1 to 64 characters: letters, digits, `-`, `_` and `.`"));
             }
         }
         Ok(self)
     }
 }
 
-/// A URL without what may be secret in it: who asks, and the parameters.
-fn without_secret(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "what it is".to_owned() };
-    let place = rest.split(['?', '#']).next().unwrap_or_default();
-    match place.rsplit_once('@') {
+/// The URL without user, password and parameters, which may be secret.
+fn redact(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "the given value".to_owned() };
+    let authority = rest.split(['?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://…@{host}"),
-        None => format!("{scheme}://{place}"),
+        None => format!("{scheme}://{authority}"),
     }
 }
 
@@ -141,10 +143,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_never_shown() {
-        assert_eq!(without_secret("postgres://me:secret@db:5432/x"), "postgres://…@db:5432/x");
-        assert_eq!(without_secret("mysql://db/x?password=secret"), "mysql://db/x");
-        assert!(!without_secret("me:secret@db/x").contains("secret"));
+    fn hides_password_in_errors_and_debug_output() {
+        assert_eq!(redact("postgres://me:secret@db:5432/x"), "postgres://…@db:5432/x");
+        assert_eq!(redact("mysql://db/x?password=secret"), "mysql://db/x");
+        assert!(!redact("me:secret@db/x").contains("secret"));
         let config = StoreConfig {
             url: "mysql://me:secret@db/x".into(),
             connections: None,

@@ -1,4 +1,4 @@
-//! Reads listings row by row: an unreadable row never affects the others.
+//! Parses listings row by row: an invalid row never affects the others.
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -6,29 +6,29 @@ use serde::de::Deserializer;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{ReplyError, codec};
+use super::{RestError, codec};
 use crate::model::{Instrument, parse_decimal};
 
-/// What an exchange lists.
+/// The listing of an exchange.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The spot markets.
     pub instruments: Vec<Instrument>,
-    /// Rows that could not be read as documented.
-    pub odd: Vec<OddRow>,
+    /// Rows that do not match the documentation.
+    pub issues: Vec<ListingIssue>,
 }
 
-/// A row of a listing that could not be read as documented.
+/// A row of a listing that does not match the documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OddRow {
-    /// The exchange's id of the market where the row has one, else the row's number.
+pub struct ListingIssue {
+    /// The native id of the market if the row has one, otherwise the number of the row.
     pub name: String,
-    /// What is wrong with it.
+    /// What is wrong with the row.
     pub reason: String,
     /// Whether the market is left out; otherwise only a step is missing.
     pub left_out: bool,
-    /// Whether `name` is an id of the exchange.
-    pub is_named: bool,
+    /// Whether `name` is a native id.
+    pub has_id: bool,
 }
 
 impl std::ops::Deref for Listing {
@@ -46,41 +46,41 @@ impl IntoIterator for Listing {
     }
 }
 
-/// The longest id of a market, in bytes. The longest that was seen has 24.
+/// Maximum length of a native id, in bytes. The longest one seen has 24.
 const MAX_ID_BYTES: usize = 100;
 
-/// What is wrong with a row although its market can be used.
+/// The first issue of a row whose market is usable.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Option<String>);
+pub(super) struct RowIssue(Option<String>);
 
-impl Notes {
-    /// Remembers the first thing that is wrong.
-    pub fn note(&mut self, what: impl FnOnce() -> String) {
-        self.0.get_or_insert_with(what);
+impl RowIssue {
+    /// Records an issue, unless one is already recorded.
+    pub fn record(&mut self, reason: impl FnOnce() -> String) {
+        self.0.get_or_insert_with(reason);
     }
 
-    /// A step; `None` where it is not given or not readable, and the latter is noted.
+    /// A step; `None` if it is missing or invalid. An invalid step is recorded.
     pub fn step(&mut self, name: &str, step: Step) -> Option<Decimal> {
         match step {
             Step::Missing => None,
             Step::Known(step) => Some(step),
-            Step::Odd(text) => {
-                self.note(|| format!("{name} is `{text}`"));
+            Step::Invalid(text) => {
+                self.record(|| format!("{name} is `{text}`"));
                 None
             }
         }
     }
 }
 
-/// The step of a price or an amount. Reading it never fails, so that a strange one costs no row.
+/// The step of a price or an amount. Deserialization never fails, so that an invalid step does not invalidate its row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Step {
-    /// None, null, empty or zero.
+    /// Absent, null, empty or zero.
     #[default]
     Missing,
     Known(Decimal),
-    /// Not a positive decimal number; its beginning.
-    Odd(String),
+    /// The beginning of a value that is not a positive decimal number.
+    Invalid(String),
 }
 
 impl<'de> Deserialize<'de> for Step {
@@ -91,66 +91,65 @@ impl<'de> Deserialize<'de> for Step {
             _ if text.is_empty() || raw == "null" => Self::Missing,
             Ok(step) if step.is_zero() => Self::Missing,
             Ok(step) if step.is_sign_positive() => Self::Known(step),
-            _ => Self::Odd(shortened(text)),
+            _ => Self::Invalid(truncated(text)),
         })
     }
 }
 
-/// Reads the rows of a listing, each with its name where it has one outside. `id` is the member that names a market.
-/// `read` gives `None` for what is no spot market, and says why a row must be left out.
+/// Parses the rows of a listing, each with its key if the rows are members of an object. `id` is the member with the
+/// native id. `parse` returns `None` for a market that is not a spot market, and an error for a row to leave out.
 ///
 /// # Errors
-/// `Malformed` if there are rows, and none of them can be read.
-pub(super) fn read<'a, R: Deserialize<'a>>(
+/// `Malformed` if there are rows and none of them is valid.
+pub(super) fn parse_rows<'a, R: Deserialize<'a>>(
     rows: impl Iterator<Item = (Option<&'a str>, &'a RawValue)>,
     id: &str,
-    read: impl Fn(R, &mut Notes) -> Result<Option<Instrument>, String>,
-) -> Result<Listing, ReplyError> {
+    parse: impl Fn(R, &mut RowIssue) -> Result<Option<Instrument>, String>,
+) -> Result<Listing, RestError> {
     let mut listing = Listing::default();
-    let mut is_readable = false;
-    for (number, (name, raw)) in rows.enumerate() {
-        let mut notes = Notes::default();
+    let mut any_valid = false;
+    for (number, (key, raw)) in rows.enumerate() {
+        let mut issue = RowIssue::default();
         let row = serde_json::from_str(raw.get()).map_err(|error| error.to_string());
-        let odd = match row.and_then(|row| read(row, &mut notes)) {
+        let issue = match row.and_then(|row| parse(row, &mut issue)) {
             Ok(Some(instrument)) if instrument.native.len() > MAX_ID_BYTES => Some(("its id is too long".into(), true)),
             Ok(instrument) => {
-                is_readable = true;
+                any_valid = true;
                 listing.instruments.extend(instrument);
-                notes.0.map(|note| (note, false))
+                issue.0.map(|reason| (reason, false))
             }
             Err(reason) => Some((reason, true)),
         };
-        if let Some((reason, left_out)) = odd {
-            let name = named(raw, id).or(name.map(str::to_owned));
-            let is_named = name.is_some();
-            let name = shortened(&name.unwrap_or_else(|| format!("row {}", number + 1)));
-            listing.odd.push(OddRow { name, reason: shortened(&reason), left_out, is_named });
+        if let Some((reason, left_out)) = issue {
+            let name = row_id(raw, id).or(key.map(str::to_owned));
+            let has_id = name.is_some();
+            let name = truncated(&name.unwrap_or_else(|| format!("row {}", number + 1)));
+            listing.issues.push(ListingIssue { name, reason: truncated(&reason), left_out, has_id });
         }
     }
-    match listing.odd.first() {
-        Some(odd) if !is_readable => {
-            let what = format!("none of {} rows can be read: {}", listing.odd.len(), odd.reason);
-            Err(codec::malformed(what, odd.name.as_bytes()))
+    match listing.issues.first() {
+        Some(issue) if !any_valid => {
+            let what = format!("none of {} rows is valid: {}", listing.issues.len(), issue.reason);
+            Err(codec::malformed(what, issue.name.as_bytes()))
         }
         _ => Ok(listing),
     }
 }
 
-/// The id that a row gives itself.
-fn named(raw: &RawValue, id: &str) -> Option<String> {
+/// The native id in a row.
+fn row_id(raw: &RawValue, id: &str) -> Option<String> {
     let row: Value = serde_json::from_str(raw.get()).ok()?;
-    row.get(id)?.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+    row.get(id)?.as_str().filter(|id| !id.is_empty()).map(str::to_owned)
 }
 
-/// For the log.
-fn shortened(text: &str) -> String {
+fn truncated(text: &str) -> String {
     text.chars().take(MAX_ID_BYTES).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchanges::{ReplyErrorKind, testing};
+    use crate::exchanges::{RestErrorKind, testing};
     use crate::model::ExchangeId;
     use proptest::prelude::*;
 
@@ -161,10 +160,10 @@ mod tests {
         step: Step,
     }
 
-    fn listing(rows: &str) -> Result<Listing, ReplyError> {
+    fn listing(rows: &str) -> Result<Listing, RestError> {
         let rows: Vec<&RawValue> = serde_json::from_str(rows).unwrap();
-        read(rows.into_iter().map(|raw| (None, raw)), "id", |row: Row<'_>, notes| {
-            let price_step = notes.step("step", row.step);
+        parse_rows(rows.into_iter().map(|raw| (None, raw)), "id", |row: Row<'_>, issue| {
+            let price_step = issue.step("step", row.step);
             let instrument = testing::instrument(ExchangeId::Okx, "BTC/USDT", "", None);
             match row.id {
                 "other" => Ok(None),
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_row_is_left_out_and_an_odd_step_is_null() {
+    fn leaves_out_invalid_rows_and_nulls_invalid_steps() {
         let listed = listing(
             r#"[{"id":"a","step":"0.10"},{"id":"b","step":"0.0000000000000000000000000000001"},{"id":"c","step":""},
                 {"id":"bad"},{"id":"other"},{"id":null},7,{"id":"d","step":"-1"},{"id":"e","step":{}},{"id":"f","step":null}]"#,
@@ -185,21 +184,21 @@ mod tests {
             listed.iter().map(|one| (&*one.native, one.price_step.map(|step| step.to_string()))).collect();
         let none = |id| (id, None);
         assert_eq!(steps, [("a", Some("0.1".into())), none("b"), none("c"), none("d"), none("e"), none("f")]);
-        let odd: Vec<_> = listed.odd.iter().map(|row| (&*row.name, row.left_out)).collect();
+        let issues: Vec<_> = listed.issues.iter().map(|row| (&*row.name, row.left_out)).collect();
         let expected = [("b", false), ("bad", true), ("row 6", true), ("row 7", true), ("d", false), ("e", false)];
-        assert_eq!(odd, expected);
+        assert_eq!(issues, expected);
     }
 
     #[test]
-    fn a_listing_without_any_readable_row_is_malformed() {
-        assert_eq!(listing("[7,{}]").unwrap_err().kind, ReplyErrorKind::Malformed);
+    fn rejects_listing_without_valid_rows() {
+        assert_eq!(listing("[7,{}]").unwrap_err().kind, RestErrorKind::Malformed);
         assert_eq!(listing("[]").unwrap(), Listing::default());
         assert!(listing(r#"[{"id":"other"},7]"#).unwrap().is_empty());
     }
 
     proptest! {
         #[test]
-        fn a_step_is_read_whatever_it_is(text in "\\PC{0,60}") {
+        fn step_deserialization_never_fails(text in "\\PC{0,60}") {
             let json = serde_json::to_string(&text).unwrap();
             prop_assert!(serde_json::from_str::<Step>(&json).is_ok());
         }

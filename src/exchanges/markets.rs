@@ -1,136 +1,140 @@
-//! Which markets a connection listens to, by the exchange's own id.
+//! The markets of a connection, by native id, and their subscribed channels.
 
 use std::collections::HashMap;
 
 use super::Subscription;
 use crate::model::{Channel, Symbol};
 
-/// How many markets a session remembers that takes frames of any.
-const GUESSED_MARKETS: usize = 20_000;
+/// Maximum number of markets of a session that accepts any market.
+const MAX_GUESSED_MARKETS: usize = 20_000;
 
-/// The markets of one session, each with what the session keeps of it.
+/// The markets of one session, each with its merged state.
 pub(super) struct Markets<S> {
     by_native: HashMap<Box<str>, Market<S>>,
-    /// Set where the session takes frames of any market: reads a symbol from an id.
-    guess: Option<fn(&str) -> Option<Symbol>>,
+    /// Derives the symbol from a native id; set if the session accepts any market.
+    guess_symbol: Option<fn(&str) -> Option<Symbol>>,
 }
+
+/// Whether each channel is subscribed, by [`Channel`].
+type Channels = [bool; Channel::ALL.len()];
 
 /// One market of a session.
 pub(super) struct Market<S> {
     pub symbol: Symbol,
-    wanted: [bool; Channel::ALL.len()],
-    /// Further symbols of the same order book, which the stream knows by one id only: Coinbase's aliases.
-    aliases: Vec<(Symbol, [bool; Channel::ALL.len()])>,
+    channels: Channels,
+    /// Other symbols of the same order book, which has only one id on the stream: Coinbase's aliases.
+    aliases: Vec<(Symbol, Channels)>,
     pub state: S,
 }
 
 impl<S> Market<S> {
-    /// All symbols of the book whose channel is listened to.
+    /// All symbols of the order book that are subscribed to `channel`.
     pub fn symbols(&self, channel: Channel) -> impl Iterator<Item = &Symbol> {
-        let own = self.wanted[channel as usize].then_some(&self.symbol);
+        let own = self.channels[channel as usize].then_some(&self.symbol);
         own.into_iter()
-            .chain(self.aliases.iter().filter(move |(_, wanted)| wanted[channel as usize]).map(|(one, _)| one))
+            .chain(self.aliases.iter().filter(move |(_, channels)| channels[channel as usize]).map(|(one, _)| one))
     }
 
-    fn listens(&self, channel: Channel) -> bool {
+    fn has_channel(&self, channel: Channel) -> bool {
         self.symbols(channel).next().is_some()
     }
 
-    fn wanted(&mut self, symbol: &Symbol) -> Option<&mut [bool; Channel::ALL.len()]> {
+    fn channels_mut(&mut self, symbol: &Symbol) -> Option<&mut Channels> {
         if self.symbol == *symbol {
-            return Some(&mut self.wanted);
+            return Some(&mut self.channels);
         }
-        self.aliases.iter_mut().find(|(alias, _)| alias == symbol).map(|(_, wanted)| wanted)
+        self.aliases.iter_mut().find(|(alias, _)| alias == symbol).map(|(_, channels)| channels)
     }
 }
 
 impl<S: Default> Markets<S> {
-    /// The markets of known subscriptions.
-    pub fn listed(subscriptions: &[Subscription]) -> Self {
-        let mut markets = Self { by_native: HashMap::new(), guess: None };
+    /// The markets of `subscriptions`.
+    pub fn subscribed(subscriptions: &[Subscription]) -> Self {
+        let mut markets = Self { by_native: HashMap::new(), guess_symbol: None };
         for subscription in subscriptions {
             markets.add(subscription);
         }
         markets
     }
 
-    /// Any market.
-    pub fn guessed(guess: fn(&str) -> Option<Symbol>) -> Self {
-        Self { by_native: HashMap::new(), guess: Some(guess) }
+    /// Any market, with all channels.
+    pub fn any(guess_symbol: fn(&str) -> Option<Symbol>) -> Self {
+        Self { by_native: HashMap::new(), guess_symbol: Some(guess_symbol) }
     }
 
-    /// Whether this takes frames of any market.
-    pub fn is_guessing(&self) -> bool {
-        self.guess.is_some()
+    /// Whether any market is accepted, without a subscription.
+    pub fn accepts_any(&self) -> bool {
+        self.guess_symbol.is_some()
     }
 
-    /// The market with an id, if its channel is listened to.
+    /// The market with a native id, if `channel` is subscribed.
     pub fn get(&mut self, native: &str, channel: Channel) -> Option<&mut Market<S>> {
-        if let Some(guess) = self.guess
+        if let Some(guess_symbol) = self.guess_symbol
             && !self.by_native.contains_key(native)
         {
-            let (symbol, wanted) = (guess(native)?, [true; 3]);
-            let market = Market { symbol, wanted, aliases: Vec::new(), state: S::default() };
-            if self.by_native.len() >= GUESSED_MARKETS {
+            let (symbol, channels) = (guess_symbol(native)?, [true; 3]);
+            let market = Market { symbol, channels, aliases: Vec::new(), state: S::default() };
+            if self.by_native.len() >= MAX_GUESSED_MARKETS {
                 self.by_native.clear();
             }
             self.by_native.insert(native.into(), market);
         }
-        self.by_native.get_mut(native).filter(|market| market.listens(channel))
+        self.by_native.get_mut(native).filter(|market| market.has_channel(channel))
     }
 
-    /// Listens to one more; says whether that is new.
+    /// Adds a subscription; returns whether it is new.
     pub fn add(&mut self, subscription: &Subscription) -> bool {
         let (instrument, channel) = (&subscription.instrument, subscription.channel);
         let market = self.by_native.entry(instrument.stream_name().into()).or_insert_with(|| Market {
             symbol: instrument.symbol.clone(),
-            wanted: [false; 3],
+            channels: [false; 3],
             aliases: Vec::new(),
             state: S::default(),
         });
-        if let Some(wanted) = market.wanted(&instrument.symbol) {
-            return !std::mem::replace(&mut wanted[channel as usize], true);
+        if let Some(channels) = market.channels_mut(&instrument.symbol) {
+            return !std::mem::replace(&mut channels[channel as usize], true);
         }
-        let mut wanted = [false; 3];
-        wanted[channel as usize] = true;
-        market.aliases.push((instrument.symbol.clone(), wanted));
+        let mut channels = [false; 3];
+        channels[channel as usize] = true;
+        market.aliases.push((instrument.symbol.clone(), channels));
         true
     }
 
-    /// Listens to one no more; says whether it did.
+    /// Removes a subscription; returns whether it existed.
     pub fn remove(&mut self, subscription: &Subscription) -> bool {
         let native = subscription.instrument.stream_name();
         let Some(market) = self.by_native.get_mut(native) else { return false };
-        let Some(wanted) = market.wanted(&subscription.instrument.symbol) else { return false };
-        let had = std::mem::replace(&mut wanted[subscription.channel as usize], false);
-        market.aliases.retain(|(_, wanted)| *wanted != [false; 3]);
-        if market.wanted == [false; 3] {
+        let Some(channels) = market.channels_mut(&subscription.instrument.symbol) else { return false };
+        let existed = std::mem::replace(&mut channels[subscription.channel as usize], false);
+        market.aliases.retain(|(_, channels)| *channels != [false; 3]);
+        if market.channels == [false; 3] {
             match market.aliases.pop() {
-                Some((symbol, wanted)) => (market.symbol, market.wanted) = (symbol, wanted),
+                Some((symbol, channels)) => (market.symbol, market.channels) = (symbol, channels),
                 None => drop(self.by_native.remove(native)),
             }
         }
-        had
+        existed
     }
 
-    /// Whether this one is still listened to.
-    pub fn wants(&self, subscription: &Subscription) -> bool {
+    /// Whether a subscription exists.
+    pub fn is_subscribed(&self, subscription: &Subscription) -> bool {
         let market = self.by_native.get(subscription.instrument.stream_name());
         let mut symbols = market.into_iter().flat_map(|market| market.symbols(subscription.channel));
         symbols.any(|symbol| *symbol == subscription.instrument.symbol)
     }
 
-    /// Whether a channel of an id is listened to, under whatever symbol.
-    pub fn listens(&self, native: &str, channel: Channel) -> bool {
-        self.by_native.get(native).is_some_and(|market| market.listens(channel))
+    /// Whether a channel of a native id is subscribed, for any of its symbols.
+    pub fn has_channel(&self, native: &str, channel: Channel) -> bool {
+        self.by_native.get(native).is_some_and(|market| market.has_channel(channel))
     }
 }
 
-/// Assets that spot markets are quoted in, for ids that name both assets without anything between them, and where that is
-/// so: B is Binance, K is Kraken, Y is Bybit. The longest that fits counts: `XRPRLUSD` is `XRP/RLUSD` and not `XRPRL/USD`.
+/// Quote assets of spot markets, for native ids without a separator, and the exchanges that use them: B is Binance, K
+/// is Kraken, Y is Bybit. The longest match counts: `XRPRLUSD` is `XRP/RLUSD` and not `XRPRL/USD`.
 ///
-/// A quote stands only where it is one: on Kraken `XBTUSD` is `BTC/USD`, on Binance `BTCTUSD` is `BTC/TUSD`, and `ADAEUR`
-/// is `ADA/EUR`, since nothing is quoted in `AEUR`. Where a listing is at hand it decides; a test reads recorded ones.
+/// An asset is in the list only for exchanges that quote markets in it: on Kraken `XBTUSD` is `BTC/USD`, on Binance
+/// `BTCTUSD` is `BTC/TUSD`, and `ADAEUR` is `ADA/EUR`, since no market is quoted in `AEUR`. A listing, where available,
+/// takes precedence; a test checks this list against recorded listings.
 const QUOTES: &[(&str, &str)] = &[
     ("FDUSD", "B"),
     ("RLUSD", "BKY"),
@@ -193,7 +197,7 @@ const QUOTES: &[(&str, &str)] = &[
     ("U", "B"),
 ];
 
-/// Splits an id such as `BTCUSDT` by the quote that it ends with, as the exchange's ids are made: `B`, `K` or `Y`.
+/// Splits a native id such as `BTCUSDT` before its quote asset. `exchange` is `B`, `K` or `Y`, as in [`QUOTES`].
 pub(super) fn split_by_quote(native: &str, exchange: char) -> Option<(&str, &'static str)> {
     let quotes = QUOTES.iter().filter(|(_, exchanges)| exchanges.contains(exchange)).map(|(quote, _)| *quote);
     let (base, quote) = quotes
@@ -206,15 +210,14 @@ pub(super) fn split_by_quote(native: &str, exchange: char) -> Option<(&str, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchanges::testing::every_channel;
-    use crate::exchanges::testing::instrument;
+    use crate::exchanges::testing::{all_channels, instrument};
     use crate::model::ExchangeId;
 
     #[test]
-    fn one_id_of_the_stream_may_serve_several_symbols() {
-        let usd = every_channel(instrument(ExchangeId::Coinbase, "BTC/USD", "BTC-USD", None));
-        let usdc = every_channel(instrument(ExchangeId::Coinbase, "BTC/USDC", "BTC-USDC", Some("BTC-USD")));
-        let mut markets: Markets<()> = Markets::listed(&usd);
+    fn aliases_share_stream_id() {
+        let usd = all_channels(instrument(ExchangeId::Coinbase, "BTC/USD", "BTC-USD", None));
+        let usdc = all_channels(instrument(ExchangeId::Coinbase, "BTC/USDC", "BTC-USDC", Some("BTC-USD")));
+        let mut markets: Markets<()> = Markets::subscribed(&usd);
         let symbols = |markets: &mut Markets<()>| -> Vec<String> {
             let market = markets.get("BTC-USD", Channel::Trades);
             market.map(|market| market.symbols(Channel::Trades).map(ToString::to_string).collect()).unwrap_or_default()
@@ -223,14 +226,18 @@ mod tests {
         assert!(usdc.iter().all(|one| markets.add(one)) && !markets.add(&usdc[0]));
         assert_eq!(symbols(&mut markets), ["BTC/USD", "BTC/USDC"]);
         assert!(usd.iter().all(|one| markets.remove(one)) && !markets.remove(&usd[0]));
-        assert_eq!(symbols(&mut markets), ["BTC/USDC"], "the other one goes on");
-        assert!(!markets.wants(&usd[0]) && markets.wants(&usdc[0]) && markets.listens("BTC-USD", Channel::Ticker));
+        assert_eq!(symbols(&mut markets), ["BTC/USDC"], "the alias stays subscribed");
+        assert!(
+            !markets.is_subscribed(&usd[0])
+                && markets.is_subscribed(&usdc[0])
+                && markets.has_channel("BTC-USD", Channel::Ticker)
+        );
         assert!(usdc.iter().all(|one| markets.remove(one)));
-        assert!(symbols(&mut markets).is_empty() && !markets.listens("BTC-USD", Channel::Trades));
+        assert!(symbols(&mut markets).is_empty() && !markets.has_channel("BTC-USD", Channel::Trades));
     }
 
     #[test]
-    fn every_quote_stands_once_and_where_it_is_used() {
+    fn quotes_are_unique_and_have_exchanges() {
         let mut seen = std::collections::HashSet::new();
         for (quote, exchanges) in QUOTES {
             assert!(seen.insert(quote), "{quote}");

@@ -1,25 +1,25 @@
-//! What candlewick knows of each exchange: data and pure functions. No socket, no clock, no lock.
+//! Exchange adapters: data and pure functions. No sockets, no clocks, no locks.
 //!
-//! An exchange is a folder here, a variant of [`ExchangeId`] and a line in [`exchange`]. Its dialect is spoken in two
-//! ways: a [`RestCall`] is a request and the pure function that reads its reply, and a [`FeedSession`] is one WebSocket
-//! connection as a state machine. The engine in `upstream` does all that touches the network, for every exchange alike.
+//! An exchange is a folder here, a variant of [`ExchangeId`] and an arm of [`exchange`]. An adapter has two parts: a
+//! [`RestCall`] is a request and the pure function that parses its response; a [`FeedSession`] is one WebSocket
+//! connection as a state machine. The engine in `upstream` does all network I/O, in the same way for every exchange.
 
 pub mod binance;
 pub mod bybit;
+mod candle_rows;
 mod codec;
 pub mod coinbase;
+mod errors;
 pub mod kraken;
 mod listing;
 mod markets;
 pub mod okx;
 mod pending;
-mod refusal;
-mod rows;
 #[cfg(test)]
 mod testing;
 
-pub use listing::{Listing, OddRow};
-pub use refusal::{classify, names_region};
+pub use errors::{classify_response, is_region_block};
+pub use listing::{Listing, ListingIssue};
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -30,56 +30,56 @@ use crate::model::{
     Timestamp, Topic,
 };
 
-pub use self::rows::{CandleRows, SkippedRow};
+pub use self::candle_rows::{CandleRows, SkippedRow};
 
 /// An exchange: data and pure functions.
 pub trait Exchange: Send + Sync + 'static {
-    /// Which one.
+    /// The id of the exchange.
     fn id(&self) -> ExchangeId;
 
-    /// Its addresses, limits and habits.
+    /// Addresses, limits and capabilities.
     fn profile(&self) -> &Profile;
 
-    /// What time it is there. `None` where its interface has no such call.
+    /// The exchange's clock. `None` where the API has no such call.
     fn server_time(&self) -> Option<RestCall<ServerTime>> {
         None
     }
 
-    /// Everything that it lists.
+    /// The listing.
     fn instruments(&self) -> RestCall<Listing>;
 
-    /// The calls whose merged answers make a ticker; later ones win.
+    /// The calls whose merged responses make a ticker; later ones override earlier ones.
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>>;
 
-    /// One page of candles, forming ones marked as not closed, and the rows that could not be read. `None` where the
-    /// exchange does not offer the interval on our grid.
+    /// One page of candles, with forming ones marked as not closed, and the rows that cannot be parsed. `None` where
+    /// the exchange does not offer the interval on our grid.
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>>;
 
-    /// What an error body in the exchange's own, documented form means; `None` for any other body, such as the page of a
-    /// proxy. [`classify`] says what a reply means as a whole.
-    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
-        let _ = (reply, received);
+    /// Parses an error body in the exchange's documented form; `None` for any other body, such as the page of a proxy.
+    /// [`classify_response`] classifies the response as a whole.
+    fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
+        let _ = (response, received);
         None
     }
 
-    /// How to listen to all of `subscriptions`: split by kind of socket and by the exchange's limits.
+    /// Distributes `subscriptions` over connections, by socket path and by the exchange's limits.
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan>;
 
-    /// A session that takes frames of any market, without knowing the listing; see [`Exchange::guess_symbol`].
+    /// A session that accepts frames of any market, without the listing; see [`Exchange::guess_symbol`].
     fn decoder(&self) -> Box<dyn FeedSession>;
 
-    /// Reads the exchange's own id of a spot market without knowing the listing, by its known quotes:
-    /// `BTCUSDT` is `BTC/USDT`.
+    /// Derives the symbol from the native id of a spot market without the listing, by known quote assets: `BTCUSDT` is
+    /// `BTC/USDT`.
     fn guess_symbol(&self, native: &str) -> Option<Symbol>;
 
-    /// Whether a WebSocket address is one that carries spot markets, for recordings of several.
-    fn is_spot_stream(&self, address: &str) -> bool {
-        let _ = address;
+    /// Whether a WebSocket URL carries spot markets. Recordings may contain several URLs.
+    fn is_spot_stream(&self, url: &str) -> bool {
+        let _ = url;
         true
     }
 }
 
-/// An exchange's implementation.
+/// The adapter of an exchange.
 #[must_use]
 pub fn exchange(id: ExchangeId) -> &'static dyn Exchange {
     match id {
@@ -91,191 +91,192 @@ pub fn exchange(id: ExchangeId) -> &'static dyn Exchange {
     }
 }
 
-/// Addresses, limits and habits of an exchange. Each value's source stands where it is set.
+/// Addresses, limits and capabilities of an exchange. The source of each value is cited where the value is set.
 #[derive(Debug)]
 pub struct Profile {
-    /// REST origins, tried in order: `https://api.example.com`, no path.
+    /// REST origins, tried in order: `https://api.example.com`, without a path.
     pub rest_origins: &'static [&'static str],
     /// WebSocket origins, tried in order.
     pub ws_origins: &'static [&'static str],
-    /// Headers that its REST interface wants, beside `User-Agent`; names in lower case.
+    /// Headers of every REST request in addition to `User-Agent`; names in lower case.
     pub rest_headers: &'static [(&'static str, &'static str)],
-    /// A cheap path that answers 200 whenever the exchange is there.
+    /// Inexpensive path that answers 200 whenever the exchange is available.
     pub probe_path: &'static str,
-    /// What the exchange meters, each on its own. The first is the REST interface's.
-    pub scopes: &'static [Scope],
-    /// How many WebSocket connections an address may open in so much time.
-    pub connects: Scope,
-    /// How long to stay away after a ban (403, 418) that names no time. A limit (429) that names none is waited for as long
-    /// as its window.
-    pub ban_pause: Duration,
-    /// The reply header that says when the window of a limit that is used up ends, in Unix milliseconds.
+    /// Rate limits of the REST API, each counted separately. Probes count towards the first one.
+    pub rate_limits: &'static [RateLimit],
+    /// Limit of new WebSocket connections per client address.
+    pub connection_limit: RateLimit,
+    /// Pause after a ban (403, 418) that names no duration. After a rate limit (429) that names none, the pause is the
+    /// window of that limit.
+    pub default_ban_duration: Duration,
+    /// Response header with the end of the window of an exhausted limit, in Unix milliseconds.
     pub reset_header: Option<&'static str>,
-    /// What one page of candles costs, in the scope that meters it.
+    /// Cost of one page of candles.
     pub page_cost: PageCost,
-    /// The channels that its WebSocket gives; `Candles` means candles of one minute.
+    /// Channels of the WebSocket API; `Candles` means one-minute candles.
     pub channels: &'static [Channel],
-    /// Where its candles of one minute come from while they form.
-    pub minutes: MinuteCandles,
-    /// The intervals whose native open times equal ours.
+    /// Source of one-minute candles while they form.
+    pub minute_candles: MinuteCandles,
+    /// Intervals whose native open times are on our grid.
     pub intervals: &'static [Interval],
-    /// The most candles that one page gives.
+    /// Maximum number of candles per page.
     pub page_rows: u32,
-    /// Whether a page may ask for a longer time than `page_rows` candles; it then gives the first of them.
-    pub wide_pages: bool,
-    /// How long after its end a candle of its REST interface may still be missing or not whole: it lags its streams.
+    /// Whether a page request may span more than `page_rows` candles; the response then has the first `page_rows`.
+    pub accepts_long_ranges: bool,
+    /// How long after its end a candle may still be missing or incomplete in REST, which lags behind the streams.
     pub rest_lag: Duration,
-    /// How many candles back from now its REST interface reaches; `None` for back to the listing.
-    pub reach_rows: Option<u32>,
-    /// A connection without any frame for so long is dead.
+    /// Number of candles back from now that REST serves; `None` if it serves all since the listing of the market.
+    pub history_rows: Option<u32>,
+    /// A connection that receives no frame for this long is dead.
     pub idle_timeout: Duration,
-    /// How long an acknowledgement of a subscription may take.
+    /// Maximum time until a subscription is acknowledged.
     pub ack_timeout: Duration,
-    /// The most messages that may be sent on one connection in a second.
+    /// Maximum number of messages sent per second on one connection.
     pub messages_per_second: NonZeroU32,
-    /// The exchange cuts connections of this age.
+    /// Age at which the exchange closes a connection.
     pub max_connection_age: Option<Duration>,
 }
 
 impl Profile {
-    /// Whether there are candles of this interval: its own, or made of its own.
+    /// Whether candles of this interval are available, natively or as a rollup of a native interval.
     #[must_use]
-    pub fn offers(&self, interval: Interval) -> bool {
+    pub fn supports_interval(&self, interval: Interval) -> bool {
         self.intervals.contains(&interval) || self.intervals.iter().any(|native| native.divides(interval))
     }
 
-    /// The time between two messages on one connection. A fifth of the exchange's limit stays free: pongs count there
-    /// too, and two messages that left apart may arrive together.
+    /// Minimum time between two messages on one connection. It leaves a fifth of the exchange's limit unused: pongs
+    /// count towards the limit too, and two messages sent at different times may arrive together.
     #[must_use]
-    pub fn pace(&self) -> Duration {
+    pub fn send_interval(&self) -> Duration {
         let limit = self.messages_per_second.get();
         Duration::from_secs(1) / (limit - limit.div_ceil(5)).max(1)
     }
 }
 
-/// What a page of candles costs.
+/// Cost of a page of candles.
 #[derive(Clone, Copy, Debug)]
 pub struct PageCost {
-    /// The name of the [`Scope`] that meters it; where old candles have one of their own, that.
+    /// Name of the [`RateLimit`]. If old candles have a separate limit, the name of that one.
     pub scope: &'static str,
     pub weight: u32,
 }
 
-/// Where the candles of one minute come from while they form, and what closes them.
+/// Source of one-minute candles while they form, and what closes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MinuteCandles {
-    /// A stream that says of a candle that it is closed. Nothing else closes one. The REST interfaces of these exchanges give
-    /// a candle for a time in which nobody traded, too.
+    /// A stream whose candles have a closed flag. Nothing else closes a candle. The REST APIs of these exchanges also
+    /// return candles for intervals without trades.
     Flagged,
-    /// A stream without such a flag: the next candle or the clock closes one, and its trades must add up to it.
+    /// A stream without a closed flag: the next candle or the clock closes a candle, and its trades must add up to it.
     Unflagged,
-    /// No stream: they are built from the trades.
+    /// No stream: candles are built from trades.
     FromTrades,
 }
 
-/// Something that an exchange meters: so much weight in so much time.
+/// A rate limit of an exchange: weight per window.
 #[derive(Debug)]
-pub struct Scope {
-    /// Its name in the API and in metrics.
+pub struct RateLimit {
+    /// Name of the limit; the `scope` in the API and in metrics.
     pub name: &'static str,
-    /// Weight that fits one window.
+    /// Maximum weight per window.
     pub limit: u32,
-    /// How long a window is.
+    /// Length of a window.
     pub window: Duration,
-    /// The reply header that says how much of the window is used.
+    /// Response header with the weight used in the current window.
     pub used_header: Option<&'static str>,
 }
 
-/// A request to a REST interface together with how its reply is read.
+/// A REST request and the function that parses its response.
 pub struct RestCall<T> {
     /// Starts with a slash; no query.
     pub path: String,
     /// Query parameters, not yet percent-encoded.
     pub query: Vec<(&'static str, String)>,
-    /// The name of the [`Scope`] that meters it.
+    /// Name of the [`RateLimit`] that counts the request.
     pub scope: &'static str,
-    /// What it costs there.
+    /// Weight of the request in that limit.
     pub weight: u32,
-    /// Reads the reply.
+    /// Parses the response.
     pub parse: Parse<T>,
 }
 
-/// Reads a reply that was received when the exchange's own clock had certainly reached a time. Pure.
-pub type Parse<T> = Arc<dyn Fn(&Reply<'_>, Timestamp) -> Result<T, ReplyError> + Send + Sync>;
+/// Parses a response. The time is a lower bound of the exchange's clock at the receipt of the response. Pure.
+pub type Parse<T> = Arc<dyn Fn(&RestResponse<'_>, Timestamp) -> Result<T, RestError> + Send + Sync>;
 
-/// What time it is at an exchange.
+/// A time of an exchange's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTime {
     pub at: Timestamp,
-    /// How exactly it is told: it is less than this later than `at`.
+    /// Resolution of `at`: the exact time is less than this later than `at`.
     pub resolution: Duration,
 }
 
-/// What an exchange answered. The engine has dealt with statuses that are no answer before anyone reads this: [`classify`].
+/// A response of a REST API. The engine handles error statuses with [`classify_response`] before it parses a response.
 #[derive(Clone, Copy, Debug)]
-pub struct Reply<'a> {
+pub struct RestResponse<'a> {
     /// HTTP status.
     pub status: u16,
-    /// The whole body.
+    /// Complete body.
     pub body: &'a [u8],
 }
 
-/// Why a reply holds no answer. Some exchanges say so with HTTP 200.
+/// Why a response has no result. Some exchanges send errors with HTTP 200.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ReplyError {
-    /// What to do about it.
-    pub kind: ReplyErrorKind,
-    /// What the exchange said, shortened.
+pub struct RestError {
+    /// How to handle the error.
+    pub kind: RestErrorKind,
+    /// Message of the exchange, truncated.
     pub message: String,
-    /// How long to stay away, where it says so.
+    /// How long to send no requests, if the exchange names a duration.
     pub retry_after: Option<Duration>,
 }
 
-/// Kinds of [`ReplyError`].
+/// Kinds of [`RestError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyErrorKind {
+pub enum RestErrorKind {
     /// Too many requests of this kind: wait until the window of the limit ends.
     RateLimited,
-    /// This address is shut out for a while, for too many requests or by a firewall: ask for nothing, at no origin.
+    /// This client address is banned for a while, for too many requests or by a firewall: send no request to any
+    /// origin.
     Banned,
-    /// This origin serves no client in this region; another may.
-    RegionClosed,
-    /// The exchange is busy or in maintenance: ask again later.
+    /// This origin serves no clients in this region; another origin may.
+    RegionBlocked,
+    /// The exchange is busy or in maintenance: retry later.
     Unavailable,
-    /// It does not list the symbol.
+    /// The exchange does not list the symbol.
     UnknownSymbol,
-    /// It refuses the request for another reason; asking again does not help.
-    Refused,
-    /// The reply is not what its documentation says.
+    /// The exchange rejects the request for another reason; a retry does not help.
+    Rejected,
+    /// The response does not match its documentation.
     Malformed,
 }
 
-impl ReplyError {
-    /// An error of `kind`; long messages are cut.
+impl RestError {
+    /// An error of `kind`; truncates long messages.
     #[must_use]
-    pub fn new(kind: ReplyErrorKind, message: impl Into<String>) -> Self {
+    pub fn new(kind: RestErrorKind, message: impl Into<String>) -> Self {
         let mut message: String = message.into();
-        if let Some((cut, _)) = message.char_indices().nth(300) {
-            message.truncate(cut);
+        if let Some((end, _)) = message.char_indices().nth(300) {
+            message.truncate(end);
             message.push('…');
         }
         Self { kind, message, retry_after: None }
     }
 }
 
-/// Which candles to ask for.
+/// One page of candles to request.
 #[derive(Clone, Debug)]
 pub struct CandlePage {
     pub instrument: Arc<Instrument>,
     pub interval: Interval,
-    /// Open times asked for; the page fits [`Profile::page_rows`].
+    /// Requested open times; within [`Profile::page_rows`], unless the exchange accepts long ranges.
     pub range: TimeRange,
-    /// When it is asked for: some exchanges give old candles in another place.
-    pub asked_at: Timestamp,
+    /// Time of the request: some exchanges serve old candles at another path.
+    pub requested_at: Timestamp,
 }
 
-/// One thing to listen to. Candles are those of one minute; longer ones are derived.
+/// One channel of one market. Candles are one-minute candles; longer ones are rollups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     pub channel: Channel,
@@ -283,7 +284,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The topic that its events belong to.
+    /// The topic of its events.
     #[must_use]
     pub fn topic(&self) -> Topic {
         let (exchange, symbol) = (self.instrument.exchange, self.instrument.symbol.clone());
@@ -299,33 +300,33 @@ impl Subscription {
 pub struct ConnectionPlan {
     /// Path and query on the WebSocket origin.
     pub path: String,
-    /// What to listen to on it.
+    /// Initial subscriptions of the connection.
     pub subscriptions: Vec<Subscription>,
-    /// How many further subscriptions of any channel it could take.
-    pub spare: usize,
-    /// Makes the state machine of a new connection; each reconnection starts with a fresh one.
+    /// Number of additional subscriptions, of any channel, that fit on the connection.
+    pub spare_capacity: usize,
+    /// Creates the state machine of a new connection; every reconnect creates a new one.
     pub session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
 }
 
-/// One connection as a state machine: frames in; events and frames out. Calls come one at a time.
+/// One connection as a state machine: frames in; events and frames out. Calls are sequential.
 ///
-/// A session subscribes to everything it was made with in [`FeedSession::on_open`], keeps the requests that are not yet
-/// acknowledged with their deadlines, and says in the outbox which subscriptions were confirmed or refused. It merges
-/// partial frames, so that the events it gives are whole.
+/// A session sends its initial subscriptions in [`FeedSession::on_open`], tracks the requests that are not yet
+/// acknowledged and their deadlines, and reports acknowledged and rejected subscriptions in the outbox. It merges
+/// partial updates, so that its events are complete.
 pub trait FeedSession: Send {
-    /// The connection stands: subscribe.
+    /// Called when the connection is open: subscribes.
     fn on_open(&mut self, now: Timestamp, out: &mut Outbox);
 
     /// Subscribes and unsubscribes on the open connection.
-    fn change(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox);
+    fn update_subscriptions(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox);
 
-    /// A frame came.
+    /// Handles a received frame.
     ///
     /// # Errors
-    /// Says what the runner shall do; events of the same frame that were good are in the outbox.
+    /// Tells the runner how to proceed; valid events of the same frame are in the outbox.
     fn on_frame(&mut self, frame: Frame<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError>;
 
-    /// Called about once a second: heartbeats to send, deadlines that passed.
+    /// Called about once per second: sends heartbeats and checks deadlines.
     ///
     /// # Errors
     /// As for [`FeedSession::on_frame`].
@@ -339,23 +340,23 @@ pub enum Frame<'a> {
     Binary(&'a [u8]),
 }
 
-/// What a session gives.
+/// Output of a session.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// What happened on the market, in order. [`Outbox::event`] adds to it.
+    /// Market events, in order; see [`Outbox::push_event`].
     pub events: Events,
-    /// Text frames to send, in order, at the exchange's pace.
+    /// Text frames to send, in order; the runner observes [`Profile::send_interval`].
     pub frames: Vec<String>,
-    /// What the runner and the collector should know.
+    /// Notices for the runner and the collector.
     pub notices: Vec<Notice>,
 }
 
 impl Outbox {
-    /// Adds an event that was received at `received`. Of a trade that is left out, [`Notice::TradeSkipped`] tells.
+    /// Adds an event that was received at `received`. An invalid trade is reported as [`Notice::TradeSkipped`].
     ///
     /// # Errors
-    /// The event cannot be true; it is left out.
-    pub fn event(&mut self, event: MarketEvent, received: Timestamp) -> Result<(), BadEvent> {
+    /// The event is invalid and was not added.
+    pub fn push_event(&mut self, event: MarketEvent, received: Timestamp) -> Result<(), BadEvent> {
         let checked = event.check(received);
         match (event, &checked) {
             (event, Ok(())) => self.events.0.push(event),
@@ -371,18 +372,18 @@ impl Outbox {
 pub struct Events(Vec<MarketEvent>);
 
 impl Events {
-    /// Takes all of them.
+    /// Removes and returns all events.
     pub fn take(&mut self) -> Vec<MarketEvent> {
         std::mem::take(&mut self.0)
     }
 
-    /// Takes those from `at` on.
+    /// Removes and returns the events from index `at` on.
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
         Self(self.0.split_off(at))
     }
 
-    /// Drops all of them.
+    /// Removes all events.
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -395,58 +396,57 @@ impl std::ops::Deref for Events {
     }
 }
 
-/// What a session tells beside events.
+/// Output of a session other than events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The exchange acknowledged these; what comes from now on is whole.
-    Confirmed(Vec<Subscription>),
-    /// The exchange refuses this one; asking again does not help.
-    Refused {
-        /// Which.
+    /// The exchange acknowledged these subscriptions; their data is complete from now on.
+    Acknowledged(Vec<Subscription>),
+    /// The exchange rejected a subscription; a retry does not help.
+    Rejected {
         subscription: Subscription,
-        /// In the exchange's words.
+        /// Message of the exchange.
         reason: String,
     },
-    /// The exchange will cut this connection soon: open the next one now.
+    /// The exchange will close this connection soon: open the next one now.
     Rotate,
-    /// Everything up to this moment of the exchange's clock was told on this connection, by the exchange's own word.
-    Reached(Timestamp),
-    /// The exchange's heartbeat: its data service is there, though it may have nothing to tell.
-    Alive,
-    /// A trade of this market, or of one of those that the connection carries, could not be used and was left out.
+    /// The exchange states that it has sent everything up to this time of its clock on this connection.
+    CompleteUntil(Timestamp),
+    /// Heartbeat of the exchange: its data service is up, although it may have no data to send.
+    Heartbeat,
+    /// A trade was invalid and skipped: of this market, or, for `None`, of any market of the connection.
     TradeSkipped(Option<Symbol>),
 }
 
-/// What went wrong in a session.
+/// An error of a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct FeedError {
-    /// What to do.
+    /// How the runner proceeds.
     pub recovery: Recovery,
     /// What happened, with an excerpt of the frame.
     pub message: String,
 }
 
-/// What the runner shall do after a [`FeedError`].
+/// How the runner proceeds after a [`FeedError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// Leave the frame out and go on.
+    /// Skip the frame and continue.
     SkipFrame,
-    /// Connect anew, not before so long.
+    /// Reconnect, but not before `after`.
     Reconnect { after: Duration },
-    /// Do not try again.
+    /// Do not retry.
     GiveUp,
 }
 
 impl FeedError {
-    /// A frame that means nothing; its beginning is shown.
+    /// A frame that cannot be parsed; the message has its beginning.
     #[must_use]
     pub fn malformed(what: impl std::fmt::Display, frame: &str) -> Self {
         let excerpt: String = frame.chars().take(120).collect();
         Self { recovery: Recovery::SkipFrame, message: format!("{what} in `{excerpt}`") }
     }
 
-    /// What the runner shall do.
+    /// How the runner proceeds.
     #[must_use]
     pub const fn recovery(&self) -> Recovery {
         self.recovery

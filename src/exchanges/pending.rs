@@ -6,83 +6,86 @@ use std::time::Duration;
 use super::{FeedError, Profile, Recovery, Subscription};
 use crate::model::Timestamp;
 
-/// Open requests by their id, each with the time until which it must be answered.
-pub(super) struct Pending {
+/// Pending requests by id, each with its deadline.
+pub(super) struct PendingRequests {
     ack_timeout: Duration,
-    /// Time between two messages.
-    pace: Duration,
-    /// When the last request that was queued is on the wire.
-    sent_at: Timestamp,
+    /// Minimum time between two messages.
+    send_interval: Duration,
+    /// When the last queued message is sent.
+    last_send_at: Timestamp,
     last_id: u64,
-    waiting: BTreeMap<u64, Waiting>,
+    requests: BTreeMap<u64, Request>,
 }
 
-struct Waiting {
+struct Request {
     subscriptions: Vec<Subscription>,
     deadline: Timestamp,
 }
 
-impl Pending {
+impl PendingRequests {
     pub fn new(profile: &Profile) -> Self {
         Self {
             ack_timeout: profile.ack_timeout,
-            pace: profile.pace(),
-            sent_at: Timestamp::EPOCH,
+            send_interval: profile.send_interval(),
+            last_send_at: Timestamp::EPOCH,
             last_id: 0,
-            waiting: BTreeMap::new(),
+            requests: BTreeMap::new(),
         }
     }
 
-    /// An id for a message whose answer nobody waits for.
-    pub fn id(&mut self, now: Timestamp) -> u64 {
-        // Messages leave at the exchange's pace, so that the last of many has its time too.
-        self.sent_at = self.sent_at.max(now) + self.pace;
+    /// The id of a message that needs no acknowledgement.
+    pub fn next_id(&mut self, now: Timestamp) -> u64 {
+        // Messages are queued and sent at intervals, so the deadline of the last of many is later.
+        self.last_send_at = self.last_send_at.max(now) + self.send_interval;
         self.last_id += 1;
         self.last_id
     }
 
-    /// An id for a request that asks for these.
-    pub fn request(&mut self, subscriptions: Vec<Subscription>, now: Timestamp) -> u64 {
-        let id = self.id(now);
-        let deadline = self.sent_at + self.ack_timeout;
-        self.waiting.insert(id, Waiting { subscriptions, deadline });
+    /// Adds a request for `subscriptions` and returns its id.
+    pub fn add(&mut self, subscriptions: Vec<Subscription>, now: Timestamp) -> u64 {
+        let id = self.next_id(now);
+        let deadline = self.last_send_at + self.ack_timeout;
+        self.requests.insert(id, Request { subscriptions, deadline });
         id
     }
 
-    /// The oldest request that is not answered, for exchanges that answer in order and without an id.
-    pub fn oldest(&self) -> Option<u64> {
-        self.waiting.keys().next().copied()
+    /// The oldest pending request, for exchanges that answer in order and without an id.
+    pub fn oldest_id(&self) -> Option<u64> {
+        self.requests.keys().next().copied()
     }
 
-    /// The whole request was answered: what it asked for and is not yet answered.
-    pub fn answered(&mut self, id: u64) -> Option<Vec<Subscription>> {
-        self.waiting.remove(&id).map(|waiting| waiting.subscriptions)
+    /// Removes a request that is answered as a whole; returns its subscriptions that are not answered yet.
+    pub fn take(&mut self, id: u64) -> Option<Vec<Subscription>> {
+        self.requests.remove(&id).map(|request| request.subscriptions)
     }
 
-    /// One part of a request was answered: that part. Without an id, of any request.
-    pub fn part(&mut self, id: Option<u64>, is: impl Fn(&Subscription) -> bool) -> Option<Subscription> {
-        let mut requests = self.waiting.iter_mut().filter(|(request, _)| id.is_none_or(|id| id == **request));
-        let (request, part) = requests.find_map(|(request, waiting)| {
-            let at = waiting.subscriptions.iter().position(&is)?;
-            Some((*request, waiting.subscriptions.swap_remove(at)))
+    /// Removes the first subscription that `matches` from a request, or, without an id, from any request.
+    pub fn take_one(&mut self, id: Option<u64>, matches: impl Fn(&Subscription) -> bool) -> Option<Subscription> {
+        let mut candidates = self.requests.iter_mut().filter(|(other, _)| id.is_none_or(|id| id == **other));
+        let (id, subscription) = candidates.find_map(|(id, request)| {
+            let at = request.subscriptions.iter().position(&matches)?;
+            Some((*id, request.subscriptions.swap_remove(at)))
         })?;
-        if self.waiting.get(&request).is_some_and(|waiting| waiting.subscriptions.is_empty()) {
-            self.waiting.remove(&request);
+        if self.requests.get(&id).is_some_and(|request| request.subscriptions.is_empty()) {
+            self.requests.remove(&id);
         }
-        Some(part)
+        Some(subscription)
     }
 
-    /// Fails when an answer is overdue: the connection is to be made anew.
-    pub fn check(&self, now: Timestamp) -> Result<(), FeedError> {
-        let Some((id, waiting)) = self.waiting.iter().find(|(_, waiting)| waiting.deadline <= now) else {
+    /// Checks the deadlines.
+    ///
+    /// # Errors
+    /// A request is overdue: the runner must reconnect.
+    pub fn check_deadlines(&self, now: Timestamp) -> Result<(), FeedError> {
+        let Some((id, request)) = self.requests.iter().find(|(_, request)| request.deadline <= now) else {
             return Ok(());
         };
-        let topics = waiting.subscriptions.iter().take(3).map(|one| one.topic().to_string()).collect::<Vec<_>>();
-        let (count, timeout) = (waiting.subscriptions.len(), self.ack_timeout.as_secs());
+        let topics = request.subscriptions.iter().take(3).map(|one| one.topic().to_string()).collect::<Vec<_>>();
+        let (count, timeout) = (request.subscriptions.len(), self.ack_timeout.as_secs());
         Err(FeedError {
             recovery: Recovery::Reconnect { after: Duration::ZERO },
             message: format!(
-                "request {id} was not answered within {timeout} s; it asked for {count} subscriptions: {} …",
+                "request {id} was not acknowledged within {timeout} s; it has {count} subscriptions: {} …",
                 topics.join(", ")
             ),
         })

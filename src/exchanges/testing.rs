@@ -1,13 +1,13 @@
-//! What the tests of every dialect need.
+//! Helpers for the tests of the exchange adapters.
 
 use std::sync::Arc;
 
-use super::{Exchange, FeedError, FeedSession, Frame, Notice, Outbox, Reply, ReplyError, RestCall, Subscription};
+use super::{Exchange, FeedError, FeedSession, Frame, Notice, Outbox, RestCall, RestError, RestResponse, Subscription};
 use crate::model::{Channel, ExchangeId, Instrument, InstrumentStatus, MarketEvent, Timestamp};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_000);
 
-/// A market whose stream names it like the symbol where `stream_native` says so.
+/// A market; `stream_native` is its id on the stream if it differs from `native`.
 pub(super) fn instrument(exchange: ExchangeId, symbol: &str, native: &str, stream_native: Option<&str>) -> Instrument {
     Instrument {
         exchange,
@@ -20,26 +20,26 @@ pub(super) fn instrument(exchange: ExchangeId, symbol: &str, native: &str, strea
     }
 }
 
-/// Every channel of an instrument.
-pub(super) fn every_channel(instrument: Instrument) -> Vec<Subscription> {
+/// Subscriptions to all channels of an instrument.
+pub(super) fn all_channels(instrument: Instrument) -> Vec<Subscription> {
     let instrument = Arc::new(instrument);
     Channel::ALL.map(|channel| Subscription { channel, instrument: Arc::clone(&instrument) }).to_vec()
 }
 
-/// A session with its outbox.
-pub(super) struct Driven {
+/// A session with a settable clock.
+pub(super) struct TestSession {
     pub session: Box<dyn FeedSession>,
     pub now: Timestamp,
 }
 
-impl Driven {
-    /// A session for these, opened; with the frames that it sent.
+impl TestSession {
+    /// Opens the first connection for `subscriptions`; also returns the frames that it sends.
     pub fn open(exchange: &dyn Exchange, subscriptions: &[Subscription]) -> (Self, Vec<serde_json::Value>) {
         let plan = exchange.connections(subscriptions).into_iter().next().unwrap();
-        let mut driven = Self { session: (plan.session)(plan.subscriptions), now: NOW };
+        let mut test = Self { session: (plan.session)(plan.subscriptions), now: NOW };
         let mut out = Outbox::default();
-        driven.session.on_open(NOW, &mut out);
-        (driven, sent(&out))
+        test.session.on_open(NOW, &mut out);
+        (test, sent_frames(&out))
     }
 
     pub fn decoder(exchange: &dyn Exchange) -> Self {
@@ -52,63 +52,63 @@ impl Driven {
         (out, result)
     }
 
-    /// What a good frame gave.
+    /// Receives a valid frame.
     pub fn frame(&mut self, text: &str) -> Outbox {
         let (out, result) = self.receive(text);
         assert_eq!(result, Ok(()), "{text}");
         out
     }
 
-    /// The events of a good frame as JSON.
+    /// Receives a valid frame; returns its events as JSON.
     pub fn events(&mut self, text: &str) -> Vec<String> {
         self.frame(text).events.iter().map(json).collect()
     }
 
-    pub fn change(&mut self, add: &[Subscription], remove: &[Subscription]) -> Vec<serde_json::Value> {
+    pub fn update(&mut self, add: &[Subscription], remove: &[Subscription]) -> Vec<serde_json::Value> {
         let mut out = Outbox::default();
-        self.session.change(add, remove, self.now, &mut out);
-        sent(&out)
+        self.session.update_subscriptions(add, remove, self.now, &mut out);
+        sent_frames(&out)
     }
 
     pub fn timer(&mut self, now: Timestamp) -> (Vec<serde_json::Value>, Result<(), FeedError>) {
         let mut out = Outbox::default();
         let result = self.session.on_timer(now, &mut out);
-        (sent(&out), result)
+        (sent_frames(&out), result)
     }
 }
 
-/// An event as its subscribers get it.
+/// An event as sent to subscribers.
 pub(super) fn json(event: &MarketEvent) -> String {
     String::from_utf8(crate::model::wire::event_data(event, false)).unwrap()
 }
 
-pub(super) fn sent(out: &Outbox) -> Vec<serde_json::Value> {
+pub(super) fn sent_frames(out: &Outbox) -> Vec<serde_json::Value> {
     out.frames.iter().map(|frame| serde_json::from_str(frame).unwrap()).collect()
 }
 
-/// The topics of all subscriptions that were confirmed.
-pub(super) fn confirmed(out: &Outbox) -> Vec<String> {
-    let of = |notice: &Notice| match notice {
-        Notice::Confirmed(all) => all.iter().map(|one| one.topic().to_string()).collect(),
+/// The topics of all acknowledged subscriptions.
+pub(super) fn acknowledged(out: &Outbox) -> Vec<String> {
+    let topics = |notice: &Notice| match notice {
+        Notice::Acknowledged(all) => all.iter().map(|one| one.topic().to_string()).collect(),
         _ => vec![],
     };
-    out.notices.iter().flat_map(of).collect()
+    out.notices.iter().flat_map(topics).collect()
 }
 
-/// The topics of all subscriptions that were refused.
-pub(super) fn refused(out: &Outbox) -> Vec<String> {
-    let of = |notice: &Notice| match notice {
-        Notice::Refused { subscription, .. } => Some(subscription.topic().to_string()),
+/// The topics of all rejected subscriptions.
+pub(super) fn rejected(out: &Outbox) -> Vec<String> {
+    let topic = |notice: &Notice| match notice {
+        Notice::Rejected { subscription, .. } => Some(subscription.topic().to_string()),
         _ => None,
     };
-    out.notices.iter().filter_map(of).collect()
+    out.notices.iter().filter_map(topic).collect()
 }
 
-/// Reads a reply with HTTP 200.
-pub(super) fn parse<T>(call: &RestCall<T>, body: &str) -> Result<T, ReplyError> {
+/// Parses a response with HTTP 200.
+pub(super) fn parse<T>(call: &RestCall<T>, body: &str) -> Result<T, RestError> {
     parse_status(call, 200, body)
 }
 
-pub(super) fn parse_status<T>(call: &RestCall<T>, status: u16, body: &str) -> Result<T, ReplyError> {
-    (call.parse)(&Reply { status, body: body.as_bytes() }, NOW)
+pub(super) fn parse_status<T>(call: &RestCall<T>, status: u16, body: &str) -> Result<T, RestError> {
+    (call.parse)(&RestResponse { status, body: body.as_bytes() }, NOW)
 }

@@ -1,4 +1,4 @@
-//! An event as it leaves: encoded once, framed once, shared by all who get it.
+//! WebSocket frames of events: encoded once and shared by all clients.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -7,133 +7,141 @@ use bytes::Bytes;
 
 use crate::model::{Channel, GapReason, Topic, wire};
 
-/// Where an event stands in its topic.
+/// Position of an event in its topic: the epoch and the sequence number in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SequenceId {
     pub epoch: Arc<str>,
     pub seq: u64,
 }
 
-/// The numbers of a topic that were missed.
+/// Sequence numbers of a topic that were missed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missed {
-    /// The run that the numbers belong to; `None` where nothing was heard before.
+pub struct MissedRange {
+    /// Epoch of the sequence numbers; `None` if no event was received before.
     pub epoch: Option<Arc<str>>,
+    /// The first missed number.
     pub from: Option<u64>,
-    /// The last one; `None` where it is not known yet: up to the next frame of the topic.
+    /// The last missed number; `None` if it is not known yet: the range ends at the next frame of the topic.
     pub to: Option<u64>,
     pub reason: GapReason,
 }
 
 /// A frame of a topic: data or a gap.
 ///
-/// What a server sends over a WebSocket is not masked (RFC 6455, 5.1), so the very bytes of a frame, header and all,
-/// are the same for every client.
+/// Frames from a server are not masked (RFC 6455, 5.1), so the bytes of a frame, header included, are the same for
+/// every client.
 #[derive(Clone, Debug)]
 pub struct Frame(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `None` for a gap whose numbers are not known.
-    place: Option<Place>,
-    /// The first number that it speaks of; of data its own.
-    from: u64,
-    /// Of a gap.
-    reason: Option<GapReason>,
-    framed: Bytes,
-    /// Where in `framed` the JSON begins, and where the data lie.
-    json: usize,
+    /// `None` for a gap whose end is not known.
+    sequence_id: Option<SequenceId>,
+    /// The first sequence number of a gap, or the number of the data.
+    first_seq: u64,
+    /// `None` for data.
+    gap_reason: Option<GapReason>,
+    ws_frame: Bytes,
+    /// Offset of the JSON in `ws_frame`.
+    json_start: usize,
+    /// Position of the data in `ws_frame`.
     data: Range<usize>,
-    bare: OnceLock<Bytes>,
+    ws_payload_frame: OnceLock<Bytes>,
 }
 
 impl Frame {
-    /// The frame of new data; `data` is the encoded object.
+    /// Builds a data frame; `data` is the encoded JSON object.
     #[must_use]
-    pub fn data(topic: &Topic, place: Place, data: &[u8]) -> Self {
-        let json = wire::data_frame(topic, &place.epoch, place.seq, data);
-        let (framed, at) = framed(&json);
+    pub fn data(topic: &Topic, sequence_id: SequenceId, data: &[u8]) -> Self {
+        let json = wire::data_frame(topic, &sequence_id.epoch, sequence_id.seq, data);
+        let (ws_frame, json_start) = text_frame(&json);
         // The data are the last member.
-        let end = framed.len() - 1;
-        let from = place.seq;
+        let end = ws_frame.len() - 1;
         let data = end - data.len()..end;
-        Self(Arc::new(Inner { place: Some(place), from, reason: None, framed, json: at, data, bare: OnceLock::new() }))
-    }
-
-    /// The frame of a gap.
-    #[must_use]
-    pub fn gap(topic: &Topic, missed: &Missed) -> Self {
-        let Missed { epoch, from, to, reason } = missed;
-        let (framed, at) = framed(&wire::missed_frame(topic, epoch.as_deref(), *from, *to, *reason));
-        let place = epoch.clone().zip(*to).map(|(epoch, seq)| Place { epoch, seq });
-        let from = from.unwrap_or(0);
         Self(Arc::new(Inner {
-            place,
-            from,
-            reason: Some(*reason),
-            framed,
-            json: at,
-            data: 0..0,
-            bare: OnceLock::new(),
+            first_seq: sequence_id.seq,
+            sequence_id: Some(sequence_id),
+            gap_reason: None,
+            ws_frame,
+            json_start,
+            data,
+            ws_payload_frame: OnceLock::new(),
         }))
     }
 
-    /// Its place in the topic; of a gap that of the last number missed, `None` where that is not known.
+    /// Builds a gap frame.
     #[must_use]
-    pub fn place(&self) -> Option<&Place> {
-        self.0.place.as_ref()
+    pub fn gap(topic: &Topic, missed: &MissedRange) -> Self {
+        let MissedRange { epoch, from, to, reason } = missed;
+        let (ws_frame, json_start) = text_frame(&wire::client_gap_frame(topic, epoch.as_deref(), *from, *to, *reason));
+        Self(Arc::new(Inner {
+            sequence_id: epoch.clone().zip(*to).map(|(epoch, seq)| SequenceId { epoch, seq }),
+            first_seq: from.unwrap_or(0),
+            gap_reason: Some(*reason),
+            ws_frame,
+            json_start,
+            data: 0..0,
+            ws_payload_frame: OnceLock::new(),
+        }))
     }
 
-    /// The first number that it speaks of.
+    /// The sequence id of the data, or of the last missed event of a gap; `None` if the end of the gap is not known.
     #[must_use]
-    pub fn from(&self) -> u64 {
-        self.0.from
+    pub fn sequence_id(&self) -> Option<&SequenceId> {
+        self.0.sequence_id.as_ref()
+    }
+
+    /// The sequence number of the data, or the first missed number of a gap.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.0.first_seq
     }
 
     #[must_use]
     pub fn is_gap(&self) -> bool {
-        self.0.reason.is_some()
+        self.0.gap_reason.is_some()
     }
 
-    /// Why there is a gap, if it is one.
+    /// The reason of a gap; `None` for data.
     #[must_use]
-    pub fn reason(&self) -> Option<GapReason> {
-        self.0.reason
+    pub fn gap_reason(&self) -> Option<GapReason> {
+        self.0.gap_reason
     }
 
-    /// Ready for a WebSocket.
+    /// The WebSocket text frame with the complete message.
     #[must_use]
-    pub fn framed(&self) -> &Bytes {
-        &self.0.framed
+    pub fn ws_frame(&self) -> &Bytes {
+        &self.0.ws_frame
     }
 
-    /// The JSON text of the whole frame.
+    /// The JSON of the complete message.
     #[must_use]
     pub fn json(&self) -> &[u8] {
-        &self.0.framed[self.0.json..]
+        &self.0.ws_frame[self.0.json_start..]
     }
 
-    /// The JSON of the data alone; empty for a gap.
+    /// The JSON of the data only; empty for a gap.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        &self.0.framed[self.0.data.clone()]
+        &self.0.ws_frame[self.0.data.clone()]
     }
 
-    /// The data alone, ready for a WebSocket.
+    /// A WebSocket text frame with the data only.
     #[must_use]
-    pub fn framed_payload(&self) -> &Bytes {
-        self.0.bare.get_or_init(|| framed(self.payload()).0)
+    pub fn ws_payload_frame(&self) -> &Bytes {
+        self.0.ws_payload_frame.get_or_init(|| text_frame(self.payload()).0)
     }
 }
 
-fn framed(json: &[u8]) -> (Bytes, usize) {
+/// A WebSocket text frame, and the offset of its text.
+fn text_frame(json: &[u8]) -> (Bytes, usize) {
     let mut out = Vec::with_capacity(json.len() + 10);
     put_text_frame(&mut out, json);
-    let at = out.len() - json.len();
-    (Bytes::from(out), at)
+    let start = out.len() - json.len();
+    (Bytes::from(out), start)
 }
 
-/// Appends a whole text frame as a server sends it (RFC 6455, 5.2).
+/// Appends a complete server-to-client text frame (RFC 6455, 5.2).
 pub fn put_text_frame(out: &mut Vec<u8>, text: &[u8]) {
     const FINAL_TEXT: u8 = 0x81;
     out.push(FINAL_TEXT);
@@ -151,7 +159,7 @@ pub fn put_text_frame(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// Of a topic of this channel only the newest data matter.
+/// Whether topics of this channel are conflated: only the newest data matter.
 pub(super) const fn conflates(channel: Channel) -> bool {
     matches!(channel, Channel::Ticker)
 }
@@ -163,7 +171,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 
     #[test]
-    fn a_client_reads_what_was_framed() {
+    fn client_decodes_text_frames() {
         for length in [0, 1, 125, 126, 65_535, 65_536, 70_000] {
             let text = "x".repeat(length);
             let mut out = Vec::new();
@@ -174,20 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_knows_its_parts() {
+    fn frame_exposes_its_parts() {
         let topic: Topic = "trades:kraken:BTC/USD".parse().unwrap();
-        let place = Place { epoch: "e".into(), seq: 7 };
-        let frame = Frame::data(&topic, place.clone(), b"{\"price\":1}");
+        let id = SequenceId { epoch: "e".into(), seq: 7 };
+        let frame = Frame::data(&topic, id.clone(), b"{\"price\":1}");
         assert_eq!(frame.payload(), b"{\"price\":1}");
         assert_eq!(
             std::str::from_utf8(frame.json()).unwrap(),
             "{\"type\":\"trade\",\"topic\":\"trades:kraken:BTC/USD\",\"epoch\":\"e\",\"seq\":7,\"data\":{\"price\":1}}"
         );
-        assert_eq!((frame.place(), frame.from(), frame.is_gap()), (Some(&place), 7, false));
-        assert_eq!(&frame.framed_payload()[..2], &[0x81, 11]);
-        let missed = Missed { epoch: Some("e".into()), from: Some(3), to: Some(5), reason: GapReason::BusLost };
+        assert_eq!((frame.sequence_id(), frame.first_seq(), frame.is_gap()), (Some(&id), 7, false));
+        assert_eq!(&frame.ws_payload_frame()[..2], &[0x81, 11]);
+        let missed = MissedRange { epoch: Some("e".into()), from: Some(3), to: Some(5), reason: GapReason::BusLost };
         let gap = Frame::gap(&topic, &missed);
-        assert_eq!((gap.place().map(|place| place.seq), gap.from(), gap.is_gap()), (Some(5), 3, true));
+        assert_eq!((gap.sequence_id().map(|id| id.seq), gap.first_seq(), gap.is_gap()), (Some(5), 3, true));
         assert_eq!(
             std::str::from_utf8(gap.json()).unwrap(),
             "{\"type\":\"gap\",\"topic\":\"trades:kraken:BTC/USD\",\"epoch\":\"e\",\"from_seq\":3,\"to_seq\":5,\

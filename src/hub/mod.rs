@@ -1,23 +1,25 @@
-//! One event in, many subscribers out.
+//! Fans events of the bus out to the subscribers of this replica.
 //!
-//! A topic that somebody wants has a room: one listener of the bus, and a ring of recent frames. An event arrives numbered
-//! and encoded; it is framed once, put into the ring, and who listens is woken. Each client reads the rings of its topics
-//! at its own pace ([`Subscriber`]), so that nothing here waits for a slow one, nor keeps anything for it.
+//! Each subscribed topic has a topic buffer: one bus subscription and a ring buffer of recent frames. An event arrives
+//! encoded and with a sequence number. It is framed once, pushed to the ring buffer, and the subscribers are woken.
+//! Each client reads the ring buffers of its topics at its own pace ([`Subscriber`]), so a slow client neither blocks
+//! others nor has a queue of its own.
 //!
-//! A room stays for a while after its last subscriber has left ([`HubConfig::linger`]), so that a client that lost its
-//! connection may go on where it was; and as long as it is wanted, so is its market ([`crate::cache::Demand`]).
+//! A topic buffer stays for [`HubConfig::linger`] after its last subscription is closed, so that a client can resume
+//! after a reconnect. While the topic buffer exists, the hub registers demand for its market
+//! ([`crate::cache::Demand`]).
 
+mod exchange_states;
 mod frame;
 mod ring;
-mod room;
-mod status;
 mod subscriber;
+mod topic_buffer;
 
-pub use frame::{Frame, Missed, Place, put_text_frame};
-pub use ring::Bounds;
-pub use room::{Seat, View};
-pub use status::Statuses;
+pub use exchange_states::ExchangeStateWatcher;
+pub use frame::{Frame, MissedRange, SequenceId, put_text_frame};
+pub use ring::RingLimits;
 pub use subscriber::{SlotId, Subscriber};
+pub use topic_buffer::{Subscription, TopicHandle};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,65 +27,69 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use self::room::Room;
-use crate::cache::{BusListener, Cache, Demand, EventBus};
+use self::topic_buffer::TopicBuffer;
+use crate::cache::{BusSubscription, Cache, Demand, EventBus};
 use crate::clock::Clock;
-use crate::lifecycle::outlive_panics;
+use crate::lifecycle::restart_on_panic;
 use crate::model::Topic;
-use crate::telemetry::hub::{RoomClosed, RoomOpened};
+use crate::telemetry::hub::{TopicClosed, TopicOpened};
 
-/// How long [`Hub::enter`] waits for the bus. A bus that takes longer is down; its return is a gap in the stream.
-const BUS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long [`Hub::subscribe`] waits for the bus. A bus that takes longer is down; its recovery is a gap in the stream.
+const BUS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Pauses between attempts to listen to a bus that does not answer: doubled from the first to the last.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Backoff between attempts to subscribe to the bus: initial and maximum delay, doubled in between.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// How often at least a market that someone listens to is said to be wanted.
-const WANT_EVERY: Duration = Duration::from_secs(10);
+/// Maximum interval at which the demand for a subscribed market is renewed.
+const DEMAND_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the hub keeps, and for how long.
+/// Limits of the hub.
 #[derive(Clone, Copy, Debug)]
 pub struct HubConfig {
-    /// The recent frames of a topic, for slow clients and those that come back.
-    pub ring: Bounds,
-    /// How long a topic is listened to and its market wanted after the last subscriber left.
+    /// Ring buffer of each topic, for slow clients and for resuming ones.
+    pub ring: RingLimits,
+    /// How long a topic and the demand for its market stay after the last subscription is closed.
     pub linger: Duration,
-    /// The most topics at a time, with those that nobody listens to any more.
+    /// Maximum number of open topics, including lingering ones.
     pub max_topics: usize,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
-        Self { ring: Bounds { frames: 1_024, bytes: 256 * 1024 }, linger: Duration::from_mins(1), max_topics: 20_000 }
+        Self {
+            ring: RingLimits { frames: 1_024, bytes: 256 * 1024 },
+            linger: Duration::from_mins(1),
+            max_topics: 20_000,
+        }
     }
 }
 
-/// So many topics are listened to here that there is no room for another.
+/// The maximum number of topics is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many topics are listened to here")]
-pub struct Full;
+#[error("too many open topics on this replica")]
+pub struct HubFull;
 
-/// Hands events of the bus to the subscribers of this replica.
+/// Publishes events of the bus to the subscribers of this replica.
 pub struct Hub {
     bus: Arc<dyn EventBus>,
     demand: Arc<dyn Demand>,
-    statuses: Arc<Statuses>,
+    exchange_states: Arc<ExchangeStateWatcher>,
     clock: Clock,
     config: HubConfig,
-    rooms: Mutex<HashMap<Topic, Arc<Room>>>,
+    topic_buffers: Mutex<HashMap<Topic, Arc<TopicBuffer>>>,
 }
 
 impl Hub {
-    /// A hub over the event bus of `cache`.
+    /// A hub on the event bus of `cache`.
     #[must_use]
     pub fn new(cache: &Cache, clock: Clock, config: HubConfig) -> Arc<Self> {
         Arc::new(Self {
             bus: Arc::clone(&cache.bus),
             demand: Arc::clone(&cache.demand),
-            statuses: Statuses::new(Arc::clone(&cache.states), clock.clone()),
+            exchange_states: ExchangeStateWatcher::new(Arc::clone(&cache.states), clock.clone()),
             clock,
             config,
-            rooms: Mutex::default(),
+            topic_buffers: Mutex::default(),
         })
     }
 
@@ -93,128 +99,132 @@ impl Hub {
         Subscriber::new(self.clock.clone())
     }
 
-    /// The states of exchanges, as they change.
+    /// Watches the states of the exchanges.
     #[must_use]
-    pub fn statuses(&self) -> &Arc<Statuses> {
-        &self.statuses
+    pub fn exchange_states(&self) -> &Arc<ExchangeStateWatcher> {
+        &self.exchange_states
     }
 
-    /// Takes a seat at a topic, from now on. When this returns the bus is being listened to, so that a value asked for
-    /// afterwards is not older than the first event.
+    /// Subscribes to a topic. When this returns, the bus subscription is active (or the bus is down), so that a
+    /// snapshot taken afterwards is not older than the first event.
     ///
     /// # Errors
-    /// [`Full`].
-    pub async fn enter(self: &Arc<Self>, topic: &Topic) -> Result<Seat, Full> {
-        let seat = self.seat(topic)?;
-        let mut listening = seat.0.listening.subscribe();
-        let _ = self.clock.timeout(BUS_PATIENCE, listening.wait_for(|listening| *listening)).await;
-        Ok(seat)
+    /// [`HubFull`].
+    pub async fn subscribe(self: &Arc<Self>, topic: &Topic) -> Result<Subscription, HubFull> {
+        let subscription = self.open(topic)?;
+        let mut listening = subscription.0.listening.subscribe();
+        let _ = self.clock.timeout(BUS_TIMEOUT, listening.wait_for(|listening| *listening)).await;
+        Ok(subscription)
     }
 
-    /// How many topics are listened to now.
+    /// Number of open topics.
     #[must_use]
-    pub fn topics(&self) -> usize {
-        self.rooms.lock().len()
+    pub fn topic_count(&self) -> usize {
+        self.topic_buffers.lock().len()
     }
 
-    fn seat(self: &Arc<Self>, topic: &Topic) -> Result<Seat, Full> {
-        let mut rooms = self.rooms.lock();
-        if let Some(room) = rooms.get(topic) {
-            return Ok(Seat::take(room));
+    fn open(self: &Arc<Self>, topic: &Topic) -> Result<Subscription, HubFull> {
+        let mut topic_buffers = self.topic_buffers.lock();
+        if let Some(buffer) = topic_buffers.get(topic) {
+            return Ok(Subscription::new(buffer));
         }
-        if rooms.len() >= self.config.max_topics {
-            return Err(Full);
+        if topic_buffers.len() >= self.config.max_topics {
+            return Err(HubFull);
         }
-        let room = Room::new(topic.clone(), self.config.ring);
-        let seat = Seat::take(&room);
-        rooms.insert(topic.clone(), Arc::clone(&room));
-        RoomOpened { channel: topic.channel() }.emit();
+        let buffer = TopicBuffer::new(topic.clone(), self.config.ring);
+        let subscription = Subscription::new(&buffer);
+        topic_buffers.insert(topic.clone(), Arc::clone(&buffer));
+        TopicOpened { channel: topic.channel() }.emit();
         let hub = Arc::clone(self);
         tokio::spawn(async move {
-            let mut again = false;
-            outlive_panics("topic", &hub.clock.clone(), || {
-                let (hub, room, was_lost) = (Arc::clone(&hub), Arc::clone(&room), std::mem::replace(&mut again, true));
-                hub.keep(room, was_lost)
+            let mut restarted = false;
+            restart_on_panic("topic", &hub.clock.clone(), || {
+                let (hub, buffer) = (Arc::clone(&hub), Arc::clone(&buffer));
+                hub.run_topic(buffer, std::mem::replace(&mut restarted, true))
             })
             .await;
         });
-        Ok(seat)
+        Ok(subscription)
     }
 
-    /// Keeps a room until nobody has wanted it for a while. What was told before a panic of its task `was_lost`.
-    async fn keep(self: Arc<Self>, room: Arc<Room>, was_lost: bool) {
-        if was_lost {
-            room.changed.notify_one();
+    /// Runs a topic until it was unused for the linger time. `events_lost` is true if its task was restarted after a
+    /// panic.
+    async fn run_topic(self: Arc<Self>, buffer: Arc<TopicBuffer>, events_lost: bool) {
+        if events_lost {
+            buffer.demand_changed.notify_one();
         }
         tokio::select! {
-            () = self.carry(&room, was_lost) => {}
-            () = self.attend(&room) => {}
+            () = self.listen(&buffer, events_lost) => {}
+            () = self.maintain_demand(&buffer) => {}
         }
     }
 
-    /// Says that the market is wanted while somebody listens; ends when the room was empty for a while, and is closed.
-    async fn attend(&self, room: &Room) {
+    /// Renews the demand for the market while there are subscriptions. Closes the topic and ends when it was unused for
+    /// the linger time.
+    async fn maintain_demand(&self, buffer: &TopicBuffer) {
         let linger = self.config.linger;
-        let mut left_at = None;
-        // The first one has come.
-        room.changed.notified().await;
+        let mut unused_since = None;
+        // The first subscription is open.
+        buffer.demand_changed.notified().await;
         loop {
             let now = self.clock.elapsed();
-            let was_left = left_at.is_some();
-            left_at = if room.is_empty() { left_at.or(Some(now)) } else { None };
-            let pause = match left_at {
-                None => WANT_EVERY.min(linger / 3),
+            let was_unused = unused_since.is_some();
+            unused_since = if buffer.is_unused() { unused_since.or(Some(now)) } else { None };
+            let delay = match unused_since {
+                None => DEMAND_INTERVAL.min(linger / 3),
                 Some(at) => (at + linger).saturating_sub(now),
             };
-            if pause.is_zero() {
-                let mut rooms = self.rooms.lock();
-                // Somebody may have come since; the lock keeps new ones out while we look.
-                if room.is_empty() {
-                    rooms.remove(&room.topic);
-                    RoomClosed { channel: room.topic.channel() }.emit();
+            if delay.is_zero() {
+                let mut topic_buffers = self.topic_buffers.lock();
+                // A subscription may have been opened meanwhile; the lock blocks new ones during this check.
+                if buffer.is_unused() {
+                    topic_buffers.remove(&buffer.topic);
+                    TopicClosed { channel: buffer.topic.channel() }.emit();
                     return;
                 }
                 continue;
             }
-            // Wanted once more when the last one leaves, and then no longer. What fails is said again.
-            if !(was_left && left_at.is_some()) {
-                let _ = self.demand.want(room.topic.exchange(), room.topic.symbol(), linger).await;
+            // The demand is renewed a last time when the last subscription is closed. An error is ignored: the next
+            // renewal is soon.
+            if !(was_unused && unused_since.is_some()) {
+                let _ = self.demand.add(buffer.topic.exchange(), buffer.topic.symbol(), linger).await;
             }
             tokio::select! {
-                () = self.clock.sleep(pause) => {}
-                () = room.changed.notified() => {}
+                () = self.clock.sleep(delay) => {}
+                () = buffer.demand_changed.notified() => {}
             }
         }
     }
 
-    /// Listens to the bus again and again, telling of each hole. Does not end by itself.
-    async fn carry(&self, room: &Room, mut was_lost: bool) {
-        let (mut pause, longest) = RETRY;
+    /// Receives the events of a topic and resubscribes after errors. Every interruption adds a gap. Runs until
+    /// cancelled.
+    async fn listen(&self, buffer: &TopicBuffer, mut events_lost: bool) {
+        let (mut delay, longest) = RETRY_DELAYS;
         loop {
-            match self.bus.subscribe(&room.topic).await {
+            match self.bus.subscribe(&buffer.topic).await {
                 Ok(mut listener) => {
-                    pause = RETRY.0;
-                    if std::mem::take(&mut was_lost) {
-                        room.lost();
+                    delay = RETRY_DELAYS.0;
+                    if std::mem::take(&mut events_lost) {
+                        buffer.mark_lost();
                     }
-                    room.listening.send_replace(true);
-                    hear(&mut *listener, room).await;
+                    buffer.listening.send_replace(true);
+                    receive_events(&mut *listener, buffer).await;
                 }
                 Err(error) => {
-                    tracing::warn!(topic = %room.topic, %error, "the event bus does not take a subscription: trying again");
+                    tracing::warn!(topic = %buffer.topic, %error, "cannot subscribe to the event bus: retrying");
                 }
             }
-            was_lost = true;
-            self.clock.sleep(pause / 2 + self.clock.jitter(pause / 2)).await;
-            pause = (pause * 2).min(longest);
+            events_lost = true;
+            self.clock.sleep(delay / 2 + self.clock.jitter(delay / 2)).await;
+            delay = (delay * 2).min(longest);
         }
     }
 }
 
-/// Hands on what is heard until the bus is gone.
-async fn hear(listener: &mut dyn BusListener, room: &Room) {
+/// Forwards events until the bus subscription ends.
+async fn receive_events(listener: &mut dyn BusSubscription, buffer: &TopicBuffer) {
     while let Some(event) = listener.next().await {
-        room.take(&event);
+        buffer.receive(&event);
     }
 }
 

@@ -1,4 +1,4 @@
-//! One client's topics, each read at the client's own pace.
+//! The topics of one client, read at the client's own pace.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -7,119 +7,132 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::frame::{Frame, Missed, Place, conflates};
-use super::ring::Resumed;
-use super::room::{Member, Seat, Signal, View};
-use crate::cache::{Position, token_of};
+use super::frame::{Frame, MissedRange, SequenceId, conflates};
+use super::ring::ResumePoint;
+use super::topic_buffer::{ReadySlots, SlotNotifier, Subscription, TopicHandle};
+use crate::cache::{Version, epoch_token};
 use crate::clock::Clock;
 use crate::model::{GapReason, Topic};
 use crate::telemetry::hub::FramesMissed;
 
-/// What one client subscribed to. Dropping it unsubscribes all.
+/// The subscriptions of one client. Dropping it unsubscribes from all topics.
 ///
-/// Nothing waits here: frames lie in the rings of their topics until the client takes them with
-/// [`gather`](Self::gather). Of a ticker a slow client gets the newest; of trades and candles a gap names what it missed.
+/// It has no queue: frames stay in the ring buffers of their topics until the client reads them with
+/// [`read`](Self::read). For tickers a slow client gets only the newest one; for trades and candles it gets a gap with
+/// the missed sequence numbers.
 pub struct Subscriber {
     clock: Clock,
-    signal: Arc<Signal>,
-    slots: Vec<Option<Slot>>,
+    ready_slots: Arc<ReadySlots>,
+    slots: Vec<Option<TopicSlot>>,
     free: Vec<usize>,
     by_topic: HashMap<Topic, usize>,
-    /// Slots with something to read.
+    /// Slots with new frames.
     ready: VecDeque<usize>,
-    /// Slots that have something and wait until their pace allows it.
-    parked: BinaryHeap<Reverse<(Duration, usize)>>,
-    /// How many bytes went by unread since everything was read.
-    behind: u64,
+    /// Slots with new frames that wait for their minimum interval, by due time.
+    delayed: BinaryHeap<Reverse<(Duration, usize)>>,
+    /// Bytes missed since all frames were read.
+    missed_bytes: u64,
 }
 
-/// A topic of a [`Subscriber`].
+/// Identifies a topic of a [`Subscriber`].
 pub type SlotId = usize;
 
-struct Slot {
-    seat: Seat,
-    member: Arc<Member>,
-    /// The index in the ring of what comes next, and the bytes that went by before it.
-    cursor: u64,
+/// A topic of a subscriber and its read position.
+struct TopicSlot {
+    subscription: Subscription,
+    notifier: Arc<SlotNotifier>,
+    /// Ring index of the next frame to read.
+    next_index: u64,
+    /// Total size of the frames before `next_index`.
     bytes: u64,
-    /// The last number that the client was told of.
-    last: Option<Place>,
-    /// The client was shown a value of the cache, until a newer one comes.
-    shown: Option<Position>,
-    /// The client was told of a gap that ends with the next number.
-    is_open: bool,
-    /// Whether it is read.
+    /// The last sequence id that the client received.
+    last_id: Option<SequenceId>,
+    /// Version of the cached value in the client's snapshot, until a newer frame is read.
+    snapshot_version: Option<Version>,
+    /// The client received a gap that ends with the next frame.
+    gap_is_open: bool,
+    /// Whether reading has started.
     started: bool,
-    pace: Duration,
-    /// Not read before this time.
-    due: Duration,
+    /// Minimum interval between two reads.
+    min_interval: Duration,
+    /// Time of the next allowed read, by the clock's `elapsed`.
+    due_at: Duration,
 }
 
 impl Subscriber {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             clock,
-            signal: Arc::default(),
+            ready_slots: Arc::default(),
             slots: Vec::new(),
             free: Vec::new(),
             by_topic: HashMap::new(),
             ready: VecDeque::new(),
-            parked: BinaryHeap::new(),
-            behind: 0,
+            delayed: BinaryHeap::new(),
+            missed_bytes: 0,
         }
     }
 
-    /// Adds a topic, from now on; nothing of it is read before [`start`](Self::start).
-    pub fn add(&mut self, seat: Seat) -> SlotId {
+    /// Adds a topic at its current end. Reading begins with [`start`](Self::start).
+    pub fn add(&mut self, subscription: Subscription) -> SlotId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
-        let member = Member::new(&self.signal, id);
-        let room = Arc::clone(&seat.0);
-        room.join(Arc::clone(&member));
-        let state = room.state.read();
-        let (cursor, last) = (state.ring.end(), state.ring.newest().cloned());
-        let bytes = state.ring.bytes_before(cursor);
+        let notifier = SlotNotifier::new(&self.ready_slots, id);
+        let buffer = Arc::clone(&subscription.0);
+        buffer.add_notifier(Arc::clone(&notifier));
+        let state = buffer.state.read();
+        let (next_index, last_id) = (state.ring.end(), state.ring.latest_sequence_id().cloned());
+        let bytes = state.ring.bytes_before(next_index);
         drop(state);
-        self.by_topic.insert(seat.topic().clone(), id);
-        let (pace, due) = (Duration::ZERO, Duration::ZERO);
-        let slot = Slot { seat, member, cursor, bytes, last, shown: None, is_open: false, started: false, pace, due };
-        self.slots[id] = Some(slot);
+        self.by_topic.insert(subscription.topic().clone(), id);
+        self.slots[id] = Some(TopicSlot {
+            subscription,
+            notifier,
+            next_index,
+            bytes,
+            last_id,
+            snapshot_version: None,
+            gap_is_open: false,
+            started: false,
+            min_interval: Duration::ZERO,
+            due_at: Duration::ZERO,
+        });
         id
     }
 
-    /// Goes back to a place. What lies between and is no longer kept is returned.
-    pub fn resume(&mut self, id: SlotId, place: &Place) -> Option<Missed> {
+    /// Continues after a sequence id. Returns the missed range if frames after it were evicted.
+    pub fn resume(&mut self, id: SlotId, sequence_id: &SequenceId) -> Option<MissedRange> {
         let slot = self.slots.get_mut(id)?.as_mut()?;
-        let state = slot.seat.0.state.read();
-        match state.ring.resume(place) {
-            Resumed::Whole(index) => {
-                slot.cursor = index;
+        let state = slot.subscription.0.state.read();
+        match state.ring.resume(sequence_id) {
+            ResumePoint::Continue(index) => {
+                slot.next_index = index;
                 slot.bytes = state.ring.bytes_before(index);
-                slot.last = Some(place.clone());
+                slot.last_id = Some(sequence_id.clone());
                 None
             }
-            Resumed::Expired(index) => {
-                slot.cursor = index;
+            ResumePoint::Expired(index) => {
+                slot.next_index = index;
                 slot.bytes = state.ring.bytes_before(index);
-                slot.last = state.ring.newest().cloned();
-                slot.is_open = slot.last.is_none();
-                Some(match &slot.last {
-                    Some(newest) => {
-                        let same = newest.epoch == place.epoch;
-                        let reason = if same { GapReason::ResumeExpired } else { GapReason::NewEpoch };
-                        let from = if same { place.seq + 1 } else { 1 };
-                        Missed {
-                            epoch: Some(Arc::clone(&newest.epoch)),
+                slot.last_id = state.ring.latest_sequence_id().cloned();
+                slot.gap_is_open = slot.last_id.is_none();
+                Some(match &slot.last_id {
+                    Some(latest) => {
+                        let same_epoch = latest.epoch == sequence_id.epoch;
+                        let reason = if same_epoch { GapReason::ResumeExpired } else { GapReason::NewEpoch };
+                        let from = if same_epoch { sequence_id.seq + 1 } else { 1 };
+                        MissedRange {
+                            epoch: Some(Arc::clone(&latest.epoch)),
                             from: Some(from),
-                            to: Some(newest.seq),
+                            to: Some(latest.seq),
                             reason,
                         }
                     }
-                    None => Missed {
-                        epoch: Some(Arc::clone(&place.epoch)),
-                        from: Some(place.seq + 1),
+                    None => MissedRange {
+                        epoch: Some(Arc::clone(&sequence_id.epoch)),
+                        from: Some(sequence_id.seq + 1),
                         to: None,
                         reason: GapReason::ResumeExpired,
                     },
@@ -128,57 +141,59 @@ impl Subscriber {
         }
     }
 
-    /// A snapshot shows everything up to `shown`: what is not newer need not be told. Has no effect on a topic that is read
-    /// already.
-    pub fn skip_to(&mut self, id: SlotId, shown: Place) {
-        if let Some(slot) = self.waiting(id) {
-            slot.last = Some(shown);
+    /// Skips frames up to `snapshot`, the sequence id that the client's snapshot includes. No effect on a started
+    /// topic.
+    pub fn skip_to(&mut self, id: SlotId, snapshot: SequenceId) {
+        if let Some(slot) = self.unstarted(id) {
+            slot.last_id = Some(snapshot);
         }
     }
 
-    /// The same for a value of the cache, which knows its position only. Its place, if numbers of its run were heard.
-    pub fn skip_to_position(&mut self, id: SlotId, shown: Position) -> Option<Place> {
-        self.waiting(id)?.shown = Some(shown);
-        let newest = self.newest(id)?;
-        (token_of(&newest.epoch) == shown.token).then_some(Place { epoch: newest.epoch, seq: shown.seq })
+    /// As [`skip_to`](Self::skip_to) for a cached value, which has a version but no epoch. Returns its sequence id if
+    /// the latest event received has the same lease token.
+    pub fn skip_to_version(&mut self, id: SlotId, snapshot_version: Version) -> Option<SequenceId> {
+        self.unstarted(id)?.snapshot_version = Some(snapshot_version);
+        let latest = self.latest_sequence_id(id)?;
+        (epoch_token(&latest.epoch) == snapshot_version.token)
+            .then_some(SequenceId { epoch: latest.epoch, seq: snapshot_version.seq })
     }
 
-    fn waiting(&mut self, id: SlotId) -> Option<&mut Slot> {
+    fn unstarted(&mut self, id: SlotId) -> Option<&mut TopicSlot> {
         self.slots.get_mut(id)?.as_mut().filter(|slot| !slot.started)
     }
 
-    /// The last number that was heard of a topic.
+    /// The sequence id of the latest event received for a topic.
     #[must_use]
-    pub fn newest(&self, id: SlotId) -> Option<Place> {
+    pub fn latest_sequence_id(&self, id: SlotId) -> Option<SequenceId> {
         let slot = self.slots.get(id)?.as_ref()?;
-        slot.seat.0.state.read().ring.newest().cloned()
+        slot.subscription.0.state.read().ring.latest_sequence_id().cloned()
     }
 
-    /// A look at a topic.
+    /// A handle of a topic.
     #[must_use]
-    pub fn view(&self, id: SlotId) -> Option<View> {
-        Some(self.slots.get(id)?.as_ref()?.seat.view())
+    pub fn handle(&self, id: SlotId) -> Option<TopicHandle> {
+        Some(self.slots.get(id)?.as_ref()?.subscription.handle())
     }
 
-    /// The newest data of a topic that were heard before this subscriber came.
+    /// The newest data frames of a topic before the read position, oldest first.
     #[must_use]
-    pub fn latest(&self, id: SlotId, count: usize) -> Vec<Frame> {
+    pub fn recent_data(&self, id: SlotId, count: usize) -> Vec<Frame> {
         let Some(Some(slot)) = self.slots.get(id) else { return Vec::new() };
-        slot.seat.0.state.read().ring.latest(count, slot.cursor)
+        slot.subscription.0.state.read().ring.recent_data(count, slot.next_index)
     }
 
-    /// Begins to read a topic.
+    /// Starts reading a topic.
     pub fn start(&mut self, id: SlotId) {
         if let Some(Some(slot)) = self.slots.get_mut(id) {
             slot.started = true;
-            slot.member.tell();
+            slot.notifier.notify();
         }
     }
 
-    /// Asks for the newest value at most so often.
-    pub fn set_pace(&mut self, id: SlotId, pace: Duration) {
+    /// Sets the minimum interval between two reads of a topic.
+    pub fn set_min_interval(&mut self, id: SlotId, min_interval: Duration) {
         if let Some(Some(slot)) = self.slots.get_mut(id) {
-            slot.pace = pace;
+            slot.min_interval = min_interval;
         }
     }
 
@@ -188,17 +203,17 @@ impl Subscriber {
         self.by_topic.get(topic).copied()
     }
 
-    /// Unsubscribes from a topic; says whether it was subscribed to.
+    /// Unsubscribes from a topic. Returns whether it was subscribed.
     pub fn remove(&mut self, topic: &Topic) -> bool {
         let Some(id) = self.by_topic.remove(topic) else { return false };
         if let Some(slot) = self.slots[id].take() {
-            slot.seat.0.leave(&slot.member);
+            slot.subscription.0.remove_notifier(&slot.notifier);
         }
         self.free.push(id);
         true
     }
 
-    /// The topics, in their order.
+    /// The subscribed topics, sorted.
     #[must_use]
     pub fn topics(&self) -> Vec<&Topic> {
         let mut topics: Vec<&Topic> = self.by_topic.keys().collect();
@@ -206,162 +221,164 @@ impl Subscriber {
         topics
     }
 
-    /// How many topics there are.
+    /// The number of topics.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_topic.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no topics.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_topic.is_empty()
     }
 
-    /// How many bytes this client missed since it had read everything for the last time.
+    /// Bytes that this client missed since it last read all frames.
     #[must_use]
-    pub const fn behind(&self) -> u64 {
-        self.behind
+    pub const fn missed_bytes(&self) -> u64 {
+        self.missed_bytes
     }
 
-    /// Waits until there is something to read. Cancelling loses nothing.
+    /// Waits until there are frames to read. Cancel-safe.
     pub async fn ready(&self) {
-        let told = poll_fn(|context| {
-            // Registered first and looked at then, so that nothing is missed.
-            self.signal.wake.register(context.waker());
-            if self.ready.is_empty() && self.signal.is_silent() { Poll::Pending } else { Poll::Ready(()) }
+        let notified = poll_fn(|context| {
+            // Registers the waker before the check, so that no notification is missed.
+            self.ready_slots.waker.register(context.waker());
+            if self.ready.is_empty() && self.ready_slots.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         });
-        match self.parked.peek() {
-            None => told.await,
-            Some(Reverse((due, _))) => {
+        match self.delayed.peek() {
+            None => notified.await,
+            Some(Reverse((due_at, _))) => {
                 tokio::select! {
-                    () = told => {}
-                    () = self.clock.sleep(due.saturating_sub(self.clock.elapsed())) => {}
+                    () = notified => {}
+                    () = self.clock.sleep(due_at.saturating_sub(self.clock.elapsed())) => {}
                 }
             }
         }
     }
 
-    /// Gives what is ready to `sink`, until it has taken about `budget` bytes.
-    pub fn gather(&mut self, budget: usize, mut sink: impl FnMut(SlotId, &Frame)) {
-        self.signal.take(&mut self.ready);
-        if self.ready.is_empty() && self.parked.is_empty() {
+    /// Passes ready frames to `sink`, about `budget` bytes.
+    pub fn read(&mut self, budget: usize, mut sink: impl FnMut(SlotId, &Frame)) {
+        self.ready_slots.drain_into(&mut self.ready);
+        if self.ready.is_empty() && self.delayed.is_empty() {
             return;
         }
         let now = self.clock.elapsed();
-        while self.parked.peek().is_some_and(|Reverse((due, _))| *due <= now) {
-            self.ready.extend(self.parked.pop().map(|Reverse((_, id))| id));
+        while self.delayed.peek().is_some_and(|Reverse((due_at, _))| *due_at <= now) {
+            self.ready.extend(self.delayed.pop().map(|Reverse((_, id))| id));
         }
-        let mut left = budget;
+        let mut remaining = budget;
         while let Some(id) = self.ready.pop_front() {
             let Some(Some(slot)) = self.slots.get_mut(id) else { continue };
-            slot.member.looks();
+            slot.notifier.rearm();
             if !slot.started {
                 continue;
             }
-            if slot.due > now {
-                self.parked.push(Reverse((slot.due, id)));
+            if slot.due_at > now {
+                self.delayed.push(Reverse((slot.due_at, id)));
                 continue;
             }
-            let (taken, more) = slot.read(left, &mut self.behind, |frame| sink(id, frame));
-            left = left.saturating_sub(taken);
-            if taken > 0 {
-                slot.due = now + slot.pace;
+            let (bytes_read, has_more) = slot.read(remaining, &mut self.missed_bytes, |frame| sink(id, frame));
+            remaining = remaining.saturating_sub(bytes_read);
+            if bytes_read > 0 {
+                slot.due_at = now + slot.min_interval;
             }
-            if more {
+            if has_more {
                 self.ready.push_front(id);
                 return;
             }
         }
-        self.behind = 0;
+        self.missed_bytes = 0;
     }
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
         for slot in self.slots.iter().flatten() {
-            slot.seat.0.leave(&slot.member);
+            slot.subscription.0.remove_notifier(&slot.notifier);
         }
     }
 }
 
-impl Slot {
-    /// Gives frames to `sink`; says how many bytes that were, and whether more is there.
-    fn read(&mut self, budget: usize, behind: &mut u64, mut sink: impl FnMut(&Frame)) -> (usize, bool) {
-        let room = Arc::clone(&self.seat.0);
-        let newest_only = conflates(room.topic.channel());
-        let state = room.state.read();
-        let (first, frames) = state.ring.since(self.cursor);
-        if first > self.cursor {
-            FramesMissed { channel: room.topic.channel(), frames: first - self.cursor }.emit();
-            if !newest_only {
-                *behind += state.ring.passed().saturating_sub(self.bytes);
+impl TopicSlot {
+    /// Passes frames to `sink`. Returns their total size and whether more frames are left.
+    fn read(&mut self, budget: usize, missed_bytes: &mut u64, mut sink: impl FnMut(&Frame)) -> (usize, bool) {
+        let buffer = Arc::clone(&self.subscription.0);
+        let latest_only = conflates(buffer.topic.channel());
+        let state = buffer.state.read();
+        let (first, frames) = state.ring.since(self.next_index);
+        if first > self.next_index {
+            FramesMissed { channel: buffer.topic.channel(), frames: first - self.next_index }.emit();
+            if !latest_only {
+                *missed_bytes += state.ring.evicted_bytes().saturating_sub(self.bytes);
             }
-            self.bytes = state.ring.passed();
-            self.cursor = first;
+            self.bytes = state.ring.evicted_bytes();
+            self.next_index = first;
         }
-        let last_data = newest_only.then(|| state.ring.newest_data()).flatten();
-        let mut taken = 0;
+        let latest_data = latest_only.then(|| state.ring.latest_data_index()).flatten();
+        let mut bytes_read = 0;
         for frame in frames {
-            if taken >= budget {
-                return (taken, true);
+            if bytes_read >= budget {
+                return (bytes_read, true);
             }
-            let index = self.cursor;
-            self.cursor += 1;
-            self.bytes += frame.framed().len() as u64;
-            if newest_only && !frame.is_gap() && last_data != Some(index) {
+            let index = self.next_index;
+            self.next_index += 1;
+            self.bytes += frame.ws_frame().len() as u64;
+            if latest_only && !frame.is_gap() && latest_data != Some(index) {
                 continue;
             }
-            match frame.place() {
-                Some(place) => match self.before(place, frame.from(), newest_only) {
-                    Before::Told => continue,
-                    Before::Next => {}
-                    Before::Missing(missed) => {
-                        let gap = Frame::gap(&room.topic, &missed);
-                        taken += gap.framed().len();
+            match frame.sequence_id() {
+                Some(sequence_id) => match self.advance(sequence_id, frame.first_seq(), latest_only) {
+                    Continuity::Duplicate => continue,
+                    Continuity::Next => {}
+                    Continuity::Gap(missed) => {
+                        let gap = Frame::gap(&buffer.topic, &missed);
+                        bytes_read += gap.ws_frame().len();
                         sink(&gap);
                     }
                 },
-                None => self.is_open = true,
+                None => self.gap_is_open = true,
             }
-            taken += frame.framed().len();
+            bytes_read += frame.ws_frame().len();
             sink(frame);
         }
-        (taken, false)
+        (bytes_read, false)
     }
 
-    /// What lies between the last frame and this one, which is the last from here on.
-    fn before(&mut self, place: &Place, from: u64, newest_only: bool) -> Before {
-        if self.shown.is_some_and(|shown| token_of(&place.epoch) == shown.token && place.seq <= shown.seq) {
-            return Before::Told;
+    /// Compares a frame with the last one and, unless it is a duplicate, makes it the last one.
+    fn advance(&mut self, sequence_id: &SequenceId, from: u64, latest_only: bool) -> Continuity {
+        let is_in =
+            |snapshot: Version| epoch_token(&sequence_id.epoch) == snapshot.token && sequence_id.seq <= snapshot.seq;
+        if self.snapshot_version.is_some_and(is_in) {
+            return Continuity::Duplicate;
         }
-        self.shown = None;
-        let was_open = std::mem::take(&mut self.is_open);
-        let Some(last) = &mut self.last else {
-            self.last = Some(place.clone());
-            return Before::Next;
+        self.snapshot_version = None;
+        let gap_was_open = std::mem::take(&mut self.gap_is_open);
+        let Some(last_id) = &mut self.last_id else {
+            self.last_id = Some(sequence_id.clone());
+            return Continuity::Next;
         };
-        let expected = if last.epoch == place.epoch {
-            if place.seq <= last.seq {
-                self.is_open = was_open;
-                return Before::Told;
+        let expected = if last_id.epoch == sequence_id.epoch {
+            if sequence_id.seq <= last_id.seq {
+                self.gap_is_open = gap_was_open;
+                return Continuity::Duplicate;
             }
-            let expected = last.seq + 1;
-            last.seq = place.seq;
+            let expected = last_id.seq + 1;
+            last_id.seq = sequence_id.seq;
             expected
-        } else if token_of(&place.epoch) < token_of(&last.epoch) {
-            // A collector that does not know yet that another took over.
-            self.is_open = was_open;
-            return Before::Told;
+        } else if epoch_token(&sequence_id.epoch) < epoch_token(&last_id.epoch) {
+            // From a collector that does not know yet that another one has taken over.
+            self.gap_is_open = gap_was_open;
+            return Continuity::Duplicate;
         } else {
-            *last = place.clone();
+            *last_id = sequence_id.clone();
             1
         };
-        if from <= expected || was_open || newest_only {
-            return Before::Next;
+        if from <= expected || gap_was_open || latest_only {
+            return Continuity::Next;
         }
-        Before::Missing(Missed {
-            epoch: Some(Arc::clone(&place.epoch)),
+        Continuity::Gap(MissedRange {
+            epoch: Some(Arc::clone(&sequence_id.epoch)),
             from: Some(expected),
             to: Some(from - 1),
             reason: GapReason::SlowClient,
@@ -369,10 +386,12 @@ impl Slot {
     }
 }
 
-/// How a frame goes on from the one before it.
-enum Before {
-    /// The client has it.
-    Told,
+/// How a frame follows the last one.
+enum Continuity {
+    /// The client already has it, or its epoch is older.
+    Duplicate,
+    /// Nothing is missing in between.
     Next,
-    Missing(Missed),
+    /// This range is missing in between.
+    Gap(MissedRange),
 }

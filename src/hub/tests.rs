@@ -1,4 +1,4 @@
-//! One hub over a bus that a test can break.
+//! A hub on a bus that tests can interrupt.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,18 +8,18 @@ use super::*;
 use crate::cache::{BusEvent, BusEventKind, CacheError};
 use crate::model::{ExchangeId, GapReason, Symbol, Timestamp};
 
-/// A bus that counts its listeners and can be broken.
+/// A bus that counts its subscriptions and can be down.
 #[derive(Default)]
 struct FakeBus {
-    listeners: Mutex<Vec<mpsc::UnboundedSender<BusEvent>>>,
-    subscribed: Mutex<usize>,
-    broken: Mutex<bool>,
+    subscriptions: Mutex<Vec<mpsc::UnboundedSender<BusEvent>>>,
+    subscribe_count: Mutex<usize>,
+    is_down: Mutex<bool>,
 }
 
-struct FakeListener(mpsc::UnboundedReceiver<BusEvent>);
+struct FakeSubscription(mpsc::UnboundedReceiver<BusEvent>);
 
 #[async_trait]
-impl BusListener for FakeListener {
+impl BusSubscription for FakeSubscription {
     async fn next(&mut self) -> Option<BusEvent> {
         self.0.recv().await
     }
@@ -28,60 +28,60 @@ impl BusListener for FakeListener {
 #[async_trait]
 impl EventBus for FakeBus {
     async fn publish(&self, _: &Topic, event: BusEvent) -> Result<(), CacheError> {
-        self.listeners.lock().retain(|listener| listener.send(event.clone()).is_ok());
+        self.subscriptions.lock().retain(|listener| listener.send(event.clone()).is_ok());
         Ok(())
     }
 
-    async fn subscribe(&self, _: &Topic) -> Result<Box<dyn BusListener>, CacheError> {
-        if *self.broken.lock() {
+    async fn subscribe(&self, _: &Topic) -> Result<Box<dyn BusSubscription>, CacheError> {
+        if *self.is_down.lock() {
             return Err(CacheError("broken".to_owned()));
         }
-        *self.subscribed.lock() += 1;
+        *self.subscribe_count.lock() += 1;
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.listeners.lock().push(sender);
-        Ok(Box::new(FakeListener(receiver)))
+        self.subscriptions.lock().push(sender);
+        Ok(Box::new(FakeSubscription(receiver)))
     }
 }
 
-/// A demand that counts who wants what.
+/// Records each registered demand and its time to live.
 #[derive(Default)]
 struct FakeDemand(Mutex<Vec<(Symbol, Duration)>>);
 
 #[async_trait]
 impl Demand for FakeDemand {
-    async fn want(&self, _: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError> {
+    async fn add(&self, _: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError> {
         self.0.lock().push((symbol.clone(), ttl));
         Ok(())
     }
 
-    async fn wanted(&self, _: ExchangeId) -> Result<Vec<Symbol>, CacheError> {
+    async fn symbols(&self, _: ExchangeId) -> Result<Vec<Symbol>, CacheError> {
         Ok(Vec::new())
     }
 }
 
-struct House {
+struct TestEnv {
     bus: Arc<FakeBus>,
     demand: Arc<FakeDemand>,
     hub: Arc<Hub>,
     clock: Clock,
 }
 
-fn house() -> House {
+fn env() -> TestEnv {
     let bus = Arc::new(FakeBus::default());
     let demand = Arc::new(FakeDemand::default());
     let clock = Clock::manual(Timestamp::EPOCH);
     let mut cache = crate::cache::memory(clock.clone());
     cache.bus = Arc::clone(&bus) as Arc<dyn EventBus>;
     cache.demand = Arc::clone(&demand) as Arc<dyn Demand>;
-    let config = HubConfig { ring: Bounds { frames: 16, bytes: 1 << 20 }, max_topics: 3, ..HubConfig::default() };
-    House { bus, demand, hub: Hub::new(&cache, clock.clone(), config), clock }
+    let config = HubConfig { ring: RingLimits { frames: 16, bytes: 1 << 20 }, max_topics: 3, ..HubConfig::default() };
+    TestEnv { bus, demand, hub: Hub::new(&cache, clock.clone(), config), clock }
 }
 
-impl House {
-    /// A client of one topic, from now on.
+impl TestEnv {
+    /// Subscribes a new client to one topic.
     async fn client(&self, topic: &Topic) -> Subscriber {
         let mut client = self.hub.subscriber();
-        let slot = client.add(self.hub.enter(topic).await.unwrap());
+        let slot = client.add(self.hub.subscribe(topic).await.unwrap());
         client.start(slot);
         client
     }
@@ -92,19 +92,19 @@ impl House {
     }
 }
 
-/// What a client is given now, as JSON.
-fn taken(client: &mut Subscriber) -> Vec<String> {
+/// Reads all frames, as JSON.
+fn read_json(client: &mut Subscriber) -> Vec<String> {
     let mut all = Vec::new();
-    client.gather(usize::MAX, |_, frame| all.push(String::from_utf8(frame.json().to_vec()).unwrap()));
+    client.read(usize::MAX, |_, frame| all.push(String::from_utf8(frame.json().to_vec()).unwrap()));
     all
 }
 
-/// The numbers that a client is given now; of a gap the first and the last.
-fn numbers(client: &mut Subscriber) -> Vec<(u64, Option<u64>)> {
+/// Reads all frames, as sequence numbers: `(seq, None)` for data, `(first, last)` for a gap.
+fn read_numbers(client: &mut Subscriber) -> Vec<(u64, Option<u64>)> {
     let mut all = Vec::new();
-    client.gather(usize::MAX, |_, frame| {
-        let last = frame.place().map(|place| place.seq);
-        all.push(if frame.is_gap() { (frame.from(), last) } else { (frame.from(), None) });
+    client.read(usize::MAX, |_, frame| {
+        let last = frame.sequence_id().map(|id| id.seq);
+        all.push(if frame.is_gap() { (frame.first_seq(), last) } else { (frame.first_seq(), None) });
     });
     all
 }
@@ -122,215 +122,226 @@ fn trades() -> Topic {
 }
 
 #[tokio::test]
-async fn subscribers_of_a_topic_share_one_listener_and_the_door_is_shut_after_a_while() {
-    let house = house();
-    let mut first = house.client(&trades()).await;
-    let mut second = house.client(&trades()).await;
-    assert_eq!((*house.bus.subscribed.lock(), house.hub.topics()), (1, 1));
-    house.publish(&trades(), data(1)).await;
-    assert_eq!((numbers(&mut first), numbers(&mut second)), (vec![(1, None)], vec![(1, None)]));
+async fn subscribers_share_one_bus_subscription_that_ends_after_linger() {
+    let env = env();
+    let mut first = env.client(&trades()).await;
+    let mut second = env.client(&trades()).await;
+    assert_eq!((*env.bus.subscribe_count.lock(), env.hub.topic_count()), (1, 1));
+    env.publish(&trades(), data(1)).await;
+    assert_eq!((read_numbers(&mut first), read_numbers(&mut second)), (vec![(1, None)], vec![(1, None)]));
     drop((first, second));
-    house.clock.advance(Duration::from_secs(59)).await;
-    assert_eq!(house.hub.topics(), 1, "who lost the connection may come back");
-    let mut third = house.client(&trades()).await;
-    house.clock.advance(Duration::from_mins(10)).await;
-    house.publish(&trades(), data(2)).await;
-    assert_eq!(numbers(&mut third), [(2, None)]);
-    assert_eq!(*house.bus.subscribed.lock(), 1);
+    env.clock.advance(Duration::from_secs(59)).await;
+    assert_eq!(env.hub.topic_count(), 1, "a disconnected client may resume");
+    let mut third = env.client(&trades()).await;
+    env.clock.advance(Duration::from_mins(10)).await;
+    env.publish(&trades(), data(2)).await;
+    assert_eq!(read_numbers(&mut third), [(2, None)]);
+    assert_eq!(*env.bus.subscribe_count.lock(), 1);
     drop(third);
-    house.clock.advance(Duration::from_secs(61)).await;
-    assert_eq!(house.hub.topics(), 0);
-    house.publish(&trades(), data(3)).await;
-    assert!(house.bus.listeners.lock().is_empty(), "the bus is let go");
+    env.clock.advance(Duration::from_secs(61)).await;
+    assert_eq!(env.hub.topic_count(), 0);
+    env.publish(&trades(), data(3)).await;
+    assert!(env.bus.subscriptions.lock().is_empty(), "the bus subscription is dropped");
 }
 
 #[tokio::test]
-async fn a_market_is_wanted_until_a_while_after_the_last_one_left() {
-    let house = house();
-    let client = house.client(&trades()).await;
-    house.clock.advance(Duration::from_secs(25)).await;
-    let linger = house.hub.config.linger;
-    let wanted = vec![("BTC/USDT".parse::<Symbol>().unwrap(), linger); 3];
-    assert_eq!(*house.demand.0.lock(), wanted, "at once, and each ten seconds");
+async fn demand_is_renewed_until_last_client_leaves() {
+    let env = env();
+    let client = env.client(&trades()).await;
+    env.clock.advance(Duration::from_secs(25)).await;
+    let linger = env.hub.config.linger;
+    let expected = vec![("BTC/USDT".parse::<Symbol>().unwrap(), linger); 3];
+    assert_eq!(*env.demand.0.lock(), expected, "at once and every ten seconds");
     drop(client);
-    house.clock.advance(Duration::from_secs(59)).await;
-    assert_eq!(house.demand.0.lock().len(), 4, "once more at the end");
+    env.clock.advance(Duration::from_secs(59)).await;
+    assert_eq!(env.demand.0.lock().len(), 4, "once more at the end");
 }
 
 #[tokio::test]
-async fn there_are_no_more_topics_than_allowed() {
-    let house = house();
+async fn rejects_topics_above_maximum() {
+    let env = env();
     for name in ["trades:okx:A/B", "trades:okx:B/B", "trades:okx:C/B"] {
-        house.hub.enter(&topic(name)).await.unwrap();
+        env.hub.subscribe(&topic(name)).await.unwrap();
     }
-    assert_eq!(house.hub.enter(&trades()).await.err(), Some(Full));
-    assert!(house.hub.enter(&topic("trades:okx:A/B")).await.is_ok());
+    assert_eq!(env.hub.subscribe(&trades()).await.err(), Some(HubFull));
+    assert!(env.hub.subscribe(&topic("trades:okx:A/B")).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_slow_subscriber_of_a_ticker_gets_the_newest() {
-    let house = house();
+async fn slow_client_gets_only_newest_ticker() {
+    let env = env();
     let ticker = topic("ticker:binance:BTC/USDT");
-    let mut slow = house.client(&ticker).await;
-    assert_eq!(numbers(&mut slow), []);
+    let mut slow = env.client(&ticker).await;
+    assert_eq!(read_numbers(&mut slow), []);
     for seq in 1..=500 {
-        house.bus.publish(&ticker, data(seq)).await.unwrap();
+        env.bus.publish(&ticker, data(seq)).await.unwrap();
     }
-    house.clock.advance(Duration::ZERO).await;
-    assert_eq!(numbers(&mut slow), [(500, None)]);
-    assert_eq!((numbers(&mut slow), slow.behind()), (vec![], 0));
-    let mut late = house.client(&ticker).await;
-    assert_eq!(numbers(&mut late), [], "only what comes from now on");
+    env.clock.advance(Duration::ZERO).await;
+    assert_eq!(read_numbers(&mut slow), [(500, None)]);
+    assert_eq!((read_numbers(&mut slow), slow.missed_bytes()), (vec![], 0));
+    let mut late = env.client(&ticker).await;
+    assert_eq!(read_numbers(&mut late), [], "only later events");
 }
 
 #[tokio::test]
-async fn tickers_come_at_the_pace_that_the_client_asks_for() {
-    let house = house();
+async fn tickers_respect_minimum_interval() {
+    let env = env();
     let ticker = topic("ticker:binance:BTC/USDT");
-    let mut client = house.client(&ticker).await;
+    let mut client = env.client(&ticker).await;
     let slot = client.find(&ticker).unwrap();
-    client.set_pace(slot, Duration::from_millis(250));
+    client.set_min_interval(slot, Duration::from_millis(250));
     let mut seen = Vec::new();
     for seq in 1..=100 {
-        house.publish(&ticker, data(seq)).await;
-        seen.extend(numbers(&mut client).into_iter().map(|(seq, _)| seq));
-        house.clock.advance(Duration::from_millis(100)).await;
+        env.publish(&ticker, data(seq)).await;
+        seen.extend(read_numbers(&mut client).into_iter().map(|(seq, _)| seq));
+        env.clock.advance(Duration::from_millis(100)).await;
     }
     assert_eq!(seen.len(), 34, "{seen:?}");
     assert!(seen.is_sorted());
-    house.publish(&ticker, data(101)).await;
-    assert_eq!(numbers(&mut client), [], "it is not time yet");
+    env.publish(&ticker, data(101)).await;
+    assert_eq!(read_numbers(&mut client), [], "the interval has not passed yet");
     {
         let waiting = client.ready();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        house.clock.advance(Duration::from_millis(250)).await;
+        env.clock.advance(Duration::from_millis(250)).await;
         waiting.await;
     }
-    assert_eq!(numbers(&mut client), [(101, None)], "the newest comes when its time has come");
+    assert_eq!(read_numbers(&mut client), [(101, None)], "the newest ticker is read after the interval");
 }
 
 #[tokio::test]
-async fn a_slow_subscriber_of_trades_is_told_which_numbers_it_missed() {
-    let house = house();
-    let mut slow = house.client(&trades()).await;
-    house.publish(&trades(), data(1)).await;
-    assert_eq!(numbers(&mut slow), [(1, None)]);
+async fn slow_client_gets_gap_with_missed_trades() {
+    let env = env();
+    let mut slow = env.client(&trades()).await;
+    env.publish(&trades(), data(1)).await;
+    assert_eq!(read_numbers(&mut slow), [(1, None)]);
     for seq in 2..=30 {
-        house.publish(&trades(), data(seq)).await;
+        env.publish(&trades(), data(seq)).await;
     }
-    let mut told = Vec::new();
-    slow.gather(1, |_, frame| told.push(String::from_utf8(frame.json().to_vec()).unwrap()));
-    assert_eq!(told.len(), 2, "about as much as was asked for: {told:?}");
-    assert!(told[0].contains("\"from_seq\":2,\"to_seq\":14,\"reason\":\"slow_client\""), "{}", told[0]);
-    assert!(slow.behind() > 0);
-    let rest = numbers(&mut slow);
+    let mut messages = Vec::new();
+    slow.read(1, |_, frame| messages.push(String::from_utf8(frame.json().to_vec()).unwrap()));
+    assert_eq!(messages.len(), 2, "about as much as the budget: {messages:?}");
+    assert!(messages[0].contains("\"from_seq\":2,\"to_seq\":14,\"reason\":\"slow_client\""), "{}", messages[0]);
+    assert!(slow.missed_bytes() > 0);
+    let rest = read_numbers(&mut slow);
     assert_eq!((rest.first(), rest.last(), rest.len()), (Some(&(16, None)), Some(&(30, None)), 15));
-    assert_eq!(slow.behind(), 0, "who caught up is not behind");
+    assert_eq!(slow.missed_bytes(), 0, "reset after reading all frames");
 }
 
 #[tokio::test]
-async fn a_jump_in_the_numbers_of_the_bus_is_a_gap() {
-    let house = house();
-    let mut client = house.client(&trades()).await;
-    house.publish(&trades(), data(5)).await;
-    house.publish(&trades(), data(5)).await;
-    house.publish(&trades(), data(9)).await;
-    let told = taken(&mut client);
-    assert_eq!(told.len(), 3, "{told:?}");
-    assert!(told[1].contains("\"epoch\":\"e\",\"from_seq\":6,\"to_seq\":8,\"reason\":\"bus_lost\""), "{}", told[1]);
-    house.publish(&trades(), BusEvent { epoch: "f".into(), ..data(3) }).await;
-    let told = taken(&mut client);
-    assert!(told[0].contains("\"epoch\":\"f\",\"from_seq\":1,\"to_seq\":2,\"reason\":\"new_epoch\""), "{}", told[0]);
+async fn jump_in_sequence_numbers_is_a_gap() {
+    let env = env();
+    let mut client = env.client(&trades()).await;
+    env.publish(&trades(), data(5)).await;
+    env.publish(&trades(), data(5)).await;
+    env.publish(&trades(), data(9)).await;
+    let messages = read_json(&mut client);
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    assert!(
+        messages[1].contains("\"epoch\":\"e\",\"from_seq\":6,\"to_seq\":8,\"reason\":\"bus_lost\""),
+        "{}",
+        messages[1]
+    );
+    env.publish(&trades(), BusEvent { epoch: "f".into(), ..data(3) }).await;
+    let messages = read_json(&mut client);
+    assert!(
+        messages[0].contains("\"epoch\":\"f\",\"from_seq\":1,\"to_seq\":2,\"reason\":\"new_epoch\""),
+        "{}",
+        messages[0]
+    );
 }
 
 #[tokio::test]
-async fn a_lost_bus_is_a_gap_and_is_listened_to_again() {
-    let house = house();
-    let mut client = house.client(&trades()).await;
-    house.publish(&trades(), data(7)).await;
-    assert_eq!(numbers(&mut client), [(7, None)]);
-    *house.bus.broken.lock() = true;
-    house.bus.listeners.lock().clear();
-    house.clock.advance(Duration::from_mins(1)).await;
-    assert!(taken(&mut client).is_empty());
-    *house.bus.broken.lock() = false;
-    house.clock.advance(Duration::from_secs(6)).await;
-    let told = taken(&mut client);
-    assert!(told[0].contains("\"from_seq\":8,\"to_seq\":null,\"reason\":\"bus_lost\""), "{told:?}");
-    house.publish(&trades(), data(9)).await;
-    assert_eq!(numbers(&mut client), [(9, None)], "the gap ends with the next number");
+async fn bus_outage_is_a_gap_and_hub_resubscribes() {
+    let env = env();
+    let mut client = env.client(&trades()).await;
+    env.publish(&trades(), data(7)).await;
+    assert_eq!(read_numbers(&mut client), [(7, None)]);
+    *env.bus.is_down.lock() = true;
+    env.bus.subscriptions.lock().clear();
+    env.clock.advance(Duration::from_mins(1)).await;
+    assert!(read_json(&mut client).is_empty());
+    *env.bus.is_down.lock() = false;
+    env.clock.advance(Duration::from_secs(6)).await;
+    let messages = read_json(&mut client);
+    assert!(messages[0].contains("\"from_seq\":8,\"to_seq\":null,\"reason\":\"bus_lost\""), "{messages:?}");
+    env.publish(&trades(), data(9)).await;
+    assert_eq!(read_numbers(&mut client), [(9, None)], "the gap ends with the next event");
 }
 
 #[tokio::test]
-async fn a_dead_bus_does_not_hold_a_subscriber_for_ever() {
-    let house = house();
-    *house.bus.broken.lock() = true;
+async fn subscribe_returns_while_bus_is_down() {
+    let env = env();
+    *env.bus.is_down.lock() = true;
     let trades = trades();
-    let (seat, ()) = tokio::join!(house.hub.enter(&trades), house.clock.advance(Duration::from_secs(2)));
-    assert!(seat.is_ok());
+    let (subscription, ()) = tokio::join!(env.hub.subscribe(&trades), env.clock.advance(Duration::from_secs(2)));
+    assert!(subscription.is_ok());
 }
 
 #[tokio::test]
-async fn who_comes_back_goes_on_where_it_was() {
-    let house = house();
-    let mut client = house.client(&trades()).await;
+async fn client_resumes_after_last_sequence_id() {
+    let env = env();
+    let mut client = env.client(&trades()).await;
     for seq in 1..=10 {
-        house.publish(&trades(), data(seq)).await;
+        env.publish(&trades(), data(seq)).await;
     }
-    assert_eq!(numbers(&mut client).len(), 10);
+    assert_eq!(read_numbers(&mut client).len(), 10);
     drop(client);
     for seq in 11..=20 {
-        house.publish(&trades(), data(seq)).await;
+        env.publish(&trades(), data(seq)).await;
     }
-    let place = |seq| Place { epoch: "e".into(), seq };
-    let mut back = house.hub.subscriber();
-    let slot = back.add(house.hub.enter(&trades()).await.unwrap());
-    assert_eq!(back.resume(slot, &place(10)), None);
-    back.start(slot);
-    assert_eq!(numbers(&mut back).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>(), (11..=20).collect::<Vec<_>>());
+    let id = |seq| SequenceId { epoch: "e".into(), seq };
+    let mut resumed = env.hub.subscriber();
+    let slot = resumed.add(env.hub.subscribe(&trades()).await.unwrap());
+    assert_eq!(resumed.resume(slot, &id(10)), None);
+    resumed.start(slot);
+    assert_eq!(
+        read_numbers(&mut resumed).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>(),
+        (11..=20).collect::<Vec<_>>()
+    );
 
-    let mut late = house.hub.subscriber();
-    let slot = late.add(house.hub.enter(&trades()).await.unwrap());
-    let missed = late.resume(slot, &place(2)).unwrap();
+    let mut late = env.hub.subscriber();
+    let slot = late.add(env.hub.subscribe(&trades()).await.unwrap());
+    let missed = late.resume(slot, &id(2)).unwrap();
     assert_eq!((missed.from, missed.to, missed.reason), (Some(3), Some(20), GapReason::ResumeExpired));
     late.start(slot);
-    house.publish(&trades(), data(21)).await;
-    assert_eq!(numbers(&mut late), [(21, None)]);
+    env.publish(&trades(), data(21)).await;
+    assert_eq!(read_numbers(&mut late), [(21, None)]);
 
-    let mut stranger = house.hub.subscriber();
-    let slot = stranger.add(house.hub.enter(&topic("trades:okx:A/B")).await.unwrap());
-    let missed = stranger.resume(slot, &place(2)).unwrap();
+    let mut unrelated = env.hub.subscriber();
+    let slot = unrelated.add(env.hub.subscribe(&topic("trades:okx:A/B")).await.unwrap());
+    let missed = unrelated.resume(slot, &id(2)).unwrap();
     assert_eq!((missed.from, missed.to, missed.reason), (Some(3), None, GapReason::ResumeExpired));
 }
 
 proptest::proptest! {
-    /// Whatever happens between a publisher and a client, each number is seen once, or named by a gap.
+    /// For any sequence of events, losses and reconnects, each sequence number is received once or is part of one gap.
     #[test]
-    fn each_number_is_seen_once_or_named(steps in proptest::collection::vec((0_u8..10, 1_u64..30), 1..80)) {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(each_number(steps));
+    fn sequence_numbers_are_received_once_or_in_a_gap(steps in proptest::collection::vec((0_u8..10, 1_u64..30), 1..80)) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run_steps(steps));
     }
 }
 
-/// What a client knows: of each epoch the numbers that it saw or that were named, as they came.
+/// The frames that a client received: epoch, first and last sequence number.
 #[derive(Default)]
-struct Account(Vec<(Arc<str>, u64, u64)>);
+struct ReceivedLog(Vec<(Arc<str>, u64, u64)>);
 
-impl Account {
-    fn gather(&mut self, client: &mut Subscriber, budget: usize) {
-        client.gather(budget, |_, frame| self.note(frame));
+impl ReceivedLog {
+    fn read(&mut self, client: &mut Subscriber, budget: usize) {
+        client.read(budget, |_, frame| self.record(frame));
     }
 
-    fn note(&mut self, frame: &Frame) {
-        let place = frame.place().expect("nothing was lost without a number");
-        self.0.push((Arc::clone(&place.epoch), frame.from(), place.seq));
+    fn record(&mut self, frame: &Frame) {
+        let id = frame.sequence_id().expect("every gap has an end");
+        self.0.push((Arc::clone(&id.epoch), frame.first_seq(), id.seq));
     }
 
-    fn last(&self) -> Option<Place> {
-        self.0.last().map(|(epoch, _, seq)| Place { epoch: Arc::clone(epoch), seq: *seq })
+    fn last_id(&self) -> Option<SequenceId> {
+        self.0.last().map(|(epoch, _, seq)| SequenceId { epoch: Arc::clone(epoch), seq: *seq })
     }
 
-    /// Each number follows the one before it; a new epoch begins with its first.
+    /// Checks that each frame continues the previous one and that a new epoch starts with 1.
     fn check(&self) {
         for pair in self.0.windows(2) {
             let [(before, _, last), (epoch, from, to)] = pair else { unreachable!() };
@@ -341,44 +352,44 @@ impl Account {
     }
 }
 
-async fn each_number(steps: Vec<(u8, u64)>) {
-    let house = house();
-    let mut client = house.client(&trades()).await;
-    let mut account = Account::default();
+async fn run_steps(steps: Vec<(u8, u64)>) {
+    let env = env();
+    let mut client = env.client(&trades()).await;
+    let mut log = ReceivedLog::default();
     let (mut epoch, mut seq) = (0_u32, 0_u64);
     let event = |epoch: u32, seq| BusEvent { epoch: epoch.to_string().into(), ..data(seq) };
-    for (step, many) in steps {
+    for (step, count) in steps {
         match step {
             0 => {
                 (epoch, seq) = (epoch + 1, 1);
                 let kind = BusEventKind::Gap(GapReason::NewEpoch);
-                house.publish(&trades(), BusEvent { kind, ..event(epoch, seq) }).await;
+                env.publish(&trades(), BusEvent { kind, ..event(epoch, seq) }).await;
             }
-            // The bus loses some.
-            1 => seq += many,
-            2 => account.gather(&mut client, usize::try_from(many).unwrap() * 10),
-            // The connection breaks, and the client comes back.
+            // The bus loses events.
+            1 => seq += count,
+            2 => log.read(&mut client, usize::try_from(count).unwrap() * 10),
+            // The client reconnects and resumes.
             3 => {
-                let Some(place) = account.last() else { continue };
-                client = house.hub.subscriber();
-                let slot = client.add(house.hub.enter(&trades()).await.unwrap());
-                if let Some(missed) = client.resume(slot, &place) {
-                    account.note(&Frame::gap(&trades(), &missed));
+                let Some(id) = log.last_id() else { continue };
+                client = env.hub.subscriber();
+                let slot = client.add(env.hub.subscribe(&trades()).await.unwrap());
+                if let Some(missed) = client.resume(slot, &id) {
+                    log.record(&Frame::gap(&trades(), &missed));
                 }
                 client.start(slot);
             }
             _ => {
-                for _ in 0..many {
+                for _ in 0..count {
                     seq += 1;
-                    house.publish(&trades(), event(epoch, seq)).await;
+                    env.publish(&trades(), event(epoch, seq)).await;
                 }
             }
         }
     }
-    account.gather(&mut client, usize::MAX);
-    account.check();
-    if let Some(last) = account.last() {
-        let newest = house.hub.rooms.lock()[&trades()].state.read().ring.newest().cloned();
-        assert_eq!(Some(last), newest, "and nothing is left");
+    log.read(&mut client, usize::MAX);
+    log.check();
+    if let Some(last_id) = log.last_id() {
+        let latest = env.hub.topic_buffers.lock()[&trades()].state.read().ring.latest_sequence_id().cloned();
+        assert_eq!(Some(last_id), latest, "all frames are read");
     }
 }

@@ -1,8 +1,8 @@
-//! Hints: which markets may have been meant by a symbol that is not listed.
+//! "Did you mean" hints: similar symbols for a symbol that is not listed.
 //!
-//! A hint compares the text with every symbol of the listings. So it is made once a question, after all listings were
-//! searched in vain, apart from the threads that serve connections, one at a time and so many in a second. Past that an
-//! answer has no hint.
+//! A hint compares the text with every symbol of the listings. It is therefore computed once per request, after the
+//! search in all listings has failed, on a blocking thread, one at a time, and with a limit per second. Above the limit
+//! a response has no hint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,57 +10,57 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::directory::Listing;
+use super::listing_cache::ListingIndex;
 use crate::clock::Clock;
 use crate::model::ExchangeId;
 
-/// The most hints in a second.
-const PER_SECOND: u32 = 50;
+/// Maximum number of hints per second.
+const MAX_PER_SECOND: u32 = 50;
 
-/// How long an answer waits for the hints of others.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a request waits for the hints of other requests.
+const TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Makes hints.
+/// Computes hints.
 pub(super) struct Hints {
     clock: Clock,
-    /// The second, and how many were asked for in it.
-    asked: Mutex<(u64, u32)>,
-    worker: Arc<Semaphore>,
+    /// The current second and the number of attempts in it.
+    window: Mutex<(u64, u32)>,
+    semaphore: Arc<Semaphore>,
 }
 
 impl Hints {
     pub fn new() -> Self {
-        // The work takes the machine's time, also in a time-lapse.
-        Self { clock: Clock::system(), asked: Mutex::default(), worker: Arc::new(Semaphore::new(1)) }
+        // System time: the work takes real CPU time also when the simulated clock runs faster.
+        Self { clock: Clock::system(), window: Mutex::default(), semaphore: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Symbols of the listings that may have been meant, each with its exchange: up to five of each.
-    pub async fn near(&self, listings: Vec<(ExchangeId, Arc<Listing>)>, text: &str) -> Vec<String> {
-        if !self.may_ask() {
+    /// Similar symbols, as `SYMBOL on EXCHANGE`: up to five per listing.
+    pub async fn similar_symbols(&self, listings: Vec<(ExchangeId, Arc<ListingIndex>)>, text: &str) -> Vec<String> {
+        if !self.try_acquire() {
             return Vec::new();
         }
-        let Ok(Ok(turn)) = self.clock.timeout(PATIENCE, Arc::clone(&self.worker).acquire_owned()).await else {
+        let Ok(Ok(permit)) = self.clock.timeout(TIMEOUT, Arc::clone(&self.semaphore).acquire_owned()).await else {
             return Vec::new();
         };
         let text = text.to_owned();
         let compared = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let of = |(exchange, listing): &(ExchangeId, Arc<Listing>)| {
-                listing.near(&text).into_iter().map(|near| format!("{near} on {exchange}")).collect::<Vec<_>>()
+            let _permit = permit;
+            let hints = |(exchange, listing): &(ExchangeId, Arc<ListingIndex>)| {
+                listing.similar(&text).into_iter().map(|symbol| format!("{symbol} on {exchange}")).collect::<Vec<_>>()
             };
-            listings.iter().flat_map(of).collect()
+            listings.iter().flat_map(hints).collect()
         });
         compared.await.unwrap_or_default()
     }
 
-    fn may_ask(&self) -> bool {
+    fn try_acquire(&self) -> bool {
         let second = self.clock.elapsed().as_secs();
-        let mut asked = self.asked.lock();
-        if asked.0 != second {
-            *asked = (second, 0);
+        let mut window = self.window.lock();
+        if window.0 != second {
+            *window = (second, 0);
         }
-        asked.1 = asked.1.saturating_add(1);
-        asked.1 <= PER_SECOND
+        window.1 = window.1.saturating_add(1);
+        window.1 <= MAX_PER_SECOND
     }
 }
 
@@ -69,10 +69,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_has_so_many_hints() {
+    fn limits_hints_per_second() {
         let hints = Hints::new();
-        let told = (0..10 * PER_SECOND).filter(|_| hints.may_ask()).count();
-        // The second may change meanwhile.
-        assert!((50..=100).contains(&told), "{told}");
+        let allowed = (0..10 * MAX_PER_SECOND).filter(|_| hints.try_acquire()).count();
+        // The second may change during the test.
+        assert!((50..=100).contains(&allowed), "{allowed}");
     }
 }

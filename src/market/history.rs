@@ -1,94 +1,99 @@
-//! Pages of candles: the store overlaid with what is live, what is unknown asked for, and what the page knows.
+//! Pages of candles: stored candles merged with live ones. Unknown ranges are requested from the collector.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::fill::{Filled, Wanted, fill};
-use super::service::ASK_BUDGET;
+use super::fill::{FillRequest, Filled, fill};
+use super::service::REQUEST_BUDGET;
 use super::{
-    CandleQuery, ClientId, Direction, Fill, HISTORY_LIMIT_MAX, HistoryGap, HistoryPage, HoleReason, Listed, Market,
-    MarketError,
+    CandleQuery, ClientId, Direction, Fill, HISTORY_LIMIT_MAX, HistoryGap, HistoryGapReason, HistoryPage, ListedMarket,
+    MarketError, MarketService,
 };
-use crate::cache::{Question, RequestError};
+use crate::cache::{CollectorRequest, RequestError};
 use crate::model::{
-    CLOSING_GRACE, Candle, Coverage, CoveredRange, Interval, Knowledge, Series, TimeRange, Timestamp, aggregate,
+    CANDLE_GRACE_PERIOD, Candle, Coverage, CoverageState, CoveredRange, Interval, Series, TimeRange, Timestamp,
+    aggregate,
 };
 use crate::store::{StoredPage, Take};
 
-/// How often one answer asks a collector; each time for more than it knew before.
-const MAX_ASKS: usize = 8;
+/// Maximum number of collector requests per page. Each one requests another range.
+const MAX_REQUESTS: usize = 8;
 
-pub(super) fn series(listed: &Listed, interval: Interval) -> Series {
+pub(super) fn series(listed: &ListedMarket, interval: Interval) -> Series {
     Series { exchange: listed.exchange, symbol: listed.instrument.symbol.clone(), interval }
 }
 
-/// What is known for a page right now.
-struct View {
+/// The data that are available for a page at one moment.
+struct PageDraft {
     /// Ascending, at most `limit`, inside `page`.
     candles: Vec<Candle>,
-    /// The open times of those that nobody traded.
+    /// Open times of the candles without trades.
     filled: BTreeSet<Timestamp>,
-    /// The time that the page speaks of.
+    /// The time that the page covers.
     page: TimeRange,
-    /// What the ledger says of the page.
     coverage: Coverage,
-    /// The closed part of the page.
+    /// The closed part of `page`.
     closed: TimeRange,
-    /// Whether there is anything outside of the page.
-    more: bool,
+    /// Whether the requested range has candles outside `page`.
+    has_more: bool,
 }
 
-impl Market {
-    /// One page of candles. What is unknown is asked for within a time budget.
+impl MarketService {
+    /// Returns one page of candles. Requests unknown ranges from the collector within a time budget.
     ///
     /// # Errors
-    /// `UnsupportedInterval`, `TooMany`, `StoreUnavailable`.
+    /// `UnsupportedInterval`, `TooManyRequests`, `StoreUnavailable`.
     pub async fn history(
         &self,
-        listed: &Listed,
+        listed: &ListedMarket,
         query: &CandleQuery,
         client: &ClientId,
     ) -> Result<HistoryPage, MarketError> {
         self.check_interval(listed, query.interval).await?;
         let series = series(listed, query.interval);
-        let deadline = self.clock.now() + ASK_BUDGET;
-        let mut asked: Vec<TimeRange> = Vec::new();
-        let mut unknown = HoleReason::Pending;
-        let view = loop {
-            let view = self.view(listed, &series, query).await?;
-            let Some(wish) = view.wish(query, self.exchange_now(listed.exchange).await) else { break view };
-            let left = deadline.since(self.clock.now());
-            if left.is_zero() || unknown != HoleReason::Pending || asked.len() == MAX_ASKS || asked.contains(&wish) {
-                break view;
+        let deadline = self.clock.now() + REQUEST_BUDGET;
+        let mut requested: Vec<TimeRange> = Vec::new();
+        let mut unknown_reason = HistoryGapReason::Pending;
+        let draft = loop {
+            let draft = self.draft(listed, &series, query).await?;
+            let now = self.exchange_now(listed.exchange);
+            let Some(missing_range) = draft.missing_range(query, now) else { break draft };
+            let remaining = deadline.since(self.clock.now());
+            if remaining.is_zero()
+                || unknown_reason != HistoryGapReason::Pending
+                || requested.len() == MAX_REQUESTS
+                || requested.contains(&missing_range)
+            {
+                break draft;
             }
-            let question = Question::Candles { series: series.clone(), range: wish };
-            match self.charge(client, &question, &view.coverage.unknown(wish)).await {
+            let request = CollectorRequest::Candles { series: series.clone(), range: missing_range };
+            match self.charge(client, &request, &draft.coverage.unknown_ranges(missing_range)).await {
                 Ok(()) => {}
-                // What is known is an answer.
-                Err(_) if !asked.is_empty() || !view.candles.is_empty() => {
-                    unknown = HoleReason::Offline;
-                    break view;
+                // The quota is used up: return the data that are available.
+                Err(_) if !requested.is_empty() || !draft.candles.is_empty() => {
+                    unknown_reason = HistoryGapReason::Offline;
+                    break draft;
                 }
-                Err(refused) => return Err(refused),
+                Err(rejected) => return Err(rejected),
             }
-            asked.push(wish);
-            match self.cache.requests.ask(question, left).await {
+            requested.push(missing_range);
+            match self.cache.requests.request(request, remaining).await {
                 Ok(_) => {}
-                Err(RequestError::Pending) => break self.view(listed, &series, query).await?,
-                // Nobody will ever give it.
-                Err(RequestError::UnknownSymbol) => unknown = HoleReason::Unavailable,
-                Err(_) => unknown = HoleReason::Offline,
+                Err(RequestError::Pending) => break self.draft(listed, &series, query).await?,
+                // The exchange does not know the symbol: a retry cannot help.
+                Err(RequestError::UnknownSymbol) => unknown_reason = HistoryGapReason::Unavailable,
+                Err(_) => unknown_reason = HistoryGapReason::Offline,
             }
         };
-        Ok(view.into_page(listed, query, unknown))
+        Ok(draft.into_page(listed, query, unknown_reason))
     }
 
-    /// All pages of a range, in order, each of at most [`HISTORY_LIMIT_MAX`] candles.
+    /// Streams all pages of a range in order, each with at most [`HISTORY_LIMIT_MAX`] candles.
     pub fn history_pages(
         self: Arc<Self>,
-        listed: Listed,
+        listed: ListedMarket,
         query: CandleQuery,
         client: ClientId,
     ) -> BoxStream<'static, Result<HistoryPage, MarketError>> {
@@ -105,9 +110,14 @@ impl Market {
         .boxed()
     }
 
-    async fn view(&self, listed: &Listed, series: &Series, query: &CandleQuery) -> Result<View, MarketError> {
+    async fn draft(
+        &self,
+        listed: &ListedMarket,
+        series: &Series,
+        query: &CandleQuery,
+    ) -> Result<PageDraft, MarketError> {
         let interval = series.interval;
-        let now = self.exchange_now(listed.exchange).await;
+        let now = self.exchange_now(listed.exchange);
         let range = TimeRange::new(interval.ceil(query.range.start()), interval.ceil(query.range.end()));
         let limit = query.limit as usize;
         let take = match query.direction {
@@ -119,87 +129,87 @@ impl Market {
             Fill::None => Filled { candles: rows.into_values().collect(), ..Filled::default() },
             Fill::Flat => self.filled(listed, series, query, range, (rows, &coverage)).await?,
         };
-        let full = candles.len() > limit;
+        let has_more = candles.len() > limit;
         let page = match query.direction {
             Direction::Forward => {
                 candles.truncate(limit);
-                let end = candles.last().filter(|_| full).map_or(range.end(), |last| interval.next(last.timestamp));
+                let end = candles.last().filter(|_| has_more).map_or(range.end(), |last| interval.next(last.timestamp));
                 TimeRange::new(range.start(), end)
             }
             Direction::Backward => {
                 candles.drain(..candles.len().saturating_sub(limit));
-                let start = candles.first().filter(|_| full).map_or(range.start(), |first| first.timestamp);
+                let start = candles.first().filter(|_| has_more).map_or(range.start(), |first| first.timestamp);
                 TimeRange::new(start, range.end())
             }
         };
         let closed = TimeRange::new(page.start(), page.end().min(interval.floor(now)));
-        Ok(View { candles, filled, page, coverage, closed, more: full })
+        Ok(PageDraft { candles, filled, page, coverage, closed, has_more: has_more })
     }
 
-    /// What is stored of a range, and over it what is live.
+    /// Stored candles of a range, completed with live ones. A stored candle takes precedence.
     async fn rows(
         &self,
-        listed: &Listed,
+        listed: &ListedMarket,
         series: &Series,
         range: TimeRange,
         take: Take,
         now: Timestamp,
     ) -> Result<(BTreeMap<Timestamp, Candle>, Coverage), MarketError> {
-        let store = self.stores.of(listed.simulated);
+        let store = self.stores.select(listed.simulated);
         let StoredPage { candles, mut coverage } = store.page(series, range, take).await?;
         let mut rows: BTreeMap<Timestamp, Candle> = candles.into_iter().map(|row| (row.timestamp, row)).collect();
         for live in self.live(listed, series, range, now).await? {
             if live.closed {
                 let range = series.interval.span(live.timestamp);
-                coverage.add(CoveredRange { range, state: Knowledge::Observed });
+                coverage.add(CoveredRange { range, state: CoverageState::Observed });
             }
             rows.entry(live.timestamp).or_insert(live);
         }
         Ok((rows, coverage))
     }
 
-    /// One candle more than the page may have, with those that nobody traded among them.
+    /// Candles including flat ones, up to one more than the page limit.
     async fn filled(
         &self,
-        listed: &Listed,
+        listed: &ListedMarket,
         series: &Series,
         query: &CandleQuery,
         range: TimeRange,
         (mut rows, coverage): (BTreeMap<Timestamp, Candle>, &Coverage),
     ) -> Result<Filled, MarketError> {
-        let (interval, now) = (series.interval, self.exchange_now(listed.exchange).await);
+        let (interval, now) = (series.interval, self.exchange_now(listed.exchange));
         let first = coverage.ranges().first().filter(|first| first.range.contains(range.start()));
-        let quiet = first.is_some_and(|first| first.state == Knowledge::Empty);
+        let starts_empty = first.is_some_and(|first| first.state == CoverageState::Empty);
         let mut coverage = coverage.clone();
-        if quiet && range.start() > Timestamp::EPOCH && !rows.contains_key(&range.start()) {
-            // The page begins in silence: the price is that of the last candle before it.
-            let past = TimeRange::new(Timestamp::EPOCH, range.start());
-            let (mut before, known) = self.rows(listed, series, past, Take::Last(1), now).await?;
+        if starts_empty && range.start() > Timestamp::EPOCH && !rows.contains_key(&range.start()) {
+            // The range starts without trades: its price is the close of the last candle before it.
+            let earlier = TimeRange::new(Timestamp::EPOCH, range.start());
+            let (mut before, known) = self.rows(listed, series, earlier, Take::Last(1), now).await?;
             if let Some((at, last)) = before.pop_last() {
                 rows.insert(at, last);
                 known.ranges().iter().for_each(|known| coverage.add(*known));
             }
         }
-        let wanted = Wanted {
+        let fill_request = FillRequest {
             interval,
             range,
-            closed: interval.floor(now),
+            closed_until: interval.floor(now),
             direction: query.direction,
-            most: query.limit as usize + 1,
+            limit: query.limit as usize + 1,
         };
         let candles: Vec<Candle> = rows.into_values().collect();
-        Ok(fill(&wanted, &candles, &coverage))
+        Ok(fill(&fill_request, &candles, &coverage))
     }
 
-    /// Candles that the store may not have yet: closed ones on their way, and the one that is open.
+    /// Candles that may not be stored yet: recently closed ones and the open one.
     async fn live(
         &self,
-        listed: &Listed,
+        listed: &ListedMarket,
         series: &Series,
         range: TimeRange,
         now: Timestamp,
     ) -> Result<Vec<Candle>, MarketError> {
-        // Without the cache the answer is the store's alone.
+        // If the cache is unavailable, only stored candles are used.
         let mut live = self.cache.candles.get(series, range).await.unwrap_or_default();
         let open = series.interval.floor(now);
         live.retain(|candle| candle.closed || candle.timestamp >= open);
@@ -210,44 +220,47 @@ impl Market {
         Ok(live)
     }
 
-    /// The open candle of a longer interval, made of its minutes where all of them are known.
+    /// The open candle of a longer interval, derived from its minutes if all of them are known.
     async fn open_candle(
         &self,
-        listed: &Listed,
+        listed: &ListedMarket,
         series: &Series,
         open: Timestamp,
         now: Timestamp,
     ) -> Result<Option<Candle>, MarketError> {
         let minutes = Series { interval: Interval::M1, ..series.clone() };
         let span = series.interval.span(open);
-        let fresh = self.cache.candles.get(&minutes, span).await.unwrap_or_default();
-        // Between two trades of a quiet market there is no open minute; those before are all that there is.
-        let current = fresh.last().filter(|last| !last.closed).map(|current| current.timestamp);
-        let past =
+        let recent = self.cache.candles.get(&minutes, span).await.unwrap_or_default();
+        // A market without trades in the current minute has no open minute candle.
+        let current = recent.last().filter(|last| !last.closed).map(|current| current.timestamp);
+        let earlier =
             TimeRange::new(open, current.map_or_else(|| Interval::M1.floor(now), |at| Interval::M1.floor(now).min(at)));
-        let store = self.stores.of(listed.simulated);
-        // A day has fewer minutes than that.
-        let StoredPage { candles, mut coverage } = store.page(&minutes, past, Take::Last(HISTORY_LIMIT_MAX)).await?;
+        let store = self.stores.select(listed.simulated);
+        // The limit is larger than the number of minutes of a day.
+        let StoredPage { candles, mut coverage } = store.page(&minutes, earlier, Take::Last(HISTORY_LIMIT_MAX)).await?;
         let mut rows: BTreeMap<Timestamp, Candle> = candles.into_iter().map(|row| (row.timestamp, row)).collect();
-        for candle in fresh {
+        for candle in recent {
             if candle.closed {
-                coverage.add(CoveredRange { range: Interval::M1.span(candle.timestamp), state: Knowledge::Observed });
+                coverage
+                    .add(CoveredRange { range: Interval::M1.span(candle.timestamp), state: CoverageState::Observed });
             }
             rows.entry(candle.timestamp).or_insert(candle);
         }
         let parts: Vec<Candle> = rows.into_values().collect();
-        let whole = if coverage.completes(past) { aggregate(open, &parts) } else { None };
-        Ok(whole.map(|whole| Candle { closed: false, ..whole }))
+        let candle = if coverage.is_complete(earlier) { aggregate(open, &parts) } else { None };
+        Ok(candle.map(|candle| Candle { closed: false, ..candle }))
     }
 }
 
-impl View {
-    /// What should be asked for to make the page whole: the unknown part nearest to where the page begins to be read.
-    fn wish(&self, query: &CandleQuery, now: Timestamp) -> Option<TimeRange> {
+impl PageDraft {
+    /// The range to request for a complete page: starts at the first unknown range in page direction and is limited to
+    /// the page size. `None` if nothing is unknown or can be fetched yet.
+    fn missing_range(&self, query: &CandleQuery, now: Timestamp) -> Option<TimeRange> {
         let interval = query.interval;
-        let ripe = TimeRange::new(self.closed.start(), self.closed.end().min(interval.floor(now - CLOSING_GRACE)));
-        let holes = self.coverage.unknown(ripe);
-        let (first, last) = (holes.first()?, holes.last()?);
+        let fetchable =
+            TimeRange::new(self.closed.start(), self.closed.end().min(interval.floor(now - CANDLE_GRACE_PERIOD)));
+        let unknown_ranges = self.coverage.unknown_ranges(fetchable);
+        let (first, last) = (unknown_ranges.first()?, unknown_ranges.last()?);
         Some(match query.direction {
             Direction::Forward => {
                 TimeRange::new(first.start(), last.end().min(interval.forward(first.start(), query.limit)))
@@ -258,18 +271,23 @@ impl View {
         })
     }
 
-    fn into_page(mut self, listed: &Listed, query: &CandleQuery, unknown: HoleReason) -> HistoryPage {
+    fn into_page(
+        mut self,
+        listed: &ListedMarket,
+        query: &CandleQuery,
+        unknown_reason: HistoryGapReason,
+    ) -> HistoryPage {
         let interval = query.interval;
-        let holes = self.coverage.unknown(self.closed);
-        let asked = self.page;
-        // A page that is not full and does not know its time ends where its limit could have reached.
-        if let (Some(first), Some(last), false) = (holes.first(), holes.last(), self.more) {
+        let unknown_ranges = self.coverage.unknown_ranges(self.closed);
+        let requested = self.page;
+        // A page that is not full and has unknown ranges is cut where `limit` candles could have ended.
+        if let (Some(first), Some(last), false) = (unknown_ranges.first(), unknown_ranges.last(), self.has_more) {
             self.page = match query.direction {
                 Direction::Forward => {
-                    TimeRange::new(asked.start(), asked.end().min(interval.forward(first.start(), query.limit)))
+                    TimeRange::new(requested.start(), requested.end().min(interval.forward(first.start(), query.limit)))
                 }
                 Direction::Backward => {
-                    TimeRange::new(asked.start().max(interval.back(last.end(), query.limit)), asked.end())
+                    TimeRange::new(requested.start().max(interval.back(last.end(), query.limit)), requested.end())
                 }
             };
             self.candles.retain(|candle| self.page.contains(candle.timestamp));
@@ -278,17 +296,19 @@ impl View {
         self.filled.retain(|open| self.page.contains(*open));
         let mut gaps: Vec<HistoryGap> = self
             .coverage
-            .unknown(self.closed)
+            .unknown_ranges(self.closed)
             .into_iter()
-            .map(|range| HistoryGap { range, reason: unknown })
+            .map(|range| HistoryGap { range, reason: unknown_reason })
             .chain(self.coverage.within(self.closed).ranges().iter().filter_map(|known| {
-                HoleReason::of(known.state).map(|reason| HistoryGap { range: known.range, reason })
+                HistoryGapReason::from_state(known.state).map(|reason| HistoryGap { range: known.range, reason })
             }))
             .collect();
         gaps.sort_by_key(|gap| gap.range.start());
         let next_cursor = match query.direction {
-            Direction::Forward if self.more || self.page.end() < asked.end() => Some(query.cursor(self.page.end())),
-            Direction::Backward if self.more || self.page.start() > asked.start() => {
+            Direction::Forward if self.has_more || self.page.end() < requested.end() => {
+                Some(query.cursor(self.page.end()))
+            }
+            Direction::Backward if self.has_more || self.page.start() > requested.start() => {
                 Some(query.cursor(self.page.start()))
             }
             _ => None,

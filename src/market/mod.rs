@@ -1,104 +1,105 @@
-//! The questions that every door asks: ticker, history, instruments, coverage, states.
+//! Queries behind every API: ticker, history, instruments, coverage, backfills, exchange states.
 //!
-//! Answers come from the store and the cache of this replica. What only a collector can do is asked for through the
-//! cache's `Requests`, the same way in every role, within a time budget. An answer says what it knows.
+//! Results come from the store and the cache. Data that only a collector can fetch are requested through
+//! `cache::RequestBus`, in every role and within a time budget. A result says which data are missing.
 
 mod backfill;
-mod directory;
+mod client_quota;
 mod fill;
 mod hints;
 mod history;
+mod listing_cache;
 mod query;
 mod service;
-mod share;
 
-pub use backfill::{BackfillFields, BackfillQuery};
-pub use directory::near;
+pub use backfill::{BackfillParams, BackfillQuery};
+pub use client_quota::{ClientId, UpstreamCost};
+pub use listing_cache::similar_symbols;
 pub use query::{
-    CandleFields, CandleQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX, InvalidParameter, LedgerQuery,
+    CandleParams, CandleQuery, CoverageQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX,
+    InvalidParameter,
 };
-pub use service::{Market, Stores};
-pub use share::{ClientId, UpstreamCost};
+pub use service::{MarketService, Stores};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::KeptTicker;
+use crate::cache::CachedTicker;
 use crate::model::{
-    Backfill, Candle, Coverage, ExchangeId, ExchangeState, Instrument, Interval, Knowledge, Symbol, TimeRange,
+    Backfill, Candle, Coverage, CoverageState, ExchangeId, ExchangeState, Instrument, Interval, Symbol, TimeRange,
     Timestamp,
 };
 
-/// A market that was found in a listing.
+/// A market found in the listing of an exchange.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub struct ListedMarket {
     pub exchange: ExchangeId,
     pub instrument: Arc<Instrument>,
-    /// Whether the simulator stands in for the exchange.
+    /// Whether the simulator replaces the exchange.
     pub simulated: bool,
 }
 
-/// The latest ticker.
+/// The latest known ticker.
 #[derive(Clone, Debug)]
-pub struct TickerAnswer {
-    pub kept: KeptTicker,
-    /// How long ago candlewick received it.
+pub struct LatestTicker {
+    pub cached: CachedTicker,
+    /// Time since candlewick received it.
     pub age: Duration,
-    /// Whether it is older than it should be: its stream is silent or broken.
+    /// Whether it may be outdated: its stream is interrupted, or a newer ticker could not be fetched.
     pub stale: bool,
 }
 
-/// A page of candles and what is known of its range.
+/// A page of candles with the gaps in its range.
 #[derive(Clone, Debug)]
 pub struct HistoryPage {
     pub exchange: ExchangeId,
     pub symbol: Symbol,
     pub interval: Interval,
     pub simulated: bool,
-    /// No closed time of the page's range is unknown or unavailable.
+    /// No closed part of the page's range is unknown or unavailable.
     pub complete: bool,
-    /// What is missing, ascending.
+    /// Ascending.
     pub gaps: Vec<HistoryGap>,
-    /// Where the next page begins, if there is one.
+    /// Cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
     /// Ascending.
     pub candles: Vec<Candle>,
-    /// The open times of those candles that nobody traded: they continue the close before them.
+    /// Open times of the candles without trades that continue the previous close.
     pub filled: BTreeSet<Timestamp>,
 }
 
-/// A hole in a history.
+/// A range of a history without data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryGap {
     pub range: TimeRange,
-    pub reason: HoleReason,
+    pub reason: HistoryGapReason,
 }
 
-/// Why a range of a history is missing.
+/// Reason of a [`HistoryGap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoleReason {
-    /// It is being fetched; ask again.
+pub enum HistoryGapReason {
+    /// The range is being fetched; retry later.
     Pending,
-    /// The exchange cannot give it.
+    /// The exchange has no data for it.
     Unavailable,
-    /// The exchange gives only rows that cannot be right.
+    /// The exchange returns only invalid rows for it.
     Invalid,
-    /// The exchange gives only rows that are off the grid of the interval.
+    /// The exchange returns only rows that are off the grid of the interval.
     OffGrid,
-    /// Nobody can fetch it now.
+    /// The range cannot be fetched now.
     Offline,
 }
 
-impl HoleReason {
-    /// Why a time of this state has no candle, if it is lost.
+impl HistoryGapReason {
+    /// The reason for a coverage state that leaves a gap; `None` for other states.
     #[must_use]
-    pub const fn of(state: Knowledge) -> Option<Self> {
+    pub const fn from_state(state: CoverageState) -> Option<Self> {
         match state {
-            Knowledge::Unavailable => Some(Self::Unavailable),
-            Knowledge::Invalid => Some(Self::Invalid),
-            Knowledge::OffGrid => Some(Self::OffGrid),
-            Knowledge::Empty | Knowledge::Derived | Knowledge::Observed | Knowledge::Fetched => None,
+            CoverageState::Unavailable => Some(Self::Unavailable),
+            CoverageState::Invalid => Some(Self::Invalid),
+            CoverageState::OffGrid => Some(Self::OffGrid),
+            CoverageState::Empty | CoverageState::Derived | CoverageState::Observed | CoverageState::Fetched => None,
         }
     }
 
@@ -115,13 +116,13 @@ impl HoleReason {
     }
 }
 
-/// Which instruments to list. Texts compare without case.
+/// Filter and page of instruments. Strings compare case-insensitively.
 #[derive(Clone, Debug, Default)]
 pub struct InstrumentQuery {
     pub exchange: Option<ExchangeId>,
     pub base: Option<String>,
     pub quote: Option<String>,
-    /// Part of the symbol or of the exchange's own id.
+    /// Substring of the symbol or of the exchange's own id.
     pub q: Option<String>,
     pub limit: usize,
     pub cursor: Option<String>,
@@ -134,66 +135,66 @@ pub struct InstrumentPage {
     pub next_cursor: Option<String>,
 }
 
-/// A page of the ledger.
+/// A page of the coverage ledger.
 #[derive(Clone, Debug)]
-pub struct CoverageAnswer {
-    pub listed: Listed,
+pub struct CoveragePage {
+    pub listed: ListedMarket,
     pub interval: Interval,
-    /// No closed time of the page is unknown or unavailable.
+    /// No closed part of the page is unknown or unavailable.
     pub complete: bool,
-    /// Where the next page begins, if there is one.
+    /// Cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
     pub coverage: Coverage,
 }
 
-/// A backfill and how far it is.
+/// A backfill and its progress.
 #[derive(Clone, Debug)]
-pub struct BackfillAnswer {
+pub struct BackfillStatus {
     pub backfill: Backfill,
-    /// Whether the simulator stands in for the exchange.
+    /// Whether the simulator replaces the exchange.
     pub simulated: bool,
-    /// How much of its range is known.
+    /// Length of the known part of its range.
     pub known: Duration,
-    /// No time of its range is unknown or unavailable.
+    /// No part of its range is unknown or unavailable.
     pub complete: bool,
 }
 
-/// How the whole is doing.
+/// Health of the service.
 #[derive(Clone, Debug)]
 pub struct Health {
     pub uptime: Duration,
-    /// What does not work as it should, a word each: `store`, `cache`, `binance`.
+    /// Names of the components that do not work: `store`, `cache`, `binance`.
     pub degraded: Vec<String>,
     pub exchanges: Vec<Arc<ExchangeState>>,
 }
 
-/// Why a question has no answer.
+/// Error of a query.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MarketError {
     #[error("{}", .0.first().map_or("", |first| first.detail.as_str()))]
     InvalidParameters(Vec<InvalidParameter>),
-    /// The exchange is not known, or not enabled here; the text says which are.
+    /// The exchange is unknown or not enabled; the text names the enabled ones.
     #[error("{0}")]
     UnknownExchange(String),
-    /// Nobody lists the symbol; the text names near ones.
+    /// No exchange lists the symbol; the text names similar symbols.
     #[error("{0}")]
     UnknownSymbol(String),
-    /// The interval cannot be had there; the text says which can.
+    /// The exchange does not have the interval; the text names the intervals that it has.
     #[error("{0}")]
     UnsupportedInterval(String),
-    /// There is no such thing.
+    /// The requested resource does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// What is not known of the range would cost more of the exchange's limits than one client may cause: a backfill is needed.
+    /// Fetching the unknown parts of the range would exceed the client's quota: a backfill is needed.
     #[error("{0}")]
     RangeTooLarge(String),
-    /// Too much of this was asked for already.
+    /// The client's quota or the number of open backfills is exhausted.
     #[error("{detail}")]
-    TooMany { detail: String, retry_after: Duration },
+    TooManyRequests { detail: String, retry_after: Duration },
     /// The exchange did not answer.
     #[error("{detail}")]
     UpstreamUnavailable { detail: String, retry_after: Duration },
-    /// The exchange's rate limit holds us back.
+    /// The exchange's rate limit is exhausted.
     #[error("the exchange's rate limit is used up; try again at {until}")]
     UpstreamRateLimited { until: Timestamp, retry_after: Duration },
     /// The candle store does not answer.

@@ -1,24 +1,24 @@
-//! The checked form of a question about candles. Every check of its parameters is here.
+//! Parsing and validation of candle and coverage queries.
 
 use std::time::Duration;
 
 use crate::model::{Interval, TimeRange, Timestamp};
 
-/// How many candles a page has when nothing is said.
+/// Default number of candles per page.
 pub const HISTORY_LIMIT: u32 = 500;
-/// The most candles of a page.
+/// Maximum number of candles per page.
 pub const HISTORY_LIMIT_MAX: u32 = 5_000;
 
-/// A parameter that was refused, and what would be right.
+/// A rejected parameter. The detail says which values are valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidParameter {
     pub parameter: &'static str,
     pub detail: String,
 }
 
-/// The parameters of a history as they stand in a query; `None` where absent.
+/// Unparsed parameters of a history query; `None` where absent.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CandleFields<'a> {
+pub struct CandleParams<'a> {
     pub interval: Option<&'a str>,
     pub start: Option<&'a str>,
     pub end: Option<&'a str>,
@@ -28,72 +28,73 @@ pub struct CandleFields<'a> {
     pub format: Option<&'a str>,
 }
 
-/// Which way pages go.
+/// Order of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// From `start` on.
+    /// From `start` to newer candles.
     Forward,
-    /// From the newest back; each page is ascending all the same.
+    /// From the newest candle to older ones. The candles of a page still ascend.
     Backward,
 }
 
-/// What stands for times in which nobody traded.
+/// Representation of time without trades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fill {
-    /// Nothing.
+    /// No candle.
     None,
-    /// A candle without volume at the close of the one before.
+    /// A candle without volume at the close of the previous candle.
     Flat,
 }
 
-/// How the answer is written.
+/// Format of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     Json,
-    /// CCXT's rows: `[[t,o,h,l,c,v],…]`.
+    /// CCXT rows: `[[t,o,h,l,c,v],…]`.
     Array,
     Csv,
     Ndjson,
 }
 
-/// A checked question about candles.
+/// A validated candle query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CandleQuery {
     pub interval: Interval,
-    /// Open times asked for. Without bounds of its own: from the epoch to a little after now.
+    /// Requested open times. Default: from the epoch to the end of the currently open candle.
     pub range: TimeRange,
     pub direction: Direction,
-    /// Candles a page.
+    /// Maximum number of candles per page.
     pub limit: u32,
     pub fill: Fill,
     pub format: Format,
-    /// Whether the answer streams all of the range without a limit: CSV and NDJSON with both `start` and `end`.
+    /// Whether the response streams the whole range without a limit: CSV and NDJSON with `start` and `end` and without
+    /// `limit`.
     pub unlimited: bool,
 }
 
-/// A checked question about the ledger. Its pages ascend.
+/// A validated coverage query. Pages ascend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LedgerQuery {
+pub struct CoverageQuery {
     pub interval: Interval,
-    /// Without bounds of its own: from the epoch to a little after now.
+    /// Default: from the epoch to the end of the currently open candle.
     pub range: TimeRange,
-    /// Whether someone said where the range begins; else it begins with what is known first.
-    pub begins: bool,
-    /// Ranges a page.
+    /// Whether the request has a start or a cursor; otherwise the page starts at the first known range.
+    pub has_start: bool,
+    /// Maximum number of ranges per page.
     pub limit: u32,
 }
 
-impl LedgerQuery {
-    /// Checks all parameters at once.
+impl CoverageQuery {
+    /// Validates all parameters.
     ///
     /// # Errors
-    /// One entry for each parameter that is wrong.
-    pub fn new(fields: CandleFields<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
-        let CandleQuery { interval, range, limit, .. } = CandleQuery::going(fields, now, Direction::Forward)?;
-        Ok(Self { interval, range, begins: fields.start.or(fields.cursor).is_some(), limit })
+    /// One entry for each invalid parameter.
+    pub fn new(params: CandleParams<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
+        let CandleQuery { interval, range, limit, .. } = CandleQuery::parse(params, now, Direction::Forward)?;
+        Ok(Self { interval, range, has_start: params.start.or(params.cursor).is_some(), limit })
     }
 
-    /// The cursor of the page after the one that ended at `at`.
+    /// The cursor of the page that follows a page ending at `at`.
     #[must_use]
     pub fn cursor(&self, at: Timestamp) -> String {
         cursor(Direction::Forward, at)
@@ -101,84 +102,84 @@ impl LedgerQuery {
 }
 
 impl CandleQuery {
-    /// Checks all parameters at once.
+    /// Validates all parameters.
     ///
     /// # Errors
-    /// One entry for each parameter that is wrong.
-    pub fn new(fields: CandleFields<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
-        let direction = if fields.start.is_some() { Direction::Forward } else { Direction::Backward };
-        Self::going(fields, now, direction)
+    /// One entry for each invalid parameter.
+    pub fn new(params: CandleParams<'_>, now: Timestamp) -> Result<Self, Vec<InvalidParameter>> {
+        let direction = if params.start.is_some() { Direction::Forward } else { Direction::Backward };
+        Self::parse(params, now, direction)
     }
 
-    fn going(fields: CandleFields<'_>, now: Timestamp, direction: Direction) -> Result<Self, Vec<InvalidParameter>> {
-        let mut wrong = Vec::new();
-        let mut refuse = |parameter, detail: String| wrong.push(InvalidParameter { parameter, detail });
+    fn parse(params: CandleParams<'_>, now: Timestamp, direction: Direction) -> Result<Self, Vec<InvalidParameter>> {
+        let mut invalid = Vec::new();
+        let mut reject = |parameter, detail: String| invalid.push(InvalidParameter { parameter, detail });
 
-        let interval = fields.interval.map_or(Ok(Interval::M1), str::parse).unwrap_or_else(|error| {
-            refuse("interval", format!("`interval` is none that there is: {error}"));
+        let interval = params.interval.map_or(Ok(Interval::M1), str::parse).unwrap_or_else(|error| {
+            reject("interval", format!("`interval` is not a known interval: {error}"));
             Interval::M1
         });
         let mut time = |parameter, text: Option<&str>| {
             text.and_then(|text| {
                 Timestamp::parse(text)
-                    .map_err(|error| refuse(parameter, format!("`{parameter}` is not a time: {error}")))
+                    .map_err(|error| reject(parameter, format!("`{parameter}` is not a time: {error}")))
                     .ok()
             })
         };
-        let start = time("start", fields.start);
-        let end = time("end", fields.end);
+        let start = time("start", params.start);
+        let end = time("end", params.end);
         if let (Some(start), Some(end)) = (start, end)
             && start >= end
         {
-            refuse("start", format!("`start` ({start}) must lie before `end` ({end})"));
+            reject("start", format!("`start` ({start}) must be before `end` ({end})"));
         }
-        let limit = fields.limit.map_or(Ok(HISTORY_LIMIT), str::parse);
+        let limit = params.limit.map_or(Ok(HISTORY_LIMIT), str::parse);
         let limit = limit.ok().filter(|limit| (1..=HISTORY_LIMIT_MAX).contains(limit)).unwrap_or_else(|| {
-            refuse("limit", format!("`limit` is a whole number from 1 to {HISTORY_LIMIT_MAX}"));
+            reject("limit", format!("`limit` is a whole number from 1 to {HISTORY_LIMIT_MAX}"));
             HISTORY_LIMIT
         });
-        let fill = match fields.fill.unwrap_or("none") {
+        let fill = match params.fill.unwrap_or("none") {
             "none" => Fill::None,
             "flat" => Fill::Flat,
             _ => {
-                refuse("fill", "`fill` is none or flat".to_owned());
+                reject("fill", "`fill` must be none or flat".to_owned());
                 Fill::None
             }
         };
-        let format = match fields.format.unwrap_or("json") {
+        let format = match params.format.unwrap_or("json") {
             "json" => Format::Json,
             "array" => Format::Array,
             "csv" => Format::Csv,
             "ndjson" => Format::Ndjson,
             _ => {
-                refuse("format", "`format` is json, array, csv or ndjson".to_owned());
+                reject("format", "`format` must be json, array, csv or ndjson".to_owned());
                 Format::Json
             }
         };
 
-        // The candle that is open now belongs to the newest ones.
+        // Includes the candle that is open now.
         let horizon = interval.next(now + Duration::from_millis(1));
         let mut range = TimeRange::new(start.unwrap_or(Timestamp::EPOCH), end.unwrap_or(horizon));
-        match fields.cursor.map(|text| parse_cursor(text, direction)) {
+        match params.cursor.map(|text| parse_cursor(text, direction)) {
             None => {}
             Some(Some(at)) if direction == Direction::Forward => range = TimeRange::new(at, range.end()),
             Some(Some(at)) => range = TimeRange::new(range.start(), at),
-            Some(None) => refuse(
+            Some(None) => reject(
                 "cursor",
-                "take `next_cursor` from the previous page and keep the other parameters as they were".to_owned(),
+                "use `next_cursor` of the previous page and do not change the other parameters".to_owned(),
             ),
         }
         let unlimited = matches!(format, Format::Csv | Format::Ndjson)
-            && fields.start.is_some()
-            && fields.end.is_some()
-            && fields.limit.is_none();
-        if !wrong.is_empty() {
-            return Err(wrong);
+            && params.start.is_some()
+            && params.end.is_some()
+            && params.limit.is_none();
+        if !invalid.is_empty() {
+            return Err(invalid);
         }
         Ok(Self { interval, range, direction, limit, fill, format, unlimited })
     }
 
-    /// The query of the page that `cursor` points to.
+    /// The query of the page that `cursor` identifies; `None` if the cursor is invalid.
     #[must_use]
     pub fn after(&self, cursor: &str) -> Option<Self> {
         let at = parse_cursor(cursor, self.direction)?;
@@ -189,7 +190,7 @@ impl CandleQuery {
         Some(Self { range, ..*self })
     }
 
-    /// The cursor of the page after the one that ended (forward) or began (backward) at `at`.
+    /// The cursor of the page that follows a page ending (forward) or starting (backward) at `at`.
     #[must_use]
     pub fn cursor(&self, at: Timestamp) -> String {
         cursor(self.direction, at)
@@ -197,11 +198,11 @@ impl CandleQuery {
 }
 
 fn cursor(direction: Direction, at: Timestamp) -> String {
-    let way = match direction {
+    let prefix = match direction {
         Direction::Forward => 'f',
         Direction::Backward => 'b',
     };
-    format!("{way}{}", at.millis())
+    format!("{prefix}{}", at.millis())
 }
 
 fn parse_cursor(text: &str, direction: Direction) -> Option<Timestamp> {
@@ -218,21 +219,21 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_763_672_430_000);
 
-    fn names(fields: CandleFields<'_>) -> Vec<&'static str> {
-        CandleQuery::new(fields, NOW)
-            .map_or_else(|wrong| wrong.iter().map(|one| one.parameter).collect(), |_| Vec::new())
+    fn names(params: CandleParams<'_>) -> Vec<&'static str> {
+        CandleQuery::new(params, NOW)
+            .map_or_else(|invalid| invalid.iter().map(|one| one.parameter).collect(), |_| Vec::new())
     }
 
     #[test]
-    fn nothing_said_means_the_newest_500_minutes() {
-        let query = CandleQuery::new(CandleFields::default(), NOW).unwrap();
+    fn defaults_to_newest_500_minutes() {
+        let query = CandleQuery::new(CandleParams::default(), NOW).unwrap();
         assert_eq!((query.interval, query.limit, query.direction), (Interval::M1, 500, Direction::Backward));
         assert_eq!(query.range.end(), Timestamp::from_millis(1_763_672_460_000));
     }
 
     #[test]
-    fn every_wrong_parameter_is_named() {
-        let fields = CandleFields {
+    fn reports_every_invalid_parameter() {
+        let params = CandleParams {
             interval: Some("7m"),
             start: Some("2025-11-20T00:00:00Z"),
             end: Some("2025-11-19T00:00:00Z"),
@@ -241,23 +242,23 @@ mod tests {
             fill: Some("linear"),
             format: Some("xml"),
         };
-        assert_eq!(names(fields), ["interval", "start", "limit", "fill", "format", "cursor"]);
+        assert_eq!(names(params), ["interval", "start", "limit", "fill", "format", "cursor"]);
         for limit in ["1e9", "-1", "5001", "", "99999999999999999999"] {
-            assert_eq!(names(CandleFields { limit: Some(limit), ..Default::default() }), ["limit"], "{limit}");
+            assert_eq!(names(CandleParams { limit: Some(limit), ..Default::default() }), ["limit"], "{limit}");
         }
-        assert_eq!(names(CandleFields { start: Some("yesterday"), ..Default::default() }), ["start"]);
+        assert_eq!(names(CandleParams { start: Some("yesterday"), ..Default::default() }), ["start"]);
     }
 
     #[test]
-    fn a_cursor_moves_the_near_end() {
-        let forward = CandleFields { start: Some("0"), ..Default::default() };
+    fn cursor_sets_start_or_end_of_range() {
+        let forward = CandleParams { start: Some("0"), ..Default::default() };
         let query = CandleQuery::new(forward, NOW).unwrap();
         let at = Timestamp::from_millis(60_000);
-        let next = CandleQuery::new(CandleFields { cursor: Some(&query.cursor(at)), ..forward }, NOW).unwrap();
+        let next = CandleQuery::new(CandleParams { cursor: Some(&query.cursor(at)), ..forward }, NOW).unwrap();
         assert_eq!(next.range.start(), at);
-        let query = CandleQuery::new(CandleFields::default(), NOW).unwrap();
+        let query = CandleQuery::new(CandleParams::default(), NOW).unwrap();
         let cursor = query.cursor(at);
-        let next = CandleQuery::new(CandleFields { cursor: Some(&cursor), ..Default::default() }, NOW).unwrap();
+        let next = CandleQuery::new(CandleParams { cursor: Some(&cursor), ..Default::default() }, NOW).unwrap();
         assert_eq!((next.range.start(), next.range.end()), (Timestamp::EPOCH, at));
     }
 }

@@ -1,157 +1,161 @@
-//! The market itself: finds what is asked for, and answers all but history, which has a file of its own.
+//! [`MarketService`]: finds markets and answers all queries except history, which is in `history.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directory::{Directory, Listing};
+use super::client_quota::ClientQuotas;
 use super::hints::Hints;
-use super::share::Shares;
+use super::listing_cache::{ListingCache, ListingIndex};
 use super::{
-    ClientId, CoverageAnswer, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LedgerQuery, Listed,
-    MarketError, TickerAnswer, UpstreamCost,
+    ClientId, CoveragePage, CoverageQuery, Health, InstrumentPage, InstrumentQuery, InvalidParameter, LatestTicker,
+    ListedMarket, MarketError, UpstreamCost,
 };
-use crate::cache::{Answer, Cache, KeptTicker, Question, RequestError};
+use crate::cache::{Cache, CachedTicker, CollectorReply, CollectorRequest, RequestError};
 use crate::clock::Clock;
 use crate::model::{ExchangeId, ExchangeState, FeedState, Interval, Source, Symbol, TimeRange, Timestamp};
 use crate::store::{CandleStore, StoreError};
 
-/// How long an answer may wait for a collector.
-pub(super) const ASK_BUDGET: Duration = Duration::from_secs(2);
+/// How long a query may wait for a collector.
+pub(super) const REQUEST_BUDGET: Duration = Duration::from_secs(2);
 
-/// How long a ticker that was asked for is good.
-const TICKER_KEPT: Duration = Duration::from_secs(2);
+/// A fetched ticker is reused for this long.
+const TICKER_MAX_AGE: Duration = Duration::from_secs(2);
 
-/// The store is in trouble when it does not say a word within so long.
-const PING_PATIENCE: Duration = Duration::from_secs(1);
+/// The store counts as degraded if a ping takes longer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many entries of a listing are looked at before others have their turn.
-const AT_ONCE: usize = 512;
+/// Number of listing entries to scan before yielding to other tasks.
+const YIELD_EVERY: usize = 512;
 
-/// How long to wait before asking again when nobody knows better.
+/// Retry delay if the upstream error names none.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// The stores: the real one, and the one of simulated exchanges, which never meet.
+/// The store of real data and the store of simulated exchanges, which are never mixed.
 #[derive(Clone)]
 pub struct Stores {
-    pub kept: Arc<dyn CandleStore>,
+    pub real: Arc<dyn CandleStore>,
     pub simulated: Option<Arc<dyn CandleStore>>,
 }
 
 impl Stores {
-    /// The store of an exchange's candles.
+    /// The store of simulated or of real exchanges.
     #[must_use]
-    pub fn of(&self, simulated: bool) -> &Arc<dyn CandleStore> {
-        self.simulated.as_ref().filter(|_| simulated).unwrap_or(&self.kept)
+    pub fn select(&self, simulated: bool) -> &Arc<dyn CandleStore> {
+        self.simulated.as_ref().filter(|_| simulated).unwrap_or(&self.real)
     }
 }
 
-/// Answers the questions of every door.
-pub struct Market {
+/// Market data queries for all APIs.
+pub struct MarketService {
     pub(super) stores: Stores,
     pub(super) cache: Cache,
     pub(super) clock: Clock,
-    directory: Directory,
+    listings: ListingCache,
     hints: Hints,
     /// The enabled exchanges in registry order.
     exchanges: Vec<ExchangeId>,
     started: Duration,
-    shares: Shares,
+    quotas: ClientQuotas,
 }
 
-impl Market {
-    /// A market of the enabled exchanges.
+impl MarketService {
+    /// A service for the enabled exchanges, without client quotas.
     #[must_use]
     pub fn new(mut exchanges: Vec<ExchangeId>, stores: Stores, cache: Cache, clock: Clock) -> Self {
         exchanges.sort_unstable();
         let started = clock.elapsed();
-        let shares = Shares::new(clock.clone(), Arc::clone(&cache.limits));
-        let directory = Directory::default();
-        Self { stores, cache, clock, directory, hints: Hints::new(), exchanges, started, shares }
+        let quotas = ClientQuotas::new(clock.clone(), Arc::clone(&cache.limits));
+        let listings = ListingCache::default();
+        Self { stores, cache, clock, listings, hints: Hints::new(), exchanges, started, quotas }
     }
 
-    /// The same; each client is charged for what it causes at the exchanges, and holds at most a share of their limits.
+    /// Enables client quotas for the upstream requests that clients cause.
     #[must_use]
-    pub fn with_costs(mut self, costs: HashMap<ExchangeId, UpstreamCost>) -> Self {
-        self.shares.set_costs(costs);
+    pub fn with_upstream_costs(mut self, costs: HashMap<ExchangeId, UpstreamCost>) -> Self {
+        self.quotas.set_costs(costs);
         self
     }
 
-    /// Charges a client for a question that the exchange is asked because of it.
+    /// Charges a client for an upstream request.
     pub(super) async fn charge(
         &self,
         client: &ClientId,
-        question: &Question,
+        request: &CollectorRequest,
         unknown: &[TimeRange],
     ) -> Result<(), MarketError> {
-        let exchange = question.exchange();
-        let Some(cost) = self.shares.cost(exchange) else { return Ok(()) };
-        let weight = match question {
-            Question::Ticker { .. } => cost.page_weight,
-            Question::Candles { series, .. } => cost.of_candles(series.interval, unknown),
+        let exchange = request.exchange();
+        let Some(cost) = self.quotas.cost(exchange) else { return Ok(()) };
+        let weight = match request {
+            CollectorRequest::Ticker { .. } => cost.page_weight,
+            CollectorRequest::Candles { series, .. } => cost.candle_weight(series.interval, unknown),
         };
-        self.shares.charge(client, question, weight).await.map_err(|retry_after| {
+        self.quotas.charge(client, request, weight).await.map_err(|retry_after| {
             let detail = format!(
-                "you have used your share of what {exchange} allows: {} of request weight in a minute; what is known here \
-                 already is answered all the same",
-                cost.share()
+                "your quota for {exchange} is used up: {} of request weight per minute; stored data are still served",
+                cost.client_quota()
             );
-            MarketError::TooMany { detail, retry_after }
+            MarketError::TooManyRequests { detail, retry_after }
         })
     }
 
-    /// Refuses a range that is to be sent as a whole if fetching what is unknown of it would cost more than a client's share.
+    /// Rejects a range without a page limit if fetching its unknown parts would exceed the client quota.
     ///
     /// # Errors
     /// `RangeTooLarge`, `UnsupportedInterval`, `StoreUnavailable`.
-    pub async fn check_range(&self, listed: &Listed, interval: Interval, range: TimeRange) -> Result<(), MarketError> {
+    pub async fn check_fetch_cost(
+        &self,
+        listed: &ListedMarket,
+        interval: Interval,
+        range: TimeRange,
+    ) -> Result<(), MarketError> {
         self.check_interval(listed, interval).await?;
-        let Some(cost) = self.shares.cost(listed.exchange) else { return Ok(()) };
+        let Some(cost) = self.quotas.cost(listed.exchange) else { return Ok(()) };
         let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.clock.now())));
         let series = super::history::series(listed, interval);
-        let unknown = self.stores.of(listed.simulated).coverage(&series, closed).await?.unknown(closed);
-        let weight = cost.of_candles(interval, &unknown);
-        if weight <= cost.share() {
+        let unknown = self.stores.select(listed.simulated).coverage(&series, closed).await?.unknown_ranges(closed);
+        let weight = cost.candle_weight(interval, &unknown);
+        if weight <= cost.client_quota() {
             return Ok(());
         }
         let (from, to) = (unknown.first().map(|one| one.start()), unknown.last().map(|one| one.end()));
         let (from, to) = (from.unwrap_or(closed.start()), to.unwrap_or(closed.end()));
         Err(MarketError::RangeTooLarge(format!(
-            "{interval} candles of {} on {} are not known here in all of {from} to {to}, and fetching them would cost {weight} of \
-             request weight, more than the {} that one client may cause in a minute: fetch them with `POST /v1/backfills` or \
-             `candlewick backfill`, or ask for a shorter range",
+            "{interval} candles of {} on {} are not completely stored from {from} to {to}; fetching them would cost \
+             {weight} of request weight, more than the client quota of {} per minute: fetch them with \
+             `POST /v1/backfills` or `candlewick backfill`, or request a shorter range",
             listed.instrument.symbol,
             listed.exchange,
-            cost.share()
+            cost.client_quota()
         )))
     }
 
-    /// Finds a market by any spelling of its symbol, or by the exchange's own id. Without an exchange, the first
-    /// enabled one that trades it, in registry order, else the first that lists it, else the first that listed it. Where
-    /// none does, the error names symbols that may have been meant.
+    /// Finds a market by any spelling of its symbol or by the exchange's own id. Without an exchange it searches the
+    /// enabled ones in registry order: the first one that trades the market, otherwise the first that lists it,
+    /// otherwise the first where it is delisted. The error for an unknown symbol names similar symbols.
     ///
     /// # Errors
     /// `InvalidParameters`, `UnknownExchange`, `UnknownSymbol`, `NotReady`.
-    pub async fn find(&self, exchange: Option<&str>, symbol: &str) -> Result<Listed, MarketError> {
+    pub async fn find(&self, exchange: Option<&str>, symbol: &str) -> Result<ListedMarket, MarketError> {
         let listings = match self.search(exchange, symbol).await? {
-            Searched::Found(listed) => return Ok(listed),
-            Searched::Unlisted(listings) => listings,
+            SearchResult::Found(listed) => return Ok(listed),
+            SearchResult::Unlisted(listings) => listings,
         };
-        Err(unlisted(exchange, symbol, &self.hints.near(listings, symbol).await))
+        Err(unknown_symbol(exchange, symbol, &self.hints.similar_symbols(listings, symbol).await))
     }
 
-    /// The same without a hint, for lists of symbols.
+    /// As [`MarketService::find`], without similar symbols in the error. For requests with many symbols.
     ///
     /// # Errors
-    /// As [`Market::find`].
-    pub async fn find_one_of_many(&self, exchange: Option<&str>, symbol: &str) -> Result<Listed, MarketError> {
+    /// As [`MarketService::find`].
+    pub async fn find_without_hint(&self, exchange: Option<&str>, symbol: &str) -> Result<ListedMarket, MarketError> {
         match self.search(exchange, symbol).await? {
-            Searched::Found(listed) => Ok(listed),
-            Searched::Unlisted(_) => Err(unlisted(exchange, symbol, &[])),
+            SearchResult::Found(listed) => Ok(listed),
+            SearchResult::Unlisted(_) => Err(unknown_symbol(exchange, symbol, &[])),
         }
     }
 
-    async fn search(&self, exchange: Option<&str>, symbol: &str) -> Result<Searched, MarketError> {
+    async fn search(&self, exchange: Option<&str>, symbol: &str) -> Result<SearchResult, MarketError> {
         let parsed: Result<Symbol, _> = symbol.parse();
         if let Err(error) = &parsed
             && (symbol.is_empty()
@@ -165,38 +169,39 @@ impl Market {
             Some(name) => vec![self.exchange_id(name)?],
             None => self.exchanges.clone(),
         };
-        let (mut searched, mut waiting, mut idle) = (Vec::new(), None, None);
+        let (mut searched, mut not_ready, mut not_trading) = (Vec::new(), None, None);
         for exchange in candidates {
             match self.listing(exchange).await {
                 Ok((listing, state)) => match listing.find(parsed.as_ref().ok(), symbol) {
                     Some(instrument) => {
                         let instrument = Arc::clone(instrument);
-                        let listed = Listed { exchange, instrument, simulated: state.simulated };
+                        let listed = ListedMarket { exchange, instrument, simulated: state.simulated };
                         if listed.instrument.is_trading() {
-                            return Ok(Searched::Found(listed));
+                            return Ok(SearchResult::Found(listed));
                         }
-                        let better = |one: &Listed| one.instrument.is_delisted() && !listed.instrument.is_delisted();
-                        if idle.as_ref().is_none_or(better) {
-                            idle = Some(listed);
+                        let better =
+                            |one: &ListedMarket| one.instrument.is_delisted() && !listed.instrument.is_delisted();
+                        if not_trading.as_ref().is_none_or(better) {
+                            not_trading = Some(listed);
                         }
                     }
                     None => searched.push((exchange, listing)),
                 },
-                Err(error @ MarketError::NotReady(_)) => waiting = Some(error),
+                Err(error @ MarketError::NotReady(_)) => not_ready = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        if let Some(idle) = idle {
-            return Ok(Searched::Found(idle));
+        if let Some(not_trading) = not_trading {
+            return Ok(SearchResult::Found(not_trading));
         }
-        // As long as a listing is missing nobody can say that the symbol is unknown.
-        if let Some(error) = waiting {
+        // The missing listing may contain the symbol.
+        if let Some(error) = not_ready {
             return Err(error);
         }
-        Ok(Searched::Unlisted(searched))
+        Ok(SearchResult::Unlisted(searched))
     }
 
-    /// The enabled exchange of that name.
+    /// The enabled exchange with this name.
     ///
     /// # Errors
     /// `UnknownExchange`.
@@ -209,63 +214,64 @@ impl Market {
         Err(MarketError::UnknownExchange(format!("`{id}` is not enabled here; enabled are {enabled}")))
     }
 
-    async fn listing(&self, exchange: ExchangeId) -> Result<(Arc<Listing>, Arc<ExchangeState>), MarketError> {
-        let not_ready = |why: &str| MarketError::NotReady(format!("the listing of {exchange} is not known yet: {why}"));
-        let state = self.state(exchange).await.ok_or_else(|| not_ready("it is being connected"))?;
+    async fn listing(&self, exchange: ExchangeId) -> Result<(Arc<ListingIndex>, Arc<ExchangeState>), MarketError> {
+        let not_ready =
+            |reason: &str| MarketError::NotReady(format!("the listing of {exchange} is not known yet: {reason}"));
+        let state = self.state(exchange).await.ok_or_else(|| not_ready("the exchange is being connected"))?;
         let Some(read_at) = state.listed_at else {
-            return Err(not_ready(state.detail.as_deref().unwrap_or("it is being read")));
+            return Err(not_ready(state.detail.as_deref().unwrap_or("the listing is being read")));
         };
-        let store = self.stores.of(state.simulated);
-        let listing = self.directory.get(exchange, &**store, state.simulated, read_at).await?;
+        let store = self.stores.select(state.simulated);
+        let listing = self.listings.get(exchange, &**store, state.simulated, read_at).await?;
         Ok((listing, state))
     }
 
-    /// What the collector of an exchange said last.
+    /// The state that the collector of an exchange reported last.
     pub(super) async fn state(&self, exchange: ExchangeId) -> Option<Arc<ExchangeState>> {
         self.cache.states.get(exchange).await.ok().flatten()
     }
 
-    /// The latest ticker; from memory where it is live, else asked from the exchange.
+    /// The latest ticker: the cached one if it is live or recent, otherwise fetched from the exchange.
     ///
     /// # Errors
-    /// `TooMany`, `UpstreamUnavailable`, `UpstreamRateLimited`.
-    pub async fn ticker(&self, listed: &Listed, client: &ClientId) -> Result<TickerAnswer, MarketError> {
+    /// `TooManyRequests`, `UpstreamUnavailable`, `UpstreamRateLimited`.
+    pub async fn ticker(&self, listed: &ListedMarket, client: &ClientId) -> Result<LatestTicker, MarketError> {
         let (exchange, symbol) = (listed.exchange, &listed.instrument.symbol);
         let state = self.state(exchange).await;
-        let flows = state.as_ref().is_some_and(|state| state.flows(self.clock.now()));
+        let is_live = state.as_ref().is_some_and(|state| state.is_receiving(self.clock.now()));
         let collected = state.as_ref().is_some_and(|state| state.symbols.binary_search(symbol).is_ok());
-        let kept = self.cache.tickers.get(exchange, symbol).await.ok().flatten();
-        if let Some(kept) = &kept {
-            let streams = collected && kept.ticker.source == Source::Stream;
-            if (streams && flows) || self.age(kept) <= TICKER_KEPT {
-                return Ok(self.answer(kept.clone(), streams && !flows));
+        let cached = self.cache.tickers.get(exchange, symbol).await.ok().flatten();
+        if let Some(cached) = &cached {
+            let streams = collected && cached.ticker.source == Source::Stream;
+            if (streams && is_live) || self.age(cached) <= TICKER_MAX_AGE {
+                return Ok(self.latest_ticker(cached.clone(), streams && !is_live));
             }
         }
-        let question = Question::Ticker { exchange, symbol: symbol.clone() };
-        if let Err(refused) = self.charge(client, &question, &[]).await {
-            return kept.map_or(Err(refused), |kept| Ok(self.answer(kept, true)));
+        let request = CollectorRequest::Ticker { exchange, symbol: symbol.clone() };
+        if let Err(rejected) = self.charge(client, &request, &[]).await {
+            return cached.map_or(Err(rejected), |cached| Ok(self.latest_ticker(cached, true)));
         }
-        match self.cache.requests.ask(question, ASK_BUDGET).await {
-            Ok(Answer::Ticker(asked)) => Ok(self.answer(asked, false)),
-            Err(error @ RequestError::UnknownSymbol) => Err(self.refused(&error, listed)),
-            // An old value that says its age is better than none.
-            Ok(Answer::Stored) | Err(_) if kept.is_some() => {
-                Ok(self.answer(kept.ok_or_else(|| unavailable("no ticker"))?, true))
+        match self.cache.requests.request(request, REQUEST_BUDGET).await {
+            Ok(CollectorReply::Ticker(fetched)) => Ok(self.latest_ticker(fetched, false)),
+            Err(error @ RequestError::UnknownSymbol) => Err(self.request_error(&error, listed)),
+            // A stale ticker with its age is better than none.
+            Ok(CollectorReply::Stored) | Err(_) if cached.is_some() => {
+                Ok(self.latest_ticker(cached.ok_or_else(|| unavailable("no ticker"))?, true))
             }
-            Ok(Answer::Stored) => Err(unavailable("the collector gave no ticker")),
-            Err(error) => Err(self.refused(&error, listed)),
+            Ok(CollectorReply::Stored) => Err(unavailable("the collector returned no ticker")),
+            Err(error) => Err(self.request_error(&error, listed)),
         }
     }
 
-    fn age(&self, kept: &KeptTicker) -> Duration {
-        self.clock.now().since(kept.ticker.received_at)
+    fn age(&self, cached: &CachedTicker) -> Duration {
+        self.clock.now().since(cached.ticker.received_at)
     }
 
-    fn answer(&self, kept: KeptTicker, stale: bool) -> TickerAnswer {
-        TickerAnswer { age: self.age(&kept), kept, stale }
+    fn latest_ticker(&self, cached: CachedTicker, stale: bool) -> LatestTicker {
+        LatestTicker { age: self.age(&cached), cached, stale }
     }
 
-    fn refused(&self, error: &RequestError, listed: &Listed) -> MarketError {
+    fn request_error(&self, error: &RequestError, listed: &ListedMarket) -> MarketError {
         match error {
             RequestError::RateLimited(until) => {
                 MarketError::UpstreamRateLimited { until: *until, retry_after: until.since(self.clock.now()) }
@@ -280,42 +286,41 @@ impl Market {
     /// A page of instruments, ordered by exchange and symbol.
     ///
     /// # Errors
-    /// `InvalidParameters` for a cursor that is none.
+    /// `InvalidParameters` for an invalid cursor; `NotReady`, `StoreUnavailable`.
     pub async fn instruments(&self, query: &InstrumentQuery) -> Result<InstrumentPage, MarketError> {
         let after = match query.cursor.as_deref().map(parse_instrument_cursor) {
             None => None,
             Some(Some(after)) => Some(after),
             Some(None) => {
-                let detail = "take `next_cursor` from the previous page".to_owned();
+                let detail = "use `next_cursor` of the previous page".to_owned();
                 return Err(MarketError::InvalidParameters(vec![InvalidParameter { parameter: "cursor", detail }]));
             }
         };
-        let same =
-            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(is));
+        let matches = |filter: &Option<String>, value: &str| {
+            filter.as_deref().is_none_or(|filter| filter.eq_ignore_ascii_case(value))
+        };
         let part = query.q.as_ref().map(|part| part.to_uppercase());
         let mut found = Vec::new();
-        for exchange in self.exchanges.iter().copied().filter(|id| query.exchange.is_none_or(|wanted| wanted == *id)) {
+        for exchange in self.exchanges.iter().copied().filter(|id| query.exchange.is_none_or(|filter| filter == *id)) {
             let listing = match self.listing(exchange).await {
                 Ok((listing, _)) => listing,
-                // Others can be listed while one is not known yet.
+                // A missing listing does not block the listings of other exchanges.
                 Err(MarketError::NotReady(_)) if query.exchange.is_none() => continue,
                 Err(error) => return Err(error),
             };
-            // Where the page before ended.
-            let skipped = after
+            let offset = after
                 .as_ref()
                 .map_or(0, |(id, last)| listing.all.partition_point(|one| (exchange, &one.symbol) <= (*id, last)));
-            for (looked_at, instrument) in listing.all.iter().skip(skipped).enumerate() {
-                if looked_at % AT_ONCE == AT_ONCE - 1 {
-                    // Others are served meanwhile.
+            for (position, instrument) in listing.all.iter().skip(offset).enumerate() {
+                if position % YIELD_EVERY == YIELD_EVERY - 1 {
                     tokio::task::yield_now().await;
                 }
                 let symbol = &instrument.symbol;
-                let named =
+                let contains_text =
                     |part: &String| symbol.as_str().contains(part) || instrument.native.to_uppercase().contains(part);
-                if same(&query.base, symbol.base())
-                    && same(&query.quote, symbol.quote())
-                    && part.as_ref().is_none_or(named)
+                if matches(&query.base, symbol.base())
+                    && matches(&query.quote, symbol.quote())
+                    && part.as_ref().is_none_or(contains_text)
                 {
                     if found.len() == query.limit {
                         let next_cursor = found
@@ -330,52 +335,50 @@ impl Market {
         Ok(InstrumentPage { instruments: found, next_cursor: None })
     }
 
-    /// A page of the ledger of a series.
+    /// A page of the coverage of a series.
     ///
     /// # Errors
     /// `UnsupportedInterval`, `StoreUnavailable`.
-    pub async fn coverage(&self, listed: &Listed, query: &LedgerQuery) -> Result<CoverageAnswer, MarketError> {
-        let LedgerQuery { interval, range, limit, .. } = *query;
+    pub async fn coverage(&self, listed: &ListedMarket, query: &CoverageQuery) -> Result<CoveragePage, MarketError> {
+        let CoverageQuery { interval, range, limit, .. } = *query;
         self.check_interval(listed, interval).await?;
         let series = super::history::series(listed, interval);
-        let known = self.stores.of(listed.simulated).ledger(&series, range, limit + 1).await?;
+        let known = self.stores.select(listed.simulated).coverage_page(&series, range, limit + 1).await?;
         let more = known.ranges().len() > limit as usize;
-        let told = &known.ranges()[..known.ranges().len().min(limit as usize)];
-        let first = told.first().filter(|_| !query.begins).map(|first| first.range.start());
-        let last = told.last().filter(|_| more).map(|last| last.range.end());
+        let page_ranges = &known.ranges()[..known.ranges().len().min(limit as usize)];
+        let first = page_ranges.first().filter(|_| !query.has_start).map(|first| first.range.start());
+        let last = page_ranges.last().filter(|_| more).map(|last| last.range.end());
         let page = TimeRange::new(first.unwrap_or(range.start()), last.unwrap_or(range.end()));
-        let closed =
-            TimeRange::new(page.start(), page.end().min(interval.floor(self.exchange_now(listed.exchange).await)));
-        Ok(CoverageAnswer {
+        let closed = TimeRange::new(page.start(), page.end().min(interval.floor(self.exchange_now(listed.exchange))));
+        Ok(CoveragePage {
             listed: listed.clone(),
             interval,
-            complete: known.completes(closed),
+            complete: known.is_complete(closed),
             next_cursor: last.map(|last| query.cursor(last)),
             coverage: known.within(page),
         })
     }
 
-    /// Whether no closed time of a range is unknown or unavailable.
+    /// Whether no closed part of a range is unknown or unavailable.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn is_complete(
         &self,
-        listed: &Listed,
+        listed: &ListedMarket,
         interval: Interval,
         range: TimeRange,
     ) -> Result<bool, MarketError> {
-        let closed =
-            TimeRange::new(range.start(), range.end().min(interval.floor(self.exchange_now(listed.exchange).await)));
+        let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.exchange_now(listed.exchange))));
         let series = super::history::series(listed, interval);
-        Ok(self.stores.of(listed.simulated).coverage(&series, closed).await?.completes(closed))
+        Ok(self.stores.select(listed.simulated).coverage(&series, closed).await?.is_complete(closed))
     }
 
-    /// Whether the exchange has candles of that interval.
+    /// Checks that the exchange has candles of this interval.
     ///
     /// # Errors
     /// `UnsupportedInterval`.
-    pub async fn check_interval(&self, listed: &Listed, interval: Interval) -> Result<(), MarketError> {
+    pub async fn check_interval(&self, listed: &ListedMarket, interval: Interval) -> Result<(), MarketError> {
         let Some(state) = self.state(listed.exchange).await else { return Ok(()) };
         if state.intervals.contains(&interval) {
             return Ok(());
@@ -384,13 +387,11 @@ impl Market {
         Err(MarketError::UnsupportedInterval(format!("{} has no candles of {interval}; it has {has}", listed.exchange)))
     }
 
-    /// The latest that it can be at an exchange, as its collector measured its clock: what may be closed and is not known is
-    /// a gap.
-    pub async fn exchange_now(&self, exchange: ExchangeId) -> Timestamp {
-        let now = self.clock.now().millis();
-        let clock = self.state(exchange).await.and_then(|state| state.clock);
-        let ahead = clock.map_or(0, |clock| clock.doubt_ms + if clock.known { clock.offset_ms } else { 0 });
-        Timestamp::from_millis(now.saturating_add(ahead))
+    /// Upper bound of the exchange's current time, as measured by its collector. An upper bound, because a candle that
+    /// may be closed and is not known counts as a gap.
+    #[must_use]
+    pub fn exchange_now(&self, exchange: ExchangeId) -> Timestamp {
+        self.cache.states.exchange_time(exchange).unwrap_or_else(|| self.clock.now())
     }
 
     /// The states of all enabled exchanges, in registry order.
@@ -399,48 +400,50 @@ impl Market {
         for exchange in &self.exchanges {
             states.push(match self.state(*exchange).await {
                 Some(state) => state,
-                None => Arc::new(ExchangeState::unheard(*exchange, self.clock.now())),
+                None => Arc::new(ExchangeState::initial(*exchange, self.clock.now())),
             });
         }
         states
     }
 
-    /// How many more markets of an exchange can be collected because someone asks; `None` for one that is collected already.
-    pub async fn room_for(&self, listed: &Listed) -> Option<usize> {
+    /// Number of further markets of the exchange that can be collected on demand; `None` if this market is already
+    /// collected.
+    pub async fn demand_capacity(&self, listed: &ListedMarket) -> Option<usize> {
         let state = self.state(listed.exchange).await?;
         let collected = state.symbols.binary_search(&listed.instrument.symbol).is_ok();
-        (!collected).then_some(state.room)
+        (!collected).then_some(state.on_demand_capacity)
     }
 
-    /// How the whole is doing.
+    /// The health of the service.
     pub async fn health(&self) -> Health {
         let exchanges = self.exchanges().await;
         let mut degraded = Vec::new();
-        // Whoever asks how we are does not wait long to hear that something does not answer.
-        let answers = Clock::system().timeout(PING_PATIENCE, self.stores.kept.ping()).await;
-        if !matches!(answers, Ok(Ok(()))) {
+        // A health check must be fast even if the store hangs.
+        let ping = Clock::system().timeout(PING_TIMEOUT, self.stores.real.ping()).await;
+        if !matches!(ping, Ok(Ok(()))) {
             degraded.push("store".to_owned());
         }
         if self.cache.states.all().await.is_err() {
             degraded.push("cache".to_owned());
         }
-        let fails = |state: &&Arc<ExchangeState>| !matches!(state.state, FeedState::Live | FeedState::Simulated);
-        degraded.extend(exchanges.iter().filter(fails).map(|state| state.exchange.to_string()));
+        let is_degraded = |state: &&Arc<ExchangeState>| !matches!(state.state, FeedState::Live | FeedState::Simulated);
+        degraded.extend(exchanges.iter().filter(is_degraded).map(|state| state.exchange.to_string()));
         Health { uptime: self.clock.elapsed().saturating_sub(self.started), degraded, exchanges }
     }
 }
 
-/// What a search for a market gives.
-enum Searched {
-    Found(Listed),
-    /// All listings that were searched.
-    Unlisted(Vec<(ExchangeId, Arc<Listing>)>),
+/// Result of a search for a market.
+enum SearchResult {
+    Found(ListedMarket),
+    /// No listing contains the symbol; holds the searched listings.
+    Unlisted(Vec<(ExchangeId, Arc<ListingIndex>)>),
 }
 
-fn unlisted(exchange: Option<&str>, symbol: &str, near: &[String]) -> MarketError {
-    let place = exchange.map_or_else(|| "no enabled exchange lists".to_owned(), |name| format!("{name} does not list"));
-    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
-    MarketError::UnknownSymbol(format!("{place} `{symbol}`{hint}"))
+fn unknown_symbol(exchange: Option<&str>, symbol: &str, similar: &[String]) -> MarketError {
+    let subject =
+        exchange.map_or_else(|| "no enabled exchange lists".to_owned(), |name| format!("{name} does not list"));
+    let hint = if similar.is_empty() { String::new() } else { format!("; did you mean {}?", similar.join(", ")) };
+    MarketError::UnknownSymbol(format!("{subject} `{symbol}`{hint}"))
 }
 
 fn parse_instrument_cursor(text: &str) -> Option<(ExchangeId, Symbol)> {

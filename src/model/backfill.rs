@@ -1,12 +1,12 @@
-//! A range of a series that someone wants to be known.
+//! Backfills: requests to fetch a range of a candle series.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Series, TimeRange, Timestamp};
 
-/// A backfill that was asked for. What of it is done says the ledger, so that one which was interrupted goes on where it
-/// was, and nothing is fetched twice.
+/// A requested backfill. The coverage ledger records its progress, so an interrupted backfill resumes and fetches
+/// nothing twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backfill {
     /// Lower-case letters and digits.
@@ -14,29 +14,29 @@ pub struct Backfill {
     pub series: Series,
     pub range: TimeRange,
     pub state: BackfillState,
-    /// Why it failed.
+    /// Reason of a failure.
     pub detail: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// How far a backfill is.
+/// State of a backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BackfillState {
-    /// No collector has begun.
+    /// No collector has started it.
     Waiting,
-    /// A collector works on it, or will again after an interruption.
+    /// A collector works on it, or continues after an interruption.
     Running,
-    /// All that the exchange gives is there.
+    /// Everything that the exchange provides is stored.
     Done,
-    /// It cannot be done; [`Backfill::detail`] says why.
+    /// It is impossible; [`Backfill::detail`] holds the reason.
     Failed,
 }
 
 impl BackfillState {
     pub const ALL: [Self; 4] = [Self::Waiting, Self::Running, Self::Done, Self::Failed];
 
-    /// The name in JSON and in the store.
+    /// Name in JSON and in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,9 +47,9 @@ impl BackfillState {
         }
     }
 
-    /// Whether there is something left to do.
+    /// Whether work remains.
     #[must_use]
-    pub const fn is_open(self) -> bool {
+    pub const fn is_active(self) -> bool {
         matches!(self, Self::Waiting | Self::Running)
     }
 }
@@ -60,9 +60,9 @@ impl fmt::Display for BackfillState {
     }
 }
 
-/// The text names no state of a backfill.
+/// The text is not a backfill state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a state of a backfill")]
+#[error("expected one of waiting, running, done, failed")]
 pub struct UnknownBackfillState;
 
 impl FromStr for BackfillState {

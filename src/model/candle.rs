@@ -6,47 +6,48 @@ use rust_decimal::Decimal;
 
 use super::{Interval, Timestamp};
 
-/// How long after its end a candle may still come or change. What is younger is not asked for.
-pub const CLOSING_GRACE: Duration = Duration::from_secs(2);
+/// Time after the end of a candle in which the exchange may still deliver or change it. A candle is fetched only after
+/// this time.
+pub const CANDLE_GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// What was traded of one instrument in one interval. Prices are in the quote asset.
+/// The trades of one instrument in one interval (OHLCV). Prices are in the quote asset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candle {
-    /// When it opens.
+    /// Open time.
     pub timestamp: Timestamp,
     pub open: Decimal,
     pub high: Decimal,
     pub low: Decimal,
     pub close: Decimal,
-    /// Traded amount in the base asset.
+    /// Traded volume in the base asset.
     pub volume: Decimal,
-    /// Traded amount in the quote asset, where the exchange gives it.
+    /// Traded volume in the quote asset, if the exchange provides it.
     pub quote_volume: Option<Decimal>,
-    /// Number of trades, where the exchange gives it.
+    /// Number of trades, if the exchange provides it.
     pub trades: Option<u64>,
-    /// Whether its time is over and the values are final.
+    /// Whether the interval has ended and the values are final.
     pub closed: bool,
-    /// How often it changed after closing.
+    /// Number of changes after the candle was closed.
     pub revision: u32,
 }
 
-/// Why a candle cannot be right.
+/// Why a candle is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CandleError {
-    #[error("its open time is not on the grid of {0}")]
+    #[error("the open time is not on the grid of the interval {0}")]
     OffGrid(Interval),
-    #[error("its prices contradict each other, or are not positive")]
+    #[error("the prices are inconsistent or not positive")]
     Prices,
-    #[error("its volume is negative")]
+    #[error("a volume is negative")]
     Volume,
 }
 
 impl Candle {
-    /// Checks what holds for every candle: an open time on the grid, `low` ≤ `open`, `close` ≤ `high`, positive prices, no
-    /// negative volume.
+    /// Validates a candle: open time on the grid, `low` ≤ `open`, `close` ≤ `high`, positive prices, no negative
+    /// volume.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first violated rule.
     pub fn check(&self, interval: Interval) -> Result<(), CandleError> {
         if !interval.is_open_time(self.timestamp) {
             return Err(CandleError::OffGrid(interval));
@@ -61,22 +62,22 @@ impl Candle {
         Ok(())
     }
 
-    /// Whether both say the same of the market; revisions are not compared.
+    /// Whether both candles are equal, apart from the revision.
     #[must_use]
     pub fn same_values(&self, other: &Self) -> bool {
         Self { revision: other.revision, ..*self } == *other
     }
 }
 
-/// Makes one longer candle that opens at `open` from shorter ones, ascending, of its time. Minutes without a trade
-/// do not move its prices. `None` without inputs, and where a sum of volumes overflows. The caller knows whether the inputs
-/// are whole.
+/// Aggregates shorter candles (`parts`, ascending) into one longer candle that opens at `open`. Parts without a trade
+/// do not affect its prices. Returns `None` without parts, and if a sum of volumes overflows. The caller checks that no
+/// part is missing.
 #[must_use]
 pub fn aggregate(open: Timestamp, parts: &[Candle]) -> Option<Candle> {
-    let traded = |candle: &&Candle| !candle.volume.is_zero();
-    let first = parts.iter().find(traded).or(parts.first())?;
-    let last = parts.iter().rev().find(traded).or(parts.last())?;
-    let mut whole = Candle {
+    let has_trades = |candle: &&Candle| !candle.volume.is_zero();
+    let first = parts.iter().find(has_trades).or(parts.first())?;
+    let last = parts.iter().rev().find(has_trades).or(parts.last())?;
+    let mut longer = Candle {
         timestamp: open,
         close: last.close,
         volume: Decimal::ZERO,
@@ -87,20 +88,20 @@ pub fn aggregate(open: Timestamp, parts: &[Candle]) -> Option<Candle> {
         ..*first
     };
     for part in parts {
-        if traded(&part) {
-            whole.high = whole.high.max(part.high);
-            whole.low = whole.low.min(part.low);
+        if has_trades(&part) {
+            longer.high = longer.high.max(part.high);
+            longer.low = longer.low.min(part.low);
         }
-        whole.volume = whole.volume.checked_add(part.volume)?;
-        whole.quote_volume = match (whole.quote_volume, part.quote_volume) {
-            (Some(sum), Some(more)) => Some(sum.checked_add(more)?),
+        longer.volume = longer.volume.checked_add(part.volume)?;
+        longer.quote_volume = match (longer.quote_volume, part.quote_volume) {
+            (Some(sum), Some(volume)) => Some(sum.checked_add(volume)?),
             _ => None,
         };
-        whole.trades = whole.trades.zip(part.trades).and_then(|(sum, more)| sum.checked_add(more));
+        longer.trades = longer.trades.zip(part.trades).and_then(|(sum, count)| sum.checked_add(count));
     }
-    whole.volume = whole.volume.normalize();
-    whole.quote_volume = whole.quote_volume.map(|sum| sum.normalize());
-    Some(whole)
+    longer.volume = longer.volume.normalize();
+    longer.quote_volume = longer.quote_volume.map(|sum| sum.normalize());
+    Some(longer)
 }
 
 #[cfg(test)]
@@ -123,19 +124,19 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_candle_sums_its_minutes() {
+    fn aggregates_minutes_into_longer_candle() {
         let parts = [candle(0, [9, 9, 9, 9, 0]), candle(1, [10, 12, 8, 11, 2]), candle(2, [11, 15, 11, 14, 3])];
-        let whole = aggregate(Timestamp::EPOCH, &parts).unwrap();
-        assert!(whole.same_values(&Candle { quote_volume: Some(53.into()), ..candle(0, [10, 15, 8, 14, 5]) }));
-        assert_eq!(whole.revision, 0);
-        let gaps = [Candle { trades: None, ..parts[0] }, parts[1]];
-        assert_eq!(aggregate(Timestamp::EPOCH, &gaps).unwrap().trades, None);
+        let longer = aggregate(Timestamp::EPOCH, &parts).unwrap();
+        assert!(longer.same_values(&Candle { quote_volume: Some(53.into()), ..candle(0, [10, 15, 8, 14, 5]) }));
+        assert_eq!(longer.revision, 0);
+        let uncounted = [Candle { trades: None, ..parts[0] }, parts[1]];
+        assert_eq!(aggregate(Timestamp::EPOCH, &uncounted).unwrap().trades, None);
         assert_eq!(aggregate(Timestamp::EPOCH, &[]), None);
         assert_eq!(aggregate(Timestamp::EPOCH, &parts[..1]).unwrap().open, Decimal::from(9));
     }
 
     #[test]
-    fn volumes_that_overflow_make_no_candle() {
+    fn overflowing_volumes_yield_no_candle() {
         let huge = |minute| Candle { volume: Decimal::MAX, ..candle(minute, [10, 12, 8, 11, 2]) };
         assert_eq!(aggregate(Timestamp::EPOCH, &[huge(0), huge(1)]), None);
         let quote = |minute| Candle { quote_volume: Some(Decimal::MAX), ..candle(minute, [10, 12, 8, 11, 2]) };
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_refused() {
+    fn rejects_inconsistent_candles() {
         let good = candle(1, [10, 12, 8, 11, 2]);
         assert_eq!(good.check(Interval::M1), Ok(()));
         assert_eq!(good.check(Interval::M5), Err(CandleError::OffGrid(Interval::M5)));

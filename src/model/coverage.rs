@@ -1,49 +1,49 @@
-//! The ledger's algebra: which times of a series are known, and how.
+//! Coverage of a candle series: which time ranges are known, and with which state.
 //!
-//! Claims merge by taking, at each moment, the stronger [`Knowledge`]. That makes merging associative,
-//! commutative and idempotent: the order in which writers arrive does not matter, nor does saying a thing twice.
+//! Where claims overlap, the stronger [`CoverageState`] wins. This makes merging associative, commutative and
+//! idempotent: the order of writers does not matter, and a repeated claim has no effect.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{TimeRange, Timestamp};
 
-/// How a range of time came to be known, weakest claim first.
+/// State of a time range, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Knowledge {
-    /// The exchange cannot give it (any more).
+pub enum CoverageState {
+    /// The exchange does not provide it, or no longer does.
     Unavailable,
-    /// The exchange gives only rows that cannot be right.
+    /// The exchange returns only invalid rows.
     Invalid,
-    /// The exchange gives only rows that are off the grid of the interval.
+    /// The exchange returns only rows that are not on the grid of the interval.
     OffGrid,
-    /// Proven to be without a trade: the exchange gives rows before and after it, or said so twice.
+    /// Proven to be without trades: the exchange returned rows before and after it, or reported it as empty twice.
     Empty,
-    /// Computed from known shorter candles.
+    /// Computed from shorter candles.
     Derived,
-    /// Seen on the exchange's stream.
+    /// Received from the exchange's stream.
     Observed,
-    /// Asked from the exchange's REST interface.
+    /// Fetched from the exchange's REST API.
     Fetched,
 }
 
-impl Knowledge {
+impl CoverageState {
     pub const ALL: [Self; 7] =
         [Self::Unavailable, Self::Invalid, Self::OffGrid, Self::Empty, Self::Derived, Self::Observed, Self::Fetched];
 
-    /// Whether there is no candle for another reason than that there was no trade.
+    /// Whether there is no usable candle and the reason is not a lack of trades.
     #[must_use]
-    pub const fn is_lost(self) -> bool {
+    pub const fn is_unobtainable(self) -> bool {
         matches!(self, Self::Unavailable | Self::Invalid | Self::OffGrid)
     }
 
-    /// Whether there is a candle.
+    /// Whether a candle exists.
     #[must_use]
     pub const fn has_candle(self) -> bool {
         matches!(self, Self::Derived | Self::Observed | Self::Fetched)
     }
 
-    /// The name in the store.
+    /// Name in JSON and in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,33 +58,32 @@ impl Knowledge {
     }
 }
 
-impl fmt::Display for Knowledge {
+impl fmt::Display for CoverageState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// The text names no knowledge.
+/// The text is not a coverage state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a state of the ledger")]
-pub struct UnknownKnowledge;
+#[error("not a coverage state")]
+pub struct UnknownCoverageState;
 
-impl FromStr for Knowledge {
-    type Err = UnknownKnowledge;
+impl FromStr for CoverageState {
+    type Err = UnknownCoverageState;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(UnknownKnowledge)
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(UnknownCoverageState)
     }
 }
 
-/// A range of time and how it is known.
+/// A time range and its coverage state; a coverage claim when it is added to a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoveredRange {
     pub range: TimeRange,
-    pub state: Knowledge,
+    pub state: CoverageState,
 }
 
-/// What is known of a series: disjoint ranges, ascending, neighbours of the same state joined.
-/// A time in no range is unknown.
+/// Known ranges of a series: disjoint, ascending, adjacent ranges of equal state merged. Any other time is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage(Vec<CoveredRange>);
 
@@ -94,7 +93,7 @@ impl Coverage {
         &self.0
     }
 
-    /// Adds a claim; where something is known already, the stronger claim stands.
+    /// Adds a claim. Where it overlaps known ranges, the stronger state wins.
     pub fn add(&mut self, claim: CoveredRange) {
         if claim.range.is_empty() {
             return;
@@ -120,39 +119,39 @@ impl Coverage {
         self.0.splice(first..last, merged);
     }
 
-    /// What lies in `range`, cut to it.
+    /// The coverage within `range`; ranges that cross its bounds are clipped.
     #[must_use]
     pub fn within(&self, range: TimeRange) -> Self {
-        let cut = |known: &CoveredRange| CoveredRange { range: known.range.intersection(range), ..*known };
-        Self(self.0.iter().map(cut).filter(|known| !known.range.is_empty()).collect())
+        let clip = |known: &CoveredRange| CoveredRange { range: known.range.intersection(range), ..*known };
+        Self(self.0.iter().map(clip).filter(|known| !known.range.is_empty()).collect())
     }
 
-    /// The parts of `range` that are in no range of the ledger, ascending.
+    /// The parts of `range` that are unknown, ascending.
     #[must_use]
-    pub fn unknown(&self, range: TimeRange) -> Vec<TimeRange> {
-        let mut holes = Vec::new();
+    pub fn unknown_ranges(&self, range: TimeRange) -> Vec<TimeRange> {
+        let mut unknown = Vec::new();
         let mut from = range.start();
         for known in self.within(range).0 {
-            holes.push(TimeRange::new(from, known.range.start()));
+            unknown.push(TimeRange::new(from, known.range.start()));
             from = known.range.end();
         }
-        holes.push(TimeRange::new(from, range.end()));
-        holes.retain(|hole| !hole.is_empty());
-        holes
+        unknown.push(TimeRange::new(from, range.end()));
+        unknown.retain(|range| !range.is_empty());
+        unknown
     }
 
-    /// Whether every moment of `range` is known and available, which is what `complete` means in an answer.
+    /// Whether all of `range` is known and obtainable. This is the meaning of `complete` in responses.
     #[must_use]
-    pub fn completes(&self, range: TimeRange) -> bool {
-        self.unknown(range).is_empty() && self.within(range).0.iter().all(|known| !known.state.is_lost())
+    pub fn is_complete(&self, range: TimeRange) -> bool {
+        self.unknown_ranges(range).is_empty() && self.within(range).0.iter().all(|known| !known.state.is_unobtainable())
     }
 }
 
 impl FromIterator<CoveredRange> for Coverage {
     fn from_iter<I: IntoIterator<Item = CoveredRange>>(claims: I) -> Self {
-        let mut all = Self::default();
-        claims.into_iter().for_each(|claim| all.add(claim));
-        all
+        let mut coverage = Self::default();
+        claims.into_iter().for_each(|claim| coverage.add(claim));
+        coverage
     }
 }
 
@@ -167,14 +166,14 @@ mod tests {
         TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end))
     }
 
-    /// The naive model: a state for each millisecond.
-    fn naive(claims: &[CoveredRange]) -> Vec<Option<Knowledge>> {
+    /// Reference model: one state per millisecond.
+    fn naive(claims: &[CoveredRange]) -> Vec<Option<CoverageState>> {
         let state = |at| claims.iter().filter(|claim| claim.range.contains(at)).map(|claim| claim.state).max();
         (0..END).map(|ms| state(Timestamp::from_millis(ms))).collect()
     }
 
     fn claims() -> impl Strategy<Value = Vec<CoveredRange>> {
-        let claim = (0..END, 0..END, proptest::sample::select(Knowledge::ALL.to_vec()));
+        let claim = (0..END, 0..END, proptest::sample::select(CoverageState::ALL.to_vec()));
         proptest::collection::vec(
             claim.prop_map(|(a, b, state)| CoveredRange { range: range(a.min(b), a.max(b)), state }),
             0..12,
@@ -188,31 +187,31 @@ mod tests {
             prop_assert_eq!(naive(coverage.ranges()), naive(&claims));
             for pair in coverage.ranges().windows(2) {
                 prop_assert!(pair[0].range.end() <= pair[1].range.start(), "disjoint and ascending");
-                prop_assert!(pair[0].range.end() < pair[1].range.start() || pair[0].state != pair[1].state, "joined");
+                prop_assert!(pair[0].range.end() < pair[1].range.start() || pair[0].state != pair[1].state, "merged");
             }
         }
 
         #[test]
-        fn order_and_repetition_do_not_matter(claims in claims(), more in claims()) {
-            let forth: Coverage = claims.iter().chain(&more).copied().collect();
-            let back: Coverage = more.iter().chain(&claims).chain(&more).rev().copied().collect();
-            prop_assert_eq!(forth, back);
+        fn merging_is_commutative_and_idempotent(claims in claims(), more in claims()) {
+            let forward: Coverage = claims.iter().chain(&more).copied().collect();
+            let reversed: Coverage = more.iter().chain(&claims).chain(&more).rev().copied().collect();
+            prop_assert_eq!(forward, reversed);
         }
 
         #[test]
-        fn unknown_is_what_no_claim_holds(claims in claims(), a in 0..END, b in 0..END) {
-            let asked = range(a.min(b), a.max(b));
+        fn unknown_ranges_are_without_any_claim(claims in claims(), a in 0..END, b in 0..END) {
+            let queried = range(a.min(b), a.max(b));
             let coverage: Coverage = claims.iter().copied().collect();
-            let unknown = coverage.unknown(asked);
+            let unknown = coverage.unknown_ranges(queried);
             for (ms, state) in naive(&claims).into_iter().enumerate() {
                 let at = Timestamp::from_millis(i64::try_from(ms).unwrap());
-                let expected = asked.contains(at) && state.is_none();
-                prop_assert_eq!(unknown.iter().any(|hole| hole.contains(at)), expected);
+                let expected = queried.contains(at) && state.is_none();
+                prop_assert_eq!(unknown.iter().any(|range| range.contains(at)), expected);
             }
-            let whole = (asked.start().millis()..asked.end().millis()).all(|ms| {
-                naive(&claims)[usize::try_from(ms).unwrap()].is_some_and(|state| !state.is_lost())
+            let complete = (queried.start().millis()..queried.end().millis()).all(|ms| {
+                naive(&claims)[usize::try_from(ms).unwrap()].is_some_and(|state| !state.is_unobtainable())
             });
-            prop_assert_eq!(coverage.completes(asked), whole);
+            prop_assert_eq!(coverage.is_complete(queried), complete);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What happens on a market.
+//! Market events.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -7,60 +7,60 @@ use super::{
     Candle, CandleError, Channel, ExchangeId, Series, Ticker, TickerPatch, TimeRange, Timestamp, Topic, Trade,
 };
 
-/// One thing that happened, as an exchange's stream told it.
+/// One event of an exchange's stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MarketEvent {
     Ticker(Ticker),
     Trade(Trade),
     Candle(CandleUpdate),
-    /// Something was missed: a hole in the data is an event.
+    /// Events may have been missed.
     Gap(Gap),
 }
 
-/// Why an event cannot be true.
+/// Why an event is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
     #[error("a price is not positive")]
     Price,
     #[error("a size or a volume is negative")]
     Size,
-    #[error("its time is not within a century of now")]
+    #[error("the time is more than a century from now")]
     Time,
-    #[error("impossible candle: {0}")]
+    #[error("invalid candle: {0}")]
     Candle(#[from] CandleError),
 }
 
-/// A new state of one candle.
+/// An update of one candle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CandleUpdate {
     pub series: Series,
     pub candle: Candle,
 }
 
-/// A time in which events of an exchange may have been missed.
+/// A time range in which events of an exchange may have been missed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub exchange: ExchangeId,
-    /// What was listened to over the broken way.
+    /// The affected topics.
     pub topics: Vec<Topic>,
-    /// From the last message before to the first after it.
+    /// From the last message before the interruption to the first message after it.
     pub missed: TimeRange,
     pub reason: GapReason,
 }
 
-/// Why something was missed.
+/// Why events were missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// The connection to the exchange broke.
+    /// The connection to the exchange was lost.
     UpstreamDisconnect,
-    /// A subscriber did not keep up.
+    /// The client did not keep up.
     SlowClient,
-    /// What a subscriber asked to resume is no longer kept.
+    /// The topic buffer no longer holds the events after the sequence id from which the client resumes.
     ResumeExpired,
-    /// The way between replicas broke.
+    /// The event bus between replicas lost events.
     BusLost,
-    /// Another collector, or another source, took over.
+    /// Another collector or another data source took over.
     NewEpoch,
 }
 
@@ -77,22 +77,22 @@ impl GapReason {
     }
 }
 
-/// Whether a price can be one.
+/// Whether a price is valid: positive.
 const fn is_price(value: Decimal) -> bool {
     value.is_sign_positive() && !value.is_zero()
 }
 
-/// Whether a size or a volume can be one.
+/// Whether a size or a volume is valid: zero or positive.
 const fn is_size(value: Decimal) -> bool {
     value.is_sign_positive() || value.is_zero()
 }
 
 impl TickerPatch {
-    /// Checks what holds for every ticker, received at `received`: prices are positive, sizes and volumes not negative, and
-    /// the time lies within a century.
+    /// Validates the ticker fields: prices are positive, sizes and volumes are not negative, and the exchange time is
+    /// within a century of `received`, the time of receipt.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first violated rule.
     pub fn check(&self, received: Timestamp) -> Result<(), BadEvent> {
         if ![self.last, self.bid, self.ask, self.open, self.high, self.low].into_iter().flatten().all(is_price) {
             return Err(BadEvent::Price);
@@ -108,10 +108,10 @@ impl TickerPatch {
 }
 
 impl Trade {
-    /// Checks what holds for every trade, received at `received`, as [`TickerPatch::check`] does.
+    /// Validates the trade by the rules of [`TickerPatch::check`]. `received` is the time of receipt.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first violated rule.
     pub fn check(&self, received: Timestamp) -> Result<(), BadEvent> {
         if !is_price(self.price) {
             return Err(BadEvent::Price);
@@ -124,10 +124,10 @@ impl Trade {
 }
 
 impl MarketEvent {
-    /// Checks an event of an exchange that was received at `received`.
+    /// Validates the event. `received` is the time of receipt.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first violated rule.
     pub fn check(&self, received: Timestamp) -> Result<(), BadEvent> {
         match self {
             Self::Ticker(ticker) => ticker.values.check(received),
@@ -140,7 +140,7 @@ impl MarketEvent {
         }
     }
 
-    /// Which channel it came on; a gap concerns several.
+    /// The channel of the event; `None` for a gap, which concerns several channels.
     #[must_use]
     pub const fn channel(&self) -> Option<Channel> {
         match self {
@@ -172,12 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn impossible_trades_are_refused() {
+    fn rejects_invalid_trades() {
         assert_eq!(trade(1, 0, NOW).check(NOW), Ok(()));
         assert_eq!(trade(0, 1, NOW).check(NOW), Err(BadEvent::Price));
         assert_eq!(trade(-1, 1, NOW).check(NOW), Err(BadEvent::Price));
         assert_eq!(trade(1, -1, NOW).check(NOW), Err(BadEvent::Size));
-        // In microseconds.
+        // Microseconds instead of milliseconds.
         assert_eq!(trade(1, 1, Timestamp::from_millis(1_763_672_400_000_000)).check(NOW), Err(BadEvent::Time));
         for wrong in [i64::MIN, i64::MAX, -1_763_672_400_000] {
             assert_eq!(trade(1, 1, Timestamp::from_millis(wrong)).check(NOW), Err(BadEvent::Time));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_tickers_are_refused() {
+    fn rejects_invalid_tickers() {
         let good = TickerPatch { last: Some(1.into()), bid_size: Some(0.into()), ..TickerPatch::default() };
         assert_eq!(good.check(NOW), Ok(()));
         assert_eq!(TickerPatch { ask: Some(Decimal::NEGATIVE_ONE), ..good }.check(NOW), Err(BadEvent::Price));

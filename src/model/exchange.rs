@@ -1,10 +1,10 @@
-//! Which exchanges there are.
+//! Ids of the supported exchanges.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An exchange that candlewick speaks to, in registry order: where a question names none, the first
-/// enabled one that lists the symbol answers.
+/// A supported exchange, in registry order. If a request does not name an exchange, candlewick uses the first enabled
+/// one that lists the symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExchangeId {
     /// Binance spot.
@@ -19,16 +19,19 @@ pub enum ExchangeId {
     Bybit,
 }
 
-/// No exchange has this id.
+/// The text is not the id of a supported exchange.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no exchange `{0}`; known are {known}", known = ExchangeId::ALL.map(ExchangeId::as_str).join(", "))]
+#[error(
+    "there is no exchange `{0}`; expected one of {known}",
+    known = ExchangeId::ALL.map(ExchangeId::as_str).join(", ")
+)]
 pub struct UnknownExchange(pub String);
 
 impl ExchangeId {
     /// All exchanges in registry order.
     pub const ALL: [Self; 5] = [Self::Binance, Self::Kraken, Self::Coinbase, Self::Okx, Self::Bybit];
 
-    /// The id in URLs, configuration and JSON.
+    /// Id in URLs, configuration and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +43,7 @@ impl ExchangeId {
         }
     }
 
-    /// The name that people read.
+    /// Display name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What can be traded on an exchange.
+//! Instruments: the markets of an exchange.
 
 use rust_decimal::Decimal;
 
@@ -9,40 +9,38 @@ use super::{ExchangeId, Symbol};
 pub struct Instrument {
     pub exchange: ExchangeId,
     pub symbol: Symbol,
-    /// The exchange's own id, as its REST interface takes it: `BTCUSDT`, `XBTUSDT`.
+    /// The exchange's id in its REST API, such as `BTCUSDT` or `XBTUSDT`.
     pub native: String,
-    /// The exchange's id on its WebSocket where it differs from `native`: Kraken's `BTC/USDT`.
+    /// The exchange's id on its WebSocket, if it differs from `native`: Kraken's `BTC/USDT`.
     pub stream_native: Option<String>,
-    /// The smallest step of a price, in the quote asset.
+    /// Price increment, in the quote asset.
     pub price_step: Option<Decimal>,
-    /// The smallest step of an amount, in the base asset.
+    /// Amount increment, in the base asset.
     pub amount_step: Option<Decimal>,
-    /// Whether it trades.
     pub status: InstrumentStatus,
 }
 
-/// Whether a market trades.
+/// Trading status of a market.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InstrumentStatus {
     /// Orders are matched.
     Trading,
-    /// Not now, or with restrictions: maintenance, an auction, cancel only, post only, before the first trade. The market
-    /// keeps its subscriptions, its history and its repair.
+    /// Trading is suspended or restricted: maintenance, auction, cancel only, post only, not yet started.
+    /// Subscriptions, history and repair of the market continue.
     Halted,
-    /// The exchange does not list it any more, or says that it has closed for good.
+    /// The exchange no longer lists the market, or reports it as permanently closed.
     Delisted,
 }
 
-/// The text is no status.
+/// The text is not an instrument status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a status is trading, halted or delisted")]
+#[error("expected one of trading, halted, delisted")]
 pub struct BadStatus;
 
 impl InstrumentStatus {
-    /// All statuses.
     pub const ALL: [Self; 3] = [Self::Trading, Self::Halted, Self::Delisted];
 
-    /// The name in JSON and in the store.
+    /// Name in JSON and in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -61,19 +59,17 @@ impl std::str::FromStr for InstrumentStatus {
 }
 
 impl Instrument {
-    /// Whether orders are matched now.
     #[must_use]
     pub fn is_trading(&self) -> bool {
         self.status == InstrumentStatus::Trading
     }
 
-    /// Whether the exchange has ended it.
     #[must_use]
     pub fn is_delisted(&self) -> bool {
         self.status == InstrumentStatus::Delisted
     }
 
-    /// The id that the exchange's WebSocket takes.
+    /// The exchange's id on its WebSocket.
     #[must_use]
     pub fn stream_name(&self) -> &str {
         self.stream_native.as_deref().unwrap_or(&self.native)

@@ -8,7 +8,7 @@ use chrono::{Datelike, Months, NaiveDate};
 
 use super::{TimeRange, Timestamp};
 
-/// How long a candle lasts. Open times lie on a grid aligned to UTC: weeks open on Monday, `3d` counts from the Unix epoch.
+/// Length of a candle. Open times lie on a grid aligned to UTC: weeks start on Monday, `3d` counts from the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interval {
     M1,
@@ -29,9 +29,12 @@ pub enum Interval {
     Mo1,
 }
 
-/// No interval is written like this.
+/// The text is not an interval.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("intervals are {known} (case matters: 1m is a minute, 1M a month)", known = Interval::ALL.map(Interval::as_str).join(", "))]
+#[error(
+    "expected one of {known} (case-sensitive: 1m is a minute, 1M a month)",
+    known = Interval::ALL.map(Interval::as_str).join(", ")
+)]
 pub struct UnknownInterval;
 
 const MINUTE: i64 = 60_000;
@@ -59,7 +62,7 @@ impl Interval {
         Self::Mo1,
     ];
 
-    /// The name, as in queries and topics.
+    /// Name in queries and topics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -81,7 +84,7 @@ impl Interval {
         }
     }
 
-    /// The length in milliseconds; of a month, the longest (31 days).
+    /// Length in milliseconds. For a month: 31 days, the maximum.
     #[must_use]
     pub const fn max_millis(self) -> i64 {
         match self {
@@ -103,32 +106,32 @@ impl Interval {
         }
     }
 
-    /// The length; of a month, the longest (31 days).
+    /// Length. For a month: 31 days, the maximum.
     #[must_use]
     pub const fn max_duration(self) -> Duration {
         Duration::from_millis(self.max_millis().unsigned_abs())
     }
 
-    /// Whether each candle of `longer` is made of whole candles of this interval.
+    /// Whether each candle of `longer` consists of whole candles of this interval.
     #[must_use]
     pub fn divides(self, longer: Self) -> bool {
         let whole = |length: i64| self.max_millis() < length && length % self.max_millis() == 0;
         match (self, longer) {
             (Self::W1 | Self::Mo1, _) => false,
-            // Weeks and months open at midnight, on no longer grid.
+            // Weeks and months start at midnight, but not on the grid of any interval longer than a day.
             (_, Self::W1 | Self::Mo1) => self == Self::D1 || whole(DAY),
             _ => whole(longer.max_millis()),
         }
     }
 
-    /// The open time of the candle that holds `at`.
+    /// Open time of the candle that contains `at`.
     #[must_use]
     pub fn floor(self, at: Timestamp) -> Timestamp {
         let millis = at.millis();
         match self {
             Self::Mo1 => month_start(at, 0),
-            Self::W1 => on_grid(millis, self.max_millis(), FIRST_MONDAY),
-            _ => on_grid(millis, self.max_millis(), 0),
+            Self::W1 => align(millis, self.max_millis(), FIRST_MONDAY),
+            _ => align(millis, self.max_millis(), 0),
         }
     }
 
@@ -139,7 +142,7 @@ impl Interval {
         if floor == at { at } else { self.next(floor) }
     }
 
-    /// The open time of the candle after the one that holds `at`, which is that one's end.
+    /// End of the candle that contains `at`, which is the open time of the following candle.
     #[must_use]
     pub fn next(self, at: Timestamp) -> Timestamp {
         match self {
@@ -148,7 +151,7 @@ impl Interval {
         }
     }
 
-    /// The open time `count` candles before the one that holds `at`. Never before the epoch.
+    /// Open time of the candle `count` intervals before the one that contains `at`. Never before the Unix epoch.
     #[must_use]
     pub fn back(self, at: Timestamp, count: u32) -> Timestamp {
         let floor = self.floor(at);
@@ -164,7 +167,7 @@ impl Interval {
         back.max(self.ceil(Timestamp::EPOCH))
     }
 
-    /// The open time `count` candles after the one that holds `at`.
+    /// Open time of the candle `count` intervals after the one that contains `at`.
     #[must_use]
     pub fn forward(self, at: Timestamp, count: u32) -> Timestamp {
         let floor = self.floor(at);
@@ -179,32 +182,32 @@ impl Interval {
         }
     }
 
-    /// Whether a candle may open at `at`.
+    /// Whether `at` is an open time, that is, on the grid.
     #[must_use]
     pub fn is_open_time(self, at: Timestamp) -> bool {
         self.floor(at) == at
     }
 
-    /// The time that the candle which opens at `open` covers.
+    /// Time range of the candle that opens at `open`.
     #[must_use]
     pub fn span(self, open: Timestamp) -> TimeRange {
         TimeRange::new(open, self.next(open))
     }
 
-    /// The candles whose whole time lies in `range`: from the first open time in it to the last end.
+    /// Shrinks `range` to whole candles: from the first open time within it to the last candle end within it.
     #[must_use]
-    pub fn shrink(self, range: TimeRange) -> TimeRange {
+    pub fn whole_candles(self, range: TimeRange) -> TimeRange {
         TimeRange::new(self.ceil(range.start()), self.floor(range.end()))
     }
 
     /// All open times in `range`, ascending.
-    pub fn opens(self, range: TimeRange) -> impl Iterator<Item = Timestamp> {
+    pub fn open_times(self, range: TimeRange) -> impl Iterator<Item = Timestamp> {
         let first = self.ceil(range.start());
         std::iter::successors(Some(first), move |at| Some(self.next(*at))).take_while(move |at| *at < range.end())
     }
 }
 
-fn on_grid(millis: i64, step: i64, origin: i64) -> Timestamp {
+fn align(millis: i64, step: i64, origin: i64) -> Timestamp {
     Timestamp::from_millis(millis.saturating_sub((millis.saturating_sub(origin)).rem_euclid(step)))
 }
 
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn weeks_open_on_monday_and_months_on_the_first() {
+    fn weeks_start_on_monday_and_months_on_first_day() {
         let thursday = at("2024-02-29T13:37:11Z");
         for (interval, open, next) in [
             (Interval::M1, "2024-02-29T13:37:00Z", "2024-02-29T13:38:00Z"),
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn case_matters() {
+    fn parsing_is_case_sensitive() {
         assert_eq!("1M".parse(), Ok(Interval::Mo1));
         assert_eq!("1m".parse(), Ok(Interval::M1));
         assert!(["7m", "1H", "60", "", "1mo"].iter().all(|text| text.parse::<Interval>().is_err()));
@@ -271,33 +274,37 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_grid_is_consistent(interval in any_interval(), millis in 0i64..4_000_000_000_000) {
-            let moment = Timestamp::from_millis(millis);
-            let open = interval.floor(moment);
+        fn grid_is_consistent(interval in any_interval(), millis in 0i64..4_000_000_000_000) {
+            let at = Timestamp::from_millis(millis);
+            let open = interval.floor(at);
             let end = interval.next(open);
-            prop_assert!(open <= moment && moment < end);
+            prop_assert!(open <= at && at < end);
             prop_assert!(interval.is_open_time(open) && interval.is_open_time(end));
-            prop_assert_eq!(interval.next(moment), end);
+            prop_assert_eq!(interval.next(at), end);
             prop_assert!(end.millis() - open.millis() <= interval.max_millis());
             if open.millis() > 0 {
                 prop_assert_eq!(interval.back(end, 1), open);
                 prop_assert_eq!(interval.forward(open, 1), end);
             }
-            prop_assert_eq!(interval.opens(TimeRange::new(open, end)).collect::<Vec<_>>(), vec![open]);
+            prop_assert_eq!(interval.open_times(TimeRange::new(open, end)).collect::<Vec<_>>(), vec![open]);
         }
 
         #[test]
-        fn a_divisor_fills_the_longer_candle(short in any_interval(), long in any_interval(), millis in 0i64..4_000_000_000_000) {
+        fn divisor_partitions_longer_candle(
+            short in any_interval(),
+            long in any_interval(),
+            millis in 0i64..4_000_000_000_000,
+        ) {
             let span = long.span(long.floor(Timestamp::from_millis(millis)));
             if short.divides(long) {
-                prop_assert_eq!(short.shrink(span), span);
+                prop_assert_eq!(short.whole_candles(span), span);
             }
         }
 
         #[test]
-        fn longer_candles_are_made_of_whole_minutes(interval in any_interval(), millis in 0i64..4_000_000_000_000) {
+        fn longer_candles_consist_of_whole_minutes(interval in any_interval(), millis in 0i64..4_000_000_000_000) {
             let span = interval.span(interval.floor(Timestamp::from_millis(millis)));
-            prop_assert_eq!(Interval::M1.shrink(span), span);
+            prop_assert_eq!(Interval::M1.whole_candles(span), span);
         }
     }
 }

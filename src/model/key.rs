@@ -1,4 +1,4 @@
-//! API keys, and the tickets that stand in for them.
+//! API keys, and short-lived tickets that replace them in URLs.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -9,67 +9,68 @@ use aws_lc_rs::{digest, hmac};
 
 use super::Timestamp;
 
-/// What every key begins with, so that scanners of sources find one that leaked.
-const KEY_MARK: &str = "cw_";
+/// Prefix of every key, so that secret scanners find leaked keys.
+const KEY_PREFIX: &str = "cw_";
 
-/// What every ticket begins with.
-const TICKET_MARK: &str = "cwt_";
+/// Prefix of every ticket.
+const TICKET_PREFIX: &str = "cwt_";
 
-/// How long a ticket opens doors.
-pub const TICKET_LASTS: Duration = Duration::from_secs(30);
+/// Validity period of a ticket.
+pub const TICKET_TTL: Duration = Duration::from_secs(30);
 
-/// A key as it is kept: of its text only the SHA-256.
+/// An API key as stored: the digest of its text, never the text itself.
 ///
-/// The text is `cw_ID_SECRET`: eight and 48 hexadecimal digits.
+/// The text has the form `cw_ID_SECRET`, with 8 and 48 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// The public part of the text, which names the key.
+    /// The public part of the text, which identifies the key.
     pub id: String,
     pub digest: KeyDigest,
-    /// What it is for; for people.
+    /// Description for administrators.
     pub name: String,
-    /// Ascending, at least one.
+    /// Sorted, at least one.
     pub scopes: Vec<KeyScope>,
-    /// How much it may use in a minute; the service's default if it has no limit of its own.
+    /// Rate limit of the key, in cost units per minute. `None` uses `limits.per_minute` of the configuration.
     pub per_minute: Option<u32>,
     pub created_at: Timestamp,
-    /// From then on it opens nothing.
+    /// The key is invalid from this time on.
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
 }
 
-/// The SHA-256 of a key's text. It signs tickets, so it is not shown either.
+/// SHA-256 digest of a key's text. It signs tickets, so it is secret too and `Debug` does not print it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyDigest(pub [u8; 32]);
 
-/// What a key may do.
+/// Permission of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyScope {
-    /// Ask.
+    /// Read data over REST.
     Read,
-    /// Listen.
+    /// Subscribe to streams.
     Stream,
-    /// Change something, and everything else.
+    /// Make changes; includes all other scopes.
     Admin,
 }
 
 impl ApiKey {
-    /// A new key and its text, which is kept nowhere. `chance` must be unpredictable.
+    /// Generates a key. Returns it together with its text, which is not stored anywhere. `random` must be
+    /// unpredictable.
     #[must_use]
-    pub fn mint(
+    pub fn generate(
         name: &str,
         scopes: &[KeyScope],
         created_at: Timestamp,
-        mut chance: impl FnMut() -> u64,
+        mut random: impl FnMut() -> u64,
     ) -> (Self, String) {
-        let id = format!("{:08x}", chance() >> 32);
-        let text = format!("{KEY_MARK}{id}_{:016x}{:016x}{:016x}", chance(), chance(), chance());
+        let id = format!("{:08x}", random() >> 32);
+        let text = format!("{KEY_PREFIX}{id}_{:016x}{:016x}{:016x}", random(), random(), random());
         let mut scopes = scopes.to_vec();
         scopes.sort_unstable();
         scopes.dedup();
         let key = Self {
             id,
-            digest: KeyDigest::of(&text),
+            digest: KeyDigest::sha256(&text),
             name: name.to_owned(),
             scopes,
             per_minute: None,
@@ -80,65 +81,66 @@ impl ApiKey {
         (key, text)
     }
 
-    /// Which key a text claims to be.
+    /// The key id within a key's text. The text is not verified.
     #[must_use]
-    pub fn id_of(text: &str) -> Option<&str> {
-        text.strip_prefix(KEY_MARK)?.split_once('_').map(|(id, _)| id)
+    pub fn key_id(text: &str) -> Option<&str> {
+        text.strip_prefix(KEY_PREFIX)?.split_once('_').map(|(id, _)| id)
     }
 
-    /// Whether it is this key's text. Takes as long for a text that is nearly right as for any other.
+    /// Whether `text` is the text of this key. Compares in constant time.
     #[must_use]
-    pub fn is(&self, text: &str) -> bool {
-        verify_slices_are_equal(&KeyDigest::of(text).0, &self.digest.0).is_ok()
+    pub fn verify(&self, text: &str) -> bool {
+        verify_slices_are_equal(&KeyDigest::sha256(text).0, &self.digest.0).is_ok()
     }
 
-    /// Whether it opens anything at `now`.
+    /// Whether the key is neither revoked nor expired at `now`.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|until| now < until)
     }
 
+    /// Whether the key grants `scope`.
     #[must_use]
     pub fn allows(&self, scope: KeyScope) -> bool {
-        self.scopes.iter().any(|own| *own == scope || *own == KeyScope::Admin)
+        self.scopes.iter().any(|granted| *granted == scope || *granted == KeyScope::Admin)
     }
 
-    /// What stands in for this key until `until`. Every replica that knows the key can check it.
+    /// Creates a ticket that replaces this key until `until`. Every replica that has the key can verify the ticket.
     #[must_use]
-    pub fn ticket(&self, until: Timestamp, chance: u64) -> String {
-        let claim = format!("{TICKET_MARK}{}_{:x}_{chance:016x}", self.id, until.millis());
-        let signature = hmac::sign(&self.signer(), claim.as_bytes());
+    pub fn sign_ticket(&self, until: Timestamp, random: u64) -> String {
+        let claim = format!("{TICKET_PREFIX}{}_{:x}_{random:016x}", self.id, until.millis());
+        let signature = hmac::sign(&self.signing_key(), claim.as_bytes());
         signature.as_ref().iter().fold(format!("{claim}_"), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         })
     }
 
-    /// Which key a ticket claims to stand in for.
+    /// The key id within a ticket. The ticket is not verified.
     #[must_use]
-    pub fn id_of_ticket(ticket: &str) -> Option<&str> {
-        ticket.strip_prefix(TICKET_MARK)?.split_once('_').map(|(id, _)| id)
+    pub fn ticket_key_id(ticket: &str) -> Option<&str> {
+        ticket.strip_prefix(TICKET_PREFIX)?.split_once('_').map(|(id, _)| id)
     }
 
-    /// Whether it is a ticket of this key that is good at `now`.
+    /// Whether `ticket` was signed with this key and has not expired at `now`.
     #[must_use]
-    pub fn honours(&self, ticket: &str, now: Timestamp) -> bool {
+    pub fn verify_ticket(&self, ticket: &str, now: Timestamp) -> bool {
         let Some((claim, signature)) = ticket.rsplit_once('_') else { return false };
         let Some(signature) = from_hex(signature) else { return false };
-        if hmac::verify(&self.signer(), claim.as_bytes(), &signature).is_err() {
+        if hmac::verify(&self.signing_key(), claim.as_bytes(), &signature).is_err() {
             return false;
         }
         let until = claim.split('_').nth(2).and_then(|until| i64::from_str_radix(until, 16).ok());
         until.is_some_and(|until| now < Timestamp::from_millis(until))
     }
 
-    fn signer(&self) -> hmac::Key {
+    fn signing_key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.digest.0)
     }
 }
 
 impl KeyDigest {
-    fn of(text: &str) -> Self {
+    fn sha256(text: &str) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
         Self(bytes)
@@ -163,7 +165,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 impl KeyScope {
     pub const ALL: [Self; 3] = [Self::Read, Self::Stream, Self::Admin];
 
-    /// The name on the command line, in JSON and in the store.
+    /// Name on the command line, in JSON and in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -180,9 +182,9 @@ impl fmt::Display for KeyScope {
     }
 }
 
-/// The text names no scope.
+/// The text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is read, stream or admin")]
+#[error("expected one of read, stream, admin")]
 pub struct UnknownKeyScope;
 
 impl FromStr for KeyScope {
@@ -196,20 +198,20 @@ impl FromStr for KeyScope {
 mod tests {
     use super::*;
 
-    fn minted(seed: u64) -> (ApiKey, String) {
+    fn generated(seed: u64) -> (ApiKey, String) {
         let mut n = seed;
-        ApiKey::mint("a bot", &[KeyScope::Stream, KeyScope::Read, KeyScope::Read], Timestamp::EPOCH, || {
+        ApiKey::generate("a bot", &[KeyScope::Stream, KeyScope::Read, KeyScope::Read], Timestamp::EPOCH, || {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             n
         })
     }
 
     #[test]
-    fn a_key_knows_its_own_text_only() {
-        let (key, text) = minted(1);
+    fn key_verifies_only_its_own_text() {
+        let (key, text) = generated(1);
         assert_eq!((text.len(), key.scopes.as_slice()), (60, [KeyScope::Read, KeyScope::Stream].as_slice()));
-        assert_eq!(ApiKey::id_of(&text), Some(key.id.as_str()));
-        assert!(key.is(&text) && !key.is(&text[..59]) && !key.is("") && !key.is(&minted(2).1));
+        assert_eq!(ApiKey::key_id(&text), Some(key.id.as_str()));
+        assert!(key.verify(&text) && !key.verify(&text[..59]) && !key.verify("") && !key.verify(&generated(2).1));
         assert!(key.allows(KeyScope::Read) && !key.allows(KeyScope::Admin));
         let admin = ApiKey { scopes: vec![KeyScope::Admin], ..key };
         assert!(KeyScope::ALL.into_iter().all(|scope| admin.allows(scope)));
@@ -218,27 +220,27 @@ mod tests {
     }
 
     #[test]
-    fn a_key_ends() {
-        let (key, _) = minted(1);
+    fn expired_or_revoked_key_is_invalid() {
+        let (key, _) = generated(1);
         let at = Timestamp::from_millis;
         assert!(key.is_valid(at(0)));
-        let ending = ApiKey { expires_at: Some(at(10)), ..key.clone() };
-        assert!(ending.is_valid(at(9)) && !ending.is_valid(at(10)));
+        let expiring = ApiKey { expires_at: Some(at(10)), ..key.clone() };
+        assert!(expiring.is_valid(at(9)) && !expiring.is_valid(at(10)));
         assert!(!ApiKey { revoked_at: Some(at(5)), ..key }.is_valid(at(0)));
     }
 
     #[test]
-    fn a_ticket_stands_in_for_its_key_for_a_while() {
-        let ((key, _), (other, _)) = (minted(1), minted(2));
+    fn ticket_is_valid_only_for_its_key_until_expiry() {
+        let ((key, _), (other, _)) = (generated(1), generated(2));
         let at = Timestamp::from_millis;
-        let ticket = key.ticket(at(1_000), 7);
-        assert_eq!(ApiKey::id_of_ticket(&ticket), Some(key.id.as_str()));
-        assert!(key.honours(&ticket, at(999)) && !key.honours(&ticket, at(1_000)));
-        assert!(!other.honours(&ticket, at(0)));
-        let later = ticket.replacen("_3e8_", "_fff_", 1);
-        assert!(later != ticket && !key.honours(&later, at(0)));
+        let ticket = key.sign_ticket(at(1_000), 7);
+        assert_eq!(ApiKey::ticket_key_id(&ticket), Some(key.id.as_str()));
+        assert!(key.verify_ticket(&ticket, at(999)) && !key.verify_ticket(&ticket, at(1_000)));
+        assert!(!other.verify_ticket(&ticket, at(0)));
+        let extended = ticket.replacen("_3e8_", "_fff_", 1);
+        assert!(extended != ticket && !key.verify_ticket(&extended, at(0)));
         for broken in ["", "cwt_", "cwt_a_b_c_d", &ticket[..ticket.len() - 1], &format!("{ticket}0")] {
-            assert!(!key.honours(broken, at(0)), "{broken}");
+            assert!(!key.verify_ticket(broken, at(0)), "{broken}");
         }
     }
 }

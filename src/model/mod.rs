@@ -1,4 +1,4 @@
-//! The vocabulary of market data. Everything else speaks in these words.
+//! Domain types of market data, used by all other modules.
 
 mod backfill;
 mod candle;
@@ -10,9 +10,9 @@ mod interval;
 mod key;
 mod number;
 pub mod rows;
+mod serde_str;
 mod state;
 mod symbol;
-mod text;
 mod ticker;
 mod time;
 mod topic;
@@ -20,13 +20,13 @@ mod trade;
 pub mod wire;
 
 pub use backfill::{Backfill, BackfillState, UnknownBackfillState};
-pub use candle::{CLOSING_GRACE, Candle, CandleError, aggregate};
-pub use coverage::{Coverage, CoveredRange, Knowledge};
+pub use candle::{CANDLE_GRACE_PERIOD, Candle, CandleError, aggregate};
+pub use coverage::{Coverage, CoverageState, CoveredRange};
 pub use event::{BadEvent, CandleUpdate, Gap, GapReason, MarketEvent};
 pub use exchange::{ExchangeId, UnknownExchange};
 pub use instrument::{BadStatus, Instrument, InstrumentStatus};
 pub use interval::{Interval, UnknownInterval};
-pub use key::{ApiKey, KeyDigest, KeyScope, TICKET_LASTS, UnknownKeyScope};
+pub use key::{ApiKey, KeyDigest, KeyScope, TICKET_TTL, UnknownKeyScope};
 pub use number::{BadNumber, NUMBER_BOUND, Number, parse_decimal};
 pub use state::{BudgetState, ClockOffset, ConnectionState, EndedSymbol, ExchangeState, FeedState};
 pub use symbol::{BadSymbol, Symbol};

@@ -6,31 +6,31 @@ use rust_decimal::Decimal;
 use serde::de::{self, Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The text is no decimal number that fits 28 digits.
+/// The text is not a decimal number of at most 28 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a decimal number of at most 28 digits")]
 pub struct BadNumber;
 
-/// Numbers of a market are smaller than this, `10^20`: no price, amount or volume comes near it, and the sum of 100
-/// million of them still fits a [`Decimal`].
+/// Exclusive bound of the magnitude of market data numbers, `10^20`. Real prices, amounts and volumes are far below it,
+/// and the sum of 100 million such numbers still fits a [`Decimal`].
 pub const NUMBER_BOUND: Decimal = Decimal::from_parts(0x6310_0000, 0x6BC7_5E2D, 0x5, false, 0);
 
-/// Reads a decimal number exactly, without trailing zeros: `"0.3520"` is `0.352`, with scale 3.
+/// Parses a decimal number exactly and removes trailing zeros: `"0.3520"` becomes `0.352`, with scale 3.
 ///
 /// # Errors
-/// [`BadNumber`] if it is no number, or has more digits than a [`Decimal`] holds.
+/// [`BadNumber`] if the text is not a number, or has more digits than a [`Decimal`] holds.
 pub fn parse_decimal(text: &str) -> Result<Decimal, BadNumber> {
     parse_short(text).unwrap_or_else(|| parse_long(text))
 }
 
-/// Reads a number of at most 18 digits without an exponent; `None` for any other text.
+/// Parses a number of at most 18 digits without an exponent; `None` for any other text.
 fn parse_short(text: &str) -> Option<Result<Decimal, BadNumber>> {
     let bytes = text.as_bytes();
     let (negative, digits) = match bytes.first() {
         Some(b'-') => (true, &bytes[1..]),
         _ => (false, bytes),
     };
-    // 18 digits fit an i64 without a check; longer numbers and exponents take the slow way.
+    // 18 digits fit an i64 without an overflow check; `parse_long` handles longer numbers and exponents.
     if digits.len() > 18 || digits.is_empty() {
         return None;
     }
@@ -78,18 +78,19 @@ fn parse_long(text: &str) -> Result<Decimal, BadNumber> {
     Ok(number.normalize())
 }
 
-/// A number of a market, in JSON bare (`1163.8`) or quoted (`"1163.80"`), read from its literal: no digit passes through a
-/// float. Its magnitude is below [`NUMBER_BOUND`], so that sums and products by 100 cannot overflow.
+/// A market data number. In JSON it is bare (`1163.8`) or quoted (`"1163.80"`); it is parsed from the literal without a
+/// conversion through floating point. Its magnitude is below [`NUMBER_BOUND`], so sums and products by 100 cannot
+/// overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number(pub Decimal);
 
 impl Number {
-    /// Reads a number of a market.
+    /// Parses a market data number.
     ///
     /// # Errors
-    /// [`BadNumber`] as for [`parse_decimal`], and for a number that no market has.
+    /// [`BadNumber`] as for [`parse_decimal`], and if the magnitude is not below [`NUMBER_BOUND`].
     pub fn parse(text: &str) -> Result<Self, BadNumber> {
-        // A short number is below the bound.
+        // 18 digits are always below the bound.
         let number = parse_short(text).unwrap_or_else(|| {
             parse_long(text).and_then(|long| (long.abs() < NUMBER_BOUND).then_some(long).ok_or(BadNumber))
         });
@@ -103,7 +104,7 @@ impl<'de> Deserialize<'de> for Number {
         let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
         Self::parse(text).map_err(|_| {
             let shown: String = raw.chars().take(40).collect();
-            de::Error::custom(format_args!("`{shown}` is no number of a market"))
+            de::Error::custom(format_args!("`{shown}` is not a valid market data number"))
         })
     }
 }
@@ -121,7 +122,7 @@ mod tests {
     use std::str::FromStr;
 
     #[test]
-    fn keeps_digits_and_drops_trailing_zeros() {
+    fn keeps_digits_and_removes_trailing_zeros() {
         for (text, expected) in [
             ("0.35210000", "0.3521"),
             ("67012", "67012"),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_number() {
+    fn rejects_text_that_is_not_a_number() {
         for text in
             ["", "-", ".", "abc", "1.2.3", "NaN", "null", "+1", "1_000", "1e400", "1234567890123456789012345678901"]
         {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_market_are_bounded() {
+    fn rejects_numbers_beyond_bound() {
         assert_eq!(NUMBER_BOUND.to_string(), "100000000000000000000");
         for text in ["99999999999999999999", "-99999999999999999999.5", "1e19", "0.0000000000000000000000000001"] {
             assert!(Number::parse(text).is_ok(), "{text}");
@@ -162,15 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn json_may_quote_or_not() {
-        let both: Vec<Number> = serde_json::from_str(r#"["1.10",1.10,1E2]"#).unwrap();
-        assert_eq!(both.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1.1", "1.1", "100"]);
+    fn deserializes_bare_and_quoted_numbers() {
+        let numbers: Vec<Number> = serde_json::from_str(r#"["1.10",1.10,1E2]"#).unwrap();
+        assert_eq!(numbers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1.1", "1.1", "100"]);
         assert!(serde_json::from_str::<Number>("null").is_err());
     }
 
     proptest! {
         #[test]
-        fn agrees_with_the_library(text in "-?[0-9]{1,15}(\\.[0-9]{1,12})?") {
+        fn agrees_with_rust_decimal(text in "-?[0-9]{1,15}(\\.[0-9]{1,12})?") {
             prop_assert_eq!(parse_decimal(&text).unwrap(), Decimal::from_str(&text).unwrap().normalize());
         }
 

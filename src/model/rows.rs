@@ -1,14 +1,15 @@
-//! How a candle is written as a line of text, for the doors and for exports: CSV, NDJSON, CCXT's row.
+//! Candle rows for the API and for exports: CSV, NDJSON and CCXT rows.
 
 use super::{Candle, wire};
 
-/// The names of the columns of [`csv`], with the end of their line.
-pub const CSV_HEAD: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision\n";
+/// Header line of [`csv`], with line end.
+pub const CSV_HEADER: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision\n";
 
-/// The same where times in which nobody traded are filled.
-pub const CSV_HEAD_FLAT: &[u8] = b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision,filled\n";
+/// Header line if intervals without trades are filled (`fill=flat`).
+pub const CSV_HEADER_FILLED: &[u8] =
+    b"timestamp,open,high,low,close,volume,quote_volume,trades,closed,revision,filled\n";
 
-/// `timestamp,open,high,low,close,volume`, which both CCXT's rows and CSV begin with.
+/// Writes `timestamp,open,high,low,close,volume`, the common start of CCXT and CSV rows.
 pub fn ohlcv(out: &mut Vec<u8>, candle: &Candle) {
     wire::integer(out, candle.timestamp.millis());
     for value in [candle.open, candle.high, candle.low, candle.close, candle.volume] {
@@ -17,7 +18,7 @@ pub fn ohlcv(out: &mut Vec<u8>, candle: &Candle) {
     }
 }
 
-/// The columns of [`CSV_HEAD`], without the end of the line. What the exchange does not give is empty.
+/// Writes the columns of [`CSV_HEADER`], without line end. Columns that the exchange does not provide are empty.
 pub fn csv(out: &mut Vec<u8>, candle: &Candle) {
     ohlcv(out, candle);
     out.push(b',');
@@ -28,7 +29,7 @@ pub fn csv(out: &mut Vec<u8>, candle: &Candle) {
     wire::integer(out, candle.revision);
 }
 
-/// A JSON object, without the end of the line.
+/// Writes a JSON object, without line end.
 pub fn ndjson(out: &mut Vec<u8>, candle: &Candle) {
     out.push(b'{');
     wire::candle_fields(out, candle);

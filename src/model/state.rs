@@ -1,4 +1,4 @@
-//! How exchanges are doing: feeds, connections, budgets.
+//! State of exchanges, connections and rate limit budgets.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,53 +7,58 @@ use serde::{Deserialize, Serialize};
 
 use super::{Channel, ExchangeId, Interval, Symbol, Timestamp};
 
-/// How an exchange is doing, as its collector sees it.
+/// State of an exchange, as reported by its collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExchangeState {
     pub exchange: ExchangeId,
     pub state: FeedState,
-    /// When it came to be in this state.
+    /// Time of the last change of `state`.
     pub since: Timestamp,
-    /// Whether the data come from the simulator.
+    /// Whether the data comes from the simulator.
     pub simulated: bool,
     pub channels: Vec<Channel>,
-    /// The intervals that can be had, derived ones included.
+    /// Available intervals, including derived ones.
     pub intervals: Vec<Interval>,
-    /// What is collected now, ascending.
+    /// Collected markets, ascending.
     pub symbols: Vec<Symbol>,
-    /// How many more can be collected because someone asks.
-    pub room: usize,
-    /// What was to be collected, and is not.
+    /// Number of further markets that can be collected on demand.
+    #[serde(rename = "room")]
+    pub on_demand_capacity: usize,
+    /// Requested markets that are not collected.
     pub ended: Vec<EndedSymbol>,
     pub connections: Vec<ConnectionState>,
     pub budgets: Vec<BudgetState>,
-    /// How far its clock is from the machine's. None until its collector has said so.
+    /// Offset of the exchange's clock. `None` until the collector reports it.
     #[serde(default)]
     pub clock: Option<ClockOffset>,
-    /// When the listing was read last; a new value says that the store has a new one.
+    /// Upper bound of the exchange's time when `clock` was measured. With the monotonic time since then it gives the
+    /// exchange's time to replicas whose own clock is wrong or was set.
+    #[serde(default)]
+    pub exchange_time: Option<Timestamp>,
+    /// Time of the last fetch of the listing. A new value means that the store has a new listing.
     pub listed_at: Option<Timestamp>,
-    /// What is wrong, in a sentence, where something is.
+    /// Description of the current problem, if any.
     pub detail: Option<String>,
 }
 
-/// How far an exchange's clock is from the clock of the machine that collects it.
+/// Offset between an exchange's clock and the clock of the collecting machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockOffset {
-    /// Whether it is known. Where it is not, the offset is 0 and the doubt large.
+    /// Whether the offset is known. If not, `offset_ms` is 0 and `doubt_ms` is large.
     pub known: bool,
-    /// How far the exchange's clock is ahead, in milliseconds; negative where it is behind.
+    /// Exchange time minus local time, in milliseconds.
     pub offset_ms: i64,
-    /// How wrong the offset can be, in milliseconds, in either direction.
+    /// Maximum error of the offset in either direction, in milliseconds.
     pub doubt_ms: i64,
 }
 
-/// A market that the exchange lists or trades no longer.
+/// A market that the exchange no longer lists or trades.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedSymbol {
     pub symbol: Symbol,
-    /// When its collection ended.
+    /// Time at which its collection ended.
     pub since: Timestamp,
-    /// Why, in a sentence.
+    /// Reason.
     pub detail: String,
 }
 
@@ -61,17 +66,17 @@ pub struct EndedSymbol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeedState {
-    /// Not yet live for the first time.
+    /// Not live yet since the start.
     Connecting,
-    /// Data flow.
+    /// Data arrives.
     Live,
-    /// Connected, but silent.
+    /// Connected, but no data arrives.
     Stale,
-    /// Was live, and is being connected again.
+    /// Reconnecting after it was live.
     Reconnecting,
-    /// Cannot be reached.
+    /// Unreachable.
     Down,
-    /// The simulator stands in for it.
+    /// The simulator replaces the exchange.
     Simulated,
 }
 
@@ -79,7 +84,7 @@ impl FeedState {
     pub const ALL: [Self; 6] =
         [Self::Connecting, Self::Live, Self::Stale, Self::Reconnecting, Self::Down, Self::Simulated];
 
-    /// The name in JSON.
+    /// Name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -99,48 +104,49 @@ pub struct ConnectionState {
     /// `binance.1`
     pub id: String,
     pub state: FeedState,
-    /// How many topics it carries.
+    /// Number of subscribed topics.
     pub topics: usize,
-    /// When the last data or heartbeat came; a ping is none.
+    /// Time of the last data frame or heartbeat; pings do not count.
     pub last_message: Option<Timestamp>,
-    /// How often it was connected anew.
+    /// Number of reconnects.
     pub reconnects: u64,
 }
 
-/// One metered budget of an exchange.
+/// Budget of one rate limit of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetState {
     pub scope: Cow<'static, str>,
     pub limit: u32,
     pub window: Duration,
     pub used: u32,
-    /// Until when the breaker holds all calls back.
+    /// Time until which the circuit breaker blocks all requests; `None` if it is closed.
     pub open_at: Option<Timestamp>,
 }
 
-/// An exchange of which no connection gave anything for so long is not heard, whatever its state says: no connection is
-/// waited for as long.
-const HEARD_WITHIN: Duration = Duration::from_mins(20);
+/// Maximum time without a message on any connection. Longer than any liveness timeout, so an exchange that exceeds it
+/// is not receiving data, whatever its reported state.
+const MAX_SILENCE: Duration = Duration::from_mins(20);
 
 impl ExchangeState {
-    /// Whether data flow at `now`: all connections are live, and one of them gave something not long ago.
+    /// Whether data arrives at `now`: all connections are live, and the last message, if any, is at most 20 minutes
+    /// old.
     #[must_use]
-    pub fn flows(&self, now: Timestamp) -> bool {
+    pub fn is_receiving(&self, now: Timestamp) -> bool {
         let is_live = matches!(self.state, FeedState::Live | FeedState::Simulated)
             && self.connections.iter().all(|connection| connection.state == FeedState::Live);
-        let heard = self.connections.iter().filter_map(|connection| connection.last_message).max();
-        is_live && heard.is_none_or(|at| now.since(at) <= HEARD_WITHIN)
+        let last_message = self.connections.iter().filter_map(|connection| connection.last_message).max();
+        is_live && last_message.is_none_or(|at| now.since(at) <= MAX_SILENCE)
     }
 
-    /// Whether a subscriber of states has nothing new to hear: the same state, and the same markets gone.
+    /// Whether subscribers of status events see no difference to `other`: same state, same `since`, same ended markets.
     #[must_use]
-    pub fn reads_like(&self, other: &Self) -> bool {
+    pub fn has_same_status(&self, other: &Self) -> bool {
         (self.exchange, self.state, self.since, &self.ended) == (other.exchange, other.state, other.since, &other.ended)
     }
 
-    /// The state of an exchange whose collector has not said anything yet.
+    /// State of an exchange whose collector has not reported yet.
     #[must_use]
-    pub fn unheard(exchange: ExchangeId, since: Timestamp) -> Self {
+    pub fn initial(exchange: ExchangeId, since: Timestamp) -> Self {
         Self {
             exchange,
             state: FeedState::Connecting,
@@ -149,11 +155,12 @@ impl ExchangeState {
             channels: Vec::new(),
             intervals: Vec::new(),
             symbols: Vec::new(),
-            room: 0,
+            on_demand_capacity: 0,
             ended: Vec::new(),
             connections: Vec::new(),
             budgets: Vec::new(),
             clock: None,
+            exchange_time: None,
             listed_at: None,
             detail: None,
         }
@@ -165,24 +172,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_flow_while_connections_are_live_and_heard() {
+    fn receives_while_connections_are_live_and_not_silent() {
         let at = |mins: i64| Timestamp::from_secs(mins * 60);
-        let flows = |state, connection, heard: Option<i64>, now| {
+        let is_receiving = |state, connection, last_message: Option<i64>, now| {
             let connection = ConnectionState {
                 id: "binance.1".to_owned(),
                 state: connection,
                 topics: 1,
-                last_message: heard.map(at),
+                last_message: last_message.map(at),
                 reconnects: 0,
             };
-            let told = ExchangeState::unheard(ExchangeId::Binance, Timestamp::EPOCH);
-            ExchangeState { state, connections: vec![connection], ..told }.flows(at(now))
+            let initial = ExchangeState::initial(ExchangeId::Binance, Timestamp::EPOCH);
+            ExchangeState { state, connections: vec![connection], ..initial }.is_receiving(at(now))
         };
-        assert!(flows(FeedState::Live, FeedState::Live, Some(5), 6));
-        assert!(flows(FeedState::Live, FeedState::Live, None, 6));
-        assert!(!flows(FeedState::Live, FeedState::Live, Some(5), 26), "the collector itself may hang");
-        assert!(!flows(FeedState::Stale, FeedState::Stale, Some(5), 6));
-        assert!(flows(FeedState::Simulated, FeedState::Live, Some(5), 6));
-        assert!(!flows(FeedState::Simulated, FeedState::Stale, Some(5), 6));
+        assert!(is_receiving(FeedState::Live, FeedState::Live, Some(5), 6));
+        assert!(is_receiving(FeedState::Live, FeedState::Live, None, 6));
+        assert!(!is_receiving(FeedState::Live, FeedState::Live, Some(5), 26), "the collector itself may hang");
+        assert!(!is_receiving(FeedState::Stale, FeedState::Stale, Some(5), 6));
+        assert!(is_receiving(FeedState::Simulated, FeedState::Live, Some(5), 6));
+        assert!(!is_receiving(FeedState::Simulated, FeedState::Stale, Some(5), 6));
     }
 }

@@ -4,35 +4,35 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A market in candlewick's own spelling, `BASE/QUOTE` in upper case, as in CCXT.
-/// Cheap to clone.
+/// A market symbol in candlewick's notation, `BASE/QUOTE` in upper case, as in CCXT. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Symbol(Arc<str>);
 
-/// The text does not name a market.
+/// The text is not a symbol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a symbol is written BASE/QUOTE, BASE-QUOTE or BASE_QUOTE, such as BTC/USDT")]
+#[error("expected BASE/QUOTE, BASE-QUOTE or BASE_QUOTE, such as BTC/USDT")]
 pub struct BadSymbol;
 
-/// The longest name of an asset, in bytes. The longest seen on an exchange has 20.
+/// Maximum length of an asset code, in bytes. The longest code seen on an exchange has 20.
 const MAX_ASSET_BYTES: usize = 32;
 
 impl Symbol {
-    /// The longest text that may name a market, in characters: two assets and what joins them.
+    /// Maximum length of a symbol, in characters: two asset codes and the separator.
     pub const MAX_LENGTH: usize = 2 * MAX_ASSET_BYTES + 1;
 
-    /// From two asset codes; both are made upper case.
+    /// Builds a symbol from two asset codes, in upper case.
     ///
     /// # Errors
-    /// [`BadSymbol`] if one is empty, longer than 32 bytes, or has other characters than letters, digits, `.` and `$`.
+    /// [`BadSymbol`] if a code is empty, longer than 32 bytes, or has characters other than letters, digits, `.` and
+    /// `$`.
     pub fn new(base: &str, quote: &str) -> Result<Self, BadSymbol> {
-        let fits = |asset: &str| {
+        let is_valid = |asset: &str| {
             (1..=MAX_ASSET_BYTES).contains(&asset.len())
                 && asset.chars().all(|c| c.is_alphanumeric() || c == '.' || c == '$')
         };
-        // Upper case may be longer, and a symbol must be one as it is written.
+        // The upper-case form may be longer, and a symbol must parse again from its own text: so check that form.
         let (base, quote) = (base.to_uppercase(), quote.to_uppercase());
-        if !fits(&base) || !fits(&quote) {
+        if !is_valid(&base) || !is_valid(&quote) {
             return Err(BadSymbol);
         }
         Ok(Self(format!("{base}/{quote}").into()))
@@ -43,19 +43,19 @@ impl Symbol {
         &self.0
     }
 
-    /// What is bought and sold.
+    /// The traded asset.
     #[must_use]
     pub fn base(&self) -> &str {
         self.0.split_once('/').map_or(&*self.0, |(base, _)| base)
     }
 
-    /// What it is paid with; prices are in this.
+    /// The asset in which prices are quoted.
     #[must_use]
     pub fn quote(&self) -> &str {
         self.0.split_once('/').map_or("", |(_, quote)| quote)
     }
 
-    /// The spelling for paths: `BTC-USDT`.
+    /// Notation in URL paths: `BTC-USDT`.
     #[must_use]
     pub fn dashed(&self) -> String {
         self.0.replace('/', "-")
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn refuses_what_names_no_market() {
+    fn rejects_invalid_symbols() {
         for text in ["", "/", "BTC", "BTC/", "/USDT", "BTC/USDT/X", "BTC-USDT-SWAP", "B C/USDT", "..\0/x", "../.%"] {
             assert!(text.parse::<Symbol>().is_err(), "{text}");
         }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn real_names_of_assets_are_symbols() {
+    fn accepts_unusual_asset_codes() {
         for (base, symbol) in [
             ("1000SATS", "1000SATS/USDT"),
             ("1inch", "1INCH/USDT"),
@@ -104,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_symbol_reads_as_it_is_written(base in "\\PC{1,12}", quote in "\\PC{1,12}") {
+        fn symbol_round_trips_through_text(base in "\\PC{1,12}", quote in "\\PC{1,12}") {
             if let Ok(symbol) = Symbol::new(&base, &quote) {
                 prop_assert_eq!(symbol.as_str().parse::<Symbol>().unwrap(), symbol.clone());
                 prop_assert_eq!(symbol.dashed().parse::<Symbol>().unwrap(), symbol);
@@ -112,7 +112,7 @@ mod tests {
         }
 
         #[test]
-        fn every_spelling_means_the_same(base in "[a-z0-9]{1,20}", quote in "[a-z0-9]{2,6}", sep in "[/_-]") {
+        fn all_notations_are_equivalent(base in "[a-z0-9]{1,20}", quote in "[a-z0-9]{2,6}", sep in "[/_-]") {
             let symbol: Symbol = format!("{base}{sep}{quote}").parse().unwrap();
             prop_assert_eq!(symbol.as_str(), format!("{base}/{quote}").to_uppercase());
             prop_assert_eq!(symbol.base(), base.to_uppercase());

@@ -1,4 +1,4 @@
-//! Tickers: the latest price, the best bid and ask, and the last 24 hours.
+//! Tickers: latest price, best bid and ask, statistics of the last 24 hours.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ExchangeId, Symbol, Timestamp};
 
-/// How far the times of parts may be apart that come in parallel, such as those of the book and of the statistics.
-const PARALLEL: Duration = Duration::from_secs(10);
+/// Maximum difference between exchange times of messages that arrive in parallel, such as quotes and statistics.
+const MAX_PARALLEL_SKEW: Duration = Duration::from_secs(10);
 
-/// Which way a value came.
+/// Source of a ticker: the exchange's stream or its REST API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -28,9 +28,10 @@ impl Source {
     }
 }
 
-/// The fields of a ticker that an exchange may give; `None` where it did not.
+/// Ticker fields; `None` for fields that the exchange does not provide.
 ///
-/// Sizes and volumes are in the base asset unless they say otherwise, prices in the quote asset, figures over the last 24 hours.
+/// Prices and `quote_volume` are in the quote asset, other sizes and volumes in the base asset. Statistics are over the
+/// last 24 hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TickerPatch {
     pub last: Option<Decimal>,
@@ -43,29 +44,29 @@ pub struct TickerPatch {
     pub low: Option<Decimal>,
     pub base_volume: Option<Decimal>,
     pub quote_volume: Option<Decimal>,
-    /// Change of `last` against `open`, in per cent.
+    /// Change of `last` relative to `open`, in percent.
     pub change_percent: Option<Decimal>,
-    /// The exchange's own time of the newest part.
+    /// Exchange time of the newest message.
     pub timestamp: Option<Timestamp>,
 }
 
 impl TickerPatch {
-    /// Takes over every field that `newer` has.
+    /// Overwrites the fields that are set in `newer`.
     pub fn merge(&mut self, newer: &Self) {
         macro_rules! take {
             ($($field:ident),*) => { $(self.$field = newer.$field.or(self.$field);)* };
         }
         take!(last, bid, bid_size, ask, ask_size, open, high, low, base_volume, quote_volume, change_percent);
         if let Some(at) = newer.timestamp {
-            self.told_at(at);
+            self.update_timestamp(at);
         }
     }
 
-    /// A part came whose time at the exchange is `at`. What came last counts: one absurd time must not stay. Only the
-    /// small step back of parts that come in parallel is not taken.
-    pub fn told_at(&mut self, at: Timestamp) {
+    /// Applies the exchange time `at` of a received message. The last message wins, so that one wrong time does not
+    /// persist. Exception: a step back of up to 10 s is ignored, as messages may arrive in parallel.
+    pub fn update_timestamp(&mut self, at: Timestamp) {
         let step_back = self.timestamp.map_or(Duration::ZERO, |known| known.since(at));
-        if step_back.is_zero() || step_back > PARALLEL {
+        if step_back.is_zero() || step_back > MAX_PARALLEL_SKEW {
             self.timestamp = Some(at);
         }
     }
@@ -77,7 +78,7 @@ pub struct Ticker {
     pub exchange: ExchangeId,
     pub symbol: Symbol,
     pub values: TickerPatch,
-    /// When candlewick received it.
+    /// Time of receipt.
     pub received_at: Timestamp,
     pub source: Source,
 }
@@ -87,19 +88,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_absurd_time_does_not_stay() {
+    fn wrong_time_does_not_persist() {
         let mut patch = TickerPatch::default();
         let now = 1_763_672_400_000;
-        // The third is in microseconds.
-        let told = [now, now + 500, now * 1_000, now + 900, now + 400].map(|at| {
-            patch.told_at(Timestamp::from_millis(at));
+        // The third time is in microseconds.
+        let timestamps = [now, now + 500, now * 1_000, now + 900, now + 400].map(|at| {
+            patch.update_timestamp(Timestamp::from_millis(at));
             patch.timestamp.unwrap().millis()
         });
-        assert_eq!(told, [now, now + 500, now * 1_000, now + 900, now + 900]);
+        assert_eq!(timestamps, [now, now + 500, now * 1_000, now + 900, now + 900]);
     }
 
     #[test]
-    fn a_patch_overwrites_what_it_has_and_keeps_the_rest() {
+    fn merge_overwrites_set_fields_and_keeps_others() {
         let mut book = TickerPatch {
             bid: Some(1.into()),
             ask: Some(3.into()),

@@ -1,4 +1,4 @@
-//! Points and ranges of time, in Unix milliseconds.
+//! Timestamps and time ranges, in Unix milliseconds.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -12,17 +12,15 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
-/// The text is neither Unix milliseconds, nor an RFC 3339 time, nor a date, between the years 1970 and 9999.
+/// The text is neither Unix milliseconds nor an RFC 3339 time nor a date, between the years 1970 and 9999.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a time is written as Unix milliseconds (1763672400000), in RFC 3339 (2025-11-20T21:00:00Z), or as a date (2025-11-20)"
-)]
+#[error("expected Unix milliseconds (1763672400000), RFC 3339 (2025-11-20T21:00:00Z) or a date (2025-11-20)")]
 pub struct BadTime;
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
-    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
+    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can express.
     pub const MAX: Self = Self(253_402_300_799_999);
 
     #[must_use]
@@ -30,7 +28,7 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// From whole seconds, as Kraken and Coinbase write them. Saturates at the ends of `i64`.
+    /// From whole seconds, the format of Kraken and Coinbase. Saturates at the bounds of `i64`.
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
@@ -41,19 +39,19 @@ impl Timestamp {
         self.0
     }
 
-    /// How long ago `earlier` was; zero if it lies in the future.
+    /// Time elapsed since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Whether both lie within a century of each other. A time of an exchange that is farther from now has another unit.
+    /// Whether the times are at most a century apart. An exchange time farther from now has a wrong unit.
     #[must_use]
     pub const fn is_within_century_of(self, other: Self) -> bool {
         self.0.abs_diff(other.0) <= 36_525 * 86_400_000
     }
 
-    /// Reads Unix milliseconds, RFC 3339, or a date such as `2025-11-20`, which means its first moment in UTC.
+    /// Parses Unix milliseconds, RFC 3339, or a date such as `2025-11-20`, which means midnight UTC.
     ///
     /// # Errors
     /// [`BadTime`] for any other text, and for times before 1970 or after 9999.
@@ -65,14 +63,14 @@ impl Timestamp {
         if (Self::EPOCH..=Self::MAX).contains(&at) { Ok(at) } else { Err(BadTime) }
     }
 
-    /// Exactly `YYYY-MM-DD`.
+    /// Parses exactly `YYYY-MM-DD`.
     fn parse_date(text: &str) -> Option<Self> {
-        let whole = text.len() == 10 && !text.contains([' ', '+']);
-        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| whole)?;
+        let has_exact_form = text.len() == 10 && !text.contains([' ', '+']);
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| has_exact_form)?;
         Some(Self(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis()))
     }
 
-    /// Reads RFC 3339 with any number of fractional digits; what lies below a millisecond is cut.
+    /// Parses RFC 3339 with any number of fractional digits; truncates to milliseconds.
     ///
     /// # Errors
     /// [`BadTime`] for any other text.
@@ -80,7 +78,7 @@ impl Timestamp {
         DateTime::parse_from_rfc3339(text).map(|at| Self(at.timestamp_millis())).map_err(|_| BadTime)
     }
 
-    /// As calendar time; the epoch for what chrono cannot express.
+    /// Calendar time in UTC; the epoch if chrono cannot express the time.
     #[must_use]
     pub(crate) fn utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()
@@ -101,14 +99,14 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// RFC 3339 with milliseconds, for people.
+/// RFC 3339 with milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.utc().to_rfc3339_opts(SecondsFormat::Millis, true))
     }
 }
 
-/// A half-open range of time, `[start, end)`. May be empty, never reversed.
+/// A half-open time range, `[start, end)`. It may be empty, but never reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeRange {
     start: Timestamp,
@@ -116,7 +114,7 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// A range; an `end` before `start` gives the empty range at `start`.
+    /// Creates a range. An `end` before `start` results in the empty range at `start`.
     #[must_use]
     pub fn new(start: Timestamp, end: Timestamp) -> Self {
         Self { start, end: end.max(start) }
@@ -127,7 +125,7 @@ impl TimeRange {
         self.start
     }
 
-    /// The first moment after the range.
+    /// Exclusive end.
     #[must_use]
     pub const fn end(self) -> Timestamp {
         self.end
@@ -153,7 +151,7 @@ impl TimeRange {
         self.start < other.end && other.start < self.end
     }
 
-    /// What both ranges hold; empty where they do not meet.
+    /// The common part of both ranges; empty if they do not overlap.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {
         Self::new(self.start.max(other.start), self.end.min(other.end))
@@ -165,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_each_way_of_writing_a_time() {
+    fn parses_all_time_formats() {
         let at = Timestamp::from_millis(1_763_672_400_123);
         assert_eq!(Timestamp::parse("1763672400123"), Ok(at));
         assert_eq!(Timestamp::parse("2025-11-20T21:00:00.123Z"), Ok(at));
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_time() {
+    fn rejects_invalid_times() {
         for text in [
             "",
             "now",
@@ -195,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reversed_range_is_empty() {
+    fn reversed_range_is_empty() {
         let range = TimeRange::new(Timestamp::from_millis(5), Timestamp::from_millis(2));
         assert!(range.is_empty() && !range.contains(Timestamp::from_millis(5)));
     }

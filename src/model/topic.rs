@@ -1,4 +1,4 @@
-//! What can be subscribed to, and what can be asked for: series and topics.
+//! Candle series, channels and topics.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ExchangeId, Interval, Symbol};
 
-/// A series of candles.
+/// Identifies a candle series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Series {
     pub exchange: ExchangeId,
@@ -22,7 +22,7 @@ impl fmt::Display for Series {
     }
 }
 
-/// A kind of live data.
+/// Kind of live data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
@@ -34,7 +34,7 @@ pub enum Channel {
 impl Channel {
     pub const ALL: [Self; 3] = [Self::Ticker, Self::Trades, Self::Candles];
 
-    /// The name in topics, metrics and JSON.
+    /// Name in topics, metrics and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl Channel {
     }
 }
 
-/// One stream of events of one market.
+/// A stream of events of one market.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     Ticker { exchange: ExchangeId, symbol: Symbol },
@@ -91,9 +91,9 @@ impl fmt::Display for Topic {
     }
 }
 
-/// The text is no topic.
+/// The text is not a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a topic is written ticker:EXCHANGE:SYMBOL, trades:EXCHANGE:SYMBOL or candles:EXCHANGE:SYMBOL:INTERVAL")]
+#[error("expected ticker:EXCHANGE:SYMBOL, trades:EXCHANGE:SYMBOL or candles:EXCHANGE:SYMBOL:INTERVAL")]
 pub struct BadTopic;
 
 impl FromStr for Topic {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_reads_as_it_is_written() {
+    fn topic_round_trips_through_text() {
         for text in ["ticker:binance:BTC/USDT", "trades:kraken:ETH/EUR", "candles:binance:BTC/USDT:1M"] {
             assert_eq!(text.parse::<Topic>().unwrap().to_string(), text);
         }

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 
 use super::{ExchangeId, Symbol, Timestamp};
 
-/// Which side the taker was on, the one whose order met a resting one.
+/// Side of the taker: the party whose order matched a resting order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Buy,
@@ -26,14 +26,13 @@ impl Side {
 pub struct Trade {
     pub exchange: ExchangeId,
     pub symbol: Symbol,
-    /// The exchange's id of the trade, unique for the symbol.
+    /// Trade id of the exchange, unique per symbol.
     pub id: Box<str>,
     /// In the quote asset.
     pub price: Decimal,
     /// In the base asset.
     pub amount: Decimal,
-    /// The taker's side.
     pub side: Side,
-    /// The exchange's time of the trade.
+    /// Exchange time of the trade.
     pub timestamp: Timestamp,
 }

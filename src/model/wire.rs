@@ -1,8 +1,8 @@
-//! How each thing is written as JSON: the one encoder that every door and every replica shares.
+//! JSON encoder shared by all endpoints and replicas.
 //!
-//! An event is encoded once, where it is collected, and its bytes go to all subscribers. Numbers are JSON numbers with
-//! the exchange's digits. Functions named `…_fields` write the members of an object without its braces, so that a door
-//! can put its own members beside them.
+//! An event is encoded once, in the collector, and the bytes go to all subscribers. Numbers are JSON numbers with the
+//! exchange's digits. Functions named `…_fields` write the members of an object without its braces, so that the caller
+//! can add members.
 
 use rust_decimal::Decimal;
 
@@ -38,7 +38,7 @@ pub fn decimal(out: &mut Vec<u8>, value: Decimal) {
     }
 }
 
-fn optional(out: &mut Vec<u8>, value: Option<Decimal>) {
+fn decimal_or_null(out: &mut Vec<u8>, value: Option<Decimal>) {
     match value {
         Some(value) => decimal(out, value),
         None => out.extend_from_slice(b"null"),
@@ -50,7 +50,7 @@ pub fn integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Writes a JSON string with all that must be escaped.
+/// Writes a JSON string, with escapes.
 pub fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for byte in text.bytes() {
@@ -71,17 +71,17 @@ fn boolean(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
-/// `"exchange":"binance","symbol":"BTC/USDT"`
+/// Writes `"exchange":"binance","symbol":"BTC/USDT"`.
 pub fn market_fields(out: &mut Vec<u8>, exchange: ExchangeId, symbol: &Symbol) {
     out.extend_from_slice(b"\"exchange\":\"");
     out.extend_from_slice(exchange.as_str().as_bytes());
-    // Neither part of a symbol has a character that needs escaping.
+    // Symbols contain no characters that need escaping.
     out.extend_from_slice(b"\",\"symbol\":\"");
     out.extend_from_slice(symbol.as_str().as_bytes());
     out.push(b'"');
 }
 
-/// All members of a ticker but `age_ms` and `stale`, which depend on when it is read.
+/// Writes all members of a ticker except `age_ms` and `stale`, which depend on the time of the request.
 pub fn ticker_fields(out: &mut Vec<u8>, ticker: &Ticker, simulated: bool) {
     market_fields(out, ticker.exchange, &ticker.symbol);
     let values = &ticker.values;
@@ -100,7 +100,7 @@ pub fn ticker_fields(out: &mut Vec<u8>, ticker: &Ticker, simulated: bool) {
     ];
     for (name, value) in members {
         out.extend_from_slice(name);
-        optional(out, value);
+        decimal_or_null(out, value);
     }
     out.extend_from_slice(b",\"timestamp\":");
     match values.timestamp {
@@ -116,7 +116,7 @@ pub fn ticker_fields(out: &mut Vec<u8>, ticker: &Ticker, simulated: bool) {
     boolean(out, simulated);
 }
 
-/// All members of a trade but `simulated`.
+/// Writes all members of a trade except `simulated`.
 pub fn trade_fields(out: &mut Vec<u8>, trade: &Trade) {
     market_fields(out, trade.exchange, &trade.symbol);
     out.extend_from_slice(b",\"id\":");
@@ -131,7 +131,7 @@ pub fn trade_fields(out: &mut Vec<u8>, trade: &Trade) {
     integer(out, trade.timestamp.millis());
 }
 
-/// The members of a candle up to its trades, without `closed` and `revision`.
+/// Writes the members of a candle except `closed` and `revision`.
 fn candle_values(out: &mut Vec<u8>, candle: &Candle) {
     out.extend_from_slice(b"\"timestamp\":");
     integer(out, candle.timestamp.millis());
@@ -147,7 +147,7 @@ fn candle_values(out: &mut Vec<u8>, candle: &Candle) {
         decimal(out, value);
     }
     out.extend_from_slice(b",\"quote_volume\":");
-    optional(out, candle.quote_volume);
+    decimal_or_null(out, candle.quote_volume);
     out.extend_from_slice(b",\"trades\":");
     match candle.trades {
         Some(count) => integer(out, count),
@@ -155,7 +155,7 @@ fn candle_values(out: &mut Vec<u8>, candle: &Candle) {
     }
 }
 
-/// The members of a candle, as they stand in a history.
+/// Writes the members of a candle, as in candle history responses.
 pub fn candle_fields(out: &mut Vec<u8>, candle: &Candle) {
     candle_values(out, candle);
     out.extend_from_slice(if candle.closed {
@@ -166,7 +166,7 @@ pub fn candle_fields(out: &mut Vec<u8>, candle: &Candle) {
     integer(out, candle.revision);
 }
 
-/// All members of a candle event but `simulated`: its series, then the candle.
+/// Writes all members of a candle event except `simulated`: its series, then the candle.
 pub fn candle_update_fields(out: &mut Vec<u8>, update: &CandleUpdate) {
     market_fields(out, update.series.exchange, &update.series.symbol);
     out.extend_from_slice(b",\"interval\":\"");
@@ -175,7 +175,7 @@ pub fn candle_update_fields(out: &mut Vec<u8>, update: &CandleUpdate) {
     candle_fields(out, &update.candle);
 }
 
-/// An event's data as subscribers get it: `{…,"simulated":false}`. A gap has no data of its own.
+/// Encodes the `data` member of an event frame: `{…,"simulated":false}`. A gap has no `simulated` member.
 #[must_use]
 pub fn event_data(event: &MarketEvent, simulated: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
@@ -198,7 +198,7 @@ pub fn event_data(event: &MarketEvent, simulated: bool) -> Vec<u8> {
     out
 }
 
-/// The frame of an event: its data as they are, with the place that they have in their topic.
+/// Encodes an event frame: `data`, already encoded, with its sequence id in the topic.
 #[must_use]
 pub fn data_frame(topic: &Topic, epoch: &str, seq: u64, data: &[u8]) -> Vec<u8> {
     let kind = match topic.channel() {
@@ -207,27 +207,27 @@ pub fn data_frame(topic: &Topic, epoch: &str, seq: u64, data: &[u8]) -> Vec<u8> 
         Channel::Candles => "candle",
     };
     let mut out = Vec::with_capacity(data.len() + 160);
-    frame_head(&mut out, kind, topic, epoch, seq);
+    frame_header(&mut out, kind, topic, epoch, seq);
     out.extend_from_slice(b",\"data\":");
     out.extend_from_slice(data);
     out.push(b'}');
     out
 }
 
-/// A gap on its way between replicas, with a number of its own.
+/// Encodes a gap frame for the event bus between replicas. The gap has a sequence number of its own.
 #[must_use]
-pub fn gap_frame(topic: &Topic, epoch: &str, seq: u64, reason: GapReason) -> Vec<u8> {
+pub fn bus_gap_frame(topic: &Topic, epoch: &str, seq: u64, reason: GapReason) -> Vec<u8> {
     let mut out = Vec::with_capacity(160);
-    frame_head(&mut out, "gap", topic, epoch, seq);
+    frame_header(&mut out, "gap", topic, epoch, seq);
     out.extend_from_slice(b",\"reason\":\"");
     out.extend_from_slice(reason.as_str().as_bytes());
     out.extend_from_slice(b"\"}");
     out
 }
 
-/// The frame of a gap as clients get it: which numbers of a topic were missed. An unknown number is `null`.
+/// Encodes a gap frame for clients, with the range of missed sequence numbers. An unknown number is `null`.
 #[must_use]
-pub fn missed_frame(
+pub fn client_gap_frame(
     topic: &Topic,
     epoch: Option<&str>,
     from: Option<u64>,
@@ -249,22 +249,23 @@ pub fn missed_frame(
     out
 }
 
-/// The frame of a snapshot: encoded objects, and the number up to which they tell everything, where it is known.
+/// Encodes a snapshot frame. `data` holds encoded objects; `position` is the epoch and the sequence number of the last
+/// event that they include, if known.
 #[must_use]
-pub fn snapshot_frame(topic: &Topic, place: Option<(&str, u64)>, data: &[impl AsRef<[u8]>]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(160 + data.iter().map(|one| one.as_ref().len() + 1).sum::<usize>());
+pub fn snapshot_frame(topic: &Topic, position: Option<(&str, u64)>, data: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160 + data.iter().map(|object| object.as_ref().len() + 1).sum::<usize>());
     out.extend_from_slice(b"{\"type\":\"snapshot\",\"topic\":");
     string(&mut out, &topic.to_string());
     out.extend_from_slice(b",\"epoch\":");
-    text_or_null(&mut out, place.map(|(epoch, _)| epoch));
+    text_or_null(&mut out, position.map(|(epoch, _)| epoch));
     out.extend_from_slice(b",\"seq\":");
-    number_or_null(&mut out, place.map(|(_, seq)| seq));
+    number_or_null(&mut out, position.map(|(_, seq)| seq));
     out.extend_from_slice(b",\"data\":[");
-    for (index, one) in data.iter().enumerate() {
+    for (index, object) in data.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(one.as_ref());
+        out.extend_from_slice(object.as_ref());
     }
     out.extend_from_slice(b"]}");
     out
@@ -284,7 +285,7 @@ fn number_or_null(out: &mut Vec<u8>, number: Option<u64>) {
     }
 }
 
-fn frame_head(out: &mut Vec<u8>, kind: &str, topic: &Topic, epoch: &str, seq: u64) {
+fn frame_header(out: &mut Vec<u8>, kind: &str, topic: &Topic, epoch: &str, seq: u64) {
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"topic\":");
@@ -295,7 +296,7 @@ fn frame_head(out: &mut Vec<u8>, kind: &str, topic: &Topic, epoch: &str, seq: u6
     integer(out, seq);
 }
 
-/// The members of a gap.
+/// Writes the members of a gap.
 pub fn gap_fields(out: &mut Vec<u8>, gap: &Gap) {
     out.extend_from_slice(b"\"exchange\":\"");
     out.extend_from_slice(gap.exchange.as_str().as_bytes());
@@ -308,7 +309,7 @@ pub fn gap_fields(out: &mut Vec<u8>, gap: &Gap) {
     out.push(b'"');
 }
 
-/// An instrument as an object.
+/// Writes an instrument as a JSON object.
 pub fn instrument(out: &mut Vec<u8>, instrument: &Instrument) {
     out.push(b'{');
     market_fields(out, instrument.exchange, &instrument.symbol);
@@ -321,9 +322,9 @@ pub fn instrument(out: &mut Vec<u8>, instrument: &Instrument) {
         string(out, text);
     }
     out.extend_from_slice(b",\"price_step\":");
-    optional(out, instrument.price_step);
+    decimal_or_null(out, instrument.price_step);
     out.extend_from_slice(b",\"amount_step\":");
-    optional(out, instrument.amount_step);
+    decimal_or_null(out, instrument.amount_step);
     out.extend_from_slice(b",\"active\":");
     boolean(out, instrument.is_trading());
     out.extend_from_slice(b",\"status\":\"");
@@ -332,16 +333,16 @@ pub fn instrument(out: &mut Vec<u8>, instrument: &Instrument) {
     out.push(b'}');
 }
 
-/// A range of the ledger as an object.
-pub fn covered_range(out: &mut Vec<u8>, known: &CoveredRange) {
+/// Writes a range of the coverage ledger as a JSON object.
+pub fn covered_range(out: &mut Vec<u8>, covered: &CoveredRange) {
     out.push(b'{');
-    range_fields(out, known.range.start(), known.range.end());
+    range_fields(out, covered.range.start(), covered.range.end());
     out.extend_from_slice(b",\"state\":\"");
-    out.extend_from_slice(known.state.as_str().as_bytes());
+    out.extend_from_slice(covered.state.as_str().as_bytes());
     out.extend_from_slice(b"\"}");
 }
 
-/// `"start":…,"end":…`
+/// Writes `"start":…,"end":…`, in milliseconds.
 pub fn range_fields(out: &mut Vec<u8>, start: Timestamp, end: Timestamp) {
     out.extend_from_slice(b"\"start\":");
     integer(out, start.millis());
@@ -355,14 +356,14 @@ mod tests {
     use crate::model::{Interval, Series, TickerPatch, parse_decimal};
     use proptest::prelude::*;
 
-    fn written(value: Decimal) -> String {
+    fn encoded(value: Decimal) -> String {
         let mut out = Vec::new();
         decimal(&mut out, value);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn a_ticker_has_the_documented_members_in_order() {
+    fn ticker_has_documented_members_in_order() {
         let ticker = Ticker {
             exchange: ExchangeId::Binance,
             symbol: "BTC/USDT".parse().unwrap(),
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candle_event_has_the_documented_members_in_order() {
+    fn candle_event_has_documented_members_in_order() {
         let one = Decimal::ONE;
         let candle = Candle {
             timestamp: Timestamp::from_millis(60_000),
@@ -410,22 +411,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn digits_survive(mantissa in any::<i64>(), scale in 0u32..20) {
+        fn encodes_decimals_exactly(mantissa in any::<i64>(), scale in 0u32..20) {
             let value = Decimal::new(mantissa, scale);
-            let text = written(value);
+            let text = encoded(value);
             prop_assert_eq!(&text, &value.normalize().to_string());
             prop_assert_eq!(parse_decimal(&text).unwrap(), value);
             prop_assert!(serde_json::from_str::<serde_json::Number>(&text).is_ok());
         }
 
         #[test]
-        fn large_numbers_survive(hi in any::<u32>(), mid in any::<u32>(), lo in any::<u32>(), negative in any::<bool>(), scale in 0u32..=28) {
+        fn encodes_large_decimals_exactly(
+            hi in any::<u32>(),
+            mid in any::<u32>(),
+            lo in any::<u32>(),
+            negative in any::<bool>(),
+            scale in 0u32..=28,
+        ) {
             let value = Decimal::from_parts(lo, mid, hi, negative, scale);
-            prop_assert_eq!(written(value), value.normalize().to_string());
+            prop_assert_eq!(encoded(value), value.normalize().to_string());
         }
 
         #[test]
-        fn any_string_is_valid_json(text in "\\PC{0,20}[\"\\\\\n\u{0}]?") {
+        fn encodes_any_string_as_valid_json(text in "\\PC{0,20}[\"\\\\\n\u{0}]?") {
             let mut out = Vec::new();
             string(&mut out, &text);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);

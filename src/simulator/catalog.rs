@@ -1,4 +1,4 @@
-//! What the simulated exchanges list. Prices are counted in ticks and amounts in steps, both integers.
+//! Listings of the simulated exchanges. Prices are integer ticks, amounts are integer steps.
 
 use std::collections::HashSet;
 
@@ -6,42 +6,42 @@ use rust_decimal::Decimal;
 
 use crate::model::{ExchangeId, Symbol};
 
-use super::listed::{Extra, extras};
+use super::listings::{GeneratedMarket, generated_markets};
 use super::noise;
 
 /// A market of a simulated exchange.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// Its place among all listings, dense from 0.
+    /// Position among the listings of all exchanges, from 0 without gaps.
     pub index: usize,
     pub exchange: ExchangeId,
     pub symbol: Symbol,
-    /// The id that the exchange's REST interface gives it: `BTCUSDT`, `XXBTZUSD`.
+    /// Market id of the exchange's REST API: `BTCUSDT`, `XXBTZUSD`.
     pub native: &'static str,
-    /// The assets as the exchange spells them: upper and lower case may mean something.
+    /// The assets in the exchange's spelling; case can be significant.
     pub(super) base: &'static str,
     pub(super) quote: &'static str,
-    /// The place of the market whose order book this one is another name of.
-    pub(super) book: Option<usize>,
+    /// Index of the market whose order book this market shares.
+    pub(super) alias_of: Option<usize>,
     /// Listed as halted.
     pub(super) halted: bool,
-    /// Set for those that are not of the catalog.
-    pub(super) extra: Option<&'static Extra>,
-    /// Digits after the point of a price; a tick is one in the last.
+    /// Set for generated markets, `None` for markets of the catalog.
+    pub(super) generated: Option<&'static GeneratedMarket>,
+    /// Decimal places of a price; a tick is one unit of the last place.
     pub price_scale: u32,
-    /// Digits after the point of an amount; a step is one in the last.
+    /// Decimal places of an amount; a step is one unit of the last place.
     pub amount_scale: u32,
-    /// The price that the market walks around, in ticks.
-    pub(super) level: i64,
-    /// A usual small amount, in steps.
-    pub(super) lot: i64,
-    /// How many of 100 minutes have no trade.
-    pub(super) quiet: i64,
-    /// The most trades of a minute.
-    pub(super) busy: u64,
+    /// Price around which the market fluctuates, in ticks.
+    pub(super) base_price: i64,
+    /// Typical small amount, in steps.
+    pub(super) typical_amount: i64,
+    /// Percentage of minutes without a trade.
+    pub(super) quiet_percent: i64,
+    /// Maximum number of trades per minute.
+    pub(super) max_trades: u64,
     pub(super) key: u64,
     pub(super) base_key: u64,
-    /// `None` where the quote is money, which does not drift.
+    /// `None` if the quote is a fiat currency or stablecoin, whose value is constant.
     pub(super) quote_key: Option<u64>,
 }
 
@@ -58,38 +58,42 @@ impl Listing {
         Decimal::new(steps, self.amount_scale)
     }
 
-    /// A sum of prices times amounts.
+    /// A sum of price times amount, from ticks times steps.
     #[must_use]
     pub fn turnover(&self, units: i128) -> Decimal {
         Decimal::try_from_i128_with_scale(units, self.price_scale + self.amount_scale).unwrap_or_default()
     }
 }
 
-struct Row {
+struct CatalogRow {
     exchange: ExchangeId,
     base: &'static str,
     quote: &'static str,
     native: &'static str,
     price_scale: u32,
     amount_scale: u32,
-    level: i64,
-    lot: i64,
-    quiet: i64,
-    busy: u64,
+    base_price: i64,
+    typical_amount: i64,
+    quiet_percent: i64,
+    max_trades: u64,
 }
 
 macro_rules! rows {
-    ($($exchange:ident $base:literal $quote:literal $native:literal, $price:literal @ $level:literal, $amount:literal @ $lot:literal, $quiet:literal, $busy:literal;)*) => {
-        &[$(Row {
-            exchange: ExchangeId::$exchange, base: $base, quote: $quote, native: $native, price_scale: $price,
-            amount_scale: $amount, level: $level, lot: $lot, quiet: $quiet, busy: $busy,
+    (
+        $($exchange:ident $base:literal $quote:literal $native:literal, $price_scale:literal @ $base_price:literal,
+        $amount_scale:literal @ $typical_amount:literal, $quiet_percent:literal, $max_trades:literal;)*
+    ) => {
+        &[$(CatalogRow {
+            exchange: ExchangeId::$exchange, base: $base, quote: $quote, native: $native, price_scale: $price_scale,
+            base_price: $base_price, amount_scale: $amount_scale, typical_amount: $typical_amount,
+            quiet_percent: $quiet_percent, max_trades: $max_trades,
         }),*]
     };
 }
 
-// exchange, base, quote, native; digits of a price @ level in ticks; digits of an amount @ lot in steps;
-// quiet minutes of 100; most trades a minute
-const ROWS: &[Row] = rows! {
+// exchange, base, quote, native; price scale @ base price in ticks; amount scale @ typical amount in steps;
+// percentage of minutes without a trade; maximum number of trades per minute
+const CATALOG: &[CatalogRow] = rows! {
     Binance "BTC" "USDT" "BTCUSDT", 2 @ 6_700_000, 5 @ 120, 0, 20;
     Binance "ETH" "USDT" "ETHUSDT", 2 @ 340_000, 4 @ 240, 0, 20;
     Binance "SOL" "USDT" "SOLUSDT", 2 @ 16_000, 3 @ 500, 0, 18;
@@ -294,38 +298,40 @@ const ROWS: &[Row] = rows! {
     Bybit "BCH" "USDT" "BCHUSDT", 1 @ 4_050, 4 @ 1_600, 27, 4;
 };
 
-/// All listings, in the order in which their exchanges name them: those of the catalog, and after them as many further ones
-/// as an exchange needs to list `markets`.
+/// All listings, in each exchange's order: the markets of the catalog, then generated markets until an exchange lists
+/// `markets`.
 pub(super) fn listings(seed: u64, markets: usize) -> Vec<Listing> {
-    let mut all: Vec<Listing> = Vec::with_capacity(ROWS.len());
-    for row in ROWS {
+    let mut all: Vec<Listing> = Vec::with_capacity(CATALOG.len());
+    for row in CATALOG {
         push(&mut all, seed, row, None);
     }
     for exchange in ExchangeId::ALL {
         let listed = all.iter().filter(|listing| listing.exchange == exchange).count();
-        let taken: HashSet<&str> = all.iter().filter(|one| one.exchange == exchange).map(|one| one.native).collect();
-        let extras = extras(exchange).iter().filter(|extra| !taken.contains(&*extra.native));
-        for extra in extras.take(markets.saturating_sub(listed)) {
-            let row = Row {
+        let taken: HashSet<&str> =
+            all.iter().filter(|listing| listing.exchange == exchange).map(|listing| listing.native).collect();
+        let generated_markets =
+            generated_markets(exchange).iter().filter(|generated| !taken.contains(&*generated.native));
+        for generated in generated_markets.take(markets.saturating_sub(listed)) {
+            let row = CatalogRow {
                 exchange,
-                base: &extra.base,
-                quote: extra.quote,
-                native: &extra.native,
-                price_scale: extra.price.0,
-                amount_scale: extra.amount.0,
-                level: extra.price.1,
-                lot: extra.amount.1,
-                quiet: 40,
-                busy: 6,
+                base: &generated.base,
+                quote: generated.quote,
+                native: &generated.native,
+                price_scale: generated.price.0,
+                amount_scale: generated.amount.0,
+                base_price: generated.price.1,
+                typical_amount: generated.amount.1,
+                quiet_percent: 40,
+                max_trades: 6,
             };
-            push(&mut all, seed, &row, Some(extra));
+            push(&mut all, seed, &row, Some(generated));
         }
     }
     all
 }
 
-fn push(all: &mut Vec<Listing>, seed: u64, row: &Row, extra: Option<&'static Extra>) {
-    // The tables hold good symbols only, which a test checks.
+fn push(all: &mut Vec<Listing>, seed: u64, row: &CatalogRow, generated: Option<&'static GeneratedMarket>) {
+    // All symbols of the tables are valid; a test checks that no row is skipped.
     let Ok(symbol) = Symbol::new(row.base, row.quote) else { return };
     let exchange = row.exchange;
     let drifts = !matches!(row.quote, "USD" | "USDT" | "USDC" | "EUR");
@@ -339,22 +345,33 @@ fn push(all: &mut Vec<Listing>, seed: u64, row: &Row, extra: Option<&'static Ext
         native: row.native,
         base: row.base,
         quote: row.quote,
-        book: None,
-        halted: extra.is_some_and(|extra| extra.halted),
-        extra,
+        alias_of: None,
+        halted: generated.is_some_and(|generated| generated.halted),
+        generated,
         price_scale: row.price_scale,
         amount_scale: row.amount_scale,
-        level: row.level,
-        lot: row.lot,
-        quiet: row.quiet,
-        busy: row.busy,
+        base_price: row.base_price,
+        typical_amount: row.typical_amount,
+        quiet_percent: row.quiet_percent,
+        max_trades: row.max_trades,
     };
-    let Some(quote) = extra.and_then(|extra| extra.alias) else { return all.push(listing) };
-    // Another name of a book that is listed already: the same trades.
-    let is_book = |one: &&Listing| one.exchange == exchange && one.base == row.base && one.quote == quote;
-    if let Some(book) = all.iter().rev().find(is_book).cloned() {
-        let Listing { index, symbol, native, base, quote, halted, extra, .. } = listing;
-        all.push(Listing { index, symbol, native, base, quote, halted, extra, book: Some(book.index), ..book });
+    let Some(quote) = generated.and_then(|generated| generated.alias) else { return all.push(listing) };
+    // An alias has the trades of its original.
+    let is_original =
+        |listing: &&Listing| listing.exchange == exchange && listing.base == row.base && listing.quote == quote;
+    if let Some(original) = all.iter().rev().find(is_original).cloned() {
+        let Listing { index, symbol, native, base, quote, halted, generated, .. } = listing;
+        all.push(Listing {
+            index,
+            symbol,
+            native,
+            base,
+            quote,
+            halted,
+            generated,
+            alias_of: Some(original.index),
+            ..original
+        });
     }
 }
 
@@ -363,12 +380,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sound() {
-        assert_eq!(listings(1, 0).len(), ROWS.len());
+    fn catalog_is_valid() {
+        assert_eq!(listings(1, 0).len(), CATALOG.len());
         let all = listings(1, 200);
         for (place, listing) in all.iter().enumerate() {
             assert_eq!(listing.index, place);
-            assert!((1..=60).contains(&listing.busy) && (0..100).contains(&listing.quiet));
+            assert!((1..=60).contains(&listing.max_trades) && (0..100).contains(&listing.quiet_percent));
             // Binance writes eight digits: a turnover must fit them exactly.
             assert!(listing.exchange != ExchangeId::Binance || listing.price_scale + listing.amount_scale <= 8);
         }

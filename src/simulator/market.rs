@@ -1,5 +1,5 @@
-//! The simulated market: a function of seed, symbol and time. Any history can be asked for, and agrees with what the
-//! streams told.
+//! The simulated market: a function of seed, symbol and time. REST serves any part of its history, and the history
+//! agrees with what the streams have published.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,57 +9,60 @@ use rust_decimal::Decimal;
 use crate::model::{Candle, ExchangeId, Interval, Symbol, TimeRange, Timestamp};
 
 use super::catalog::{self, Listing};
-use super::noise::{self, Dice};
-use super::tape::{self, Bar, CORRECTED_AFTER, LATENESS, LISTED_MINUTE, MINUTE, Trade};
+use super::noise::{self, SeededRng};
+use super::trades::{
+    Bar, CORRECTION_DELAY, FIRST_MINUTE, LATE_TRADE_DELAY, MINUTE, Trade, minute_trades, minute_trades_between,
+    price_at,
+};
 
-const MINUTES_AN_HOUR: i64 = 60;
-const MINUTES_A_DAY: i64 = 1_440;
-/// The most hours whose sums are kept, about 10 MB.
-const KEPT_HOURS: usize = 65_536;
+const MINUTES_PER_HOUR: i64 = 60;
+const MINUTES_PER_DAY: i64 = 1_440;
+/// Maximum number of cached hourly bars, about 10 MB.
+const MAX_CACHED_HOURS: usize = 65_536;
 
-/// The truth behind all exchanges.
+/// Reference data of all simulated exchanges.
 #[derive(Debug)]
 pub struct Market {
     listings: Vec<Listing>,
-    /// Places of the listings, by exchange.
-    of: [Vec<usize>; ExchangeId::ALL.len()],
-    /// Places of the listings by any name that their exchange takes, by exchange.
+    /// Indices of the listings, by exchange.
+    by_exchange: [Vec<usize>; ExchangeId::ALL.len()],
+    /// Indices of the listings by every name that the exchange accepts, by exchange.
     by_name: [HashMap<String, usize>; ExchangeId::ALL.len()],
-    /// When, by exchange, the candles that close are changed by a late trade, and how late it is known.
+    /// By exchange: when late trades change the candles that close, and by how many milliseconds a trade is late.
     late: RwLock<Vec<(ExchangeId, TimeRange, i64)>>,
-    /// Sums of whole hours that are over, by listing and hour since the epoch.
+    /// Cached bars of settled hours, by listing and hour since the epoch.
     hours: Mutex<HashMap<(usize, i64), Option<Bar>>>,
-    /// Places of listings that are gone.
+    /// Indices of delisted markets.
     delisted: RwLock<HashSet<usize>>,
-    /// By listing: a minute, and the sum of the day before it.
+    /// By listing: a minute, and the bar of the 24 hours before it.
     days: Mutex<HashMap<usize, (i64, Option<Bar>)>>,
 }
 
-/// What an exchange tells of its candles.
+/// What an exchange publishes about its candles.
 #[derive(Clone, Copy, Debug)]
-struct Tells {
-    /// Whether there is a candle for a time in which nobody traded.
-    flat: bool,
+struct CandleFields {
+    /// Whether an interval without a trade has a candle.
+    empty_intervals: bool,
     quote_volume: bool,
-    /// The number of trades.
+    /// Number of trades.
     trades: bool,
 }
 
-impl Tells {
-    const fn of(exchange: ExchangeId) -> Self {
+impl CandleFields {
+    const fn for_exchange(exchange: ExchangeId) -> Self {
         match exchange {
-            ExchangeId::Binance => Self { flat: true, quote_volume: true, trades: true },
-            ExchangeId::Kraken => Self { flat: false, quote_volume: false, trades: true },
-            ExchangeId::Coinbase => Self { flat: false, quote_volume: false, trades: false },
-            ExchangeId::Okx | ExchangeId::Bybit => Self { flat: true, quote_volume: true, trades: false },
+            ExchangeId::Binance => Self { empty_intervals: true, quote_volume: true, trades: true },
+            ExchangeId::Kraken => Self { empty_intervals: false, quote_volume: false, trades: true },
+            ExchangeId::Coinbase => Self { empty_intervals: false, quote_volume: false, trades: false },
+            ExchangeId::Okx | ExchangeId::Bybit => Self { empty_intervals: true, quote_volume: true, trades: false },
         }
     }
 }
 
-/// The best bid and ask. Prices in ticks, sizes in steps.
+/// Best bid and ask. Prices in ticks, sizes in steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Book {
-    /// Rises with each change.
+pub struct TopOfBook {
+    /// Update id, increasing.
     pub update: i64,
     pub bid: i64,
     pub bid_size: i64,
@@ -67,33 +70,33 @@ pub struct Book {
     pub ask_size: i64,
 }
 
-/// The statistics of the last 24 hours.
+/// Statistics of the last 24 hours.
 #[derive(Clone, Copy, Debug)]
-pub struct Day {
-    /// When the window opens: on a minute, in Unix milliseconds.
+pub struct DayStatistics {
+    /// Start of the window, on a minute, in Unix milliseconds.
     pub start: i64,
-    /// The last price before the window.
-    pub before: i64,
+    /// Last price before the window, in ticks.
+    pub previous_price: i64,
     pub bar: Bar,
     pub last_amount: i64,
 }
 
 impl Market {
-    /// The market of a seed, with the markets of the catalog.
+    /// The market of a seed, with the listings of the catalog.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with_markets(seed, 0)
     }
 
-    /// The market of a seed where each exchange lists at least so many markets, up to [`MAX_MARKETS`](super::MAX_MARKETS).
+    /// The market of a seed with at least `markets` listings per exchange, up to [`MAX_MARKETS`](super::MAX_MARKETS).
     #[must_use]
     pub fn with_markets(seed: u64, markets: usize) -> Self {
         let listings = catalog::listings(seed, markets);
-        let mut of: [Vec<usize>; ExchangeId::ALL.len()] = Default::default();
+        let mut by_exchange: [Vec<usize>; ExchangeId::ALL.len()] = Default::default();
         let mut by_name: [HashMap<String, usize>; ExchangeId::ALL.len()] = Default::default();
         for listing in &listings {
             let exchange = listing.exchange as usize;
-            of[exchange].push(listing.index);
+            by_exchange[exchange].push(listing.index);
             by_name[exchange].insert(listing.native.to_owned(), listing.index);
             if listing.exchange == ExchangeId::Kraken {
                 for name in super::kraken::names(listing) {
@@ -103,7 +106,7 @@ impl Market {
         }
         Self {
             listings,
-            of,
+            by_exchange,
             by_name,
             late: RwLock::default(),
             delisted: RwLock::default(),
@@ -112,19 +115,19 @@ impl Market {
         }
     }
 
-    /// What an exchange lists.
+    /// The current listing of an exchange.
     pub fn listings(&self, exchange: ExchangeId) -> impl Iterator<Item = &Listing> {
         let delisted = self.delisted.read().clone();
-        let all = self.of[exchange as usize].iter().map(|index| &self.listings[*index]);
+        let all = self.by_exchange[exchange as usize].iter().map(|index| &self.listings[*index]);
         all.filter(move |listing| !delisted.contains(&listing.index))
     }
 
-    /// The market that an exchange knows by a name: its id, and on Kraken any of its names.
-    pub(super) fn named(&self, exchange: ExchangeId, name: &str) -> Option<&Listing> {
+    /// A listed market by its id, on Kraken by any of its names.
+    pub(super) fn find_by_name(&self, exchange: ExchangeId, name: &str) -> Option<&Listing> {
         self.listing(*self.by_name[exchange as usize].get(name)?)
     }
 
-    /// The listing of that place in the catalog.
+    /// A listed market by its index.
     pub(super) fn listing(&self, index: usize) -> Option<&Listing> {
         self.listings.get(index).filter(|_| self.is_listed(index))
     }
@@ -133,7 +136,7 @@ impl Market {
         !self.delisted.read().contains(&index)
     }
 
-    /// Takes a market off an exchange's listing, or puts it back. What was traded stays true.
+    /// Removes a market from an exchange's listing or restores it. Its history stays.
     pub(super) fn set_listed(&self, exchange: ExchangeId, symbol: &Symbol, listed: bool) {
         let found = self.listings.iter().find(|listing| listing.exchange == exchange && listing.symbol == *symbol);
         if let Some(listing) = found {
@@ -146,56 +149,55 @@ impl Market {
         }
     }
 
-    /// A market by its symbol.
+    /// A listed market by its symbol.
     #[must_use]
     pub fn find(&self, exchange: ExchangeId, symbol: &Symbol) -> Option<&Listing> {
         self.listings(exchange).find(|listing| listing.symbol == *symbol)
     }
 
-    /// The exchange's own final truth: the candles that open in `range` as they are when all of it has happened and
-    /// every late trade is known. Ascending, with what the exchange tells of a candle. Empty for what was
-    /// never listed, and before the listing.
+    /// The final candles that open in `range`, including late trades and corrections, in ascending order and with the
+    /// fields that the exchange publishes. Empty for an unknown market and before the first minute.
     #[must_use]
     pub fn candles(&self, exchange: ExchangeId, symbol: &Symbol, interval: Interval, range: TimeRange) -> Vec<Candle> {
-        let of = |listing: &&Listing| listing.exchange == exchange && listing.symbol == *symbol;
-        let Some(listing) = self.listings.iter().find(of) else { return Vec::new() };
-        let listed = interval.floor(Timestamp::from_millis(LISTED_MINUTE * MINUTE));
-        let range = range.intersection(TimeRange::new(listed, Timestamp::MAX));
+        let is_match = |listing: &&Listing| listing.exchange == exchange && listing.symbol == *symbol;
+        let Some(listing) = self.listings.iter().find(is_match) else { return Vec::new() };
+        let first_open = interval.floor(Timestamp::from_millis(FIRST_MINUTE * MINUTE));
+        let range = range.intersection(TimeRange::new(first_open, Timestamp::MAX));
         let candle = |open| {
             let span = interval.span(open);
             let bar = self.bar_or_flat(listing, span, i64::MAX)?;
-            let tells = Tells::of(exchange);
-            (tells.flat || bar.trades > 0).then(|| Candle {
+            let fields = CandleFields::for_exchange(exchange);
+            (fields.empty_intervals || bar.trades > 0).then(|| Candle {
                 timestamp: open,
                 open: listing.price(bar.open).normalize(),
                 high: listing.price(bar.high).normalize(),
                 low: listing.price(bar.low).normalize(),
                 close: listing.price(bar.close).normalize(),
                 volume: listing.amount(bar.volume).normalize(),
-                quote_volume: tells.quote_volume.then(|| listing.turnover(bar.turnover).normalize()),
-                trades: tells.trades.then(|| bar.trades.unsigned_abs()),
+                quote_volume: fields.quote_volume.then(|| listing.turnover(bar.turnover).normalize()),
+                trades: fields.trades.then(|| bar.trades.unsigned_abs()),
                 closed: true,
                 revision: 0,
             })
         };
-        interval.opens(range).filter_map(candle).collect()
+        interval.open_times(range).filter_map(candle).collect()
     }
 
-    /// The sum of a span of whole minutes, as known at `now`; the price before where nobody traded in it.
+    /// The bar of a span of whole minutes as known at `now`; without trades, a flat bar at the previous price.
     pub(super) fn bar_or_flat(&self, listing: &Listing, span: TimeRange, now: i64) -> Option<Bar> {
         let (from, to) = (span.start().millis() / MINUTE, span.end().millis() / MINUTE);
-        self.bar(listing, from, to, now).or_else(|| self.close_before(listing, from, now).map(Bar::flat))
+        self.bar(listing, from, to, now).or_else(|| self.last_price_before(listing, from, now).map(Bar::flat))
     }
 
-    /// What the trades of the minutes `from..to` that are known at `now` add up to. `None`: there are none.
+    /// The bar of the minutes `from..to`, from the trades known at `now`. `None` without trades.
     pub(super) fn bar(&self, listing: &Listing, from: i64, to: i64, now: i64) -> Option<Bar> {
-        let (mut minute, to) = (from.max(LISTED_MINUTE), to.min(now / MINUTE + 1));
+        let (mut minute, to) = (from.max(FIRST_MINUTE), to.min(now / MINUTE + 1));
         let mut sum = None;
         while minute < to {
-            let next = minute + MINUTES_AN_HOUR;
-            let whole_hour = minute % MINUTES_AN_HOUR == 0 && next <= to && over(next, now);
+            let next = minute + MINUTES_PER_HOUR;
+            let whole_hour = minute % MINUTES_PER_HOUR == 0 && next <= to && is_settled(next, now);
             let (part, next) = if whole_hour {
-                (self.hour(listing, minute / MINUTES_AN_HOUR), next)
+                (self.hour_bar(listing, minute / MINUTES_PER_HOUR), next)
             } else {
                 (Bar::sum(&self.trades(listing, minute, now)), minute + 1)
             };
@@ -205,57 +207,57 @@ impl Market {
         sum
     }
 
-    fn hour(&self, listing: &Listing, hour: i64) -> Option<Bar> {
+    fn hour_bar(&self, listing: &Listing, hour: i64) -> Option<Bar> {
         let key = (listing.index, hour);
-        if let Some(kept) = self.hours.lock().get(&key) {
-            return *kept;
+        if let Some(cached) = self.hours.lock().get(&key) {
+            return *cached;
         }
-        let (mut sum, mut price) = (None, tape::price_at(listing, hour * MINUTES_AN_HOUR));
-        for minute in hour * MINUTES_AN_HOUR..(hour + 1) * MINUTES_AN_HOUR {
-            let next = tape::price_at(listing, minute + 1);
-            let late = self.lateness(listing.exchange, minute);
-            sum = Bar::join(sum, Bar::sum(&tape::trades_from(listing, minute, (price, next), late)));
+        let (mut sum, mut price) = (None, price_at(listing, hour * MINUTES_PER_HOUR));
+        for minute in hour * MINUTES_PER_HOUR..(hour + 1) * MINUTES_PER_HOUR {
+            let next = price_at(listing, minute + 1);
+            let late = self.late_trade_delay(listing.exchange, minute);
+            sum = Bar::join(sum, Bar::sum(&minute_trades_between(listing, minute, (price, next), late)));
             price = next;
         }
         let mut hours = self.hours.lock();
-        if hours.len() >= KEPT_HOURS {
+        if hours.len() >= MAX_CACHED_HOURS {
             hours.clear();
         }
         hours.insert(key, sum);
         sum
     }
 
-    /// The trades of a minute that are known at `now`.
+    /// The trades of a minute known at `now`.
     pub(super) fn trades(&self, listing: &Listing, minute: i64, now: i64) -> Vec<Trade> {
-        let mut trades = tape::trades(listing, minute, self.lateness(listing.exchange, minute));
-        trades.truncate(trades.partition_point(|trade| trade.known <= now));
+        let mut trades = minute_trades(listing, minute, self.late_trade_delay(listing.exchange, minute));
+        trades.truncate(trades.partition_point(|trade| trade.known_at <= now));
         trades
     }
 
-    /// The trades that became known in `(after, until]`, in their order. At most two minutes apart.
+    /// The trades that became known in `(after, until]`, in that order. The limits are at most two minutes apart.
     pub(super) fn trades_between(&self, listing: &Listing, after: i64, until: i64) -> Vec<Trade> {
         let mut trades = Vec::new();
-        // A late trade belongs to the minute before the one in which it is known.
+        // A late trade becomes known in the minute after its own.
         for minute in after / MINUTE - 1..=until / MINUTE {
-            if minute < after / MINUTE && self.lateness(listing.exchange, minute) != Some(LATENESS) {
+            if minute < after / MINUTE && self.late_trade_delay(listing.exchange, minute) != Some(LATE_TRADE_DELAY) {
                 continue;
             }
-            trades.extend(self.trades(listing, minute, until).into_iter().filter(|trade| trade.known > after));
+            trades.extend(self.trades(listing, minute, until).into_iter().filter(|trade| trade.known_at > after));
         }
-        trades.sort_by_key(|trade| trade.known);
+        trades.sort_by_key(|trade| trade.known_at);
         trades
     }
 
-    /// How late a minute's last trade is known, where it is.
-    fn lateness(&self, exchange: ExchangeId, minute: i64) -> Option<i64> {
+    /// Delay of a minute's late trade in milliseconds, if it has one.
+    fn late_trade_delay(&self, exchange: ExchangeId, minute: i64) -> Option<i64> {
         let end = Timestamp::from_millis((minute + 1).saturating_mul(MINUTE));
         let late = self.late.read();
-        late.iter().find(|(which, range, _)| *which == exchange && range.contains(end)).map(|(.., lateness)| *lateness)
+        late.iter().find(|(one, range, _)| *one == exchange && range.contains(end)).map(|(.., delay)| *delay)
     }
 
-    /// Candles that close in `range` are changed by a trade that is known so late.
-    pub(super) fn add_late(&self, exchange: ExchangeId, range: TimeRange, lateness: i64) {
-        self.late.write().push((exchange, range, lateness));
+    /// Adds a late trade to each minute that closes in `range`. It becomes known `delay` milliseconds after the close.
+    pub(super) fn add_late_trades(&self, exchange: ExchangeId, range: TimeRange, delay: i64) {
+        self.late.write().push((exchange, range, delay));
         self.hours.lock().clear();
         self.days.lock().clear();
     }
@@ -263,61 +265,61 @@ impl Market {
     /// The last trade known at `now`.
     pub(super) fn last_trade(&self, listing: &Listing, now: i64) -> Option<Trade> {
         let minute = now / MINUTE;
-        (LISTED_MINUTE..=minute).rev().find_map(|minute| self.trades(listing, minute, now).pop())
+        (FIRST_MINUTE..=minute).rev().find_map(|minute| self.trades(listing, minute, now).pop())
     }
 
-    fn close_before(&self, listing: &Listing, minute: i64, now: i64) -> Option<i64> {
-        let earlier = (LISTED_MINUTE..minute.min(now / MINUTE + 1)).rev();
+    fn last_price_before(&self, listing: &Listing, minute: i64, now: i64) -> Option<i64> {
+        let earlier = (FIRST_MINUTE..minute.min(now / MINUTE + 1)).rev();
         earlier.map(|minute| self.trades(listing, minute, now)).find_map(|trades| trades.last().map(|last| last.price))
     }
 
-    /// The best bid and ask. `None` before the first trade.
-    pub(super) fn book(&self, listing: &Listing, now: i64) -> Option<Book> {
+    /// Best bid and ask. `None` before the first trade.
+    pub(super) fn top_of_book(&self, listing: &Listing, now: i64) -> Option<TopOfBook> {
         let last = self.last_trade(listing, now)?;
         let update = now / 500;
-        let mut dice = Dice(noise::at(listing.key ^ 0xB00C, update));
-        let spread = 1 + dice.below(3);
-        // A taker who buys pays the ask.
-        let bid = if last.buy { last.price - spread } else { last.price };
-        Some(Book {
+        let mut rng = SeededRng(noise::value(listing.key ^ 0xB00C, update));
+        let spread = 1 + rng.below(3);
+        // A taker buy executes at the ask.
+        let bid = if last.is_buy { last.price - spread } else { last.price };
+        Some(TopOfBook {
             update,
             bid: bid.max(1),
-            bid_size: listing.lot * (1 + dice.below(400)) / 20,
+            bid_size: listing.typical_amount * (1 + rng.below(400)) / 20,
             ask: bid.max(1) + spread,
-            ask_size: listing.lot * (1 + dice.below(400)) / 20,
+            ask_size: listing.typical_amount * (1 + rng.below(400)) / 20,
         })
     }
 
-    /// The last 24 hours. `None` before the first trade.
-    pub(super) fn day(&self, listing: &Listing, now: i64) -> Option<Day> {
+    /// Statistics of the last 24 hours. `None` before the first trade.
+    pub(super) fn day_statistics(&self, listing: &Listing, now: i64) -> Option<DayStatistics> {
         let minute = now / MINUTE;
-        let start = minute - MINUTES_A_DAY;
-        let kept = self.days.lock().get(&listing.index).copied().filter(|(at, _)| *at == minute);
-        let earlier = if let Some((_, sum)) = kept {
+        let start = minute - MINUTES_PER_DAY;
+        let cached = self.days.lock().get(&listing.index).copied().filter(|(at, _)| *at == minute);
+        let earlier = if let Some((_, sum)) = cached {
             sum
         } else {
             let sum = self.bar(listing, start, minute, now);
-            if over(minute, now) {
+            if is_settled(minute, now) {
                 self.days.lock().insert(listing.index, (minute, sum));
             }
             sum
         };
         let last = self.last_trade(listing, now)?;
         let bar = Bar::join(earlier, Bar::sum(&self.trades(listing, minute, now))).unwrap_or(Bar::flat(last.price));
-        let before = self.close_before(listing, start, now).unwrap_or(bar.open);
-        Some(Day { start: start * MINUTE, before, bar, last_amount: last.amount })
+        let previous_price = self.last_price_before(listing, start, now).unwrap_or(bar.open);
+        Some(DayStatistics { start: start * MINUTE, previous_price, bar, last_amount: last.amount })
     }
 
-    /// The mean price of a bar, rounded to `digits` after the point; its close where nobody traded.
-    pub(super) fn mean(listing: &Listing, bar: &Bar, digits: u32) -> Decimal {
+    /// Volume-weighted average price of a bar, rounded to `digits` decimal places; without trades, its close.
+    pub(super) fn vwap(listing: &Listing, bar: &Bar, digits: u32) -> Decimal {
         let volume = listing.amount(bar.volume);
         listing.turnover(bar.turnover).checked_div(volume).unwrap_or(listing.price(bar.close)).round_dp(digits)
     }
 }
 
-/// Whether every trade before the start of `minute` is known at `now`, however late.
-const fn over(minute: i64, now: i64) -> bool {
-    minute.saturating_mul(MINUTE).saturating_add(CORRECTED_AFTER) <= now
+/// Whether all trades before the start of `minute`, including late trades, are known at `now`.
+const fn is_settled(minute: i64, now: i64) -> bool {
+    minute.saturating_mul(MINUTE).saturating_add(CORRECTION_DELAY) <= now
 }
 
 #[cfg(test)]
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_means_one_market() {
+    fn same_seed_gives_same_market() {
         let range = minutes(NOW / MINUTE, 600);
         let [one, same, other] = [7, 7, 8].map(Market::new);
         for listing in one.listings(ExchangeId::Kraken).chain(one.listings(ExchangeId::Binance)) {
@@ -346,15 +348,15 @@ mod tests {
     }
 
     #[test]
-    fn candles_are_what_their_trades_add_up_to() {
+    fn candles_agree_with_their_trades() {
         let market = Market::new(3);
         for listing in &market.listings {
-            let mut busy = 0;
+            let mut traded_minutes = 0;
             for minute in 29_000_000..29_000_200 {
                 let trades = market.trades(listing, minute, i64::MAX);
                 assert!(trades.is_sorted_by_key(|trade| trade.id) && trades.is_sorted_by_key(|trade| trade.time));
                 let candle = market.candles(listing.exchange, &listing.symbol, Interval::M1, minutes(minute, 1));
-                if trades.is_empty() && !Tells::of(listing.exchange).flat {
+                if trades.is_empty() && !CandleFields::for_exchange(listing.exchange).empty_intervals {
                     assert_eq!(candle, []);
                     continue;
                 }
@@ -366,18 +368,18 @@ mod tests {
                     trades.iter().map(|trade| listing.amount(trade.amount) * listing.price(trade.price)).sum();
                 assert_eq!(candle.quote_volume.unwrap_or(turnover), turnover);
                 if let (Some(first), Some(last)) = (trades.first(), trades.last()) {
-                    busy += 1;
+                    traded_minutes += 1;
                     assert_eq!((candle.open, candle.close), (listing.price(first.price), listing.price(last.price)));
                     assert_eq!(candle.high, trades.iter().map(|trade| listing.price(trade.price)).max().unwrap());
                     assert!(trades.iter().all(|trade| trade.time / MINUTE == minute));
                 }
             }
-            assert!(busy > 80, "{} trades too rarely", listing.symbol);
+            assert!(traded_minutes > 80, "{} trades too rarely", listing.symbol);
         }
     }
 
     #[test]
-    fn prices_go_on_where_they_were() {
+    fn prices_are_continuous() {
         let market = Market::new(1);
         let candles = market.candles(ExchangeId::Binance, &btc(), Interval::M1, minutes(29_000_000, 1_000));
         assert_eq!(candles.len(), 1_000);
@@ -397,20 +399,20 @@ mod tests {
                 let minutes = market.candles(exchange, symbol, Interval::M1, span);
                 let mut whole = crate::model::aggregate(span.start(), &minutes).unwrap();
                 let candle = market.candles(exchange, symbol, interval, span);
-                // Twice: computed, then from what is kept.
+                // Twice: computed, then from the cache.
                 assert_eq!(candle, market.candles(exchange, symbol, interval, span));
-                let tells = Tells::of(exchange);
-                whole.quote_volume = whole.quote_volume.filter(|_| tells.quote_volume);
-                whole.trades = whole.trades.filter(|_| tells.trades);
+                let fields = CandleFields::for_exchange(exchange);
+                whole.quote_volume = whole.quote_volume.filter(|_| fields.quote_volume);
+                whole.trades = whole.trades.filter(|_| fields.trades);
                 assert_eq!(candle, [whole], "{exchange} {interval}");
             }
         }
     }
 
     #[test]
-    fn nothing_is_before_the_listing() {
+    fn no_candles_before_first_minute() {
         let market = Market::new(1);
-        let early = minutes(LISTED_MINUTE - 10, 12);
+        let early = minutes(FIRST_MINUTE - 10, 12);
         let candles = market.candles(ExchangeId::Binance, &btc(), Interval::M1, early);
         assert_eq!(candles.len(), 2);
         assert_eq!(candles[0].timestamp.to_string(), "2017-08-17T00:00:00.000Z");
@@ -418,41 +420,45 @@ mod tests {
     }
 
     #[test]
-    fn a_late_trade_changes_a_closed_candle() {
+    fn late_trade_changes_closed_candle() {
         let market = Market::new(1);
         let listing = market.find(ExchangeId::Kraken, &"ETH/USD".parse().unwrap()).unwrap().clone();
         let minute = NOW / MINUTE;
         let hour = |market: &Market| market.bar(&listing, minute / 60 * 60, minute / 60 * 60 + 60, i64::MAX).unwrap();
         let before = hour(&market);
         let end = Timestamp::from_millis((minute + 1) * MINUTE);
-        market.add_late(ExchangeId::Kraken, TimeRange::new(end, Timestamp::from_millis(end.millis() + 1)), LATENESS);
+        market.add_late_trades(
+            ExchangeId::Kraken,
+            TimeRange::new(end, Timestamp::from_millis(end.millis() + 1)),
+            LATE_TRADE_DELAY,
+        );
         let known = |now| market.bar(&listing, minute, minute + 1, now).unwrap();
-        let (said, told) = (known(end.millis()), known(end.millis() + LATENESS));
-        assert_eq!(said.trades + 1, told.trades);
-        assert_ne!(said.close, told.close);
-        assert_eq!(before.trades + 1, hour(&market).trades, "what was kept is forgotten");
+        let (at_close, late) = (known(end.millis()), known(end.millis() + LATE_TRADE_DELAY));
+        assert_eq!(at_close.trades + 1, late.trades);
+        assert_ne!(at_close.close, late.close);
+        assert_eq!(before.trades + 1, hour(&market).trades, "the cache is cleared");
         let published = market.trades_between(&listing, end.millis() + 1_250, end.millis() + 1_500);
         assert_eq!(published.last().unwrap().time, end.millis() - 1);
     }
 
     #[test]
-    fn the_last_day_agrees_with_its_trades() {
+    fn day_statistics_agree_with_trades() {
         let market = Market::new(5);
         for listing in &market.listings {
-            let day = market.day(listing, NOW).unwrap();
-            let again = market.day(listing, NOW + 1).unwrap();
+            let day = market.day_statistics(listing, NOW).unwrap();
+            let again = market.day_statistics(listing, NOW + 1).unwrap();
             let (from, to) = (NOW / MINUTE - 1_440, NOW / MINUTE + 1);
             let trades: Vec<Trade> = (from..to).flat_map(|minute| market.trades(listing, minute, NOW)).collect();
             assert_eq!(Bar::sum(&trades), Some(day.bar));
             assert!(again.bar.trades >= day.bar.trades);
-            let book = market.book(listing, NOW).unwrap();
+            let book = market.top_of_book(listing, NOW).unwrap();
             assert!(book.bid <= day.bar.close && day.bar.close <= book.ask && book.bid < book.ask);
             assert!(book.bid_size > 0 && book.ask_size > 0);
         }
     }
 
     #[test]
-    fn what_is_not_known_yet_is_not_told() {
+    fn future_trades_are_not_known() {
         let market = Market::new(1);
         let listing = market.find(ExchangeId::Binance, &btc()).unwrap();
         let minute = NOW / MINUTE;

@@ -1,30 +1,30 @@
-//! Exchanges on the other side of the wire: their native dialects on loopback, seeded prices, scripted faults.
+//! Simulated exchanges: native REST and WebSocket protocols on loopback, seeded prices, scripted faults.
 //!
-//! Shares nothing with `exchanges`, so that one mistake cannot hide on both sides. All dialects are served on one port;
-//! their paths tell them apart. What they tell is a function of the seed and the [`Clock`]: [`Market`] is the truth that
-//! tests compare with.
+//! Shares no code with `exchanges`, so that one mistake cannot be on both sides. One port serves the protocols of all
+//! exchanges; the URL path selects the protocol. All data are a function of the seed and the [`Clock`]. Tests compare
+//! the collected data with [`Market`].
 
-mod accept;
+mod acceptor;
 mod binance;
 mod bybit;
 mod catalog;
 mod coinbase;
-mod door;
+mod corrupt;
+mod endpoint;
 mod faults;
 mod kraken;
 mod limits;
-mod listed;
+mod listings;
 mod market;
 mod noise;
 mod okx;
 mod socket;
-mod spoil;
 mod stats;
-mod tape;
+mod trades;
 
 pub use catalog::Listing;
-pub use faults::{BadScript, Fault, FaultKind, parse_script};
-pub use listed::MAX_MARKETS;
+pub use faults::{Fault, FaultKind, ScriptError, parse_script};
+pub use listings::MAX_MARKETS;
 pub use market::Market;
 pub use stats::ExchangeStats;
 
@@ -41,77 +41,79 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Symbol, Timestamp};
 
-use accept::{Gate, Wires};
-use door::Door;
-use limits::TooMany;
-use stats::{Counters, count};
+use acceptor::{ConnectionAcceptor, OpenConnections};
+use endpoint::HttpEndpoint;
+use limits::LimitExceeded;
+use stats::{Counters, increment};
 
-/// What a simulator shall be.
+/// Settings of a simulator.
 #[derive(Clone, Debug, Default)]
 pub struct SimulatorConfig {
-    /// The same seed makes the same market, to the byte.
+    /// The same seed gives byte-identical market data.
     pub seed: u64,
     /// Faults relative to the simulator's start.
     pub faults: Vec<Fault>,
-    /// How many markets each exchange lists, up to [`MAX_MARKETS`]; with 0, or fewer than those of the catalog, these alone.
+    /// Minimum number of markets per exchange, up to [`MAX_MARKETS`]. The markets of the catalog are always listed.
     pub markets: usize,
 }
 
-/// Simulated exchanges; clones are the same ones.
+/// Simulated exchanges. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Simulator(Arc<Shared>);
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
     market: Market,
-    faults: faults::Schedule,
+    faults: faults::FaultSchedule,
     limits: limits::Limits,
-    /// How far each exchange's clock is ahead of `clock`, in milliseconds, in the order of [`ExchangeId::ALL`].
+    /// Offset of each exchange's clock from `clock` in milliseconds, in the order of [`ExchangeId::ALL`].
     clock_offsets: [AtomicI64; ExchangeId::ALL.len()],
     /// In the order of [`ExchangeId::ALL`].
     counters: [Counters; ExchangeId::ALL.len()],
 }
 
 impl Shared {
-    /// What time it is at an exchange, by its own clock.
+    /// Current time of the exchange's own clock.
     fn now(&self, exchange: ExchangeId) -> Timestamp {
         let offset = self.clock_offsets[exchange as usize].load(Ordering::Relaxed);
         Timestamp::from_millis(self.clock.now().millis().saturating_add(offset))
     }
 
-    /// Takes a request at `now` where an exchange allows `limit` of a `kind` in any window of so many milliseconds.
+    /// Counts a request of a `kind` at `now` against a rate limit of `(requests, window in milliseconds)`.
     ///
     /// # Errors
-    /// It is one too many: in how many milliseconds one would pass. It is counted.
+    /// The request exceeds the limit: the number of milliseconds until the next request is allowed. The violation is
+    /// counted in the statistics.
     fn admit(
         &self,
-        from: IpAddr,
+        client: IpAddr,
         exchange: ExchangeId,
         kind: &str,
-        allowed: (usize, i64),
+        limit: (usize, i64),
         now: i64,
     ) -> Result<(), i64> {
-        self.limits.window(from, exchange, kind, allowed, now).map_err(|TooMany { wait, banned }| {
+        let admitted = self.limits.admit_in_window(client, exchange, kind, limit, now);
+        admitted.map_err(|LimitExceeded { retry_after, is_new_ban }| {
             let counters = &self.counters[exchange as usize];
-            count(&counters.limit_violations);
-            if banned {
-                count(&counters.bans);
+            increment(&counters.limit_violations);
+            if is_new_ban {
+                increment(&counters.bans);
             }
-            wait
+            retry_after
         })
     }
 }
 
 impl Simulator {
-    /// Makes simulated exchanges; nothing is served yet.
+    /// Creates the simulated exchanges. [`Simulator::serve`] serves them.
     #[must_use]
     pub fn new(config: SimulatorConfig, clock: Clock) -> Self {
         let simulator = Self(Arc::new(Shared {
             market: Market::with_markets(config.seed, config.markets),
             clock,
-            faults: faults::Schedule::default(),
+            faults: faults::FaultSchedule::default(),
             limits: limits::Limits::default(),
             clock_offsets: Default::default(),
             counters: Default::default(),
@@ -120,65 +122,69 @@ impl Simulator {
         simulator
     }
 
-    /// Serves until `stop` is cancelled; WebSocket clients then get a close frame with 1001. May be called again, and
-    /// on several listeners at once.
+    /// Serves until `stop` is cancelled; WebSocket clients then receive a close frame with code 1001. Can be called
+    /// again, and for several listeners at the same time.
     ///
     /// # Errors
-    /// When the listener breaks.
+    /// The listener fails.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let (wires, sockets) = (Wires::default(), TaskTracker::new());
+        let (connections, sockets) = (OpenConnections::default(), TaskTracker::new());
         let clock = self.0.clock.clone();
-        let gate = Gate::new(listener, wires.clone(), clock.clone());
-        let door =
-            Door { shared: Arc::clone(&self.0), wires: wires.clone(), sockets: sockets.clone(), stop: stop.clone() };
-        let goodbye = async {
+        let acceptor = ConnectionAcceptor::new(listener, connections.clone(), clock.clone());
+        let endpoint = HttpEndpoint {
+            shared: Arc::clone(&self.0),
+            connections: connections.clone(),
+            sockets: sockets.clone(),
+            stop: stop.clone(),
+        };
+        let shutdown = async {
             stop.cancelled().await;
             sockets.close();
-            // Whoever does not take their leave in time is cut.
+            // Connections that do not complete the closing handshake in time are closed without it.
             let _ = clock.timeout(Duration::from_secs(2), sockets.wait()).await;
-            wires.cut_all();
+            connections.close_all();
         };
-        let server = Server::new_with_acceptor(gate).run_with_graceful_shutdown(door, stop.cancelled(), None);
-        let (ended, ()) = tokio::join!(server, goodbye);
-        ended
+        let server = Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(endpoint, stop.cancelled(), None);
+        let (served, ()) = tokio::join!(server, shutdown);
+        served
     }
 
     /// Schedules a fault relative to now.
     pub fn inject(&self, fault: Fault) {
-        let lasting = self.0.faults.add(fault, self.0.now(fault.exchange));
-        let lateness = match fault.fault {
-            FaultKind::LateTrade => tape::LATENESS,
-            FaultKind::CorrectCandle => tape::CORRECTED_AFTER,
+        let active_range = self.0.faults.add(fault, self.0.now(fault.exchange));
+        let delay = match fault.fault {
+            FaultKind::LateTrade => trades::LATE_TRADE_DELAY,
+            FaultKind::CorrectCandle => trades::CORRECTION_DELAY,
             _ => return,
         };
-        if let Some(range) = lasting {
-            self.0.market.add_late(fault.exchange, range, lateness);
+        if let Some(range) = active_range {
+            self.0.market.add_late_trades(fault.exchange, range, delay);
         }
     }
 
-    /// Ends all faults of a kind that were scheduled.
+    /// Ends all scheduled faults of a kind.
     pub fn end_fault(&self, exchange: ExchangeId, kind: FaultKind) {
         self.0.faults.end(exchange, kind);
     }
 
-    /// Sets an exchange's own clock `millis` ahead of the simulator's (behind it where negative): in REST, in its streams, in
-    /// the `Date` header and in what it says of its time. Set it before anything is connected.
+    /// Sets an exchange's clock `millis` ahead of the simulator's clock, or behind it if negative. Applies to REST,
+    /// streams, the `Date` header and the server time endpoint. Call it before anything connects.
     pub fn set_clock_offset(&self, exchange: ExchangeId, millis: i64) {
         self.0.clock_offsets[exchange as usize].store(millis, Ordering::Relaxed);
     }
 
-    /// Takes a market off an exchange's listing, or puts it back: the exchange knows no such symbol until then.
+    /// Removes a market from an exchange's listing or restores it. A removed symbol is unknown to the exchange.
     pub fn set_listed(&self, exchange: ExchangeId, symbol: &Symbol, listed: bool) {
         self.0.market.set_listed(exchange, symbol, listed);
     }
 
-    /// The truth that the exchanges tell.
+    /// Reference data that all exchanges serve.
     #[must_use]
     pub fn market(&self) -> &Market {
         &self.0.market
     }
 
-    /// What was asked of an exchange so far.
+    /// Counters of an exchange since the simulator was created.
     #[must_use]
     pub fn stats(&self, exchange: ExchangeId) -> ExchangeStats {
         self.0.counters[exchange as usize].read()

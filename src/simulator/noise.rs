@@ -1,7 +1,7 @@
-//! Chance that is a function: the same place always holds the same number. All in integers, so that every machine
-//! makes the same market.
+//! Deterministic noise: a pure function of key and position. Integer arithmetic only, so that all machines generate the
+//! same market.
 
-/// The splitmix64 finaliser: spreads a number over all 64 bits.
+/// The splitmix64 finalizer: distributes a number over all 64 bits.
 #[must_use]
 pub const fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -10,31 +10,31 @@ pub const fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A key for everything that belongs to `name` under `seed`.
+/// Noise key of a named item under a seed.
 #[must_use]
 pub fn key(seed: u64, name: &str) -> u64 {
     name.bytes().fold(mix(seed), |key, byte| mix(key ^ u64::from(byte)))
 }
 
-/// The number that lies at `place`.
+/// The 64 random bits at a position.
 #[must_use]
-pub const fn at(key: u64, place: i64) -> u64 {
-    mix(key ^ mix(place.cast_unsigned()))
+pub const fn value(key: u64, position: i64) -> u64 {
+    mix(key ^ mix(position.cast_unsigned()))
 }
 
-/// Small numbers drawn from one large one, at most four.
-pub struct Dice(pub u64);
+/// Draws at most four random numbers from one 64-bit seed.
+pub struct SeededRng(pub u64);
 
-impl Dice {
-    /// A number in `0..sides`; `sides` is at most 65,536.
-    pub const fn below(&mut self, sides: u64) -> i64 {
-        let drawn = ((self.0 & 0xFFFF) * sides) >> 16;
+impl SeededRng {
+    /// A number in `0..bound`; `bound` is at most 65,536.
+    pub const fn below(&mut self, bound: u64) -> i64 {
+        let drawn = ((self.0 & 0xFFFF) * bound) >> 16;
         self.0 >>= 16;
         drawn.cast_signed()
     }
 }
 
-/// Period in minutes and amplitude in millionths: from waves of two years to a flicker of one minute.
+/// Period in minutes and amplitude in millionths, from two years down to one minute.
 const OCTAVES: [(i64, i64); 8] = [
     (1_048_576, 200_000),
     (131_072, 100_000),
@@ -46,8 +46,7 @@ const OCTAVES: [(i64, i64); 8] = [
     (1, 250),
 ];
 
-/// How far from its level something is at the start of `minute`, in billionths. A smooth walk: what differs between two
-/// neighbouring minutes is small.
+/// Deviation from the base value at the start of `minute`, in billionths. Smooth: neighbouring minutes differ little.
 #[must_use]
 pub fn drift(key: u64, minute: i64) -> i64 {
     let mut octave_key = key;
@@ -68,9 +67,9 @@ pub fn drift(key: u64, minute: i64) -> i64 {
     sum
 }
 
-/// A number in ±1,000,000.
+/// A random number in ±1,000,000.
 const fn lattice(key: u64, cell: i64) -> i64 {
-    (at(key, cell) % 2_000_001).cast_signed() - 1_000_000
+    (value(key, cell) % 2_000_001).cast_signed() - 1_000_000
 }
 
 #[cfg(test)]
@@ -78,24 +77,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drift_is_smooth_bounded_and_its_own() {
+    fn drift_is_smooth_bounded_and_depends_on_key() {
         let (one, other) = (key(1, "BTC"), key(2, "BTC"));
         let mut differs = false;
         for minute in 29_000_000..29_010_000 {
-            let here = drift(one, minute);
-            assert!(here.abs() < 400_000_000);
-            assert!((drift(one, minute + 1) - here).abs() < 3_000_000, "at most 0.3 % in a minute");
-            differs |= here != drift(other, minute);
+            let current = drift(one, minute);
+            assert!(current.abs() < 400_000_000);
+            assert!((drift(one, minute + 1) - current).abs() < 3_000_000, "at most 0.3 % per minute");
+            differs |= current != drift(other, minute);
         }
         assert!(differs);
     }
 
     #[test]
-    fn dice_stay_below_their_sides() {
-        for place in 0..10_000 {
-            let mut dice = Dice(at(7, place));
-            assert!((0..6).contains(&dice.below(6)));
-            assert!((0..60_000).contains(&dice.below(60_000)));
+    fn random_numbers_are_below_bound() {
+        for position in 0..10_000 {
+            let mut rng = SeededRng(value(7, position));
+            assert!((0..6).contains(&rng.below(6)));
+            assert!((0..60_000).contains(&rng.below(60_000)));
         }
     }
 }

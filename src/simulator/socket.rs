@@ -1,4 +1,4 @@
-//! One WebSocket connection: what all dialects have in common. Reads, paces, pings, cuts, and lets faults befall.
+//! A WebSocket connection, common to all protocols: message rates, pings, timeouts and faults.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -15,53 +15,53 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{ExchangeId, Timestamp};
 
 use super::Shared;
-use super::faults::{FaultKind, Seen};
-use super::spoil;
-use super::stats::count;
-use super::tape::MINUTE;
+use super::corrupt;
+use super::faults::{FaultKind, ScheduleCursor};
+use super::stats::increment;
+use super::trades::MINUTE;
 
-/// Streams speak at moments this far apart, in milliseconds: what they say does not depend on when a task runs.
-pub const INSTANT: i64 = 250;
-/// How long after its notice a shutdown cuts, in milliseconds.
-const NOTICE: i64 = 5_000;
-/// How late an answer of a slow exchange is.
-pub const SLOWNESS: Duration = Duration::from_secs(4);
-/// How often a frame comes in a moment of a burst: 20,000 in a second.
-const BURST: usize = 5_000;
-/// A client that leaves frames unread for so long is cut, and so is a silent socket after so long.
-const PATIENCE: i64 = 600_000;
-/// The longest message that is read, in bytes.
+/// Streams publish at multiples of this interval, in milliseconds, so that their data do not depend on task scheduling.
+pub const TICK: i64 = 250;
+/// Time between the notice of a shutdown and the close frame, in milliseconds.
+const SHUTDOWN_NOTICE: i64 = 5_000;
+/// Delay of a response while the `slow` fault applies.
+pub const SLOW_RESPONSE_DELAY: Duration = Duration::from_secs(4);
+/// Repetitions of a frame per tick of a burst: 20,000 per second.
+const BURST_FRAMES: usize = 5_000;
+/// Time after which a connection ends if the client does not read, or if it is silent, in milliseconds.
+const CLIENT_TIMEOUT: i64 = 600_000;
+/// Maximum size of a received message in bytes.
 const MAX_MESSAGE: usize = 64 * 1024;
 
-/// How an exchange keeps its sockets.
+/// Connection rules of an exchange.
 #[derive(Clone, Copy, Debug)]
-pub struct Habits {
+pub struct SocketRules {
     pub exchange: ExchangeId,
-    /// The most connections of an address in so many milliseconds.
-    pub connects: (usize, i64),
-    /// The most messages in a second.
+    /// Maximum number of new connections per IP address, and the window in milliseconds.
+    pub connection_limit: (usize, i64),
+    /// Maximum number of messages that the client may send per second.
     pub messages_per_second: Option<i64>,
-    /// How often it pings, and how long it waits for the pong, in milliseconds.
+    /// Ping interval and pong timeout in milliseconds.
     pub ping: Option<(i64, i64)>,
-    /// How old a connection gets, in milliseconds.
+    /// Maximum age of a connection in milliseconds.
     pub max_age: Option<i64>,
 }
 
-/// What a dialect says.
+/// A text frame of a protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// An answer, a heartbeat, a notice.
-    Reply(String),
+    /// An acknowledgement, rejection, heartbeat or notice.
+    Control(String),
     Ticker(String),
     Trade(String),
     Candle(String),
 }
 
 impl Frame {
-    /// The order within a moment: a candle closes after its trades.
+    /// Order within a tick: a candle closes after its trades.
     const fn rank(&self) -> u8 {
         match self {
-            Self::Reply(_) => 0,
+            Self::Control(_) => 0,
             Self::Trade(_) => 1,
             Self::Ticker(_) => 2,
             Self::Candle(_) => 3,
@@ -69,90 +69,95 @@ impl Frame {
     }
 }
 
-/// Whether a connection goes on, or how it ends.
-pub type Flow = ControlFlow<End>;
+/// Whether a connection continues, or how it ends.
+pub type Flow = ControlFlow<Disconnect>;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Without a word.
-    Cut,
-    /// With a close frame.
+pub enum Disconnect {
+    /// Without a close frame.
+    Abort,
+    /// With a close frame of this code and reason.
     Close(u16, &'static str),
 }
 
-/// An exchange's side of one connection. Times are Unix milliseconds.
-pub trait Dialect: Send {
-    fn habits(&self) -> Habits;
-    /// The connection stands.
-    fn open(&mut self, now: i64, out: &mut Vec<Frame>);
-    /// The client said something.
-    fn text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow;
-    /// Tells what became known in the last [`INSTANT`] before `at`.
-    fn instant(&mut self, at: i64, out: &mut Vec<Frame>);
-    /// Whether the connection goes on at a moment, after what was said at it.
-    fn goes_on(&mut self, _at: i64) -> Flow {
+/// The exchange's side of one connection. Times are Unix milliseconds.
+pub trait StreamProtocol: Send {
+    fn rules(&self) -> SocketRules;
+    /// Called once the connection is open.
+    fn on_open(&mut self, now: i64, out: &mut Vec<Frame>);
+    /// Handles a text message of the client.
+    fn on_text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow;
+    /// Publishes what became known in the last [`TICK`] milliseconds before `at`.
+    fn on_tick(&mut self, at: i64, out: &mut Vec<Frame>);
+    /// Checks the protocol's timeouts after the frames of a tick.
+    fn check_timeouts(&mut self, _at: i64) -> Flow {
         ControlFlow::Continue(())
     }
-    /// Announces the end.
-    fn farewell(&mut self, now: i64, out: &mut Vec<Frame>);
+    /// Sends the exchange's notice of a shutdown, if it has one.
+    fn announce_shutdown(&mut self, now: i64, out: &mut Vec<Frame>);
 }
 
-/// Serves one connection until either side ends it.
-pub async fn serve(shared: Arc<Shared>, upgraded: poem::Upgraded, dialect: Box<dyn Dialect>, stop: CancellationToken) {
-    let counters = &shared.counters[dialect.habits().exchange as usize];
-    count(&counters.sockets_opened);
-    count(&counters.sockets_open);
+/// Serves a connection until one side ends it.
+pub async fn serve(
+    shared: Arc<Shared>,
+    upgraded: poem::Upgraded,
+    protocol: Box<dyn StreamProtocol>,
+    stop: CancellationToken,
+) {
+    let counters = &shared.counters[protocol.rules().exchange as usize];
+    increment(&counters.sockets_opened);
+    increment(&counters.sockets_open);
     let config = WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
-    Session::new(&shared, dialect).run(stream, stop).await;
+    Session::new(&shared, protocol).run(stream, stop).await;
     counters.sockets_open.fetch_sub(1, Ordering::Relaxed);
 }
 
 struct Session<'a> {
     shared: &'a Shared,
-    dialect: Box<dyn Dialect>,
-    habits: Habits,
+    protocol: Box<dyn StreamProtocol>,
+    rules: SocketRules,
     opened: i64,
-    /// The last moment that was told.
-    told: i64,
-    /// The faults that have befallen it by then, or never will.
-    seen: Seen,
-    /// Gives no data any more, but answers and pings.
-    is_dataless: bool,
-    /// Never speaks again.
-    mute_since: Option<i64>,
-    /// When it is cut after a notice.
-    ends_at: Option<i64>,
-    pinged: i64,
-    /// When the first ping without a pong was sent.
-    unanswered: Option<i64>,
-    /// When the allowance of messages is whole again.
-    full_at: i64,
-    /// Frames of candles that come late, and when.
-    held: VecDeque<(i64, Message)>,
+    /// The last published tick.
+    last_tick: i64,
+    /// The faults handled until the last tick.
+    cursor: ScheduleCursor,
+    /// Sends acknowledgements and pings but no data.
+    is_data_suppressed: bool,
+    /// When the connection became permanently silent.
+    silent_since: Option<i64>,
+    /// When the connection closes after a notice.
+    closes_at: Option<i64>,
+    last_ping_at: i64,
+    /// Time of the first ping without a pong.
+    unanswered_ping_at: Option<i64>,
+    /// When the message budget of the client is full again.
+    message_budget_full_at: i64,
+    /// Delayed candle frames, and when each is due.
+    delayed_candles: VecDeque<(i64, Message)>,
 }
 
 impl<'a> Session<'a> {
-    fn new(shared: &'a Shared, dialect: Box<dyn Dialect>) -> Self {
-        let now = shared.now(dialect.habits().exchange).millis();
+    fn new(shared: &'a Shared, protocol: Box<dyn StreamProtocol>) -> Self {
+        let now = shared.now(protocol.rules().exchange).millis();
         Self {
             shared,
-            held: VecDeque::new(),
-            habits: dialect.habits(),
-            dialect,
+            delayed_candles: VecDeque::new(),
+            rules: protocol.rules(),
+            protocol,
             opened: now,
-            told: now,
-            seen: shared.faults.seen(Timestamp::from_millis(now)),
-            is_dataless: false,
-            mute_since: None,
-            ends_at: None,
-            pinged: now,
-            unanswered: None,
-            full_at: now,
+            last_tick: now,
+            cursor: shared.faults.cursor(Timestamp::from_millis(now)),
+            is_data_suppressed: false,
+            silent_since: None,
+            closes_at: None,
+            last_ping_at: now,
+            unanswered_ping_at: None,
+            message_budget_full_at: now,
         }
     }
 
@@ -160,8 +165,8 @@ impl<'a> Session<'a> {
         let clock = &self.shared.clock;
         let (mut sink, mut incoming) = stream.split();
         let (mut frames, mut messages) = (Vec::new(), Vec::new());
-        self.dialect.open(self.opened, &mut frames);
-        self.shape(&mut frames, &mut messages, self.opened);
+        self.protocol.on_open(self.opened, &mut frames);
+        self.apply_frame_faults(&mut frames, &mut messages, self.opened);
         let end = loop {
             if !messages.is_empty() {
                 let send = async {
@@ -170,119 +175,121 @@ impl<'a> Session<'a> {
                     }
                     sink.flush().await
                 };
-                match clock.timeout(Duration::from_millis(PATIENCE.unsigned_abs()), send).await {
+                match clock.timeout(Duration::from_millis(CLIENT_TIMEOUT.unsigned_abs()), send).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) | Err(_) => break End::Cut,
+                    Ok(Err(_)) | Err(_) => break Disconnect::Abort,
                 }
             }
-            let next = Timestamp::from_millis((self.told / INSTANT + 1) * INSTANT);
+            let next = Timestamp::from_millis((self.last_tick / TICK + 1) * TICK);
             let now = self.now();
             let silent = self.is_silent(now);
             let flow = tokio::select! {
-                () = stop.cancelled() => ControlFlow::Break(End::Close(1001, "")),
+                () = stop.cancelled() => ControlFlow::Break(Disconnect::Close(1001, "")),
                 () = clock.sleep(next.since(Timestamp::from_millis(now))) => self.advance(self.now(), &mut messages),
-                // Who is silent does not even answer a ping, which reading would do.
+                // Reading would answer pings, which a silent connection must not do.
                 message = incoming.next(), if !silent => match message {
                     Some(Ok(message)) => self.receive(message, &mut messages).await,
-                    Some(Err(_)) | None => ControlFlow::Break(End::Cut),
+                    Some(Err(_)) | None => ControlFlow::Break(Disconnect::Abort),
                 },
             };
             if let ControlFlow::Break(end) = flow {
                 break end;
             }
         };
-        if let End::Close(code, reason) = end {
+        if let Disconnect::Close(code, reason) = end {
             let frame = CloseFrame { code: code.into(), reason: reason.into() };
-            let farewell = async {
+            let closing_handshake = async {
                 for message in messages.drain(..).chain([Message::Close(Some(frame))]) {
                     sink.feed(message).await?;
                 }
                 sink.flush().await?;
-                // Closing with something unread would reset the connection, and the client might not see the frame.
+                // Closing a socket with unread data resets the connection; the client might then miss the close frame.
                 while incoming.next().await.is_some_and(|message| message.is_ok()) {}
                 Ok::<_, tokio_tungstenite::tungstenite::Error>(())
             };
-            // The connection ends either way.
-            let _ = clock.timeout(Duration::from_secs(1), farewell).await;
+            // The connection ends even if the handshake fails or times out.
+            let _ = clock.timeout(Duration::from_secs(1), closing_handshake).await;
         }
     }
 
     fn now(&self) -> i64 {
-        self.shared.now(self.habits.exchange).millis()
+        self.shared.now(self.rules.exchange).millis()
     }
 
     fn is_silent(&self, now: i64) -> bool {
-        self.mute_since.is_some() || self.befalls(FaultKind::Silent, now)
+        self.silent_since.is_some() || self.is_active(FaultKind::Silent, now)
     }
 
-    fn befalls(&self, kind: FaultKind, at: i64) -> bool {
-        self.shared.faults.lasts(self.habits.exchange, kind, Timestamp::from_millis(at))
+    fn is_active(&self, kind: FaultKind, at: i64) -> bool {
+        self.shared.faults.is_active(self.rules.exchange, kind, Timestamp::from_millis(at))
     }
 
-    /// Tells everything up to `now`, moment by moment.
+    /// Publishes all ticks up to `now`.
     fn advance(&mut self, now: i64, messages: &mut Vec<Message>) -> Flow {
-        if now - self.told > PATIENCE {
-            return ControlFlow::Break(End::Close(1008, "too slow"));
+        if now - self.last_tick > CLIENT_TIMEOUT {
+            return ControlFlow::Break(Disconnect::Close(1008, "too slow"));
         }
         let mut frames = Vec::new();
         loop {
-            let at = (self.told / INSTANT + 1) * INSTANT;
+            let at = (self.last_tick / TICK + 1) * TICK;
             if at > now {
                 return ControlFlow::Continue(());
             }
-            self.trouble(at, messages)?;
-            self.told = at;
-            self.dialect.instant(at, &mut frames);
+            self.apply_connection_faults(at, messages)?;
+            self.last_tick = at;
+            self.protocol.on_tick(at, &mut frames);
             frames.sort_by_key(Frame::rank);
             self.keep_alive(at, messages)?;
-            while self.held.front().is_some_and(|(due, _)| *due <= at) {
-                messages.extend(self.held.pop_front().map(|(_, message)| message));
+            while self.delayed_candles.front().is_some_and(|(due, _)| *due <= at) {
+                messages.extend(self.delayed_candles.pop_front().map(|(_, message)| message));
             }
-            self.shape(&mut frames, messages, at);
-            self.dialect.goes_on(at)?;
+            self.apply_frame_faults(&mut frames, messages, at);
+            self.protocol.check_timeouts(at)?;
         }
     }
 
-    /// The faults that end a connection, or announce its end.
-    fn trouble(&mut self, at: i64, messages: &mut Vec<Message>) -> Flow {
+    /// Applies the faults that close a connection or announce that it closes.
+    fn apply_connection_faults(&mut self, at: i64, messages: &mut Vec<Message>) -> Flow {
         let until = Timestamp::from_millis(at);
-        let (faults, exchange) = (&self.shared.faults, self.habits.exchange);
-        let seen = std::mem::replace(&mut self.seen, faults.seen(until));
-        if [FaultKind::Drop, FaultKind::Dark].into_iter().any(|kind| faults.began(exchange, kind, seen, until))
-            || self.befalls(FaultKind::Dark, at)
+        let (faults, exchange) = (&self.shared.faults, self.rules.exchange);
+        let cursor = std::mem::replace(&mut self.cursor, faults.cursor(until));
+        if [FaultKind::Drop, FaultKind::Dark].into_iter().any(|kind| faults.has_begun(exchange, kind, cursor, until))
+            || self.is_active(FaultKind::Dark, at)
         {
-            return ControlFlow::Break(End::Cut);
+            return ControlFlow::Break(Disconnect::Abort);
         }
-        self.is_dataless |= faults.began_once(exchange, FaultKind::PingsOnly, seen, until);
-        if faults.began_once(exchange, FaultKind::Silent, seen, until) {
-            self.mute_since.get_or_insert(at);
+        self.is_data_suppressed |= faults.has_begun_once(exchange, FaultKind::PingsOnly, cursor, until);
+        if faults.has_begun_once(exchange, FaultKind::Silent, cursor, until) {
+            self.silent_since.get_or_insert(at);
         }
-        if self.mute_since.is_some_and(|since| at - since > PATIENCE) {
-            return ControlFlow::Break(End::Cut);
+        if self.silent_since.is_some_and(|since| at - since > CLIENT_TIMEOUT) {
+            return ControlFlow::Break(Disconnect::Abort);
         }
-        let old = self.habits.max_age.is_some_and(|age| at - self.opened > age - 60_000);
-        if self.ends_at.is_none() && (old || faults.began(exchange, FaultKind::ShutdownNotice, seen, until)) {
-            self.ends_at = Some(if old { self.opened + self.habits.max_age.unwrap_or(0) } else { at + NOTICE });
+        let expires = self.rules.max_age.is_some_and(|age| at - self.opened > age - 60_000);
+        let has_notice = || faults.has_begun(exchange, FaultKind::ShutdownNotice, cursor, until);
+        if self.closes_at.is_none() && (expires || has_notice()) {
+            self.closes_at =
+                Some(if expires { self.opened + self.rules.max_age.unwrap_or(0) } else { at + SHUTDOWN_NOTICE });
             let mut frames = Vec::new();
-            self.dialect.farewell(at, &mut frames);
-            self.shape(&mut frames, messages, at);
+            self.protocol.announce_shutdown(at, &mut frames);
+            self.apply_frame_faults(&mut frames, messages, at);
         }
-        match self.ends_at {
-            Some(end) if end <= at => ControlFlow::Break(End::Close(1001, "")),
+        match self.closes_at {
+            Some(end) if end <= at => ControlFlow::Break(Disconnect::Close(1001, "")),
             _ => ControlFlow::Continue(()),
         }
     }
 
     fn keep_alive(&mut self, at: i64, messages: &mut Vec<Message>) -> Flow {
-        let Some((every, patience)) = self.habits.ping else { return ControlFlow::Continue(()) };
+        let Some((interval, timeout)) = self.rules.ping else { return ControlFlow::Continue(()) };
         if self.is_silent(at) {
-            self.unanswered = None;
-            self.pinged = at;
-        } else if self.unanswered.is_some_and(|since| at - since > patience) {
-            return ControlFlow::Break(End::Close(1008, "Pong timeout"));
-        } else if at - self.pinged >= every {
-            self.pinged = at;
-            self.unanswered.get_or_insert(at);
+            self.unanswered_ping_at = None;
+            self.last_ping_at = at;
+        } else if self.unanswered_ping_at.is_some_and(|since| at - since > timeout) {
+            return ControlFlow::Break(Disconnect::Close(1008, "Pong timeout"));
+        } else if at - self.last_ping_at >= interval {
+            self.last_ping_at = at;
+            self.unanswered_ping_at.get_or_insert(at);
             messages.push(Message::Ping(Bytes::from(at.to_string())));
         }
         ControlFlow::Continue(())
@@ -290,27 +297,27 @@ impl<'a> Session<'a> {
 
     async fn receive(&mut self, message: Message, messages: &mut Vec<Message>) -> Flow {
         if matches!(message, Message::Close(_)) {
-            return ControlFlow::Break(End::Cut);
+            return ControlFlow::Break(Disconnect::Abort);
         }
         let now = self.now();
-        if let Some(allowed) = self.habits.messages_per_second {
-            self.full_at = self.full_at.max(now) + 1_000 / allowed;
-            // One more than allowed, so that who keeps exactly to the limit is not cut for a late network.
-            if self.full_at - now > 1_000 + 1_000 / allowed {
-                count(&self.shared.counters[self.habits.exchange as usize].messages_over_rate);
-                return ControlFlow::Break(End::Close(1008, "Too many requests"));
+        if let Some(limit) = self.rules.messages_per_second {
+            self.message_budget_full_at = self.message_budget_full_at.max(now) + 1_000 / limit;
+            // Allows one message above the limit: network jitter can bunch the messages of a compliant client.
+            if self.message_budget_full_at - now > 1_000 + 1_000 / limit {
+                increment(&self.shared.counters[self.rules.exchange as usize].messages_over_rate);
+                return ControlFlow::Break(Disconnect::Close(1008, "Too many requests"));
             }
         }
         match message {
-            Message::Pong(_) => self.unanswered = None,
+            Message::Pong(_) => self.unanswered_ping_at = None,
             Message::Text(text) => {
-                if self.shared.faults.strikes(self.habits.exchange, FaultKind::Slow, Timestamp::from_millis(now)) {
-                    self.shared.clock.sleep(SLOWNESS).await;
+                if self.shared.faults.trigger(self.rules.exchange, FaultKind::Slow, Timestamp::from_millis(now)) {
+                    self.shared.clock.sleep(SLOW_RESPONSE_DELAY).await;
                 }
                 let mut frames = Vec::new();
                 let now = self.now();
-                let flow = self.dialect.text(&text, now, &mut frames);
-                self.shape(&mut frames, messages, now);
+                let flow = self.protocol.on_text(&text, now, &mut frames);
+                self.apply_frame_faults(&mut frames, messages, now);
                 return flow;
             }
             _ => {}
@@ -318,55 +325,58 @@ impl<'a> Session<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Makes messages of frames, as the faults want them.
-    fn shape(&mut self, frames: &mut Vec<Frame>, messages: &mut Vec<Message>, at: i64) {
-        let mut burst = false;
+    /// Turns frames into messages and applies the faults that change them.
+    fn apply_frame_faults(&mut self, frames: &mut Vec<Frame>, messages: &mut Vec<Message>, at: i64) {
+        let mut has_burst = false;
         if self.is_silent(at) {
             frames.clear();
         }
-        let (shared, exchange) = (self.shared, self.habits.exchange);
-        let strikes = |kind| shared.faults.strikes(exchange, kind, Timestamp::from_millis(at));
-        if self.is_dataless || self.befalls(FaultKind::PingsOnly, at) {
+        let (shared, exchange) = (self.shared, self.rules.exchange);
+        let trigger = |kind| shared.faults.trigger(exchange, kind, Timestamp::from_millis(at));
+        if self.is_data_suppressed || self.is_active(FaultKind::PingsOnly, at) {
             let is_heartbeat = |text: &str| text.contains("\"channel\":\"heartbeat");
-            frames.retain(|frame| matches!(frame, Frame::Reply(text) if !is_heartbeat(text)));
+            frames.retain(|frame| matches!(frame, Frame::Control(text) if !is_heartbeat(text)));
         }
         for frame in frames.drain(..) {
             if let Frame::Ticker(text) = &frame {
-                if strikes(FaultKind::WrongEvent) {
-                    messages.push(Message::text(spoil::with_candle_row(exchange, text)));
+                if trigger(FaultKind::WrongEvent) {
+                    messages.push(Message::text(corrupt::with_candle_row(exchange, text)));
                 }
-                if strikes(FaultKind::Burst) && !std::mem::replace(&mut burst, true) {
-                    messages.extend(std::iter::repeat_n(Message::text(text.clone()), BURST));
+                if trigger(FaultKind::Burst) && !std::mem::replace(&mut has_burst, true) {
+                    messages.extend(std::iter::repeat_n(Message::text(text.clone()), BURST_FRAMES));
                 }
             }
-            let (text, data, doubled) = match frame {
-                Frame::Candle(_) if self.befalls(FaultKind::SkipCandle, at) => continue,
-                Frame::Candle(text) if self.befalls(FaultKind::NoClose, at) && is_flat(&text) => continue,
-                Frame::Candle(text)
-                    if !self.held.is_empty() || (at % MINUTE == 0 && self.befalls(FaultKind::LateClose, at)) =>
-                {
-                    // What follows on the stream of candles does not overtake it.
-                    let due = self.held.back().map_or_else(|| at + lateness(at), |(due, _)| *due);
-                    self.held.push_back((due, Message::text(text)));
+            let (text, is_data, is_duplicated) = match frame {
+                Frame::Candle(_) if self.is_active(FaultKind::SkipCandle, at) => continue,
+                Frame::Candle(text) if self.is_active(FaultKind::NoClose, at) && is_empty_candle_frame(&text) => {
                     continue;
                 }
-                Frame::Reply(text) => (text, false, false),
+                Frame::Candle(text)
+                    if !self.delayed_candles.is_empty()
+                        || (at % MINUTE == 0 && self.is_active(FaultKind::LateClose, at)) =>
+                {
+                    // Later candle frames stay in order.
+                    let due = self.delayed_candles.back().map_or_else(|| at + close_delay(at), |(due, _)| *due);
+                    self.delayed_candles.push_back((due, Message::text(text)));
+                    continue;
+                }
+                Frame::Control(text) => (text, false, false),
                 Frame::Ticker(text) => (text, true, false),
-                Frame::Trade(text) | Frame::Candle(text) => (text, true, strikes(FaultKind::Duplicate)),
+                Frame::Trade(text) | Frame::Candle(text) => (text, true, trigger(FaultKind::Duplicate)),
             };
-            let text = if data && has_millis(&text) && strikes(FaultKind::Microseconds) {
+            let text = if is_data && has_timestamp(&text) && trigger(FaultKind::Microseconds) {
                 in_microseconds(&text)
             } else {
                 text
             };
-            if data && strikes(FaultKind::Malformed) {
-                // Every frame is ASCII.
+            if is_data && trigger(FaultKind::Malformed) {
+                // All frames are ASCII, so every index is a character boundary.
                 messages.push(Message::text(&text[..text.len() / 2]));
             }
-            if data && strikes(FaultKind::AbsurdNumbers) {
-                messages.push(Message::text(spoil::absurd(&text, at)));
+            if is_data && trigger(FaultKind::AbsurdNumbers) {
+                messages.push(Message::text(corrupt::with_absurd_number(&text, at)));
             }
-            if doubled {
+            if is_duplicated {
                 messages.push(Message::text(text.clone()));
             }
             messages.push(Message::text(text));
@@ -374,14 +384,13 @@ impl<'a> Session<'a> {
     }
 }
 
-/// How late a candle that ends at `end` is told, in milliseconds: 0.2 to 10 s.
-const fn lateness(end: i64) -> i64 {
-    200 + (end / MINUTE * 7_919) % 9_800 / INSTANT * INSTANT
+/// Delay of the frame that closes a candle at `end`, in milliseconds: 0.2 to 10 s.
+const fn close_delay(end: i64) -> i64 {
+    200 + (end / MINUTE * 7_919) % 9_800 / TICK * TICK
 }
 
-/// Whether a frame of candles tells of nothing but candles without trades: of a volume of zero, in the dialects that tell
-/// of such.
-fn is_flat(text: &str) -> bool {
+/// Whether a candle frame contains only candles without trades. Only for protocols that publish such candles.
+fn is_empty_candle_frame(text: &str) -> bool {
     let binance = text.contains("\"n\":0,");
     let bybit = text.contains("\"confirm\":")
         && text.matches("\"volume\":\"0\"").count() == text.matches("\"confirm\":").count();
@@ -389,8 +398,8 @@ fn is_flat(text: &str) -> bool {
     binance || bybit || okx
 }
 
-/// Where the digits of a time in Unix milliseconds of this century stand.
-fn millis_at(text: &str) -> impl Iterator<Item = usize> {
+/// Byte positions of 13-digit Unix times in milliseconds that begin with 1.
+fn timestamp_positions(text: &str) -> impl Iterator<Item = usize> {
     let bytes = text.as_bytes();
     let is_digit = move |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     (1..bytes.len()).filter(move |&at| {
@@ -402,16 +411,16 @@ fn millis_at(text: &str) -> impl Iterator<Item = usize> {
     })
 }
 
-fn has_millis(text: &str) -> bool {
-    millis_at(text).next().is_some()
+fn has_timestamp(text: &str) -> bool {
+    timestamp_positions(text).next().is_some()
 }
 
-/// The same frame with all of its times in Unix microseconds.
+/// The frame with all Unix times in microseconds.
 fn in_microseconds(text: &str) -> String {
-    let mut told = text.to_owned();
-    let places: Vec<usize> = millis_at(text).collect();
-    places.into_iter().rev().for_each(|at| told.insert_str(at + 13, "000"));
-    told
+    let mut frame = text.to_owned();
+    let positions: Vec<usize> = timestamp_positions(text).collect();
+    positions.into_iter().rev().for_each(|at| frame.insert_str(at + 13, "000"));
+    frame
 }
 
 #[cfg(test)]
@@ -423,31 +432,31 @@ mod tests {
     const DAY: i64 = 86_400_000;
 
     #[test]
-    fn times_become_microseconds() {
+    fn converts_times_to_microseconds() {
         let frame = r#"{"E":1763672430123,"x":"1763672430123","i":17636724301234,"y":[1763672430123]}"#;
-        let told = r#"{"E":1763672430123000,"x":"1763672430123000","i":17636724301234,"y":[1763672430123]}"#;
-        assert_eq!((in_microseconds(frame).as_str(), has_millis(told)), (told, false));
+        let expected = r#"{"E":1763672430123000,"x":"1763672430123000","i":17636724301234,"y":[1763672430123]}"#;
+        assert_eq!((in_microseconds(frame).as_str(), has_timestamp(expected)), (expected, false));
     }
 
     #[test]
-    fn binance_ends_a_connection_after_a_day_with_a_notice_before() {
+    fn binance_announces_and_closes_connection_after_24_hours() {
         let clock = Clock::manual(Timestamp::from_millis(1_763_672_430_000));
         let shared = Simulator::new(SimulatorConfig::default(), clock).0;
         let mut session = Session::new(&shared, Box::new(binance::Feed::new(Arc::clone(&shared), true, "")));
-        let notice = |messages: &[Message]| {
+        let notices = |messages: &[Message]| {
             let texts = messages.iter().filter_map(|message| message.to_text().ok());
             texts.filter(|text| text.contains("serverShutdown")).count()
         };
         let (opened, mut messages) = (session.opened, Vec::new());
-        session.told = opened + DAY - 62_000;
+        session.last_tick = opened + DAY - 62_000;
         assert_eq!(session.advance(opened + DAY - 60_000, &mut messages), ControlFlow::Continue(()));
-        assert_eq!(notice(&messages), 0);
-        session.unanswered = None;
+        assert_eq!(notices(&messages), 0);
+        session.unanswered_ping_at = None;
         assert_eq!(session.advance(opened + DAY - 59_000, &mut messages), ControlFlow::Continue(()));
-        assert_eq!(notice(&messages), 1);
-        session.told = opened + DAY - 1_000;
+        assert_eq!(notices(&messages), 1);
+        session.last_tick = opened + DAY - 1_000;
         assert_eq!(session.advance(opened + DAY - 250, &mut messages), ControlFlow::Continue(()));
-        assert_eq!(session.advance(opened + DAY, &mut messages), ControlFlow::Break(End::Close(1001, "")));
-        assert_eq!(notice(&messages), 1, "once is enough");
+        assert_eq!(session.advance(opened + DAY, &mut messages), ControlFlow::Break(Disconnect::Close(1001, "")));
+        assert_eq!(notices(&messages), 1, "announced once");
     }
 }

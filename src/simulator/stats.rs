@@ -1,21 +1,21 @@
-//! What was asked of the simulated exchanges: for tests that check how candlewick behaves.
+//! Counters of the simulated exchanges. Tests use them to check the behaviour of the collector.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of one exchange since the simulator was made.
+/// Counters of one exchange since the simulator was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExchangeStats {
-    /// REST requests that were received, those that a fault befell included.
+    /// REST requests received, including those affected by a fault.
     pub rest_requests: u64,
-    /// REST requests and connections over the exchange's limit.
+    /// REST requests and WebSocket handshakes over a rate limit.
     pub limit_violations: u64,
-    /// Bans that followed from them.
+    /// Bans caused by these violations.
     pub bans: u64,
-    /// WebSocket connections ever opened.
+    /// WebSocket connections opened.
     pub sockets_opened: u64,
-    /// WebSocket connections open now.
+    /// WebSocket connections currently open.
     pub sockets_open: u64,
-    /// WebSocket connections that were cut for too many messages.
+    /// WebSocket connections closed because the client sent too many messages.
     pub messages_over_rate: u64,
 }
 
@@ -43,7 +43,6 @@ impl Counters {
     }
 }
 
-/// One more.
-pub fn count(counter: &AtomicU64) {
+pub fn increment(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Which id a series has in the database.
+//! Database ids of series.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use crate::model::Series;
 
-/// The ids of the series seen so far; as many as there are series in the store. An id is never taken back.
+/// Cache of series ids, bounded by the number of series in the store. The database does not change or reuse an id.
 #[derive(Default)]
 pub(super) struct SeriesIds(RwLock<HashMap<Series, i64>>);
 
@@ -15,12 +15,12 @@ impl SeriesIds {
         self.0.read().get(series).copied()
     }
 
-    /// Forgets all: they are asked for again.
-    pub fn forget(&self) {
+    /// Empties the cache; ids are read from the database again.
+    pub fn clear(&self) {
         self.0.write().clear();
     }
 
-    pub fn remember<'a>(&self, known: impl IntoIterator<Item = (&'a Series, i64)>) {
+    pub fn extend<'a>(&self, known: impl IntoIterator<Item = (&'a Series, i64)>) {
         let mut new = known.into_iter().filter(|(series, _)| self.get(series).is_none()).peekable();
         if new.peek().is_some() {
             let new: Vec<_> = new.map(|(series, id)| (series.clone(), id)).collect();

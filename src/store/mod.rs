@@ -1,15 +1,14 @@
-//! What must last: closed candles, the ledger of what is known, and the listings.
+//! Persistent data: closed candles, the coverage ledger, listings, backfills and API keys.
 //!
-//! A backend implements [`CandleStore`] and is accepted by one line that runs the contract suite of
-//! `tests/it/contract/store.rs` on it.
+//! Every backend implements [`CandleStore`] and must pass the contract tests in `tests/it/contract/store.rs`.
 
 mod ids;
 mod ledger;
-mod observed;
+mod metered;
 pub mod postgres;
 pub mod sqlite;
 
-pub use observed::Observed;
+pub use metered::MeteredStore;
 
 use async_trait::async_trait;
 
@@ -17,16 +16,16 @@ use crate::model::{
     ApiKey, Backfill, Candle, Coverage, CoveredRange, ExchangeId, Instrument, Series, TimeRange, Timestamp,
 };
 
-/// Keeps closed candles and knows what it knows.
+/// Stores closed candles and the coverage ledger.
 #[async_trait]
 pub trait CandleStore: Send + Sync + 'static {
-    /// Writes rows and the claims that they rest on, all of it in one transaction. A row that is there already with
-    /// other values is replaced and its `revision` raised; the same row again changes nothing.
+    /// Writes candles and their coverage claims in one transaction. A stored candle with other values is replaced and
+    /// its `revision` incremented; a stored candle with equal values does not change.
     ///
-    /// Returns the candles whose revision was raised, as they are now.
+    /// Returns the candles whose revision was incremented, with their new revision.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing of the batch is written then.
+    /// [`StoreError`]; nothing of the batch is written in that case.
     async fn write(&self, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError>;
 
     /// Candles of a series whose open time lies in `range`, ascending: the first or the last `limit` of them.
@@ -35,28 +34,29 @@ pub trait CandleStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn candles(&self, series: &Series, range: TimeRange, take: Take) -> Result<Vec<Candle>, StoreError>;
 
-    /// Candles as [`CandleStore::candles`] gives them, and what the ledger says of the same time, both at one moment: of
-    /// all of `range`, or, where `take` cut it, of the part on this side of the outermost candle's open time.
+    /// Candles as [`CandleStore::candles`] returns them, with the coverage of the same time, from one snapshot. The
+    /// coverage is that of `range`; where `take` limits the candles, it ends (first) or starts (last) at the open time
+    /// of the outermost candle.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn page(&self, series: &Series, range: TimeRange, take: Take) -> Result<StoredPage, StoreError>;
 
-    /// What the ledger says about `range`, cut to it: the first `most` ranges. No more of the ledger is read.
+    /// The first `limit` coverage ranges within `range`, clipped to it. Reads no more of the ledger than that.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn ledger(&self, series: &Series, range: TimeRange, most: u32) -> Result<Coverage, StoreError>;
+    async fn coverage_page(&self, series: &Series, range: TimeRange, limit: u32) -> Result<Coverage, StoreError>;
 
-    /// All that the ledger says about `range`, cut to it.
+    /// The coverage of `range`, clipped to it.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn coverage(&self, series: &Series, range: TimeRange) -> Result<Coverage, StoreError> {
-        self.ledger(series, range, u32::MAX).await
+        self.coverage_page(series, range, u32::MAX).await
     }
 
-    /// Replaces an exchange's listing. What is listed no longer stays as it was, but is
+    /// Replaces the listing of an exchange. Instruments that are no longer listed stay stored with the status
     /// [`Delisted`](crate::model::InstrumentStatus::Delisted).
     ///
     /// # Errors
@@ -68,131 +68,133 @@ pub trait CandleStore: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// An exchange's listing with what was listed before, by symbol, and when it was read; empty if it never was.
+    /// The listing of an exchange, delisted instruments included, ordered by symbol, and the time when it was read.
+    /// Empty if it was never read.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError>;
 
-    /// Keeps a backfill, new or changed, and of those that ended the newest [`KEPT_BACKFILLS`].
+    /// Stores a new or changed backfill. Deletes finished backfills that are not among the newest
+    /// [`MAX_STORED_BACKFILLS`].
     ///
     /// # Errors
     /// [`StoreError`].
     async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError>;
 
-    /// Backfills that were asked for, at most [`KEPT_BACKFILLS`].
+    /// The backfills that match the filter, at most [`MAX_STORED_BACKFILLS`].
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError>;
+    async fn backfills(&self, filter: BackfillFilter<'_>) -> Result<Vec<Backfill>, StoreError>;
 
-    /// Keeps an API key; of one that is there already only the time of its revocation changes. Of revoked keys the latest
-    /// [`KEPT_REVOKED_KEYS`] are kept.
+    /// Stores an API key. For a stored key only the revocation time changes. Deletes revoked keys except the most
+    /// recently revoked [`MAX_STORED_REVOKED_KEYS`].
     ///
     /// # Errors
     /// [`StoreError`].
     async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError>;
 
-    /// All API keys, the oldest first, with those that open nothing any more.
+    /// All API keys, oldest first, including expired and revoked ones.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
-    /// Deletes some of what is older than `before`: of one series at most `most` candles, and with them what the ledger
-    /// says of their time. To be repeated until it gives `None`: there is nothing older. Gives how many candles went.
+    /// Deletes at most `limit` candles of one series that are older than `before`, and the coverage of their time.
+    /// Returns the number of deleted candles. Call it until it returns `None`: then nothing older is left.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError>;
+    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError>;
 
-    /// Whether the store answers.
+    /// Checks that the store answers.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Writes out what is buffered and lets go of the files or connections.
+    /// Flushes buffers and closes files and connections.
     async fn close(&self);
 }
 
-/// One series' part of a batch.
+/// The part of a batch that belongs to one series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesWrite {
     pub series: Series,
     /// Closed candles, ascending, each inside one of the claims.
     pub candles: Vec<Candle>,
-    /// What is known by this write, and how.
+    /// Coverage claims of this write.
     pub claims: Vec<CoveredRange>,
 }
 
-/// Which end of a range to read from, and how many rows at most.
+/// Which end of a range to read, and the maximum number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
     First(u32),
     Last(u32),
 }
 
-/// Which backfills.
+/// Selects backfills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backfills<'a> {
-    /// All, the newest first.
+pub enum BackfillFilter<'a> {
+    /// All, newest first.
     Newest,
-    /// Those of an exchange that are not done, the oldest first.
+    /// The waiting and running ones of an exchange, oldest first.
     Open(ExchangeId),
-    /// The one of this id, if there is one.
+    /// The one with this id, if it exists.
     Id(&'a str),
 }
 
-/// How many backfills are kept and told.
-pub const KEPT_BACKFILLS: i64 = 1_000;
+/// Maximum number of finished backfills in the store, and of backfills in one result.
+pub const MAX_STORED_BACKFILLS: i64 = 1_000;
 
-/// How many revoked API keys are kept and told.
-pub const KEPT_REVOKED_KEYS: i64 = 1_000;
+/// Maximum number of revoked API keys in the store.
+pub const MAX_STORED_REVOKED_KEYS: i64 = 1_000;
 
-/// Candles and what is known of their time.
+/// Candles and the coverage of their time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredPage {
     pub candles: Vec<Candle>,
     pub coverage: Coverage,
 }
 
-/// What an exchange lists, and what it listed once.
+/// The instruments of an exchange, delisted ones included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     pub instruments: Vec<Instrument>,
-    /// When the exchange was asked.
+    /// When the exchange was queried.
     pub read_at: Timestamp,
 }
 
-/// Why the store did not do it.
+/// Error of a store call.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached or is too busy now; the same call may work later.
+    /// The store is unreachable or overloaded; a later retry may succeed.
     #[error("the candle store does not answer: {0}")]
     Unavailable(String),
-    /// What it holds cannot be understood.
-    #[error("the candle store holds a value that it should not: {0}")]
+    /// A stored value is invalid.
+    #[error("the candle store holds an invalid value: {0}")]
     Corrupt(String),
-    /// It cannot be opened; says what to do.
+    /// The store cannot be opened; the text says what to do.
     #[error("{0}")]
     Open(String),
 }
 
-/// An open candle must not enter: its claim would say that its values are final.
-fn refuse_open_candles(batch: &[SeriesWrite]) -> Result<(), StoreError> {
+/// Rejects a batch with an open candle: its coverage claim would mark the values as final.
+fn reject_open_candles(batch: &[SeriesWrite]) -> Result<(), StoreError> {
     for part in batch {
         if let Some(open) = part.candles.iter().find(|candle| !candle.closed) {
-            let what = format!("the candle of {} at {} is still open", part.series, open.timestamp);
-            return Err(StoreError::Corrupt(what));
+            let detail = format!("the candle of {} at {} is still open", part.series, open.timestamp);
+            return Err(StoreError::Corrupt(detail));
         }
     }
     Ok(())
 }
 
-/// The time that a page of candles knows: all of what was asked for, or, where `take` cut it, the part on this side of
-/// the outermost candle's open time.
-fn known_time(candles: &[Candle], range: TimeRange, take: Take) -> TimeRange {
+/// The time that a page of candles covers: `range`, or, if `take` limited the candles, its part up to (first) or from
+/// (last) the open time of the outermost candle.
+fn page_range(candles: &[Candle], range: TimeRange, take: Take) -> TimeRange {
     let full = |limit: u32| candles.len() >= limit as usize;
     match (take, candles.first(), candles.last()) {
         (Take::First(limit), _, Some(last)) if full(limit) => TimeRange::new(range.start(), last.timestamp),

@@ -1,39 +1,40 @@
-//! What the shared cache tells.
+//! Telemetry of the shared cache.
 
 use metrics::{counter, gauge};
 
-/// Redis does not answer. The service goes on with what it has in memory.
-pub struct CacheLost<'a> {
-    pub place: &'a str,
-    pub why: &'a str,
+/// Redis is unreachable. The service continues with its in-memory data.
+pub struct CacheUnavailable<'a> {
+    pub server: &'a str,
+    pub error: &'a str,
 }
 
-impl CacheLost<'_> {
+impl CacheUnavailable<'_> {
     pub fn emit(&self) {
         counter!("candlewick_cache_losses_total").increment(1);
         gauge!("candlewick_cache_up").set(0);
-        tracing::warn!(place = self.place, error = self.why, "Redis does not answer: going on without");
+        tracing::warn!(server = self.server, error = self.error, "cannot reach Redis, continuing without it");
     }
 }
 
-/// Redis answers again.
-pub struct CacheBack<'a> {
-    pub place: &'a str,
+/// Redis is reachable again.
+pub struct CacheRecovered<'a> {
+    pub server: &'a str,
 }
 
-impl CacheBack<'_> {
+impl CacheRecovered<'_> {
     pub fn emit(&self) {
         gauge!("candlewick_cache_up").set(1);
-        tracing::info!(place = self.place, "Redis answers again");
+        tracing::info!(server = self.server, "connection to Redis restored");
     }
 }
 
-/// So much was not told to other replicas: they learn of it by the numbers that are missing, or with the next change.
-pub struct CacheDropped {
+/// Events for other replicas were dropped. The replicas detect this by missing sequence numbers, or receive the next
+/// change.
+pub struct CacheEventsDropped {
     pub count: usize,
 }
 
-impl CacheDropped {
+impl CacheEventsDropped {
     pub fn emit(&self) {
         counter!("candlewick_cache_dropped_total").increment(self.count as u64);
     }

@@ -1,4 +1,4 @@
-//! What the collectors tell.
+//! Telemetry of the collectors.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,22 +10,23 @@ use crate::model::{
     Backfill, Candle, Channel, ConnectionState, ExchangeId, ExchangeState, FeedState, Interval, TimeRange, Timestamp,
 };
 
-/// How an exchange is, as this process collects it.
-pub struct StateTold<'a> {
+/// The state of an exchange that this process collects.
+pub struct StateReported<'a> {
     pub state: &'a ExchangeState,
     pub now: Timestamp,
 }
 
-impl StateTold<'_> {
+impl StateReported<'_> {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; these numbers are small")]
     pub fn emit(&self) {
         let ExchangeState { exchange, state, symbols, connections, budgets, .. } = self.state;
         let exchange = exchange.as_str();
-        for one in FeedState::ALL {
-            let is = f64::from(u8::from(one == *state));
-            gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => one.as_str()).set(is);
-            let open = connections.iter().filter(|connection| connection.state == one).count();
-            gauge!("candlewick_upstream_connections", "exchange" => exchange, "state" => one.as_str()).set(open as f64);
+        for label in FeedState::ALL {
+            let is_current = f64::from(u8::from(label == *state));
+            gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => label.as_str()).set(is_current);
+            let count = connections.iter().filter(|connection| connection.state == label).count();
+            gauge!("candlewick_upstream_connections", "exchange" => exchange, "state" => label.as_str())
+                .set(count as f64);
         }
         if let Some(clock) = self.state.clock {
             let seconds = |millis: i64| millis as f64 / 1_000.0;
@@ -33,9 +34,9 @@ impl StateTold<'_> {
             gauge!("candlewick_exchange_clock_doubt_seconds", "exchange" => exchange).set(seconds(clock.doubt_ms));
         }
         gauge!("candlewick_markets", "exchange" => exchange).set(symbols.len() as f64);
-        let heard = |connection: &ConnectionState| Some(self.now.since(connection.last_message?));
-        let silent = connections.iter().filter_map(heard).max().unwrap_or_default();
-        gauge!("candlewick_upstream_silence_seconds", "exchange" => exchange).set(silent.as_secs_f64());
+        let silence = |connection: &ConnectionState| Some(self.now.since(connection.last_message?));
+        let longest_silence = connections.iter().filter_map(silence).max().unwrap_or_default();
+        gauge!("candlewick_upstream_silence_seconds", "exchange" => exchange).set(longest_silence.as_secs_f64());
         for budget in budgets {
             let scope = budget.scope.to_string();
             let used = f64::from(budget.used) / f64::from(budget.limit.max(1));
@@ -47,25 +48,25 @@ impl StateTold<'_> {
     }
 }
 
-/// This process collects an exchange no more.
-pub struct StateForgotten<'a> {
+/// This process no longer collects an exchange: its gauges are reset.
+pub struct StateCleared<'a> {
     pub state: &'a ExchangeState,
 }
 
-impl StateForgotten<'_> {
+impl StateCleared<'_> {
     pub fn emit(&self) {
-        let mut nothing = ExchangeState { symbols: Vec::new(), connections: Vec::new(), ..self.state.clone() };
-        for budget in &mut nothing.budgets {
+        let mut cleared = ExchangeState { symbols: Vec::new(), connections: Vec::new(), ..self.state.clone() };
+        for budget in &mut cleared.budgets {
             (budget.used, budget.open_at) = (0, None);
         }
-        StateTold { state: &nothing, now: Timestamp::EPOCH }.emit();
+        StateReported { state: &cleared, now: Timestamp::EPOCH }.emit();
         let exchange = self.state.exchange.as_str();
-        gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => nothing.state.as_str()).set(0);
+        gauge!("candlewick_exchange_state", "exchange" => exchange, "state" => cleared.state.as_str()).set(0);
         gauge!("candlewick_unknown_ranges", "exchange" => exchange).set(0);
     }
 }
 
-/// An event has a time that its exchange cannot have sent now.
+/// An event was dropped because its exchange time is not plausible.
 pub struct EventRejected {
     pub exchange: ExchangeId,
     pub channel: Channel,
@@ -77,11 +78,11 @@ impl EventRejected {
         let (exchange, channel) = (self.exchange.as_str(), self.channel.as_str());
         counter!("candlewick_upstream_events_rejected_total", "exchange" => exchange, "channel" => channel)
             .increment(1);
-        tracing::debug!(exchange, channel, at_ms = self.at.millis(), "event left out: its time is not plausible");
+        tracing::debug!(exchange, channel, at_ms = self.at.millis(), "event dropped, its time is not plausible");
     }
 }
 
-/// The machine's clock was set, or the machine slept.
+/// The machine's clock was set, or the machine was suspended.
 pub struct ClockJumped {
     pub exchange: ExchangeId,
     pub jump: Duration,
@@ -91,34 +92,37 @@ impl ClockJumped {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_clock_jumps_total", "exchange" => exchange).increment(1);
-        tracing::warn!(exchange, jump = ?self.jump, "the machine's clock was set, or the machine slept");
+        tracing::warn!(exchange, jump = ?self.jump, "machine's clock was set, or machine was suspended");
     }
 }
 
-/// So many times of collected markets are unknown and wait to be fetched.
-pub struct RangesUnknown {
+/// Number of unknown ranges of collected markets that are queued to be fetched.
+pub struct UnknownRanges {
     pub exchange: ExchangeId,
     pub ranges: usize,
 }
 
-impl RangesUnknown {
+impl UnknownRanges {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; these numbers are small")]
     pub fn emit(&self) {
         gauge!("candlewick_unknown_ranges", "exchange" => self.exchange.as_str()).set(self.ranges as f64);
     }
 }
 
-/// From what an exchange says of an event's time until the event was here: `candlewick_upstream_lag_seconds`.
-pub struct Lag {
+/// Time from the exchange's timestamp of an event to its receipt: `candlewick_upstream_lag_seconds`.
+pub struct StreamLag {
     tickers: Histogram,
     trades: Histogram,
 }
 
-impl Lag {
+impl StreamLag {
     #[must_use]
     pub fn new(exchange: ExchangeId) -> Self {
-        let of = |channel: &'static str| histogram!("candlewick_upstream_lag_seconds", "exchange" => exchange.as_str(), "channel" => channel);
-        Self { tickers: of("ticker"), trades: of("trades") }
+        let lag = |channel: &'static str| {
+            let exchange = exchange.as_str();
+            histogram!("candlewick_upstream_lag_seconds", "exchange" => exchange, "channel" => channel)
+        };
+        Self { tickers: lag("ticker"), trades: lag("trades") }
     }
 
     pub fn ticker(&self, lag: Duration) {
@@ -130,28 +134,28 @@ impl Lag {
     }
 }
 
-/// How many candles wait for the store: `candlewick_writer_queue_candles`.
+/// Number of candles queued for the store: `candlewick_writer_queue_candles`.
 #[derive(Clone)]
-pub struct WriterQueue(Gauge);
+pub struct WriterQueueGauge(Gauge);
 
-impl WriterQueue {
+impl WriterQueueGauge {
     #[must_use]
     pub fn new(exchange: ExchangeId) -> Self {
         Self(gauge!("candlewick_writer_queue_candles", "exchange" => exchange.as_str()))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; the queue has a bound")]
-    pub fn is(&self, candles: usize) {
+    pub fn set(&self, candles: usize) {
         self.0.set(candles as f64);
     }
 }
 
-/// Candles are in the store.
+/// A batch of candles was written to the store.
 pub struct CandlesWritten {
     pub exchange: ExchangeId,
     pub candles: usize,
     pub revised: usize,
-    /// From the first try on.
+    /// Includes retries.
     pub took: Duration,
 }
 
@@ -164,7 +168,7 @@ impl CandlesWritten {
     }
 }
 
-/// A closed candle has other values now: a late trade, or the exchange's own word where it differs from ours.
+/// The values of a closed candle changed, by a late trade or because the exchange's candle differs.
 pub struct CandleRevised<'a> {
     pub series: &'a dyn Display,
     pub exchange: ExchangeId,
@@ -181,25 +185,25 @@ impl CandleRevised<'_> {
     }
 }
 
-/// A sweep found times that nobody had repaired; it repairs them now.
-pub struct HolesFound<'a> {
+/// The periodic check found unknown ranges that were not yet repaired. It repairs them now.
+pub struct GapsFound<'a> {
     pub series: &'a dyn Display,
     pub exchange: ExchangeId,
     /// Ascending.
-    pub holes: &'a [TimeRange],
+    pub gaps: &'a [TimeRange],
 }
 
-impl HolesFound<'_> {
+impl GapsFound<'_> {
     pub fn emit(&self) {
-        let holes = self.holes.len();
-        counter!("candlewick_holes_found_total", "exchange" => self.exchange.as_str()).increment(holes as u64);
-        let missing: Duration = self.holes.iter().map(|hole| hole.duration()).sum();
-        let since = self.holes.first().map(|hole| hole.start().to_string());
-        tracing::info!(series = %self.series, holes, ?missing, since, "holes found, fetching them");
+        let gaps = self.gaps.len();
+        counter!("candlewick_holes_found_total", "exchange" => self.exchange.as_str()).increment(gaps as u64);
+        let missing: Duration = self.gaps.iter().map(|gap| gap.duration()).sum();
+        let since = self.gaps.first().map(|gap| gap.start().to_string());
+        tracing::info!(series = %self.series, gaps, ?missing, since, "gaps found, fetching them");
     }
 }
 
-/// A collector begins with a backfill, or goes on with one.
+/// A collector started or resumed a backfill.
 pub struct BackfillStarted<'a> {
     pub backfill: &'a Backfill,
 }
@@ -207,7 +211,7 @@ pub struct BackfillStarted<'a> {
 impl BackfillStarted<'_> {
     pub fn emit(&self) {
         let Backfill { id, series, range, .. } = self.backfill;
-        tracing::info!(id, %series, start = %range.start(), end = %range.end(), "backfill under way");
+        tracing::info!(id, %series, start = %range.start(), end = %range.end(), "backfill running");
     }
 }
 
@@ -229,32 +233,32 @@ impl BackfillEnded<'_> {
     }
 }
 
-/// Candles that were older than the configuration keeps were deleted.
-pub struct CandlesForgotten {
+/// Candles older than the configured retention were deleted.
+pub struct CandlesDeleted {
     pub candles: u64,
     pub days: u32,
 }
 
-impl CandlesForgotten {
+impl CandlesDeleted {
     pub fn emit(&self) {
         counter!("candlewick_candles_deleted_total").increment(self.candles);
         tracing::info!(candles = self.candles, older_than_days = self.days, "old candles deleted");
     }
 }
 
-/// Old candles could not be deleted now.
-pub struct ForgetFailed<'a> {
+/// The deletion of old candles failed.
+pub struct DeleteFailed<'a> {
     pub error: &'a dyn Display,
-    pub again_in: Duration,
+    pub retry_in: Duration,
 }
 
-impl ForgetFailed<'_> {
+impl DeleteFailed<'_> {
     pub fn emit(&self) {
-        tracing::warn!(error = %self.error, again_in = ?self.again_in, "old candles not deleted yet");
+        tracing::warn!(error = %self.error, retry_in = ?self.retry_in, "could not delete old candles");
     }
 }
 
-/// The store did not take a batch; it will be tried again.
+/// A write of a batch failed and will be retried.
 pub struct WriteFailed<'a> {
     pub exchange: ExchangeId,
     pub error: &'a dyn Display,
@@ -265,25 +269,26 @@ impl WriteFailed<'_> {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_store_write_failures_total", "exchange" => exchange).increment(1);
-        tracing::warn!(exchange, error = %self.error, retry_in = ?self.pause, "candles not written yet");
+        tracing::warn!(exchange, error = %self.error, retry_in = ?self.pause, "could not write candles");
     }
 }
 
-/// Too many candles wait for the store: these are let go, stay unknown in the ledger and are fetched again.
-pub struct WriterFull {
+/// The queue for the store is full: candles were dropped. Their ranges stay unknown in the ledger and are fetched
+/// again.
+pub struct WriterQueueFull {
     pub exchange: ExchangeId,
 }
 
-impl WriterFull {
+impl WriterQueueFull {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_writer_refusals_total", "exchange" => exchange).increment(1);
-        tracing::debug!(exchange, "candles let go: the store does not keep up");
+        tracing::debug!(exchange, "candles dropped, the store does not keep up");
     }
 }
 
-/// A time of a series was made known.
-pub struct RangeFilled<'a> {
+/// A range of a series was fetched.
+pub struct RangeFetched<'a> {
     pub series: &'a dyn Display,
     pub exchange: ExchangeId,
     pub range: TimeRange,
@@ -291,7 +296,7 @@ pub struct RangeFilled<'a> {
     pub rejected: usize,
 }
 
-impl RangeFilled<'_> {
+impl RangeFetched<'_> {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_candles_fetched_total", "exchange" => exchange).increment(self.candles as u64);
@@ -299,23 +304,24 @@ impl RangeFilled<'_> {
         tracing::debug!(series = %self.series, %start, %end, candles = self.candles, "range fetched");
         if self.rejected > 0 {
             counter!("candlewick_candles_rejected_total", "exchange" => exchange).increment(self.rejected as u64);
-            tracing::warn!(series = %self.series, %start, %end, rows = self.rejected, "the exchange gave candles that contradict themselves");
+            let rows = self.rejected;
+            tracing::warn!(series = %self.series, %start, %end, rows, "exchange returned inconsistent candles");
         }
     }
 }
 
-/// An exchange gave rows of candles that could not be read. They are left out, and the rest of the page is kept.
+/// Candle rows of an exchange could not be parsed. They were skipped; the other rows of the page are used.
 pub struct RowsSkipped<'a> {
     pub series: &'a dyn Display,
     pub exchange: ExchangeId,
     pub rows: usize,
-    /// What is wrong with one of them.
+    /// Error of one of these rows.
     pub example: &'a str,
     pub now: Timestamp,
 }
 
-/// How often bad rows of an exchange are logged.
-const SKIP_LOG: Duration = Duration::from_mins(10);
+/// Minimum time between two log lines about skipped rows, per exchange.
+const SKIP_LOG_INTERVAL: Duration = Duration::from_mins(10);
 
 impl RowsSkipped<'_> {
     pub fn emit(&self) {
@@ -325,45 +331,46 @@ impl RowsSkipped<'_> {
         counter!("candlewick_candles_rejected_total", "exchange" => exchange).increment(self.rows as u64);
         let (now, logged_at) = (self.now.millis(), &LOGGED_AT[self.exchange as usize]);
         let since = Timestamp::from_millis(logged_at.load(Ordering::Relaxed));
-        if self.now.since(since) >= SKIP_LOG || since > self.now {
+        if self.now.since(since) >= SKIP_LOG_INTERVAL || since > self.now {
             logged_at.store(now, Ordering::Relaxed);
-            tracing::warn!(exchange, series = %self.series, rows = self.rows, example = self.example, "rows of candles skipped");
+            let Self { series, rows, example, .. } = self;
+            tracing::warn!(exchange, %series, rows, example, "candle rows skipped");
         }
     }
 }
 
-/// A time of a series could not be made known yet.
-pub struct FillFailed<'a> {
+/// An attempt to fetch a range failed and will be repeated.
+pub struct FetchFailed<'a> {
     pub series: &'a dyn Display,
     pub exchange: ExchangeId,
     pub error: &'a dyn Display,
     pub pause: Duration,
 }
 
-impl FillFailed<'_> {
+impl FetchFailed<'_> {
     pub fn emit(&self) {
         counter!("candlewick_fill_failures_total", "exchange" => self.exchange.as_str()).increment(1);
         tracing::info!(series = %self.series, error = %self.error, retry_in = ?self.pause, "range not fetched yet");
     }
 }
 
-/// The stream was interrupted: a hole that repair will close.
-pub struct GapSeen {
+/// A stream was interrupted; repair fetches the missed range.
+pub struct StreamInterrupted {
     pub exchange: ExchangeId,
     pub topics: usize,
     pub missed: TimeRange,
 }
 
-impl GapSeen {
+impl StreamInterrupted {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_gaps_total", "exchange" => exchange).increment(1);
         let missed_ms = u64::try_from(self.missed.duration().as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(exchange, topics = self.topics, from = %self.missed.start(), missed_ms, "the stream was interrupted");
+        tracing::warn!(exchange, topics = self.topics, from = %self.missed.start(), missed_ms, "stream interrupted");
     }
 }
 
-/// The listing was read.
+/// A listing was fetched.
 pub struct ListingRead {
     pub exchange: ExchangeId,
     pub instruments: usize,
@@ -371,27 +378,28 @@ pub struct ListingRead {
 
 impl ListingRead {
     pub fn emit(&self) {
-        tracing::info!(exchange = self.exchange.as_str(), instruments = self.instruments, "listing read");
+        tracing::info!(exchange = self.exchange.as_str(), instruments = self.instruments, "listing fetched");
     }
 }
 
-/// The listing could not be read yet.
+/// A listing could not be fetched.
 pub struct ListingFailed<'a> {
     pub exchange: ExchangeId,
     pub error: &'a dyn Display,
-    /// Whether an older one serves meanwhile.
-    pub older_serves: bool,
+    /// Whether the previous listing is used meanwhile.
+    pub previous_in_use: bool,
 }
 
 impl ListingFailed<'_> {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         counter!("candlewick_listing_failures_total", "exchange" => exchange).increment(1);
-        tracing::warn!(exchange, error = %self.error, older_serves = self.older_serves, "listing not read");
+        let previous_in_use = self.previous_in_use;
+        tracing::warn!(exchange, error = %self.error, previous_in_use, "could not fetch the listing");
     }
 }
 
-/// A symbol is not collected, or no longer.
+/// The collection of a symbol ended, or did not start.
 pub struct SymbolEnded<'a> {
     pub exchange: ExchangeId,
     pub symbol: &'a dyn Display,
@@ -401,11 +409,11 @@ pub struct SymbolEnded<'a> {
 impl SymbolEnded<'_> {
     pub fn emit(&self) {
         let (exchange, why) = (self.exchange.as_str(), self.why);
-        tracing::warn!(exchange, symbol = %self.symbol, why, "symbol not collected until a listing has it");
+        tracing::warn!(exchange, symbol = %self.symbol, why, "symbol not collected until it is listed");
     }
 }
 
-/// Where an exchange's data come from was decided.
+/// The data source of an exchange was selected.
 pub struct SourceChosen<'a> {
     pub exchange: ExchangeId,
     pub simulated: bool,
@@ -423,7 +431,7 @@ impl SourceChosen<'_> {
     }
 }
 
-/// This process collects an exchange from now on, and no other does.
+/// This process acquired the lease of an exchange and is now its only collector.
 pub struct LeaseTaken {
     pub exchange: ExchangeId,
     pub token: u64,
@@ -437,7 +445,7 @@ impl LeaseTaken {
     }
 }
 
-/// A collector ended without being asked to, and is started again.
+/// A collector ended unexpectedly and will be restarted.
 pub struct CollectorEnded<'a> {
     pub exchange: ExchangeId,
     pub why: &'a dyn Display,

@@ -1,4 +1,4 @@
-//! What the doors tell.
+//! Telemetry of the HTTP server.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use metrics::{Histogram, counter, gauge, histogram};
 
-/// How long requests of one operation took: `candlewick_http_request_seconds{operation,status}`, with the class of the
-/// status (`2xx`). Made once an operation, after the recorder is installed, so that a request only writes numbers.
+/// Request durations of one operation: `candlewick_http_request_seconds{operation,status}`, with the status class
+/// (`2xx`). Created once per operation, after the recorder is installed, so that a request only records values.
 pub struct OperationMetrics {
     operation: &'static str,
     classes: [Histogram; CLASSES.len()],
@@ -23,15 +23,15 @@ impl OperationMetrics {
         Self { operation, classes }
     }
 
-    /// An answer stands; a stream of data may still follow.
-    pub fn answered(&self, status: u16, took: Duration) {
+    /// Records a response at the start of its body.
+    pub fn record(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         self.classes[class].record(took);
-        tracing::debug!(operation = self.operation, status, ?took, "answered");
+        tracing::debug!(operation = self.operation, status, ?took, "request answered");
     }
 }
 
-/// A handler panicked; its request was answered with 500.
+/// A handler panicked. The response is 500.
 pub struct HandlerPanicked<'a> {
     pub operation: &'static str,
     pub panic: &'a (dyn Any + Send),
@@ -40,13 +40,13 @@ pub struct HandlerPanicked<'a> {
 impl HandlerPanicked<'_> {
     pub fn emit(&self) {
         let text = self.panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| self.panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
-        tracing::error!(operation = self.operation, panic = text, "a handler panicked");
+        let text = text.or_else(|| self.panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        tracing::error!(operation = self.operation, panic = text, "handler panicked");
         counter!("candlewick_http_panics_total", "operation" => self.operation).increment(1);
     }
 }
 
-/// A connection could not be taken.
+/// A connection could not be accepted.
 pub struct AcceptFailed<'a> {
     pub error: &'a std::io::Error,
     pub pause: Duration,
@@ -54,12 +54,12 @@ pub struct AcceptFailed<'a> {
 
 impl AcceptFailed<'_> {
     pub fn emit(&self) {
-        tracing::warn!(error = %self.error, pause = ?self.pause, "a connection could not be accepted: waiting");
+        tracing::warn!(error = %self.error, pause = ?self.pause, "could not accept a connection, waiting");
         counter!("candlewick_http_accept_errors_total").increment(1);
     }
 }
 
-/// A connection was closed at once: its address has as many as it may.
+/// A connection was closed immediately because its address has reached its connection limit.
 pub struct ConnectionRefused;
 
 impl ConnectionRefused {
@@ -68,7 +68,7 @@ impl ConnectionRefused {
     }
 }
 
-/// The door is open.
+/// The HTTP server listens.
 pub struct Listening {
     pub address: SocketAddr,
 }
@@ -79,19 +79,19 @@ impl Listening {
     }
 }
 
-/// How many client connections, or sockets, are open: `candlewick_http_open{kind}`. Counts while it lives.
-pub struct Open(metrics::Gauge);
+/// Counts one open connection, socket or stream until it is dropped: `candlewick_http_open{kind}`.
+pub struct OpenGauge(metrics::Gauge);
 
-impl Open {
+impl OpenGauge {
     #[must_use]
     pub fn new(kind: &'static str) -> Self {
-        let open = gauge!("candlewick_http_open", "kind" => kind);
-        open.increment(1.0);
-        Self(open)
+        let gauge = gauge!("candlewick_http_open", "kind" => kind);
+        gauge.increment(1.0);
+        Self(gauge)
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenGauge {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }

@@ -1,32 +1,32 @@
-//! What the hub and its streams tell.
+//! Telemetry of the hub and of client streams.
 
 use metrics::{counter, gauge};
 
 use crate::model::{Channel, GapReason};
 
-/// A topic is listened to: `candlewick_hub_topics{channel}`.
-pub struct RoomOpened {
+/// A topic was subscribed to: `candlewick_hub_topics{channel}`.
+pub struct TopicOpened {
     pub channel: Channel,
 }
 
-impl RoomOpened {
+impl TopicOpened {
     pub fn emit(&self) {
         gauge!("candlewick_hub_topics", "channel" => self.channel.as_str()).increment(1.0);
     }
 }
 
-/// A topic is listened to no longer.
-pub struct RoomClosed {
+/// A topic is no longer subscribed to.
+pub struct TopicClosed {
     pub channel: Channel,
 }
 
-impl RoomClosed {
+impl TopicClosed {
     pub fn emit(&self) {
         gauge!("candlewick_hub_topics", "channel" => self.channel.as_str()).decrement(1.0);
     }
 }
 
-/// Numbers of a topic were missed on the way here: `candlewick_hub_gaps_total{channel,reason}`.
+/// This replica missed sequence numbers of a topic: `candlewick_hub_gaps_total{channel,reason}`.
 pub struct TopicGap {
     pub channel: Channel,
     pub reason: GapReason,
@@ -39,8 +39,8 @@ impl TopicGap {
     }
 }
 
-/// A client was too slow for some frames of a topic: `candlewick_stream_missed_total{channel}`. Of trades and candles it is
-/// told of them.
+/// A slow client missed frames of a topic: `candlewick_stream_missed_total{channel}`. For trades and candles it
+/// receives a gap.
 pub struct FramesMissed {
     pub channel: Channel,
     pub frames: u64,
@@ -52,21 +52,21 @@ impl FramesMissed {
     }
 }
 
-/// How many topics clients are subscribed to, counted while it lives: `candlewick_stream_subscriptions{door}`.
-pub struct Subscriptions {
-    door: &'static str,
+/// Counts the subscribed topics of one client until it is dropped: `candlewick_stream_subscriptions{door}`.
+pub struct SubscriptionGauge {
+    endpoint: &'static str,
     count: usize,
 }
 
-impl Subscriptions {
+impl SubscriptionGauge {
     #[must_use]
-    pub const fn new(door: &'static str) -> Self {
-        Self { door, count: 0 }
+    pub const fn new(endpoint: &'static str) -> Self {
+        Self { endpoint, count: 0 }
     }
 
     pub fn set(&mut self, count: usize) {
         if count != self.count {
-            let gauge = gauge!("candlewick_stream_subscriptions", "door" => self.door);
+            let gauge = gauge!("candlewick_stream_subscriptions", "door" => self.endpoint);
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; these counts are small")]
             if count > self.count {
                 gauge.increment((count - self.count) as f64);
@@ -78,13 +78,13 @@ impl Subscriptions {
     }
 }
 
-impl Drop for Subscriptions {
+impl Drop for SubscriptionGauge {
     fn drop(&mut self) {
         self.set(0);
     }
 }
 
-/// A client was cut off because it did not keep the rules: `candlewick_stream_evictions_total{reason}`.
+/// A client was disconnected because it exceeded a limit: `candlewick_stream_evictions_total{reason}`.
 pub struct ClientEvicted {
     /// `slow` or `flood`.
     pub reason: &'static str,
@@ -93,6 +93,6 @@ pub struct ClientEvicted {
 impl ClientEvicted {
     pub fn emit(&self) {
         counter!("candlewick_stream_evictions_total", "reason" => self.reason).increment(1);
-        tracing::debug!(reason = self.reason, "a client was cut off");
+        tracing::debug!(reason = self.reason, "client disconnected");
     }
 }

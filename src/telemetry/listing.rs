@@ -1,4 +1,4 @@
-//! What is told of listings.
+//! Telemetry of exchange listings.
 
 use std::fmt::Display;
 
@@ -6,30 +6,30 @@ use metrics::counter;
 
 use crate::model::ExchangeId;
 
-/// A row of a listing could not be read as documented. Told once for each market.
-pub struct OddRowSeen<'a> {
+/// A row of a listing deviates from the documented format. Logged once per market.
+pub struct MalformedRow<'a> {
     pub exchange: ExchangeId,
     pub name: &'a str,
     pub reason: &'a str,
-    /// Whether the market is left out; otherwise only a step is missing.
+    /// Whether the market is omitted; otherwise only a price or amount increment is missing.
     pub left_out: bool,
 }
 
-impl OddRowSeen<'_> {
+impl MalformedRow<'_> {
     pub fn emit(&self) {
         let Self { exchange, name, reason, left_out } = self;
-        tracing::warn!(exchange = exchange.as_str(), market = name, reason, left_out, "odd row in the listing");
+        tracing::warn!(exchange = exchange.as_str(), market = name, reason, left_out, "malformed row in the listing");
     }
 }
 
-/// How many rows of a listing could not be read as documented.
-pub struct OddRows {
+/// Number of rows of a listing that deviate from the documented format.
+pub struct MalformedRows {
     pub exchange: ExchangeId,
     pub left_out: usize,
     pub without_step: usize,
 }
 
-impl OddRows {
+impl MalformedRows {
     pub fn emit(&self) {
         let exchange = self.exchange.as_str();
         for (effect, rows) in [("left_out", self.left_out), ("without_step", self.without_step)] {
@@ -41,25 +41,25 @@ impl OddRows {
     }
 }
 
-/// Most markets vanished from a listing, or stopped, at once: it is not used until it stays so.
-pub struct ListingDoubted {
+/// Most markets disappeared from a listing, or stopped trading, at once. The listing is not used unless it persists.
+pub struct SuspiciousListing {
     pub exchange: ExchangeId,
-    /// Markets that traded by the listing in use, and do not by this one.
+    /// Number of markets that trade by the current listing but not by the new one.
     pub lost: usize,
-    /// Markets that trade by the listing in use.
+    /// Number of markets that trade by the current listing.
     pub trading: usize,
 }
 
-impl ListingDoubted {
+impl SuspiciousListing {
     pub fn emit(&self) {
         let Self { exchange, lost, trading } = self;
         let exchange = exchange.as_str();
         counter!("candlewick_listing_doubts_total", "exchange" => exchange).increment(1);
-        tracing::warn!(exchange, lost, trading, "listing lost most of its markets at once: the one before is used");
+        tracing::warn!(exchange, lost, trading, "listing lost most of its markets, still using the previous one");
     }
 }
 
-/// The exchange gave a collected market another id.
+/// The exchange changed the id of a collected market.
 pub struct MarketRenamed<'a> {
     pub exchange: ExchangeId,
     pub symbol: &'a dyn Display,
@@ -70,6 +70,6 @@ pub struct MarketRenamed<'a> {
 impl MarketRenamed<'_> {
     pub fn emit(&self) {
         let Self { exchange, symbol, from, to } = self;
-        tracing::info!(exchange = exchange.as_str(), %symbol, from, to, "market has another id");
+        tracing::info!(exchange = exchange.as_str(), %symbol, from, to, "market id changed");
     }
 }

@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, as text for people or JSON for machines.
+//! Logging to standard error, as text or JSON.
 
 use std::io::IsTerminal;
 
@@ -8,53 +8,53 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use super::otlp::Traces;
+use super::otlp::TraceExporter;
 
-/// The framework's server serves the built-in simulator only: its "listening" would name a port that is nobody's business.
-/// Directives of the same target stand above it.
-const QUIET: &str = "poem::server=warn";
+/// Suppresses the "listening" line of poem's server, which serves only the built-in simulator: its port is irrelevant
+/// to users. A configured directive for the same target overrides this one.
+const DEFAULT_DIRECTIVE: &str = "poem::server=warn";
 
-/// How a line is written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Text on a terminal, else JSON.
+    /// Text on a terminal, otherwise JSON.
     Auto,
     Text,
     Json,
 }
 
-/// Starts logging for the process: what `directives` of `EnvFilter` let through. Traces have a filter of their own.
+/// Starts logging for the process, filtered by `directives` of `EnvFilter`. Traces have their own filter.
 ///
 /// # Errors
-/// A sentence about directives that are none.
-pub fn init(format: Format, directives: &str, traces: Option<&Traces>) -> Result<(), String> {
+/// A message about invalid directives.
+pub fn init(format: Format, directives: &str, traces: Option<&TraceExporter>) -> Result<(), String> {
     let filter = filter(directives)?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
     let json = match format {
         Format::Auto => !terminal,
         Format::Text => false,
         Format::Json => true,
     };
-    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.with_target(false).boxed() };
-    let started =
-        tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces.map(Traces::layer)).try_init();
-    // Only a second start in one process fails, which tests do; the first one stands.
-    drop(started);
+    let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.with_target(false).boxed() };
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+    let result = subscriber.with(traces.map(TraceExporter::layer)).try_init();
+    // Fails only if called a second time in a process, as in tests; then the first subscriber remains.
+    drop(result);
     Ok(())
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, String> {
-    const REMEDY: &str = "write a level such as \"info\", or directives such as \"info,candlewick::upstream=debug\"";
-    // A bare word that is no level would name a target: everything else would be silent.
+    const REMEDY: &str = "use a level such as \"info\", or directives such as \"info,candlewick::upstream=debug\"";
+    // `EnvFilter` takes a word that is not a level as a target, and would then suppress everything else.
     let bare = |directive: &&str| !directive.contains(['=', '[']);
     if let Some(word) =
         directives.split(',').map(str::trim).filter(bare).find(|word| word.parse::<LevelFilter>().is_err())
     {
-        return Err(format!("`log.level`: `{word}` is no level; {REMEDY}"));
+        return Err(format!("`log.level`: `{word}` is not a level; {REMEDY}"));
     }
     EnvFilter::builder()
-        .parse(format!("{QUIET},{directives}"))
+        .parse(format!("{DEFAULT_DIRECTIVE},{directives}"))
         .map_err(|error| format!("`log.level`: {error}; {REMEDY}"))
 }
 
@@ -63,14 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_silence_everything_is_refused() {
-        assert!(filter("info").unwrap().to_string().contains(QUIET));
-        assert!(!filter("info,poem::server=debug").unwrap().to_string().contains(QUIET));
-        for good in ["info", "off", "WARN", "info,candlewick::upstream=debug", "candlewick[request]=trace,warn"] {
-            assert!(filter(good).is_ok(), "{good}");
+    fn rejects_directives_that_suppress_all_logs() {
+        assert!(filter("info").unwrap().to_string().contains(DEFAULT_DIRECTIVE));
+        assert!(!filter("info,poem::server=debug").unwrap().to_string().contains(DEFAULT_DIRECTIVE));
+        for directives in ["info", "off", "WARN", "info,candlewick::upstream=debug", "candlewick[request]=trace,warn"] {
+            assert!(filter(directives).is_ok(), "{directives}");
         }
-        for (wrong, named) in [("verbose", "`verbose`"), ("info,candlewick", "`candlewick`"), ("a=b=c", "info")] {
-            assert!(filter(wrong).unwrap_err().contains(named), "{wrong}");
+        for (wrong, expected) in [("verbose", "`verbose`"), ("info,candlewick", "`candlewick`"), ("a=b=c", "info")] {
+            assert!(filter(wrong).unwrap_err().contains(expected), "{wrong}");
         }
     }
 }

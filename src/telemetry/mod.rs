@@ -1,7 +1,8 @@
-//! Logs, metrics and traces. An internal event is a struct whose `emit` writes the log line and counts at once, so the names
-//! that dashboards and alerts rest on are few files to read: one a room.
+//! Logs, metrics and traces. Each telemetry event is a struct whose `emit` writes the log line and updates the metrics.
+//! There is one file per module, so that all names used by dashboards and alerts are defined in few places.
 //!
-//! Metric names are `candlewick_<noun>_<unit>[_total]`. Labels are bounded: exchange, channel, operation; never a symbol.
+//! Metric names are `candlewick_<noun>_<unit>[_total]`. Labels have a bounded number of values: exchange, channel,
+//! operation; never a symbol.
 
 pub mod cache;
 pub mod catalog;

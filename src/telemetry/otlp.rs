@@ -1,6 +1,6 @@
-//! Where traces go: to an OpenTelemetry collector, as OTLP over HTTP, from a thread of its own.
+//! Export of traces to an OpenTelemetry collector, as OTLP over HTTP, from a separate thread.
 //!
-//! What the collector does not take is dropped: nobody who is served waits for it.
+//! Spans that the collector does not accept are dropped. Requests never wait for the export.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,61 +23,62 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::trace;
 
-/// How long the collector may take for a batch.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of the export of a batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often what has gathered is sent.
-const PERIOD: Duration = Duration::from_secs(1);
+/// Interval between exports.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most spans that wait; more are dropped.
-const MOST_WAITING: usize = 8_192;
+/// Maximum number of queued spans; further spans are dropped.
+const MAX_QUEUED_SPANS: usize = 8_192;
 
-/// The most spans of a batch.
-const BATCH: usize = 512;
+/// Maximum number of spans per batch.
+const MAX_BATCH_SPANS: usize = 512;
 
-/// How long the last batch may take at the end.
-const LAST_PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of the last export at shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where traces go, and how many.
+/// Destination and sampling of traces.
 #[derive(Clone, Copy)]
 pub struct TraceConfig<'a> {
-    /// `http://HOST:4318`; spans go to `/v1/traces` there.
+    /// URL of the collector, such as `http://HOST:4318`; spans are sent to its path `/v1/traces`.
     pub endpoint: &'a str,
-    /// Which part of what begins here is traced, from 0 to 1; a caller that is traced decides for itself.
+    /// Fraction of the traces that start here, from 0 to 1. For requests with a `traceparent`, its sampled flag
+    /// decides.
     pub sample_ratio: f64,
 }
 
-/// Sends spans until it is ended.
-pub struct Traces(SdkTracerProvider);
+/// Exports spans until [`TraceExporter::shutdown`].
+pub struct TraceExporter(SdkTracerProvider);
 
-impl Traces {
-    /// Starts the thread that sends. Not to be called from asynchronous code.
+impl TraceExporter {
+    /// Starts the export thread. Must not be called from asynchronous code.
     ///
     /// # Errors
-    /// A sentence about an endpoint that is none.
+    /// A message about an invalid endpoint.
     pub fn start(config: TraceConfig<'_>) -> Result<Self, String> {
-        let wrong = |error: &dyn fmt::Display| {
-            format!("`telemetry.otlp_endpoint`: {error}; write the URL of a collector, such as http://127.0.0.1:4318")
+        let invalid = |error: &dyn fmt::Display| {
+            format!("`telemetry.otlp_endpoint`: {error}; use the URL of a collector, such as http://127.0.0.1:4318")
         };
         let endpoint = config.endpoint.trim_end_matches('/');
         let is_http =
             ["http://", "https://"].iter().any(|scheme| endpoint.len() > scheme.len() && endpoint.starts_with(scheme));
         if !is_http {
-            return Err(wrong(&"it is no URL"));
+            return Err(invalid(&"not an HTTP URL"));
         }
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(format!("{endpoint}/v1/traces"))
-            .with_timeout(PATIENCE)
+            .with_timeout(EXPORT_TIMEOUT)
             .build()
-            .map_err(|error| wrong(&error))?;
+            .map_err(|error| invalid(&error))?;
         let batches = BatchConfigBuilder::default()
-            .with_max_queue_size(MOST_WAITING)
-            .with_max_export_batch_size(BATCH)
-            .with_scheduled_delay(PERIOD)
+            .with_max_queue_size(MAX_QUEUED_SPANS)
+            .with_max_export_batch_size(MAX_BATCH_SPANS)
+            .with_scheduled_delay(EXPORT_INTERVAL)
             .build();
-        let exporter = Watched { exporter, away: Arc::default() };
+        let exporter = MonitoredExporter { exporter, is_unreachable: Arc::default() };
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio))))
@@ -88,62 +89,62 @@ impl Traces {
                     .build(),
             )
             .build();
-        trace::turn_on();
+        trace::enable();
         Ok(Self(provider))
     }
 
-    /// What makes spans of ours into spans of traces. Those of libraries stay out: what sends traces would trace itself.
+    /// Layer that exports the spans of this crate. Spans of libraries are excluded: the exporter would trace itself.
     pub(super) fn layer<S>(&self) -> impl Layer<S>
     where
         S: tracing::Subscriber + for<'span> LookupSpan<'span>,
     {
-        let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), Level::INFO);
+        let own_spans = Targets::new().with_target(env!("CARGO_PKG_NAME"), Level::INFO);
         OpenTelemetryLayer::new(self.0.tracer(env!("CARGO_PKG_NAME")))
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
-            .with_filter(ours)
+            .with_filter(own_spans)
     }
 
-    /// Sends what is left. Blocks for two seconds at most; not to be called from asynchronous code.
-    pub fn end(self) {
-        if let Err(error) = self.0.shutdown_with_timeout(LAST_PATIENCE) {
-            tracing::debug!(%error, "the last traces were not sent");
+    /// Exports the remaining spans. Blocks for at most two seconds. Must not be called from asynchronous code.
+    pub fn shutdown(self) {
+        if let Err(error) = self.0.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
+            tracing::debug!(%error, "could not export the last spans");
         }
     }
 }
 
-/// An exporter whose collector may be away: that is told once, and counted.
-struct Watched {
+/// Exporter that counts spans, and logs once when the collector becomes unreachable.
+struct MonitoredExporter {
     exporter: SpanExporter,
-    away: Arc<AtomicBool>,
+    is_unreachable: Arc<AtomicBool>,
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for MonitoredExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.exporter.fmt(f)
     }
 }
 
-impl Export for Watched {
+impl Export for MonitoredExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len() as u64;
-        let sent = self.exporter.export(batch).await;
-        match &sent {
+        let result = self.exporter.export(batch).await;
+        match &result {
             Ok(()) => {
                 counter!("candlewick_trace_spans_total", "result" => "sent").increment(spans);
-                if self.away.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the collector of traces answers again");
+                if self.is_unreachable.swap(false, Ordering::Relaxed) {
+                    tracing::info!("trace collector reachable again");
                 }
             }
             Err(error) => {
                 counter!("candlewick_trace_spans_total", "result" => "lost").increment(spans);
-                if !self.away.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "the collector of traces does not answer: traces are lost until it does");
+                if !self.is_unreachable.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "cannot reach the trace collector, spans are lost until it is reachable");
                 }
             }
         }
-        sent
+        result
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

@@ -1,55 +1,55 @@
-//! What the candle store tells.
+//! Telemetry of the candle store.
 
 use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-/// The store did something, or could not.
-pub struct StoreAnswered {
+/// A call of the store succeeded or failed.
+pub struct StoreCallFinished {
     pub operation: &'static str,
-    pub well: bool,
+    pub ok: bool,
     pub took: Duration,
 }
 
-impl StoreAnswered {
+impl StoreCallFinished {
     pub fn emit(&self) {
         histogram!("candlewick_store_seconds", "operation" => self.operation).record(self.took);
-        if !self.well {
+        if !self.ok {
             counter!("candlewick_store_errors_total", "operation" => self.operation).increment(1);
         }
     }
 }
 
-/// PostgreSQL answers read-only: it is a standby now, or was made read-only.
+/// PostgreSQL is read-only: it became a standby, or was set to read-only.
 pub struct StoreReadOnly<'a> {
-    pub place: &'a str,
+    pub server: &'a str,
 }
 
 impl StoreReadOnly<'_> {
     pub fn emit(&self) {
-        tracing::warn!(place = self.place, "PostgreSQL is read-only: its connections are closed and made anew");
+        tracing::warn!(server = self.server, "reconnecting to PostgreSQL because it is read-only");
     }
 }
 
-/// PostgreSQL takes writes again.
+/// PostgreSQL is writable again.
 pub struct StoreWritable<'a> {
-    pub place: &'a str,
+    pub server: &'a str,
 }
 
 impl StoreWritable<'_> {
     pub fn emit(&self) {
-        tracing::info!(place = self.place, "PostgreSQL takes writes again");
+        tracing::info!(server = self.server, "connected to a writable PostgreSQL server");
     }
 }
 
-/// A store in memory was full: its oldest candles are unknown again.
-pub struct OldestForgotten {
+/// An in-memory store was full: its oldest candles were deleted and their ranges are unknown again.
+pub struct OldestEvicted {
     pub candles: u64,
-    pub most: u64,
+    pub limit: u64,
 }
 
-impl OldestForgotten {
+impl OldestEvicted {
     pub fn emit(&self) {
-        tracing::info!(candles = self.candles, most = self.most, "the oldest simulated candles are forgotten");
+        tracing::info!(candles = self.candles, limit = self.limit, "oldest simulated candles deleted");
     }
 }

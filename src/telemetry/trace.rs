@@ -1,4 +1,4 @@
-//! Whose request it is, across processes: W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
+//! Trace propagation between processes: W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The header that carries a [`TraceParent`].
 pub const TRACEPARENT: &str = "traceparent";
 
-/// How much of a path is told; thousands of spans may wait.
+/// Maximum length of a path in a span. Bounds memory, as thousands of spans may be queued.
 const MAX_PATH_CHARS: usize = 200;
 
-/// Whether traces go anywhere: until they do, nothing here costs anything.
-static ON: AtomicBool = AtomicBool::new(false);
+/// Whether traces are exported. If not, the functions of this module do almost nothing.
+static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// A place in a trace: what a `traceparent` header says.
+/// Position in a trace: the content of a `traceparent` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
     trace: u128,
@@ -26,15 +26,15 @@ pub struct TraceParent {
     sampled: bool,
 }
 
-/// The text is no `traceparent`.
+/// The text is not a `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a traceparent")]
+#[error("not a traceparent header")]
 pub struct BadTraceParent;
 
 impl FromStr for TraceParent {
     type Err = BadTraceParent;
 
-    /// Version 00, and of later versions what 00 has.
+    /// Parses version 00, and of later versions the fields of version 00.
     fn from_str(text: &str) -> Result<Self, BadTraceParent> {
         let mut parts = text.split('-');
         let mut hex = |digits: usize| {
@@ -46,8 +46,8 @@ impl FromStr for TraceParent {
         };
         let (version, trace, span, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
         let span = u64::try_from(span).map_err(|_| BadTraceParent)?;
-        let ends = parts.next().is_none();
-        if trace == 0 || span == 0 || version == 0xff || (version == 0 && !ends) {
+        let at_end = parts.next().is_none();
+        if trace == 0 || span == 0 || version == 0xff || (version == 0 && !at_end) {
             return Err(BadTraceParent);
         }
         Ok(Self { trace, span, sampled: flags & 1 == 1 })
@@ -70,20 +70,21 @@ impl From<&SpanContext> for TraceParent {
     }
 }
 
-/// From now on traces go somewhere.
-pub(super) fn turn_on() {
-    ON.store(true, Ordering::Release);
+/// Called when the trace export starts.
+pub(super) fn enable() {
+    ENABLED.store(true, Ordering::Release);
 }
 
-/// Whether traces go anywhere.
+/// Whether traces are exported.
 #[must_use]
-pub fn is_on() -> bool {
-    ON.load(Ordering::Relaxed)
+pub fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
 }
 
-/// Lets a span that nobody has entered yet follow its caller's; writes the trace's id into the span's field `trace_id`.
-pub fn follow(span: &Span, caller: Option<TraceParent>) {
-    if !is_on() {
+/// Makes `caller` the parent of a span that has not been entered yet. Records the trace id in the span field
+/// `trace_id`.
+pub fn set_parent(span: &Span, caller: Option<TraceParent>) {
+    if !is_enabled() {
         if let Some(caller) = caller {
             span.record("trace_id", tracing::field::display(TraceId::from(caller.trace)));
         }
@@ -93,7 +94,7 @@ pub fn follow(span: &Span, caller: Option<TraceParent>) {
         let flags = if caller.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         let (trace, parent) = (TraceId::from(caller.trace), SpanId::from(caller.span));
         let context = SpanContext::new(trace, parent, flags, true, TraceState::default());
-        // A span that the filter leaves out has no parent.
+        // Fails for a span that the filter excludes.
         let _ = span.set_parent(Context::new().with_remote_span_context(context));
     }
     let trace = span.context().span().span_context().trace_id();
@@ -102,10 +103,10 @@ pub fn follow(span: &Span, caller: Option<TraceParent>) {
     }
 }
 
-/// Where the running task is in its trace, to be told to whoever is asked next.
+/// Trace position of the current span, to propagate to outgoing requests.
 #[must_use]
 pub fn current() -> Option<TraceParent> {
-    if !is_on() {
+    if !is_enabled() {
         return None;
     }
     let context = Span::current().context();
@@ -114,14 +115,16 @@ pub fn current() -> Option<TraceParent> {
     context.is_valid().then(|| context.into())
 }
 
-/// A span of what a request caused; what runs in the background is no trace of its own.
-pub fn child(make: impl FnOnce() -> Span) -> Span {
-    if Span::current().is_none() { Span::none() } else { make() }
+/// Creates a child of the current span. Outside of a request there is no current span, and background work is not
+/// traced.
+pub fn child_span(create: impl FnOnce() -> Span) -> Span {
+    if Span::current().is_none() { Span::none() } else { create() }
 }
 
-/// Says of a request's span what the trace shows and the log need not; before [`follow`], which begins the span.
-pub fn asked(span: &Span, method: &str, path: &str) {
-    if is_on() {
+/// Sets the attributes of a request that appear in the trace but not in the log. Must be called before [`set_parent`],
+/// which starts the span.
+pub fn record_request(span: &Span, method: &str, path: &str) {
+    if is_enabled() {
         span.record("otel.kind", "server");
         span.set_attribute("http.request.method", method.to_owned());
         let shown = path.char_indices().nth(MAX_PATH_CHARS).map_or(path, |(at, _)| &path[..at]);
@@ -129,18 +132,18 @@ pub fn asked(span: &Span, method: &str, path: &str) {
     }
 }
 
-/// Says which operation the running request is for.
-pub fn operation(name: &'static str) {
+/// Sets the operation of the current request.
+pub fn set_operation(name: &'static str) {
     let span = Span::current();
     span.record("operation", name);
-    if is_on() {
+    if is_enabled() {
         span.context().span().update_name(name);
     }
 }
 
-/// Says how a request was answered.
-pub fn answered(span: &Span, status: u16) {
-    if is_on() {
+/// Sets the status of the response.
+pub fn record_response(span: &Span, status: u16) {
+    if is_enabled() {
         span.set_attribute("http.response.status_code", i64::from(status));
         if status >= 500 {
             span.set_status(Status::error(""));
@@ -153,15 +156,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traceparent_is_read_and_written() {
-        // The example of the specification.
+    fn traceparent_round_trips_and_rejects_invalid_text() {
+        // Example of the specification.
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let read: TraceParent = text.parse().unwrap();
-        assert_eq!((read.to_string(), read.sampled), (text.to_owned(), true));
+        let parsed: TraceParent = text.parse().unwrap();
+        assert_eq!((parsed.to_string(), parsed.sampled), (text.to_owned(), true));
         let unsampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
         assert_eq!(unsampled.parse::<TraceParent>().unwrap().to_string(), unsampled);
         let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-will-be-like";
-        assert_eq!(later.parse(), Ok(read));
+        assert_eq!(later.parse(), Ok(parsed));
         for wrong in [
             "",
             "00",

@@ -1,4 +1,4 @@
-//! What the room `upstream` tells.
+//! Telemetry of the connections and requests to exchanges.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use metrics::{counter, histogram};
 
 use crate::model::{ExchangeId, Timestamp};
 
-/// A REST request was answered, or was not. `status` is `2xx`, `4xx`, … or `none`.
+/// A REST request completed. `status` is `None` if there was no response.
 pub struct RestCalled<'a> {
     pub exchange: ExchangeId,
     pub path: &'a str,
@@ -17,7 +17,7 @@ pub struct RestCalled<'a> {
 impl RestCalled<'_> {
     pub fn emit(self) {
         let (exchange, class) = (self.exchange.as_str(), class(self.status));
-        tracing::debug!(exchange, path = self.path, status = self.status, took = ?self.took, "request answered");
+        tracing::debug!(exchange, path = self.path, status = self.status, took = ?self.took, "request completed");
         counter!("candlewick_upstream_requests_total", "exchange" => exchange, "status" => class).increment(1);
         histogram!("candlewick_upstream_request_seconds", "exchange" => exchange).record(self.took.as_secs_f64());
     }
@@ -34,7 +34,7 @@ const fn class(status: Option<u16>) -> &'static str {
     }
 }
 
-/// A REST request is sent again.
+/// A REST request is retried.
 pub struct RestRetried<'a> {
     pub exchange: ExchangeId,
     pub path: &'a str,
@@ -45,12 +45,12 @@ pub struct RestRetried<'a> {
 impl RestRetried<'_> {
     pub fn emit(self) {
         let exchange = self.exchange.as_str();
-        tracing::debug!(exchange, path = self.path, error = %self.error, after = ?self.after, "request is tried again");
+        tracing::debug!(exchange, path = self.path, error = %self.error, after = ?self.after, "retrying request");
         counter!("candlewick_upstream_retries_total", "exchange" => exchange).increment(1);
     }
 }
 
-/// The exchange said to stay away: nothing is sent in this scope until then.
+/// The exchange demanded a pause: no requests are sent in this scope until then.
 pub struct BreakerOpened {
     pub exchange: ExchangeId,
     pub scope: &'static str,
@@ -60,35 +60,35 @@ pub struct BreakerOpened {
 impl BreakerOpened {
     pub fn emit(self) {
         let (exchange, scope) = (self.exchange.as_str(), self.scope);
-        tracing::warn!(exchange, scope, until = %self.until, "rate limited by the exchange: requests are held back");
+        tracing::warn!(exchange, scope, until = %self.until, "rate limited by the exchange, pausing requests");
         counter!("candlewick_upstream_breaker_opened_total", "exchange" => exchange, "scope" => scope).increment(1);
     }
 }
 
-/// An origin refuses this region.
-pub struct RegionClosed<'a> {
+/// An origin denies access from this region.
+pub struct RegionBlocked<'a> {
     pub exchange: ExchangeId,
     pub origin: &'a str,
     pub status: u16,
 }
 
-impl RegionClosed<'_> {
+impl RegionBlocked<'_> {
     pub fn emit(self) {
         let exchange = self.exchange.as_str();
-        tracing::warn!(exchange, origin = self.origin, status = self.status, "this origin is closed to this region");
+        tracing::warn!(exchange, origin = self.origin, status = self.status, "origin closed to this region");
         counter!("candlewick_upstream_region_closed_total", "exchange" => exchange).increment(1);
     }
 }
 
-/// A WebSocket connection stands.
-pub struct FeedConnected<'a> {
+/// A WebSocket connection was opened.
+pub struct ConnectionOpened<'a> {
     pub exchange: ExchangeId,
     pub connection: &'a str,
     pub origin: &'a str,
     pub subscriptions: usize,
 }
 
-impl FeedConnected<'_> {
+impl ConnectionOpened<'_> {
     pub fn emit(self) {
         let exchange = self.exchange.as_str();
         let (connection, origin, subscriptions) = (self.connection, self.origin, self.subscriptions);
@@ -98,14 +98,14 @@ impl FeedConnected<'_> {
 }
 
 /// A WebSocket connection could not be opened.
-pub struct FeedDialFailed<'a> {
+pub struct ConnectionFailed<'a> {
     pub exchange: ExchangeId,
     pub connection: &'a str,
     pub error: &'a str,
     pub retry_after: Duration,
 }
 
-impl FeedDialFailed<'_> {
+impl ConnectionFailed<'_> {
     pub fn emit(self) {
         let exchange = self.exchange.as_str();
         let (connection, error) = (self.connection, self.error);
@@ -114,23 +114,23 @@ impl FeedDialFailed<'_> {
     }
 }
 
-/// A WebSocket connection broke.
-pub struct FeedLost<'a> {
+/// A WebSocket connection was lost.
+pub struct ConnectionLost<'a> {
     pub exchange: ExchangeId,
     pub connection: &'a str,
     pub reason: &'a str,
-    /// The last frame before.
+    /// Time of the last received frame.
     pub since: Timestamp,
-    /// Whether another connection goes on with its subscriptions.
+    /// Whether another connection has its subscriptions.
     pub replaced: bool,
 }
 
-impl FeedLost<'_> {
+impl ConnectionLost<'_> {
     pub fn emit(self) {
         let exchange = self.exchange.as_str();
         let (connection, reason) = (self.connection, self.reason);
         if self.replaced {
-            tracing::info!(exchange, connection, reason, "one of two connections ended");
+            tracing::info!(exchange, connection, reason, "connection ended, another one has its subscriptions");
         } else {
             tracing::warn!(exchange, connection, reason, since = %self.since, "connection lost");
         }
@@ -138,39 +138,40 @@ impl FeedLost<'_> {
     }
 }
 
-/// A WebSocket connection is there, but nothing comes over it.
-pub struct FeedStale<'a> {
+/// A WebSocket connection is open, but receives nothing.
+pub struct ConnectionStale<'a> {
     pub exchange: ExchangeId,
     pub connection: &'a str,
     pub silent_for: Duration,
 }
 
-impl FeedStale<'_> {
+impl ConnectionStale<'_> {
     pub fn emit(self) {
         let exchange = self.exchange.as_str();
-        tracing::warn!(exchange, connection = self.connection, silent_for = ?self.silent_for, "connected, but silent");
+        let (connection, silent_for) = (self.connection, self.silent_for);
+        tracing::warn!(exchange, connection, ?silent_for, "connected, but nothing received");
         counter!("candlewick_upstream_stale_total", "exchange" => exchange).increment(1);
     }
 }
 
-/// A connection is replaced before the exchange cuts it.
-pub struct FeedRotated<'a> {
+/// A connection was replaced before the exchange closes it, or the attempt failed.
+pub struct ConnectionRotated<'a> {
     pub exchange: ExchangeId,
     pub connection: &'a str,
-    /// Whether the new connection took over; if not, the old one is kept.
+    /// Whether the new connection took over. After an error the old connection remains in use.
     pub outcome: Result<(), &'a str>,
 }
 
-impl FeedRotated<'_> {
+impl ConnectionRotated<'_> {
     pub fn emit(self) {
         let (exchange, connection) = (self.exchange.as_str(), self.connection);
         let outcome = match self.outcome {
             Ok(()) => {
-                tracing::info!(exchange, connection, "a new connection took over");
+                tracing::info!(exchange, connection, "new connection took over");
                 "ok"
             }
             Err(error) => {
-                tracing::warn!(exchange, connection, error, "no new connection could take over yet");
+                tracing::warn!(exchange, connection, error, "could not replace the connection, will retry");
                 "failed"
             }
         };
@@ -178,7 +179,7 @@ impl FeedRotated<'_> {
     }
 }
 
-/// Data frames came in.
+/// Data frames were received.
 pub struct FramesReceived {
     pub exchange: ExchangeId,
     pub frames: u64,
@@ -190,12 +191,12 @@ impl FramesReceived {
     }
 }
 
-/// A frame meant nothing and was left out.
+/// A frame could not be parsed or contained an invalid row, and was skipped.
 pub struct FrameSkipped<'a> {
     pub exchange: ExchangeId,
     pub connection: &'a str,
     pub error: &'a str,
-    /// How many were left out without a line in the log; `None` leaves this one out of it too.
+    /// Number of frames skipped since the last log line; `None` does not log this frame either.
     pub unlogged: Option<u64>,
 }
 
@@ -209,33 +210,33 @@ impl FrameSkipped<'_> {
     }
 }
 
-/// The exchange refuses a subscription.
-pub struct SubscriptionRefused<'a> {
+/// The exchange rejected a subscription.
+pub struct SubscriptionRejected<'a> {
     pub exchange: ExchangeId,
     pub channel: &'static str,
     pub symbol: &'a str,
     pub reason: &'a str,
 }
 
-impl SubscriptionRefused<'_> {
+impl SubscriptionRejected<'_> {
     pub fn emit(self) {
         let (exchange, channel) = (self.exchange.as_str(), self.channel);
-        tracing::warn!(exchange, channel, symbol = self.symbol, reason = self.reason, "subscription refused");
+        tracing::warn!(exchange, channel, symbol = self.symbol, reason = self.reason, "subscription rejected");
         counter!("candlewick_upstream_refusals_total", "exchange" => exchange, "channel" => channel).increment(1);
     }
 }
 
-/// A connection ended for good.
-pub struct FeedGaveUp<'a> {
+/// A connection ended with a permanent error and is not reopened.
+pub struct ConnectionGivenUp<'a> {
     pub exchange: ExchangeId,
     pub connection: &'a str,
     pub reason: &'a str,
 }
 
-impl FeedGaveUp<'_> {
+impl ConnectionGivenUp<'_> {
     pub fn emit(self) {
         let exchange = self.exchange.as_str();
-        tracing::error!(exchange, connection = self.connection, reason = self.reason, "connection given up");
+        tracing::error!(exchange, connection = self.connection, reason = self.reason, "connection ended permanently");
         counter!("candlewick_upstream_given_up_total", "exchange" => exchange).increment(1);
     }
 }

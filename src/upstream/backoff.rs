@@ -1,47 +1,47 @@
-//! How long to wait before the next try.
+//! Delay before the next attempt.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// Waits that grow and scatter: each is drawn evenly between nothing and a ceiling ("full jitter"), and the ceiling
-/// doubles with every try up to a cap. So many clients that lost the same server do not come back in one wave.
+/// Exponential backoff with full jitter: each delay is uniform between zero and a ceiling that doubles with every
+/// attempt up to a cap. Clients that lose the same server at the same time do not reconnect at the same time.
 #[derive(Clone, Debug)]
 pub struct Backoff {
-    first: Duration,
+    initial: Duration,
     cap: Duration,
-    tries: u32,
+    attempts: u32,
 }
 
 impl Backoff {
-    /// The first ceiling, and the one that is never passed.
+    /// A backoff with this initial ceiling and this maximum.
     #[must_use]
-    pub const fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, tries: 0 }
+    pub const fn new(initial: Duration, cap: Duration) -> Self {
+        Self { initial, cap, attempts: 0 }
     }
 
-    /// The most that the next wait can be.
+    /// Upper bound of the next delay.
     #[must_use]
     pub fn ceiling(&self) -> Duration {
-        self.first.saturating_mul(1 << self.tries.min(30)).min(self.cap)
+        self.initial.saturating_mul(1 << self.attempts.min(30)).min(self.cap)
     }
 
-    /// Draws the next wait and doubles the ceiling.
+    /// Draws the next delay and doubles the ceiling.
     pub fn next(&mut self, clock: &Clock) -> Duration {
         let wait = clock.jitter(self.ceiling());
-        self.tries = self.tries.saturating_add(1);
+        self.attempts = self.attempts.saturating_add(1);
         wait
     }
 
-    /// How many waits were drawn since it worked last.
+    /// Number of delays drawn since the last [`Backoff::reset`].
     #[must_use]
-    pub const fn tries(&self) -> u32 {
-        self.tries
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
     }
 
-    /// It works again: the next wait is a short one.
+    /// Restarts from the initial ceiling. Call it after a success.
     pub const fn reset(&mut self) {
-        self.tries = 0;
+        self.attempts = 0;
     }
 }
 
@@ -54,24 +54,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_wait_passes_its_ceiling_and_no_ceiling_the_cap(first in 1_u64..5_000, cap in 1_u64..100_000, tries in 0_usize..80) {
+        fn delay_stays_below_ceiling_and_ceiling_below_cap(
+            initial in 1_u64..5_000,
+            cap in 1_u64..100_000,
+            attempts in 0_usize..80,
+        ) {
             let clock = Clock::manual(Timestamp::EPOCH);
-            let (first, cap) = (Duration::from_millis(first), Duration::from_millis(cap));
-            let mut backoff = Backoff::new(first, cap);
-            let mut before = Duration::ZERO;
-            for _ in 0..tries {
+            let (initial, cap) = (Duration::from_millis(initial), Duration::from_millis(cap));
+            let mut backoff = Backoff::new(initial, cap);
+            let mut previous = Duration::ZERO;
+            for _ in 0..attempts {
                 let ceiling = backoff.ceiling();
-                prop_assert!(ceiling >= before && ceiling <= cap);
+                prop_assert!(ceiling >= previous && ceiling <= cap);
                 prop_assert!(backoff.next(&clock) <= ceiling);
-                before = ceiling;
+                previous = ceiling;
             }
             backoff.reset();
-            prop_assert_eq!(backoff.ceiling(), first.min(cap));
+            prop_assert_eq!(backoff.ceiling(), initial.min(cap));
         }
     }
 
     #[test]
-    fn waits_are_spread_over_all_of_the_range() {
+    fn delays_cover_the_whole_range() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let second = Duration::from_secs(1);
         let waits: Vec<_> = (0..200).map(|_| Backoff::new(second, second).next(&clock)).collect();

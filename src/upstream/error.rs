@@ -1,60 +1,60 @@
-//! Why an exchange gave no answer.
+//! Errors of calls to an exchange.
 
-use crate::exchanges::{ReplyError, ReplyErrorKind};
+use crate::exchanges::{RestError, RestErrorKind};
 use crate::model::{ExchangeId, Timestamp};
 
-/// Why an exchange gave no answer, in a sentence that tells a person what to do.
+/// Why a call to an exchange failed. The message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// The exchange said to stay away, or its budget is used up. Nothing was sent.
-    #[error("{0}'s rate limit is used up, or {0} shuts this address out; nothing is sent before {until}", exchange.name())]
-    HeldBack { exchange: ExchangeId, until: Timestamp },
-    /// Every origin says that it does not serve this region.
+    /// The budget is used up, or the circuit breaker is open. Nothing was sent.
+    #[error("{0}'s rate limit is used up, or {0} bans this address: no request before {until}", exchange.name())]
+    Deferred { exchange: ExchangeId, until: Timestamp },
+    /// Every origin refuses to serve this region.
     #[error(
-        "{} is closed to this region (HTTP {status}): run candlewick elsewhere, or set exchanges.{exchange}.rest_url \
-         and ws_url to origins that serve it",
+        "{} is closed to this region (HTTP {status}): run candlewick in another region, or set \
+         exchanges.{exchange}.rest_url and ws_url to origins that serve this one",
         exchange.name()
     )]
-    RegionClosed { exchange: ExchangeId, status: u16 },
-    /// No origin could be connected to, or the connection broke before the whole reply was there.
+    RegionBlocked { exchange: ExchangeId, status: u16 },
+    /// No origin accepted a connection, or the connection broke before the reply was complete.
     #[error("{} cannot be reached: {detail}", exchange.name())]
     Unreachable { exchange: ExchangeId, detail: String },
-    /// The reply did not come in time.
+    /// No reply within the timeout.
     #[error("{} did not answer in time", exchange.name())]
     TimedOut { exchange: ExchangeId },
-    /// It answered 5xx, or another error status without an error of the exchange's own, to every try.
-    #[error("{} is in trouble: it answered HTTP {status}", exchange.name())]
-    Trouble { exchange: ExchangeId, status: u16, retry_at: Option<Timestamp> },
-    /// The reply was larger than anything that an exchange should send.
+    /// Every attempt was answered with 5xx, or with another error status that carries no error of the exchange itself.
+    #[error("{} is unavailable: it answered HTTP {status}", exchange.name())]
+    Unavailable { exchange: ExchangeId, status: u16, retry_at: Option<Timestamp> },
+    /// The reply exceeds the size limit.
     #[error("{} sent a reply of more than {limit} bytes", exchange.name())]
     TooLarge { exchange: ExchangeId, limit: usize },
-    /// It answered, but not with what was asked for.
+    /// The exchange answered with an error or with an unexpected reply.
     #[error("{} answered: {error}", exchange.name())]
-    Reply { exchange: ExchangeId, error: ReplyError },
-    /// The client cannot be built, or the request is not one.
+    ErrorResponse { exchange: ExchangeId, error: RestError },
+    /// The client cannot be built: an origin is invalid, or TLS cannot be set up.
     #[error("{0}")]
     Setup(String),
 }
 
 impl UpstreamError {
-    /// Whether the same call may work later.
+    /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::HeldBack { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Trouble { .. } => true,
-            Self::Reply { error, .. } => {
-                matches!(error.kind, ReplyErrorKind::RateLimited | ReplyErrorKind::Unavailable)
+            Self::Deferred { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Unavailable { .. } => true,
+            Self::ErrorResponse { error, .. } => {
+                matches!(error.kind, RestErrorKind::RateLimited | RestErrorKind::Unavailable)
             }
-            Self::RegionClosed { .. } | Self::TooLarge { .. } | Self::Setup(_) => false,
+            Self::RegionBlocked { .. } | Self::TooLarge { .. } | Self::Setup(_) => false,
         }
     }
 
-    /// When it may work, where that is known.
+    /// When to retry, if known.
     #[must_use]
     pub const fn retry_at(&self) -> Option<Timestamp> {
         match self {
-            Self::HeldBack { until, .. } => Some(*until),
-            Self::Trouble { retry_at, .. } => *retry_at,
+            Self::Deferred { until, .. } => Some(*until),
+            Self::Unavailable { retry_at, .. } => *retry_at,
             _ => None,
         }
     }

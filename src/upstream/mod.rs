@@ -1,16 +1,16 @@
-//! The one engine that talks to every exchange: REST client, WebSocket runner, budget, backoff, breaker.
+//! Talks to every exchange: REST client, WebSocket runner, rate limiter, backoff, circuit breaker.
 //!
-//! It owns the sockets, the timers and the patience; what the bytes mean is left to `exchanges`. [`RestClient`] answers
-//! [`RestCall`]s within the exchange's limits, and [`Feed::open`] keeps one WebSocket connection alive and tells in
-//! [`FeedItem`]s what came over it and what was missed.
+//! It owns sockets, timers and retries; `exchanges` decodes the payloads. [`RestClient`] runs [`RestCall`]s within the
+//! exchange's rate limits. [`Feed::open`] keeps one WebSocket connection open and reports as [`FeedItem`]s what it
+//! receives and what it missed.
 //!
 //! [`RestCall`]: crate::exchanges::RestCall
 
 mod backoff;
 mod error;
 mod exchange_clock;
-mod meter;
 mod offset;
+mod rate_limiter;
 mod rest;
 mod tap;
 mod websocket;
@@ -20,40 +20,40 @@ use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use error::UpstreamError;
-pub use exchange_clock::{CLOCK_JUMP, ExchangeClock};
+pub use exchange_clock::ExchangeClock;
 pub use rest::RestClient;
-pub use tap::{Tap, Traffic, What};
+pub use tap::{Tap, TrafficEvent, TrafficKind};
 pub use websocket::{
-    ConnectionHandle, Dial, DialError, DialErrorKind, Dialer, Feed, FeedItem, Io, NoRoom, Socket, socket_config,
+    ConnectionFull, ConnectionHandle, Dial, DialError, DialErrorKind, Dialer, Feed, FeedItem, Io, Socket, socket_config,
 };
 
-/// The claim of a call on an exchange's budget. Of those that wait, the first in this order goes first; within one level,
-/// the one that came first.
+/// Priority of a call that waits for an exchange's budget, highest first. Calls of equal priority go in order of
+/// arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Urgency {
-    /// Live data: connections, and the listing that says what can be subscribed to.
+pub enum Priority {
+    /// Live data: connections, and the listing that says which markets can be subscribed to.
     Live,
-    /// Repair of gaps in what is collected.
+    /// Repair of gaps in collected series.
     Repair,
-    /// What clients asked for. It leaves a sixth of each budget to what goes before it.
-    Asked,
-    /// Backfills, sweeps and checks: no client waits. They leave a third of each budget to what goes before them.
+    /// Requests of clients. They leave a sixth of each budget to higher priorities.
+    ClientRequest,
+    /// Backfills, reconciliation and rechecks: no client waits. They leave a third of each budget to higher priorities.
     Background,
 }
 
-/// The longest that a refusal of too many requests is believed, whatever a header says; a breaker stays open no longer. Binance bans for three days at most:
-/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
-const LONGEST_BAN: Duration = Duration::from_hours(72);
+/// Upper bound for a rate-limit pause, whatever a header says; a breaker stays open no longer than this. Binance bans
+/// for three days at most: <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
+const MAX_BAN: Duration = Duration::from_hours(72);
 
-/// The same of other trouble, of which a proxy may tell.
-const LONGEST_TROUBLE: Duration = Duration::from_mins(10);
+/// Upper bound for a `Retry-After` of any other error; a proxy may have set it.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 
-/// How candlewick introduces itself to exchanges.
+/// The `User-Agent` that exchanges see.
 const USER_AGENT: &str = concat!("candlewick/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
 
-/// Makes `aws_lc_rs` the crypto provider of the process. Call it first in `main` and in tests that open TLS; calling it
-/// again does nothing.
+/// Makes `aws_lc_rs` the crypto provider of the process. Call it first in `main` and in tests that use TLS; further
+/// calls do nothing.
 pub fn install_crypto() {
-    // An error means that a provider is installed already, which is what is wanted.
+    // An error means that a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

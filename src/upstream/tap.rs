@@ -1,4 +1,4 @@
-//! Raw traffic, for whoever records it. Where nobody does there is no tap, and nothing is copied.
+//! Copies raw traffic for a recorder. Without a tap nothing is copied.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,53 +10,53 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 
-/// Hands on what comes and goes, to one who records.
+/// Sends a copy of all traffic to a recorder.
 #[derive(Clone, Debug)]
 pub struct Tap {
-    traffic: mpsc::Sender<Traffic>,
-    lost: Arc<AtomicU64>,
+    traffic: mpsc::Sender<TrafficEvent>,
+    dropped: Arc<AtomicU64>,
     clock: Clock,
 }
 
-/// Something that came or went.
+/// One frame, response or connect.
 #[derive(Clone, Debug)]
-pub struct Traffic {
+pub struct TrafficEvent {
     pub at: Timestamp,
-    pub what: What,
+    pub kind: TrafficKind,
 }
 
-/// Kinds of [`Traffic`]. A connection is named as in the state of its exchange: `binance.1`.
+/// Kinds of [`TrafficEvent`]. `connection` is the name in the exchange's state: `binance.1`.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum TrafficKind {
     /// A WebSocket was opened.
     Connected { connection: Arc<str>, address: String },
     /// A text frame was sent.
     Sent { connection: Arc<str>, text: String },
-    /// A text frame came.
+    /// A text frame was received.
     Received { connection: Arc<str>, text: String },
-    /// A binary frame came.
+    /// A binary frame was received.
     ReceivedBinary { connection: Arc<str>, bytes: Bytes },
-    /// A request was answered.
-    Answered { url: String, status: u16, body: Bytes },
+    /// An HTTP response was received.
+    Response { url: String, status: u16, body: Bytes },
 }
 
 impl Tap {
-    /// A tap, and where its traffic comes out. So much may wait there; more is counted and let go.
+    /// A tap and the receiver of its traffic. Events above `capacity` are dropped and counted.
     #[must_use]
-    pub fn new(most: usize, clock: Clock) -> (Self, mpsc::Receiver<Traffic>) {
-        let (traffic, out) = mpsc::channel(most);
-        (Self { traffic, lost: Arc::default(), clock }, out)
+    pub fn new(capacity: usize, clock: Clock) -> (Self, mpsc::Receiver<TrafficEvent>) {
+        let (traffic, receiver) = mpsc::channel(capacity);
+        (Self { traffic, dropped: Arc::default(), clock }, receiver)
     }
 
-    /// How much was let go since this was asked last.
+    /// Number of events dropped since the last call.
     #[must_use]
-    pub fn take_lost(&self) -> u64 {
-        self.lost.swap(0, Ordering::Relaxed)
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
     }
 
-    pub(super) fn tell(&self, what: What) {
-        if self.traffic.try_send(Traffic { at: self.clock.now(), what }).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn record(&self, kind: TrafficKind) {
+        if self.traffic.try_send(TrafficEvent { at: self.clock.now(), kind }).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -71,19 +71,23 @@ pub(super) struct ConnectionTap {
 impl ConnectionTap {
     pub fn new(tap: &Tap, connection: &str, address: String) -> Self {
         let connection: Arc<str> = connection.into();
-        tap.tell(What::Connected { connection: Arc::clone(&connection), address });
+        tap.record(TrafficKind::Connected { connection: Arc::clone(&connection), address });
         Self { tap: tap.clone(), connection }
     }
 
     pub fn sent(&self, text: &str) {
-        self.tap.tell(What::Sent { connection: Arc::clone(&self.connection), text: text.to_owned() });
+        self.tap.record(TrafficKind::Sent { connection: Arc::clone(&self.connection), text: text.to_owned() });
     }
 
     pub fn received(&self, message: &Message) {
         let connection = Arc::clone(&self.connection);
         match message {
-            Message::Text(text) => self.tap.tell(What::Received { connection, text: text.as_str().to_owned() }),
-            Message::Binary(bytes) => self.tap.tell(What::ReceivedBinary { connection, bytes: bytes.clone() }),
+            Message::Text(text) => {
+                self.tap.record(TrafficKind::Received { connection, text: text.as_str().to_owned() });
+            }
+            Message::Binary(bytes) => {
+                self.tap.record(TrafficKind::ReceivedBinary { connection, bytes: bytes.clone() });
+            }
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
-"""Pages the same range with ccxt, pointed at the simulated exchanges, and with candlewick, and compares every candle.
+"""Reads the same range with ccxt, from the simulated exchanges, and with candlewick, and compares every candle.
 
-Usage: ccxt_pages.py PATH/TO/candlewick        (needs the package ccxt; `make interop` sees to both)
+Usage: ccxt_pages.py PATH/TO/candlewick        (needs the package ccxt; `make interop` installs it)
 """
 
 import json
@@ -13,10 +13,10 @@ import urllib.request
 
 import ccxt
 
-from service import started
+from service import start
 
 MINUTE = 60_000
-# Exchange, symbol, the exchange's own id, and how many minutes back it gives.
+# Exchange, symbol, native symbol, and the number of past minutes to read.
 MARKETS = [
     ("binance", "BTC/USDT", "BTCUSDT", 2_500),
     ("kraken", "BTC/USD", "XXBTZUSD", 700),
@@ -27,7 +27,7 @@ MARKETS = [
 
 
 def client(name, symbol, native, origin):
-    """ccxt's own client, looking for the exchange at `origin`."""
+    """The ccxt client of an exchange, with `origin` as its base URL."""
     exchange = getattr(ccxt, name)({"enableRateLimit": True})
     exchange.urls["api"] = json.loads(re.sub(r"https://[^/\"]+", origin, json.dumps(exchange.urls["api"])))
     base, quote = symbol.split("/")
@@ -38,7 +38,7 @@ def client(name, symbol, native, origin):
 
 
 def pages(exchange, symbol, since, until):
-    """All candles of a range, page by page, as ccxt's users do."""
+    """Reads all candles of a range page by page, as users of ccxt do."""
     rows = []
     while since < until:
         page = [row for row in exchange.fetch_ohlcv(symbol, "1m", since, 300) if since <= row[0] < until]
@@ -50,40 +50,44 @@ def pages(exchange, symbol, since, until):
 
 
 def history(service, name, symbol, since, until):
-    """The same range as candlewick tells it, once it says that it is complete."""
+    """Reads the same range from candlewick once it is complete."""
     url = f"{service}/v1/history?exchange={name}&symbol={symbol}&start={since}&end={until}&limit=5000&format=array"
     for _ in range(100):
-        with urllib.request.urlopen(url) as answer:
-            if answer.headers["Candlewick-Complete"] == "true":
-                return json.load(answer)
+        with urllib.request.urlopen(url) as response:
+            if response.headers["Candlewick-Complete"] == "true":
+                return json.load(response)
         time.sleep(0.2)
-    sys.exit(f"{url} was never complete")
+    sys.exit(f"timed out waiting until {url} is complete")
+
+
+def numbers(rows):
+    return [[float(value) for value in row] for row in rows]
 
 
 def main():
     candlewick = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        world, address = started([candlewick, "simulate", "--listen", "127.0.0.1:0"], folder, {}, r"on http://(\S+)")
+        simulator, address = start([candlewick, "simulate", "--listen", "127.0.0.1:0"], folder, {}, r"on http://(\S+)")
         environment = {"CANDLEWICK__DATA": "live", "CANDLEWICK__SERVER__LISTEN": "127.0.0.1:0"}
         for name, *_ in MARKETS:
             section = f"CANDLEWICK__EXCHANGES__{name.upper()}__"
             environment[f"{section}REST_URL"] = f"http://{address}"
             environment[f"{section}WS_URL"] = f"ws://{address}"
-        service, door = started([candlewick], folder, environment, r"listening\",\"address\":\"([^\"]+)")
+        service, service_address = start([candlewick], folder, environment, r"listening\",\"address\":\"([^\"]+)")
         try:
             until = int(time.time() * 1_000) // MINUTE * MINUTE - 5 * MINUTE
-            for name, symbol, native, reach in MARKETS:
-                since = until - reach * MINUTE
+            for name, symbol, native, minutes in MARKETS:
+                since = until - minutes * MINUTE
                 theirs = pages(client(name, symbol, native, f"http://{address}"), symbol, since, until)
-                ours = history(f"http://{door}", name, symbol, since, until)
-                as_numbers = [[float(value) for value in row] for row in ours]
-                if [[float(value) for value in row] for row in theirs] != as_numbers:
-                    wrong = [pair for pair in zip(theirs, ours) if list(map(float, pair[0])) != list(map(float, pair[1]))]
-                    sys.exit(f"{name}: {len(theirs)} of ccxt, {len(ours)} of ours; first difference {wrong[:1]}")
-                print(f"{name}: {len(ours)} candles of {symbol}, the same with ccxt {ccxt.__version__}")
+                ours = history(f"http://{service_address}", name, symbol, since, until)
+                if numbers(theirs) != numbers(ours):
+                    different = [pair for pair in zip(numbers(theirs), numbers(ours)) if pair[0] != pair[1]]
+                    counts = f"{len(theirs)} candles from ccxt, {len(ours)} from candlewick"
+                    sys.exit(f"{name}: {counts}; first difference {different[:1]}")
+                print(f"{name}: {len(ours)} candles of {symbol} are identical with ccxt {ccxt.__version__}")
         finally:
             service.terminate()
-            world.terminate()
+            simulator.terminate()
 
 
 main()

@@ -1,4 +1,4 @@
-"""The OpenAPI document against those who read it: two linters, schemathesis with all checks, and a generated client.
+"""Checks the OpenAPI document with two linters, schemathesis with all checks, and a generated client.
 
     contract.py PROGRAM [EXAMPLES]
 """
@@ -12,7 +12,7 @@ import tempfile
 import urllib.request
 
 from openapi_spec_validator import validate
-from service import started
+from service import start
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BIN = os.path.dirname(sys.executable)
@@ -37,21 +37,21 @@ def run(command, **more):
     subprocess.run(command, check=True, **more)
 
 
-def serve(program, folder, closed):
-    """The service, open or closed to who has no key, and a key that may everything."""
+def serve(program, folder, auth_required):
+    """Starts the service with or without required keys. Returns the process, the base URL and an `admin` key."""
     environment = {
         **os.environ,
         "CANDLEWICK__DATA": "simulated",
-        # Beyond loopback, so that changing needs a key; the address stays this machine's.
+        # Not loopback, so that writes need a key. The clients connect from this machine.
         "CANDLEWICK__SERVER__LISTEN": "0.0.0.0:0",
-        "CANDLEWICK__AUTH__REQUIRED": "true" if closed else "false",
+        "CANDLEWICK__AUTH__REQUIRED": "true" if auth_required else "false",
         "CANDLEWICK__LIMITS__PER_MINUTE": "0",
         "CANDLEWICK__LOG__FORMAT": "text",
         "NO_COLOR": "1",
     }
     create = [program, "keys", "create", "--name", "contract", "--scopes", "admin"]
     key = subprocess.run(create, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout.strip()
-    process, port = started([program], folder, environment, r"listening.*0\.0\.0\.0:(\d+)")
+    process, port = start([program], folder, environment, r"listening.*0\.0\.0\.0:(\d+)")
     base = f"http://127.0.0.1:{port}"
     while True:
         try:
@@ -64,11 +64,11 @@ def serve(program, folder, closed):
 
 def main():
     program, examples = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "50"
-    for closed in [False, True]:
+    for auth_required in [False, True]:
         with tempfile.TemporaryDirectory() as folder:
-            process, base, key = serve(program, folder, closed)
+            process, base, key = serve(program, folder, auth_required)
             try:
-                if not closed:
+                if not auth_required:
                     document = json.load(urllib.request.urlopen(f"{base}/openapi.json"))
                     validate(document)
                     print("openapi-spec-validator: valid", document["openapi"])
@@ -76,16 +76,17 @@ def main():
                         config = os.path.join(HERE, "redocly.yaml")
                         run(["npx", "--yes", "@redocly/cli@2.10.0", "lint", "--config", config, f"{base}/openapi.json"])
                     else:
-                        print("npx is not here: the second linter was not run")
+                        print("npx is not installed: skipped the second linter")
                     generator = os.path.join(BIN, "openapi-python-client")
-                    made = os.path.join(folder, "client")
-                    run([generator, "generate", "--url", f"{base}/openapi.json", "--output-path", made, "--fail-on-warning",
-                         "--config", os.path.join(HERE, "generator.yaml")],
+                    client = os.path.join(folder, "client")
+                    run([generator, "generate", "--url", f"{base}/openapi.json", "--output-path", client,
+                         "--fail-on-warning", "--config", os.path.join(HERE, "generator.yaml")],
                         env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"})
-                    run([sys.executable, "-c", CLIENT, base, key], cwd=made)
+                    run([sys.executable, "-c", CLIENT, base, key], cwd=client)
                 schemathesis = os.path.join(BIN, "schemathesis")
-                run([schemathesis, "--config-file", os.path.join(HERE, "schemathesis.toml"), "run", f"{base}/openapi.json",
-                     "--checks", "all", "--max-examples", examples, "--header", f"Authorization: Bearer {key}"], cwd=folder)
+                config = os.path.join(HERE, "schemathesis.toml")
+                run([schemathesis, "--config-file", config, "run", f"{base}/openapi.json", "--checks", "all",
+                     "--max-examples", examples, "--header", f"Authorization: Bearer {key}"], cwd=folder)
             finally:
                 process.terminate()
                 assert process.wait() == 0

@@ -1,4 +1,4 @@
-//! The import table of the house, checked on the sources: who may use which room, and which library.
+//! Checks on the sources: which module may import which modules and libraries, and the length of files.
 
 mod paths;
 mod rules;
@@ -6,8 +6,8 @@ mod rules;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The most lines that a file may have.
-const MOST_LINES: usize = 500;
+/// Maximum number of lines of a file.
+const MAX_LINES: usize = 500;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -28,7 +28,7 @@ fn sources(folder: &str) -> Vec<String> {
         }
     }
     found.sort();
-    assert!(!found.is_empty(), "there is nothing in {folder}");
+    assert!(!found.is_empty(), "no Rust files in {folder}");
     found
 }
 
@@ -37,22 +37,24 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn every_import_is_in_the_table() {
-    let wrong: Vec<String> = sources("src")
+fn imports_follow_the_rules() {
+    let violations: Vec<String> = sources("src")
         .iter()
-        .flat_map(|file| rules::broken_by(file, &read(file)).into_iter().map(move |what| format!("{file}: {what}")))
+        .flat_map(|file| {
+            rules::violations(file, &read(file)).into_iter().map(move |violation| format!("{file}: {violation}"))
+        })
         .collect();
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
 #[test]
-fn every_file_is_short() {
+fn files_stay_within_line_limit() {
     let long: Vec<String> = ["src", "tests", "benches"]
         .into_iter()
         .flat_map(sources)
         .map(|file| (read(&file).lines().count(), file))
-        .filter(|(lines, _)| *lines > MOST_LINES)
-        .map(|(lines, file)| format!("{file} has {lines} lines: split it, {MOST_LINES} are the most"))
+        .filter(|(lines, _)| *lines > MAX_LINES)
+        .map(|(lines, file)| format!("{file} has {lines} lines: split it, the maximum is {MAX_LINES}"))
         .collect();
     assert!(long.is_empty(), "\n{}", long.join("\n"));
 }

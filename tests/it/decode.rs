@@ -1,4 +1,4 @@
-//! `candlewick decode`, as a user runs it.
+//! `candlewick decode`, run as a process.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -14,12 +14,12 @@ fn run(arguments: &[&str], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may end before it has read all of it.
+    // The process may exit before it reads all input.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
 
-/// The lines of a run that must succeed.
+/// Checks that a run succeeds. Returns its output lines.
 fn decode(arguments: &[&str], input: &str) -> Vec<Value> {
     let output = run(arguments, input.as_bytes());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -36,12 +36,12 @@ const KRAKEN: &str = include_str!("../fixtures/kraken/frames.jsonl");
 const OKX: &str = include_str!("../fixtures/okx/frames.jsonl");
 
 #[test]
-fn raw_frames_become_events() {
+fn raw_frames_decode_to_events() {
     let lines = decode(&["--exchange", "binance"], BINANCE);
     assert_eq!(kinds(&lines), ["ticker", "ticker", "trade", "trade", "candle"]);
     assert_eq!(lines[1]["symbol"], "BTC/USDT");
     assert_eq!((&lines[1]["last"], &lines[1]["bid"]), (&json!(67012.34), &json!(67012.33)), "streams are merged");
-    assert_eq!(lines[1]["received_at"], 0, "nobody recorded when");
+    assert_eq!(lines[1]["received_at"], 0, "raw frames have no receive time");
     let text = String::from_utf8(run(&["--exchange", "binance"], BINANCE.as_bytes()).stdout).unwrap();
     let trade = r#"{"type":"trade","exchange":"binance","symbol":"BTC/USDT","id":"5900002","price":67012.34,"amount":0.015,"side":"buy","timestamp":1763672400149}"#;
     assert_eq!(text.lines().nth(2), Some(trade));
@@ -49,18 +49,22 @@ fn raw_frames_become_events() {
     assert_eq!(
         kinds(&decode(&["--exchange", "binance"], &bare["data"].to_string())),
         ["trade"],
-        "its `t` is no recording's"
+        "the member `t` of a bare frame is not a recording's"
     );
     let lines = decode(&["--exchange", "kraken"], KRAKEN);
     assert_eq!(kinds(&lines), ["ticker", "trade", "candle", "candle"]);
     assert_eq!((&lines[2]["closed"], &lines[3]["closed"]), (&json!(true), &json!(false)));
     let lines = decode(&["--exchange", "okx"], OKX);
-    assert_eq!(kinds(&lines), ["ticker", "trade", "candle", "candle"], "the swap, the book and the pong say nothing");
+    assert_eq!(
+        kinds(&lines),
+        ["ticker", "trade", "candle", "candle"],
+        "the swap, the book and the pong decode to no event"
+    );
     assert_eq!((&lines[2]["closed"], &lines[3]["closed"]), (&json!(true), &json!(false)));
 }
 
 #[test]
-fn recorded_lines_are_told_apart_by_themselves() {
+fn recorded_lines_and_raw_frames_are_distinguished() {
     let frame = BINANCE.lines().nth(2).unwrap();
     let recorded = json!({"t": "recv", "ch": "trade", "conn": "binance.1", "ts": 1_763_672_400.25, "data": frame});
     let book =
@@ -80,7 +84,7 @@ fn recorded_lines_are_told_apart_by_themselves() {
 }
 
 #[test]
-fn a_malformed_line_is_an_error_with_its_number() {
+fn malformed_line_is_an_error_with_line_number() {
     let trade = BINANCE.lines().nth(2).unwrap();
     let broken = json!({"t": "recv", "ts": 1, "data": "{\"stream\":"}).to_string();
     let without = json!({"t": "recv", "ts": 1}).to_string();
@@ -95,7 +99,7 @@ fn a_malformed_line_is_an_error_with_its_number() {
 }
 
 #[test]
-fn a_file_is_read_too() {
+fn reads_input_from_file() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kraken/frames.jsonl");
     assert_eq!(decode(&["--exchange", "kraken", file], "").len(), 4);
     let output = run(&["--exchange", "kraken", "/no/such/file"], b"");
@@ -104,7 +108,7 @@ fn a_file_is_read_too() {
 }
 
 #[test]
-fn wrong_arguments_fail() {
+fn invalid_arguments_fail() {
     for arguments in [
         &["--exchange", "nowhere"][..],
         &[],
@@ -121,7 +125,7 @@ fn wrong_arguments_fail() {
 }
 
 #[test]
-fn rest_tickers_are_named_by_the_reply_or_the_argument() {
+fn rest_ticker_symbol_comes_from_reply_or_argument() {
     let body = include_str!("../fixtures/binance/ticker.json");
     let lines = decode(&["--exchange", "binance", "--rest", "ticker"], body);
     assert_eq!(lines.len(), 1);
@@ -149,7 +153,7 @@ fn rest_tickers_are_named_by_the_reply_or_the_argument() {
 }
 
 #[test]
-fn rest_candles_and_instruments_are_read() {
+fn decodes_rest_candles_and_instruments() {
     let body = include_str!("../fixtures/binance/klines.json");
     let lines = decode(&["--exchange", "binance", "--rest", "candles"], body);
     assert_eq!(kinds(&lines), ["candle"; 3]);
@@ -181,27 +185,27 @@ fn rest_candles_and_instruments_are_read() {
     let lines =
         decode(&["--exchange", "okx", "--rest", "instruments"], include_str!("../fixtures/okx/instruments.json"));
     let symbols: Vec<_> = lines.iter().map(|line| &line["symbol"]).collect();
-    assert_eq!(symbols, ["BTC/USDT", "ETH/EUR", "NEW/USDT"], "the swap is no spot market");
+    assert_eq!(symbols, ["BTC/USDT", "ETH/EUR", "NEW/USDT"], "the swap is not a spot market");
 }
 
 #[test]
-fn an_error_body_is_an_error() {
+fn error_body_is_reported_as_error() {
     let body = r#"{"code":-1121,"msg":"Invalid symbol."}"#;
-    for what in ["ticker", "candles", "instruments"] {
-        let lines = decode(&["--exchange", "binance", "--rest", what], body);
-        assert_eq!(lines, [json!({"error": "Invalid symbol. (code -1121)"})], "{what}");
+    for kind in ["ticker", "candles", "instruments"] {
+        let lines = decode(&["--exchange", "binance", "--rest", kind], body);
+        assert_eq!(lines, [json!({"error": "Invalid symbol. (code -1121)"})], "{kind}");
     }
     let lines = decode(&["--exchange", "kraken", "--rest", "ticker"], r#"{"error":["EQuery:Unknown asset pair"]}"#);
     assert_eq!(lines, [json!({"error": "EQuery:Unknown asset pair"})]);
     let body = r#"{"code":"51001","data":[],"msg":"Instrument ID doesn't exist."}"#;
-    for what in ["ticker", "candles", "instruments"] {
-        let lines = decode(&["--exchange", "okx", "--rest", what], body);
-        assert_eq!(lines, [json!({"error": "Instrument ID doesn't exist. (code 51001)"})], "{what}");
+    for kind in ["ticker", "candles", "instruments"] {
+        let lines = decode(&["--exchange", "okx", "--rest", kind], body);
+        assert_eq!(lines, [json!({"error": "Instrument ID doesn't exist. (code 51001)"})], "{kind}");
     }
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn closed_stdout_is_not_an_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_candlewick"))
         .args(["decode", "--exchange", "binance"])
         .stdin(Stdio::piped())

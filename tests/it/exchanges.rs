@@ -1,9 +1,9 @@
-//! What holds for every exchange, on payloads written for this project.
+//! Tests of every exchange codec, on the fixtures written for this project.
 
 use std::sync::Arc;
 
 use candlewick::exchanges::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Frame, Outbox, Reply, RestCall, Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Frame, Outbox, RestCall, RestResponse, Subscription,
     exchange,
 };
 use candlewick::model::{Channel, ExchangeId, Instrument, Interval, MarketEvent, TimeRange, Timestamp, wire};
@@ -16,7 +16,7 @@ const COINBASE_FRAMES: &str = include_str!("../fixtures/coinbase/frames.jsonl");
 const BYBIT_FRAMES: &str = include_str!("../fixtures/bybit/frames.jsonl");
 const OKX_FRAMES: &str = include_str!("../fixtures/okx/frames.jsonl");
 
-/// Bodies of the listing, a ticker and candles.
+/// REST bodies of the listing, a ticker and candles.
 pub(crate) fn bodies(id: ExchangeId) -> [&'static str; 3] {
     match id {
         ExchangeId::Binance => [
@@ -62,22 +62,22 @@ fn all() -> impl Iterator<Item = &'static dyn Exchange> {
     ExchangeId::ALL.into_iter().map(exchange)
 }
 
-/// The listing of the fixtures.
+/// The instruments of the fixture listing.
 pub(crate) fn listing(exchange: &dyn Exchange) -> Vec<Arc<Instrument>> {
     let [body, ..] = bodies(exchange.id());
     parse(&exchange.instruments(), body).into_iter().map(Arc::new).collect()
 }
 
 fn parse<T>(call: &RestCall<T>, body: &str) -> T {
-    (call.parse)(&Reply { status: 200, body: body.as_bytes() }, NOW).unwrap()
+    (call.parse)(&RestResponse { status: 200, body: body.as_bytes() }, NOW).unwrap()
 }
 
-/// Sessions that together listen to everything of the listing, one a connection.
-pub(crate) fn listening(exchange: &dyn Exchange) -> Vec<Box<dyn FeedSession>> {
-    let of = |instrument: &Arc<Instrument>| {
+/// Sessions, one per connection, that together subscribe to all channels of all listed instruments.
+pub(crate) fn subscribed_sessions(exchange: &dyn Exchange) -> Vec<Box<dyn FeedSession>> {
+    let all_channels = |instrument: &Arc<Instrument>| {
         Channel::ALL.map(|channel| Subscription { channel, instrument: Arc::clone(instrument) })
     };
-    let subscriptions: Vec<_> = listing(exchange).iter().flat_map(of).collect();
+    let subscriptions: Vec<_> = listing(exchange).iter().flat_map(all_channels).collect();
     let open = |plan: ConnectionPlan| {
         let mut session = (plan.session)(plan.subscriptions);
         session.on_open(NOW, &mut Outbox::default());
@@ -86,7 +86,7 @@ pub(crate) fn listening(exchange: &dyn Exchange) -> Vec<Box<dyn FeedSession>> {
     exchange.connections(&subscriptions).into_iter().map(open).collect()
 }
 
-/// What the sessions give, each of which gets every frame: what it does not listen to means nothing to it.
+/// Sends every frame to each session and returns all events as JSON. A session ignores topics it did not subscribe to.
 fn events(mut sessions: Vec<Box<dyn FeedSession>>, frames: &[&str]) -> Vec<String> {
     let mut out = Outbox::default();
     for frame in frames {
@@ -99,7 +99,7 @@ fn events(mut sessions: Vec<Box<dyn FeedSession>>, frames: &[&str]) -> Vec<Strin
 }
 
 #[test]
-fn the_frames_of_the_fixtures_mean_what_they_say() {
+fn fixture_frames_decode_to_expected_events() {
     let expected = |id: ExchangeId| match id {
         ExchangeId::Binance => vec![
             r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.3,"bid_size":0.5,"ask":67012.31,"ask_size":0.25,"open":66000.1,"high":67500,"low":65800,"base_volume":18234.1,"quote_volume":1219000000.5,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
@@ -137,17 +137,17 @@ fn the_frames_of_the_fixtures_mean_what_they_say() {
     };
     for exchange in all() {
         let frames = frames(exchange.id());
-        assert_eq!(events(vec![exchange.decoder()], &frames), expected(exchange.id()), "without a listing");
-        // Events of a book with several names are told under each: the first name's are compared.
+        assert_eq!(events(vec![exchange.decoder()], &frames), expected(exchange.id()), "without subscriptions");
+        // Events of an order book with aliases are emitted for each alias. Only those of the main symbol are compared.
         let aliases: Vec<String> =
             listing(exchange).iter().filter(|one| is_alias(one)).map(|one| symbol_member(one)).collect();
-        let mut told = events(listening(exchange), &frames);
-        told.retain(|event| !aliases.iter().any(|alias| event.contains(alias)));
-        assert_eq!(told, expected(exchange.id()), "with one");
+        let mut decoded = events(subscribed_sessions(exchange), &frames);
+        decoded.retain(|event| !aliases.iter().any(|alias| event.contains(alias)));
+        assert_eq!(decoded, expected(exchange.id()), "with subscriptions");
     }
 }
 
-/// Whether it is another name of a book that streams under its first.
+/// Whether an instrument is an alias of an order book that streams under its main symbol.
 fn is_alias(instrument: &Instrument) -> bool {
     instrument.exchange == ExchangeId::Coinbase && instrument.stream_native.is_some()
 }
@@ -157,7 +157,7 @@ fn symbol_member(instrument: &Instrument) -> String {
 }
 
 #[test]
-fn the_listing_is_guessed_from_its_own_ids() {
+fn guesses_symbols_of_listed_ids() {
     for exchange in all() {
         for instrument in listing(exchange) {
             assert_eq!(exchange.guess_symbol(&instrument.native), Some(instrument.symbol.clone()));
@@ -170,7 +170,7 @@ fn the_listing_is_guessed_from_its_own_ids() {
 }
 
 #[test]
-fn candles_of_the_fixtures_are_ascending_and_closed_but_for_the_newest() {
+fn fixture_candles_are_ascending_and_only_newest_is_open() {
     for exchange in all() {
         let [.., body] = bodies(exchange.id());
         let call = candles(exchange, Interval::M1);
@@ -189,7 +189,7 @@ fn profiles_are_consistent() {
         assert!(profile.intervals.is_sorted() && profile.intervals.contains(&Interval::M1));
         assert!(profile.probe_path.starts_with('/'));
         for call in exchange.ticker(&listing(exchange)[0]) {
-            assert!(profile.scopes.iter().any(|scope| scope.name == call.scope && call.weight <= scope.limit));
+            assert!(profile.rate_limits.iter().any(|scope| scope.name == call.scope && call.weight <= scope.limit));
         }
         for interval in Interval::ALL {
             let offered = candles_of(exchange, interval).is_some();
@@ -201,24 +201,24 @@ fn profiles_are_consistent() {
 pub(crate) fn candles_of(exchange: &dyn Exchange, interval: Interval) -> Option<RestCall<CandleRows>> {
     let instrument = Arc::clone(&listing(exchange)[0]);
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_millis(1_763_672_400_000));
-    exchange.candles(&CandlePage { instrument, interval, range, asked_at: range.end() })
+    exchange.candles(&CandlePage { instrument, interval, range, requested_at: range.end() })
 }
 
 fn candles(exchange: &dyn Exchange, interval: Interval) -> RestCall<CandleRows> {
     candles_of(exchange, interval).unwrap()
 }
 
-/// A row of Binance's candles: by position it passes for a ticker.
+/// A candle row of Binance. Read by position, it looks like a ticker.
 const CANDLE_ROW: &str = r#"[1672981200000,"16823.24","16850.1","16801","16832.5","152.1",1672984799999,"2560000.5",8123,"70.2","118.1",1672984799999]"#;
 
 #[test]
-fn a_row_of_candles_is_no_ticker() {
+fn candle_row_is_not_decoded_as_ticker() {
     for exchange in all() {
         let instrument = &listing(exchange)[0];
         for call in exchange.ticker(instrument) {
             for body in [CANDLE_ROW, &format!("[{CANDLE_ROW}]"), "[]"] {
-                let read = (call.parse)(&Reply { status: 200, body: body.as_bytes() }, NOW);
-                assert!(read.is_err(), "{} took {body} for {read:?}", exchange.id());
+                let read = (call.parse)(&RestResponse { status: 200, body: body.as_bytes() }, NOW);
+                assert!(read.is_err(), "{} decoded {body} to {read:?}", exchange.id());
             }
         }
         for frame in [
@@ -232,15 +232,15 @@ fn a_row_of_candles_is_no_ticker() {
         ] {
             let mut out = Outbox::default();
             let _ = exchange.decoder().on_frame(Frame::Text(&frame), NOW, &mut out);
-            assert!(out.events.is_empty(), "{} took {frame} for {:?}", exchange.id(), out.events);
+            assert!(out.events.is_empty(), "{} decoded {frame} to {:?}", exchange.id(), out.events);
         }
     }
 }
 
 #[test]
-fn an_event_under_the_name_of_another_is_refused() {
+fn rejects_event_of_another_type() {
     let kline = r#"{"e":"kline","E":1672515782136,"s":"BTCUSDT","k":{"t":1672515780000,"i":"1m","o":"1","c":"1","h":"1","l":"1","v":"1","n":1,"x":false,"q":"1"}}"#;
-    // Another statistic with all members of the one that is expected.
+    // Another rolling-window statistic, with all members of the expected one.
     let window = r#"{"e":"1hTicker","E":1672515782136,"s":"BTCUSDT","P":"2.5","c":"0.0025","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18"}"#;
     let ohlc = r#"{"symbol":"BTC/USD","open":1,"high":1,"low":1,"close":1,"trades":1,"volume":1,"vwap":1,"interval_begin":"2025-11-20T21:00:00Z","interval":1,"timestamp":"2025-11-20T21:01:00Z"}"#;
     let trade = r#"{"type":"trade","product_id":"BTC-USD","price":"1","size":"1","side":"BUY","time":"2025-11-20T21:00:00Z","trade_id":"1"}"#;
@@ -260,34 +260,34 @@ fn an_event_under_the_name_of_another_is_refused() {
     ] {
         let mut out = Outbox::default();
         let result = exchange(id).decoder().on_frame(Frame::Text(&frame), NOW, &mut out);
-        assert!(out.events.is_empty() && result.is_err(), "{id} took {frame} for {:?}", out.events);
+        assert!(out.events.is_empty() && result.is_err(), "{id} decoded {frame} to {:?}", out.events);
     }
 }
 
 #[test]
-fn impossible_numbers_are_left_out_and_the_rest_of_the_frame_is_kept() {
+fn impossible_numbers_are_skipped_and_other_events_kept() {
     for exchange in all() {
-        let mut refused = 0;
+        let mut rejected = 0;
         for frame in frames(exchange.id()) {
-            let read = |frame: &str| {
+            let decode = |frame: &str| {
                 let mut out = Outbox::default();
                 let result = exchange.decoder().on_frame(Frame::Text(frame), NOW, &mut out);
                 (out.events.take(), result)
             };
-            for event in read(frame).0 {
+            for event in decode(frame).0 {
                 let MarketEvent::Trade(trade) = event else { continue };
                 let price = trade.price.to_string();
-                // Whether the number stands in quotes or not.
-                for absurd in [format!("-{price}"), "7.9e27".to_owned(), "790000000000000000000000000000".to_owned()] {
-                    let spoilt = frame.replacen(&price, &absurd, 1);
-                    let (told, result) = read(&spoilt);
-                    assert!(result.is_err(), "{spoilt}");
-                    assert_eq!(told.len(), read(frame).0.len() - 1, "{spoilt} gave {told:?}");
-                    assert!(told.iter().all(|event| event.check(NOW).is_ok()));
-                    refused += 1;
+                // The fixtures contain numbers with and without quotes.
+                for invalid in [format!("-{price}"), "7.9e27".to_owned(), "790000000000000000000000000000".to_owned()] {
+                    let corrupted = frame.replacen(&price, &invalid, 1);
+                    let (decoded, result) = decode(&corrupted);
+                    assert!(result.is_err(), "{corrupted}");
+                    assert_eq!(decoded.len(), decode(frame).0.len() - 1, "{corrupted} decoded to {decoded:?}");
+                    assert!(decoded.iter().all(|event| event.check(NOW).is_ok()));
+                    rejected += 1;
                 }
             }
         }
-        assert!(refused > 0, "{}", exchange.id());
+        assert!(rejected > 0, "{}", exchange.id());
     }
 }

@@ -1,6 +1,6 @@
-//! One integration binary: real sockets, real stores, the simulators with faults.
+//! Integration tests in one binary: real sockets, real stores, and simulated exchanges with faults.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod api;
 mod architecture;

@@ -1,19 +1,19 @@
-//! What an exchange sends may be cut, mixed up or hostile: no panic, and no more comes out than went in. The payloads are
-//! the fixtures and, where there are any, recordings of real ones. `fuzz/` goes on where this ends.
+//! Truncated, corrupted and hostile payloads of exchanges: no panic, and no more events than input bytes. The payloads
+//! are the fixtures and, if present, recordings. `fuzz/` covers more.
 
 use std::sync::LazyLock;
 
-use candlewick::exchanges::{Frame, Outbox, Reply, exchange};
+use candlewick::exchanges::{Frame, Outbox, RestResponse, exchange};
 use candlewick::model::{ExchangeId, Interval, wire};
 use proptest::prelude::*;
 
-use crate::exchanges::{NOW, bodies, candles_of, frames, listening, listing};
+use crate::exchanges::{NOW, bodies, candles_of, frames, listing, subscribed_sessions};
 use crate::recordings;
 
-/// Bodies that are longer take longer to break than they are worth.
-const LONGEST: usize = 20_000;
+/// Longer bodies take too long to mutate.
+const MAX_BODY_BYTES: usize = 20_000;
 
-/// What one exchange sends.
+/// Payloads of one exchange.
 struct Payloads {
     frames: Vec<String>,
     bodies: Vec<String>,
@@ -21,20 +21,20 @@ struct Payloads {
 
 fn payloads(id: ExchangeId) -> &'static Payloads {
     static ALL: LazyLock<Vec<Payloads>> = LazyLock::new(|| {
-        let of = |id| {
+        let load = |id| {
             let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
             let mut all = Payloads { frames: owned(&frames(id)), bodies: owned(&bodies(id)) };
             all.frames.extend(recordings::frames(id));
-            all.bodies.extend(recordings::bodies(id).into_iter().filter(|body| body.len() <= LONGEST));
+            all.bodies.extend(recordings::bodies(id).into_iter().filter(|body| body.len() <= MAX_BODY_BYTES));
             all
         };
-        ExchangeId::ALL.into_iter().map(of).collect()
+        ExchangeId::ALL.into_iter().map(load).collect()
     });
     let at = ExchangeId::ALL.iter().position(|&one| one == id).unwrap();
     &ALL[at]
 }
 
-/// A payload with some of it cut, replaced or repeated.
+/// A payload with random edits: parts removed, replaced or inserted.
 fn mutated(all: &'static [String]) -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "\\PC{0,6}",
@@ -80,10 +80,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn broken_frames_never_panic(
+    fn mutated_frames_never_panic(
         (id, frame) in any_exchange().prop_flat_map(|id| (Just(id), mutated(&payloads(id).frames))),
     ) {
-        for mut session in listening(exchange(id)).into_iter().chain([exchange(id).decoder()]) {
+        for mut session in subscribed_sessions(exchange(id)).into_iter().chain([exchange(id).decoder()]) {
             let mut out = Outbox::default();
             let _ = session.on_frame(Frame::Text(&frame), NOW, &mut out);
             let _ = session.on_frame(Frame::Binary(frame.as_bytes()), NOW, &mut out);
@@ -96,12 +96,12 @@ proptest! {
     }
 
     #[test]
-    fn broken_replies_never_panic(
+    fn mutated_replies_never_panic(
         (id, body) in any_exchange().prop_flat_map(|id| (Just(id), mutated(&payloads(id).bodies))),
         status in proptest::sample::select(vec![200_u16, 400, 403, 404, 429, 500]),
         interval in proptest::sample::select(Interval::ALL.to_vec()),
     ) {
-        let (exchange, reply) = (exchange(id), Reply { status, body: body.as_bytes() });
+        let (exchange, reply) = (exchange(id), RestResponse { status, body: body.as_bytes() });
         if let Ok(listed) = (exchange.instruments().parse)(&reply, NOW) {
             prop_assert!(listed.len() <= body.len());
         }
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn guessing_never_panics(id in any_exchange(), native in "\\PC{0,40}") {
+    fn guessing_symbols_never_panics(id in any_exchange(), native in "\\PC{0,40}") {
         let _ = exchange(id).guess_symbol(&native);
     }
 }

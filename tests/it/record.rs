@@ -1,4 +1,4 @@
-//! `candlewick record`, as a user runs it, and `decode` of what it wrote.
+//! `candlewick record`, run as a process, and `candlewick decode` of its recordings.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use candlewick::model::ExchangeId;
 use candlewick::simulator::FaultKind;
 use serde_json::Value;
 
-use crate::support::process::{Process, all_exchanges_at, run};
-use crate::support::{SPEED, World, until};
+use crate::support::process::{Process, exchange_urls, run};
+use crate::support::{SPEED, Simulation, wait_until};
 
-fn environment(world: &World) -> Vec<(String, String)> {
-    all_exchanges_at(&world.address.to_string())
+fn environment(simulation: &Simulation) -> Vec<(String, String)> {
+    exchange_urls(&simulation.address.to_string())
 }
 
 fn borrowed(environment: &[(String, String)]) -> Vec<(&str, &str)> {
     environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// The lines of all files of a folder, in the order of their names.
+/// The lines of all files in a folder, in file name order.
 fn lines(folder: &Path) -> Vec<Value> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let texts = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect::<String>();
-    // The last line may not be whole yet.
+    // The last line may be incomplete.
     texts.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
 }
 
@@ -33,27 +33,27 @@ fn count(lines: &[Value], kind: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_recorded_can_be_decoded() {
-    let world = World::new().await;
-    let environment = environment(&world);
+async fn recordings_can_be_decoded() {
+    let simulation = Simulation::new().await;
+    let environment = environment(&simulation);
     let speed = SPEED.to_string();
     for exchange in ExchangeId::ALL {
         let folder = tempfile::tempdir().unwrap();
         let arguments = ["record", exchange.as_str(), "--clock-speed", &speed, "--max-mb", "1"];
         let mut process = Process::spawn(folder.path(), &arguments, &borrowed(&environment));
         let recordings = folder.path().join("recordings");
-        until(&format!("{exchange} is recorded"), async || count(&lines(&recordings), "recv") > 500).await;
-        world.fault(exchange, FaultKind::Drop, Duration::ZERO);
-        until(&format!("{exchange} is recorded after a loss"), async || {
+        wait_until(&format!("{exchange} is recorded"), async || count(&lines(&recordings), "recv") > 500).await;
+        simulation.inject_fault(exchange, FaultKind::Drop, Duration::ZERO);
+        wait_until(&format!("{exchange} is recorded after a reconnect"), async || {
             let lines = lines(&recordings);
-            let first =
+            let connections =
                 lines.iter().filter(|line| line["t"] == "connect").map(|line| &line["conn"]).collect::<Vec<_>>();
-            first.iter().any(|one| first.iter().filter(|other| other == &one).count() > 1)
+            connections.iter().any(|one| connections.iter().filter(|other| other == &one).count() > 1)
         })
         .await;
         process.signal("INT");
-        assert_eq!(process.ended().await, Some(0), "{:#?}", process.lines());
-        until("the summary was read", async || {
+        assert_eq!(process.wait_for_exit().await, Some(0), "{:#?}", process.lines());
+        wait_until("the summary is printed", async || {
             let summary = process.lines().join(" ");
             summary.contains("recorded ") && summary.contains(".jsonl")
         })
@@ -78,23 +78,23 @@ async fn what_is_recorded_can_be_decoded() {
         assert!(decoded.status.success());
         let events = String::from_utf8(decoded.stdout).unwrap();
         assert!(events.lines().count() > 100 && !events.contains("\"error\""), "{exchange}: {events:.500}");
-        // The same, frame by frame: nothing of the text was changed on its way.
+        // The raw frames decode to the same number of events: the recording did not change their text.
         let raw = received.iter().map(|line| line["data"].as_str().unwrap()).collect::<Vec<_>>().join("\n");
         let path = folder.path().join("raw");
         std::fs::write(&path, raw).unwrap();
-        let again = run(folder.path(), &["decode", "--exchange", exchange.as_str(), path.to_str().unwrap()], &[]);
-        assert_eq!(String::from_utf8(again.stdout).unwrap().lines().count(), events.lines().count());
+        let redecoded = run(folder.path(), &["decode", "--exchange", exchange.as_str(), path.to_str().unwrap()], &[]);
+        assert_eq!(String::from_utf8(redecoded.stdout).unwrap().lines().count(), events.lines().count());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mistakes_are_said_with_what_would_be_right() {
-    let world = World::new().await;
-    let environment = environment(&world);
+async fn argument_errors_name_the_fix() {
+    let simulation = Simulation::new().await;
+    let environment = environment(&simulation);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let speed = SPEED.to_string();
-    for (arguments, said) in [
+    for (arguments, expected) in [
         (&["record", "binance", "--symbols", "BTV/USDT"][..], "did you mean BTC/USDT"),
         (&["record", "nope"], "there is no exchange `nope`"),
         (&["record", "binance", "--out", "file/inside"], "choose another folder with --out"),
@@ -103,8 +103,8 @@ async fn mistakes_are_said_with_what_would_be_right() {
         let mut all = arguments.to_vec();
         all.extend(["--clock-speed", &speed]);
         let output = run(folder.path(), &all, &borrowed(&environment));
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && told.contains(said), "{arguments:?}: {told}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && stderr.contains(expected), "{arguments:?}: {stderr}");
     }
     let arguments = ["record", "kraken", "--symbols", "BTC/USD", "--out", "-", "--for", "20", "--clock-speed", &speed];
     let output = run(folder.path(), &arguments, &borrowed(&environment));

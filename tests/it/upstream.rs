@@ -1,12 +1,12 @@
-//! The engine against an exchange of its own: REST over loopback, WebSocket over memory.
+//! The upstream engine against a fake exchange: REST over loopback, WebSocket over memory.
 
 mod dial;
-#[expect(clippy::unwrap_used, reason = "a test's other end may panic")]
+#[expect(clippy::unwrap_used, reason = "tests may panic on their own server's errors")]
+mod error_replies;
+#[expect(clippy::unwrap_used, reason = "the fake exchange may panic in tests")]
 mod fake;
 mod feed;
-mod life;
-#[expect(clippy::unwrap_used, reason = "a test's own client and server must stand")]
-mod refusals;
-#[expect(clippy::unwrap_used, reason = "a test's own client and server must stand")]
+mod liveness;
+#[expect(clippy::unwrap_used, reason = "tests may panic on their own server's errors")]
 mod rest;
 mod rotation;

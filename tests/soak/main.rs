@@ -1,13 +1,13 @@
-//! Hours of everything that goes wrong, on five exchanges with ten of 3,000 markets each, closes that come late or not at
-//! all, and a clock that is 90 s off and jumps: afterwards every series is complete and equals the exchange's own history,
-//! and before that no answer called itself complete while a candle was missing.
+//! Hours of all faults and repeated kills, on five exchanges with ten of 3,000 markets each. Closing frames are late or
+//! missing, and the local clock is 90 s off and jumps. During the run, no complete response may lack a candle.
+//! Afterwards every series must be complete and equal the exchange's history.
 //!
-//! `SOAK_HOURS` says for how long faults are made, in hours of the market; `make soak` makes it six, with ten kills.
+//! `SOAK_HOURS` is the duration of the faults in hours of simulated time; `make soak` sets it to six, with ten kills.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 #[path = "../it/support/mod.rs"]
-#[expect(dead_code, reason = "the other integration tests use the rest")]
+#[expect(dead_code, reason = "the integration tests use the rest")]
 mod support;
 
 mod load;
@@ -22,24 +22,26 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use support::process::{Process, all_exchanges_at, with};
-use support::{World, minutes_after, rows, servers, truth_rows, until};
+use support::process::{Process, exchange_urls, merge_env};
+use support::{Simulation, candle_rows, json_rows, minutes_after, servers, wait_until};
 
-/// Two minutes of the market in a second of the test.
+/// Two minutes of simulated time take one second.
 const SPEED: f64 = 120.0;
 
-/// Markets of each exchange, and how many of them have odd names: digits first, other scripts.
+/// Collected markets per exchange.
 const MARKETS: usize = 10;
-const ODD: usize = 3;
+/// Of these, markets with unusual symbols: leading digits, other scripts.
+const UNUSUAL_MARKETS: usize = 3;
 
-/// How far the program's clock is ahead, and after how many seconds it jumps to as far behind, and back.
+/// Initial offset of the program's clock.
 const CLOCK_OFFSET_MS: &str = "90000";
+/// Interval between clock jumps. Each jump changes the sign of the offset.
 const CLOCK_JUMPS_SECS: &str = "2700";
 
-/// The most REST requests for a hundred minutes of a market, faults and kills included.
-const MOST_REQUESTS: u64 = 50;
+/// Maximum number of REST requests per 100 minutes of a market, including those after faults and kills.
+const MAX_REQUESTS: u64 = 50;
 
-/// Faults, how often each befalls an exchange in a thousand of its minutes, and for how many seconds.
+/// Faults, their probability per minute and exchange in per mille, and their duration in seconds.
 const FAULTS: [(FaultKind, u32, u64); 13] = [
     (FaultKind::SkipCandle, 10, 0),
     (FaultKind::Drop, 20, 0),
@@ -56,14 +58,14 @@ const FAULTS: [(FaultKind, u32, u64); 13] = [
     (FaultKind::Firewall403, 3, 0),
 ];
 
-/// What is corrected without a word is found within an hour and a look.
-const SETTLES: Duration = Duration::from_mins(85);
+/// Silent corrections are found within an hour and one run of the reconciler.
+const SETTLE_TIME: Duration = Duration::from_mins(85);
 
-/// The world outside, the program, and what it is asked.
+/// The simulated exchanges and the settings of the program.
 struct Soak {
-    world: World,
-    /// The same market without faults: what must be there whatever is corrected.
-    plain: Simulator,
+    simulation: Simulation,
+    /// The same markets without faults: the candles that must exist regardless of corrections.
+    without_faults: Simulator,
     markets: Vec<(ExchangeId, Symbol)>,
     folder: tempfile::TempDir,
     http: reqwest::Client,
@@ -72,34 +74,35 @@ struct Soak {
 
 impl Soak {
     async fn new(store: Option<String>) -> Self {
-        let world = World::paced(SPEED).await;
+        let simulation = Simulation::with_speed(SPEED).await;
         let config = SimulatorConfig { seed: 7, faults: Vec::new(), markets: MAX_MARKETS };
-        let plain = Simulator::new(config, world.clock.clone());
-        let of = |exchange| {
-            let symbols: Vec<_> = plain.market().listings(exchange).map(|listing| listing.symbol.clone()).collect();
-            let is_odd = |symbol: &&Symbol| !symbol.as_str().starts_with(|first: char| first.is_ascii_alphabetic());
-            let odd: Vec<_> = symbols.iter().filter(is_odd).take(ODD).cloned().collect();
-            let usual = symbols.into_iter().filter(|symbol| !odd.contains(symbol)).take(MARKETS - odd.len());
-            usual.chain(odd.clone()).map(move |symbol| (exchange, symbol)).collect::<Vec<_>>()
+        let without_faults = Simulator::new(config, simulation.clock.clone());
+        let select = |exchange| {
+            let symbols: Vec<_> =
+                without_faults.market().listings(exchange).map(|listing| listing.symbol.clone()).collect();
+            let is_unusual = |symbol: &&Symbol| !symbol.as_str().starts_with(|first: char| first.is_ascii_alphabetic());
+            let unusual: Vec<_> = symbols.iter().filter(is_unusual).take(UNUSUAL_MARKETS).cloned().collect();
+            let usual = symbols.into_iter().filter(|symbol| !unusual.contains(symbol)).take(MARKETS - unusual.len());
+            usual.chain(unusual.clone()).map(move |symbol| (exchange, symbol)).collect::<Vec<_>>()
         };
-        let markets: Vec<_> = ExchangeId::ALL.into_iter().flat_map(of).collect();
+        let markets: Vec<_> = ExchangeId::ALL.into_iter().flat_map(select).collect();
         assert_eq!(markets.len(), 5 * MARKETS);
         let folder = tempfile::tempdir().unwrap();
         let toml: String = ExchangeId::ALL
             .map(|exchange| {
                 let symbols =
-                    markets.iter().filter(|(of, _)| *of == exchange).map(|(_, symbol)| format!("\"{symbol}\""));
+                    markets.iter().filter(|(id, _)| *id == exchange).map(|(_, symbol)| format!("\"{symbol}\""));
                 format!("[exchanges.{exchange}]\nsymbols = [{}]\n", symbols.collect::<Vec<_>>().join(","))
             })
             .concat();
         std::fs::write(folder.path().join("candlewick.toml"), toml).unwrap();
         let store = store.unwrap_or_else(|| "sqlite://candles.db".to_owned());
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { world, plain, markets, folder, http, store }
+        Self { simulation, without_faults, markets, folder, http, store }
     }
 
-    fn begin(&self) -> Process {
-        let simulated = all_exchanges_at(&self.world.address.to_string());
+    fn start(&self) -> Process {
+        let exchanges = exchange_urls(&self.simulation.address.to_string());
         let own = [
             ("CANDLEWICK__DATA", "live"),
             ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0"),
@@ -113,10 +116,10 @@ impl Soak {
             "--clock-jumps-after",
             CLOCK_JUMPS_SECS,
         ];
-        Process::spawn(self.folder.path(), &clock, &with(&own, &simulated))
+        Process::spawn(self.folder.path(), &clock, &merge_env(&own, &exchanges))
     }
 
-    /// A page of candles; `None` while there is no answer.
+    /// A page of candles, or `None` without a response of status 200.
     async fn page(
         &self,
         base: &str,
@@ -125,67 +128,73 @@ impl Soak {
         range: TimeRange,
     ) -> Option<Value> {
         let (start, end) = (range.start().millis(), range.end().millis());
-        let select = format!("interval={interval}&start={start}&end={end}&limit=5000");
-        let url = format!("{base}/v1/history?exchange={exchange}&symbol={symbol}&{select}");
-        let reply = self.http.get(url).send().await.ok()?;
-        if reply.status() != 200 {
+        let query = format!("interval={interval}&start={start}&end={end}&limit=5000");
+        let url = format!("{base}/v1/history?exchange={exchange}&symbol={symbol}&{query}");
+        let response = self.http.get(url).send().await.ok()?;
+        if response.status() != 200 {
             return None;
         }
-        serde_json::from_str(&reply.text().await.ok()?).ok()
+        serde_json::from_str(&response.text().await.ok()?).ok()
     }
 
-    /// An answer that calls itself complete has every candle that was traded when it was asked for.
-    async fn check(&self, base: &str, random: &mut StdRng, since: Timestamp) -> bool {
+    /// Requests a random range and checks that a complete response has every candle. Returns whether there was a
+    /// response.
+    async fn check_random_range(&self, base: &str, random: &mut StdRng, since: Timestamp) -> bool {
         let market = self.markets.choose(random).unwrap();
-        // Two processes read one clock at two moments: what has closed for one may be open for the other.
-        let now = self.world.clock.now() - Duration::from_secs(10);
+        // The two processes read their clocks at different times, so a candle may be closed in one and open in the
+        // other.
+        let now = self.simulation.clock.now() - Duration::from_secs(10);
         let start = Interval::M1.back(now, random.random_range(1..240)).max(since);
         let range = TimeRange::new(start, Interval::M1.floor(now));
         if range.is_empty() {
             return false;
         }
         let Some(page) = self.page(base, market, Interval::M1, range).await else { return false };
-        let told: BTreeSet<i64> =
+        let open_times: BTreeSet<i64> =
             page["candles"].as_array().unwrap().iter().map(|candle| candle["timestamp"].as_i64().unwrap()).collect();
         if page["complete"] == true {
-            for candle in self.plain.market().candles(market.0, &market.1, Interval::M1, range) {
+            for candle in self.without_faults.market().candles(market.0, &market.1, Interval::M1, range) {
                 let open = candle.timestamp.millis();
-                if !told.contains(&open) {
+                if !open_times.contains(&open) {
                     let around = format!("start={}&end={}", open - 300_000, open + 300_000);
                     let url = format!("{base}/v1/coverage?exchange={}&symbol={}&{around}", market.0, market.1);
-                    let known = self.http.get(url).send().await.unwrap().text().await.unwrap();
-                    let (when, page) = (candle.timestamp, page.to_string());
-                    panic!("{market:?}: {when} is missing in an answer at {now} that is complete: {known} {page}");
+                    let coverage = self.http.get(url).send().await.unwrap().text().await.unwrap();
+                    let (time, page) = (candle.timestamp, page.to_string());
+                    panic!("{market:?}: a complete response at {now} lacks the candle of {time}: {coverage} {page}");
                 }
             }
         }
         true
     }
 
-    /// Waits until a series is as the exchange itself tells it.
-    async fn assert_whole(&self, base: &str, market: &(ExchangeId, Symbol), interval: Interval, range: TimeRange) {
-        let range = interval.shrink(range);
-        let truth = truth_rows(&self.world.simulator.market().candles(market.0, &market.1, interval, range));
-        let deadline = self.world.clock.now() + self.world.clock.inside(Duration::from_mins(1));
+    /// Waits until a series is complete and equals the exchange's.
+    async fn assert_complete(&self, base: &str, market: &(ExchangeId, Symbol), interval: Interval, range: TimeRange) {
+        let range = interval.whole_candles(range);
+        let expected = candle_rows(&self.simulation.simulator.market().candles(market.0, &market.1, interval, range));
+        let deadline = self.simulation.clock.now() + self.simulation.clock.to_clock_time(Duration::from_mins(1));
         loop {
             let page = self.page(base, market, interval, range).await.unwrap_or_default();
-            let told = if page["candles"].is_array() { rows(&page["candles"]) } else { Vec::new() };
-            if page["complete"] == true && told == truth {
+            let actual = if page["candles"].is_array() { json_rows(&page["candles"]) } else { Vec::new() };
+            if page["complete"] == true && actual == expected {
                 return;
             }
-            if self.world.clock.now() > deadline {
-                let ours: Vec<_> = told.iter().filter(|row| !truth.contains(row)).collect();
-                let theirs: Vec<_> = truth.iter().filter(|row| !told.contains(row)).collect();
-                panic!("{market:?} {interval} is not whole: {} {ours:?} {theirs:?}", page["gaps"]);
+            if self.simulation.clock.now() > deadline {
+                let wrong: Vec<_> = actual.iter().filter(|row| !expected.contains(row)).collect();
+                let missing: Vec<_> = expected.iter().filter(|row| !actual.contains(row)).collect();
+                panic!(
+                    "{market:?} {interval} is not complete: gaps {}, wrong {wrong:?}, missing {missing:?}",
+                    page["gaps"]
+                );
             }
-            self.world.pass(Duration::from_secs(30)).await;
+            self.simulation.sleep(Duration::from_secs(30)).await;
         }
     }
 }
 
-async fn listening(process: &mut Process) -> String {
+/// Waits until the program listens and returns its base URL.
+async fn base_url(process: &mut Process) -> String {
     let mut base = None;
-    until("it listens", async || {
+    wait_until("the service listens", async || {
         base = process.log().iter().find_map(|line| {
             (line["message"] == "listening").then(|| format!("http://{}", line["address"].as_str().unwrap()))
         });
@@ -195,68 +204,67 @@ async fn listening(process: &mut Process) -> String {
     base.unwrap()
 }
 
-async fn soak(store: Option<String>) {
+async fn run_soak(store: Option<String>) {
     let hours: u32 = std::env::var("SOAK_HOURS").map_or(1, |hours| hours.parse().unwrap());
     let kills = (hours * 10 / 6).max(2);
     let soak = Soak::new(store).await;
     let mut random = StdRng::seed_from_u64(11);
-    let (mut process, mut base) = (soak.begin(), String::new());
-    let begin = minutes_after(soak.world.clock.now(), 1).end();
+    let (mut process, mut base) = (soak.start(), String::new());
+    let start = minutes_after(soak.simulation.clock.now(), 1).end();
     let minutes = 60 * hours;
-    let (mut answers, mut killed) = (0, 0);
+    let (mut responses, mut killed) = (0, 0);
     for minute in 0..minutes {
-        let next = Interval::M1.next(soak.world.clock.now());
+        let next = Interval::M1.next(soak.simulation.clock.now());
         for exchange in ExchangeId::ALL {
-            for (fault, often, secs) in FAULTS {
-                if random.random_range(0..1_000) < often {
-                    soak.world.fault(exchange, fault, Duration::from_secs(secs));
+            for (fault, per_mille, secs) in FAULTS {
+                if random.random_range(0..1_000) < per_mille {
+                    soak.simulation.inject_fault(exchange, fault, Duration::from_secs(secs));
                 }
             }
         }
         if (minute + 1) * (kills + 1) / minutes > killed && killed < kills {
             process.kill();
-            (process, base) = (soak.begin(), String::new());
+            (process, base) = (soak.start(), String::new());
             killed += 1;
         }
         if base.is_empty() {
-            base = listening(&mut process).await;
+            base = base_url(&mut process).await;
         }
-        while soak.world.clock.now() < next {
-            answers += u32::from(soak.check(&base, &mut random, begin).await);
+        while soak.simulation.clock.now() < next {
+            responses += u32::from(soak.check_random_range(&base, &mut random, start).await);
         }
     }
-    // A look each ten minutes, and an answer now and then.
-    let settled = soak.world.clock.now() + SETTLES;
-    while soak.world.clock.now() < settled {
-        soak.check(&base, &mut random, begin).await;
-        soak.world.pass(Duration::from_secs(30)).await;
+    let settled_at = soak.simulation.clock.now() + SETTLE_TIME;
+    while soak.simulation.clock.now() < settled_at {
+        soak.check_random_range(&base, &mut random, start).await;
+        soak.simulation.sleep(Duration::from_secs(30)).await;
     }
-    let range = TimeRange::new(begin, Interval::M1.back(soak.world.clock.now(), 5));
+    let range = TimeRange::new(start, Interval::M1.back(soak.simulation.clock.now(), 5));
     for market in &soak.markets {
         for interval in [Interval::M1, Interval::M5, Interval::H1] {
-            soak.assert_whole(&base, market, interval, range).await;
+            soak.assert_complete(&base, market, interval, range).await;
         }
     }
-    assert!(answers > minutes, "it answered: {answers}");
+    assert!(responses > minutes, "there are only {responses} responses");
     assert_eq!(killed, kills);
     let collected = range.duration().as_secs() / 60 * u64::try_from(MARKETS).unwrap();
     for exchange in ExchangeId::ALL {
-        let stats = soak.world.simulator.stats(exchange);
+        let stats = soak.simulation.simulator.stats(exchange);
         assert_eq!(stats.bans, 0, "{exchange}: {stats:?}");
         let requests = stats.rest_requests * 100 / collected;
-        println!("{exchange}: {} REST requests, {requests} for a hundred minutes of a market", stats.rest_requests);
-        assert!(requests < MOST_REQUESTS, "{exchange}: {requests} requests for a hundred minutes of a market");
+        println!("{exchange}: {} REST requests, {requests} per 100 minutes of a market", stats.rest_requests);
+        assert!(requests < MAX_REQUESTS, "{exchange}: {requests} requests per 100 minutes of a market");
     }
     process.signal("TERM");
-    assert_eq!(process.ended().await, Some(0), "{:#?}", process.lines());
+    assert_eq!(process.wait_for_exit().await, Some(0), "{:#?}", process.lines());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_goes_wrong_on_sqlite() {
-    soak(None).await;
+async fn series_are_complete_after_all_faults_on_sqlite() {
+    run_soak(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_goes_wrong_on_postgresql() {
-    soak(Some(servers::database().await)).await;
+async fn series_are_complete_after_all_faults_on_postgres() {
+    run_soak(Some(servers::database().await)).await;
 }

@@ -1,9 +1,10 @@
-//! Who may do what, and how much of it: every request passes the [`Gate`] before its operation.
+//! Authentication, authorization and rate limits: every request passes the [`Authorizer`] before its operation runs.
 //!
-//! A client is known by its key, else by its address. What an operation asks of it stands in [`TERMS`].
+//! A client is identified by its API key, or by its address if it sends no key. [`ACCESS_POLICIES`] defines the scope
+//! and the rate-limit cost of each operation.
 
 mod address;
-mod keyring;
+mod key_registry;
 mod limits;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,21 +16,21 @@ use poem::Request;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use tokio_util::sync::CancellationToken;
 
-pub use keyring::Keyring;
-pub use limits::{Limits, Used};
+pub use key_registry::KeyRegistry;
+pub use limits::{ClientRateLimits, RateLimitStatus};
 
 use super::problem::{Code, Problem};
 use crate::clock::Clock;
 use crate::market::ClientId;
-use crate::model::{ApiKey, KeyScope, TICKET_LASTS, Timestamp};
+use crate::model::{ApiKey, KeyScope, TICKET_TTL, Timestamp};
 
-/// Where a key may stand, besides `Authorization: Bearer`.
+/// Accepted in addition to `Authorization: Bearer`.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Where a browser says whose page sent a request.
+/// Browsers state here which site's page sent the request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What proxies add to a request, besides `X-Forwarded-…`.
+/// Headers that proxies add to requests, besides `X-Forwarded-…`.
 const PROXY_HEADERS: [&str; 8] = [
     "forwarded",
     "via",
@@ -41,48 +42,48 @@ const PROXY_HEADERS: [&str; 8] = [
     "true-client-ip",
 ];
 
-/// What a key that opens nothing costs its address: guessing is dear.
-const WRONG_KEY_COST: u32 = 10;
+/// Cost charged to the address for an invalid key. It is high to slow down guessing.
+const INVALID_KEY_COST: u32 = 10;
 
-/// How often it is looked whether the key of a client that stays is still good.
-const KEY_LOOK: Duration = Duration::from_secs(5);
+/// How often the key of an open connection is checked again.
+const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a path that is not there costs.
+/// Cost of a request for an unknown path.
 const UNMATCHED_COST: u32 = 1;
 
-/// What an operation asks of its client.
+/// Access requirement and rate-limit cost of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct AccessPolicy {
     pub access: Access,
-    /// How much of the client's limit it takes; nothing is not even counted.
+    /// Units of the client's rate limit. Operations with cost 0 are not counted.
     pub cost: u32,
 }
 
-/// Who may.
+/// Who may call an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everyone, always.
-    Open,
-    /// Everyone, or who has a key with `read` where reading is closed.
+    /// Everyone. No key is checked.
+    Public,
+    /// Everyone, or clients with a key with the scope `read` if `auth.required` is true.
     Read,
-    /// The same with `stream`.
+    /// Everyone, or clients with a key with the scope `stream` if `auth.required` is true.
     Stream,
-    /// Who has a key with `stream`.
+    /// Clients with a key with the scope `stream`.
     Ticket,
-    /// Who has a key with `admin`; everyone on this machine where `auth.open_on_loopback` says so.
-    Change,
+    /// Clients with a key with the scope `admin`; everyone on this machine if `auth.open_on_loopback` is true.
+    Admin,
 }
 
-/// The terms of every operation.
-pub const TERMS: [(&str, Access, u32); 27] = [
-    ("livez", Access::Open, 0),
-    ("readyz", Access::Open, 0),
+/// The access policy of every operation: operation id, access, rate-limit cost.
+pub const ACCESS_POLICIES: [(&str, Access, u32); 27] = [
+    ("livez", Access::Public, 0),
+    ("readyz", Access::Public, 0),
     ("health", Access::Read, 1),
     ("metrics", Access::Read, 1),
-    ("openapiJson", Access::Open, 1),
-    ("openapiYaml", Access::Open, 1),
-    ("asyncapiJson", Access::Open, 1),
-    ("docs", Access::Open, 1),
+    ("openapiJson", Access::Public, 1),
+    ("openapiYaml", Access::Public, 1),
+    ("asyncapiJson", Access::Public, 1),
+    ("docs", Access::Public, 1),
     ("getTicker", Access::Read, 1),
     ("getTickers", Access::Read, 2),
     ("keptTicker", Access::Read, 1),
@@ -94,7 +95,7 @@ pub const TERMS: [(&str, Access, u32); 27] = [
     ("getExchange", Access::Read, 1),
     ("listInstruments", Access::Read, 2),
     ("getCoverage", Access::Read, 2),
-    ("beginBackfill", Access::Change, 10),
+    ("beginBackfill", Access::Admin, 10),
     ("listBackfills", Access::Read, 2),
     ("getBackfill", Access::Read, 1),
     ("makeTicket", Access::Ticket, 1),
@@ -104,37 +105,37 @@ pub const TERMS: [(&str, Access, u32); 27] = [
     ("wsRealtime", Access::Stream, 5),
 ];
 
-impl Terms {
-    /// The terms of an operation.
+impl AccessPolicy {
+    /// Returns the policy of an operation.
     ///
     /// # Panics
-    /// If it has none: every operation has.
-    pub fn of(operation: &str) -> Self {
-        let found = TERMS.iter().find(|(name, ..)| *name == operation);
-        let Some(&(_, access, cost)) = found else { unreachable!("`{operation}` has no terms") };
+    /// If the operation is not in [`ACCESS_POLICIES`]. A test checks that every operation is.
+    pub fn for_operation(operation: &str) -> Self {
+        let found = ACCESS_POLICIES.iter().find(|(name, ..)| *name == operation);
+        let Some(&(_, access, cost)) = found else { unreachable!("`{operation}` has no access policy") };
         Self { access, cost }
     }
 }
 
-/// Who asks; a door finds it in the request's data.
+/// The client of a request. Handlers find it in the request's extensions.
 #[derive(Clone)]
 pub struct Client {
     pub identity: Identity,
     pub key: Option<Arc<ApiKey>>,
 }
 
-/// Whose limit it is.
+/// Identifies a client for rate limits and connection limits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
-    /// An address; of IPv6 a network of 64 bits, which is what one customer has.
+    /// An IPv4 address, or an IPv6 /64 network, which is what one customer usually has.
     Address(IpAddr),
     /// The id of a key.
     Key(String),
 }
 
 impl Identity {
-    /// By which name replicas know a client.
-    fn name(&self) -> String {
+    /// The name of the client in the limits that replicas share.
+    fn shared_name(&self) -> String {
         match self {
             Self::Address(address) => address.to_string(),
             Self::Key(id) => format!("key:{id}"),
@@ -143,73 +144,77 @@ impl Identity {
 }
 
 impl Client {
-    /// Who is charged for what the exchanges are asked because of it.
+    /// The client to charge for requests that it causes to the exchanges.
     pub fn id(&self) -> ClientId {
-        ClientId::new(&self.identity.name())
+        ClientId::new(&self.identity.shared_name())
     }
 
-    /// Who made a request that was let in.
+    /// Returns the client of an authorized request.
     ///
     /// # Panics
-    /// If it was not: every operation stands behind the gate.
-    pub fn of(request: &Request) -> &Self {
-        let Some(client) = request.extensions().get() else { unreachable!("who was let in is a client") };
+    /// If the request was not authorized. Every operation runs behind the authorizer.
+    pub fn from_request(request: &Request) -> &Self {
+        let Some(client) = request.extensions().get() else { unreachable!("an authorized request has a client") };
         client
     }
 }
 
-/// Who is let in, and on what word.
+/// Access configuration.
 #[derive(Clone, Debug, Default)]
 pub struct AccessConfig {
-    /// Whether reading and listening need a key.
+    /// Whether read and stream operations need a key.
     pub required: bool,
-    /// Whether changes need none from this machine: `auth.open_on_loopback`.
-    pub open_to_change: bool,
-    /// How much a client without a limit of its own may use in a minute; 0 is no limit.
+    /// Whether requests from this machine need no key for changes: `auth.open_on_loopback`.
+    pub open_on_loopback: bool,
+    /// Rate limit in units per minute of clients whose key has no limit of its own; 0 means no limit.
     pub per_minute: u32,
-    /// The proxies that are believed when they say whom they speak for.
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// What stands before all operations.
-pub struct Gate {
+/// Authenticates clients, checks their scopes and charges their rate limits.
+pub struct Authorizer {
     config: AccessConfig,
-    keyring: Arc<Keyring>,
-    limits: Arc<Limits>,
+    keys: Arc<KeyRegistry>,
+    limits: Arc<ClientRateLimits>,
     clock: Clock,
-    real: Clock,
+    system_clock: Clock,
 }
 
-impl Gate {
-    pub fn new(config: AccessConfig, keyring: Arc<Keyring>, limits: Arc<Limits>, clock: Clock) -> Self {
-        Self { config, keyring, limits, clock, real: Clock::system() }
+impl Authorizer {
+    pub fn new(config: AccessConfig, keys: Arc<KeyRegistry>, limits: Arc<ClientRateLimits>, clock: Clock) -> Self {
+        Self { config, keys, limits, clock, system_clock: Clock::system() }
     }
 
-    /// Lets a request in, or not; says how much of its limit is used either way.
-    pub fn admit(&self, request: &Request, terms: Terms) -> (Result<Client, Problem>, Option<Used>) {
+    /// Authorizes a request. Also returns the state of the client's rate limit, whatever the result.
+    pub fn authorize(
+        &self,
+        request: &Request,
+        policy: AccessPolicy,
+    ) -> (Result<Client, Problem>, Option<RateLimitStatus>) {
         let identity = self.identity(request);
-        if terms == (Terms { access: Access::Open, cost: 0 }) {
+        if policy == (AccessPolicy { access: Access::Public, cost: 0 }) {
             return (Ok(Client { identity, key: None }), None);
         }
-        // What is open to all is open to who shows an old key, too.
-        let shown = if terms.access == Access::Open { Ok(None) } else { self.key(request, terms) };
-        let (client, cost) = match &shown {
+        // A public operation must also work for a client that sends an expired key.
+        let presented = if policy.access == Access::Public { Ok(None) } else { self.presented_key(request, policy) };
+        let (client, cost) = match &presented {
             Ok(Some(key)) => {
-                (Client { identity: Identity::Key(key.id.clone()), key: Some(Arc::clone(key)) }, terms.cost)
+                (Client { identity: Identity::Key(key.id.clone()), key: Some(Arc::clone(key)) }, policy.cost)
             }
-            Ok(None) => (Client { identity, key: None }, terms.cost),
-            Err(_) => (Client { identity, key: None }, terms.cost.max(WRONG_KEY_COST)),
+            Ok(None) => (Client { identity, key: None }, policy.cost),
+            Err(_) => (Client { identity, key: None }, policy.cost.max(INVALID_KEY_COST)),
         };
-        let (charged, used) = self.charge(&client, cost);
-        let allowed = charged.and(shown).and_then(|key| self.allow(request, key.as_deref(), terms.access));
-        (allowed.map(|()| client), used)
+        let (charged, usage) = self.charge(&client, cost);
+        let allowed = charged.and(presented).and_then(|key| self.check_scope(request, key.as_deref(), policy.access));
+        (allowed.map(|()| client), usage)
     }
 
-    /// Tells a client that stays to leave when its key is good no more.
-    pub async fn watch(self: Arc<Self>, key: Arc<ApiKey>, leave: CancellationToken) {
-        while leave.run_until_cancelled(self.clock.sleep(KEY_LOOK)).await.is_some() {
-            if !self.keyring.has(&key.id, self.clock.now()) {
-                leave.cancel();
+    /// Cancels `disconnect` when the key of an open connection is no longer valid.
+    pub async fn watch_key(self: Arc<Self>, key: Arc<ApiKey>, disconnect: CancellationToken) {
+        while disconnect.run_until_cancelled(self.clock.sleep(KEY_CHECK_INTERVAL)).await.is_some() {
+            if !self.keys.is_valid(&key.id, self.clock.now()) {
+                disconnect.cancel();
             }
         }
     }
@@ -218,104 +223,106 @@ impl Gate {
         &self.clock
     }
 
-    /// The machine's own time, which the network runs on, also in a time-lapse.
-    pub const fn real(&self) -> &Clock {
-        &self.real
+    /// The system clock. Network timeouts use it even when `clock` runs faster than real time.
+    pub const fn system_clock(&self) -> &Clock {
+        &self.system_clock
     }
 
-    /// Charges for a path that is not there.
-    pub fn charge_unmatched(&self, identity: Identity) -> (Result<(), Problem>, Option<Used>) {
+    /// Charges the client for a request for an unknown path.
+    pub fn charge_unmatched(&self, identity: Identity) -> (Result<(), Problem>, Option<RateLimitStatus>) {
         self.charge(&Client { identity, key: None }, UNMATCHED_COST)
     }
 
-    /// Whose a connection is: its address', or its own where it comes from a proxy, behind which are many.
-    pub fn owner(&self, peer: SocketAddr) -> (IpAddr, u16) {
+    /// The key under which connections are counted: the address (of IPv6 the /64). Connections from a trusted proxy
+    /// belong to many clients, so each is counted under its own port.
+    pub fn connection_key(&self, peer: SocketAddr) -> (IpAddr, u16) {
         let address = peer.ip().to_canonical();
         let is_proxy = self.config.trusted_proxies.iter().any(|proxy| proxy.contains(&address));
-        (address::network(address), if is_proxy { peer.port() } else { 0 })
+        (address::client_network(address), if is_proxy { peer.port() } else { 0 })
     }
 
-    /// By which address a client is known.
+    /// The identity of a client without a key: its address.
     pub fn identity(&self, request: &Request) -> Identity {
         let peer = request.remote_addr().as_socket_addr().map_or(IpAddr::from([0, 0, 0, 0]), SocketAddr::ip);
-        Identity::Address(address::of_client(peer, request.headers(), &self.config.trusted_proxies))
+        Identity::Address(address::client_address(peer, request.headers(), &self.config.trusted_proxies))
     }
 
-    /// What stands in for a key for [`TICKET_LASTS`], and until when.
+    /// Creates a ticket that is valid for [`TICKET_TTL`] in place of the key. Returns it with its expiry time.
     pub fn ticket(&self, key: &ApiKey) -> (String, Timestamp) {
-        let until = self.clock.now() + TICKET_LASTS;
-        (key.ticket(until, self.clock.random_u64()), until)
+        let until = self.clock.now() + TICKET_TTL;
+        (key.sign_ticket(until, self.clock.random_u64()), until)
     }
 
-    fn charge(&self, client: &Client, cost: u32) -> (Result<(), Problem>, Option<Used>) {
+    fn charge(&self, client: &Client, cost: u32) -> (Result<(), Problem>, Option<RateLimitStatus>) {
         let own = client.key.as_ref().and_then(|key| key.per_minute);
         let per_minute = own.unwrap_or(self.config.per_minute);
-        let used = self.limits.charge(&client.identity, per_minute, cost);
-        let refused = used.filter(|used| used.refused_for.is_some());
-        (refused.map_or(Ok(()), |used| Err(too_much(client, used))), used)
+        let usage = self.limits.charge(&client.identity, per_minute, cost);
+        let refused = usage.filter(|usage| usage.retry_after.is_some());
+        (refused.map_or(Ok(()), |usage| Err(rate_limited(client, usage))), usage)
     }
 
-    /// The key that a request shows, if it shows one.
-    fn key(&self, request: &Request, terms: Terms) -> Result<Option<Arc<ApiKey>>, Problem> {
+    /// Returns the valid key that a request presents, directly or by a ticket. `None` if it presents neither.
+    fn presented_key(&self, request: &Request, policy: AccessPolicy) -> Result<Option<Arc<ApiKey>>, Problem> {
         let now = self.clock.now();
-        if let Some(text) = shown(request.headers()) {
-            return match self.keyring.find(text, now) {
+        if let Some(text) = key_text(request.headers()) {
+            return match self.keys.find_by_key(text, now) {
                 Some(key) => Ok(Some(key)),
-                None => Err(Problem::wrong_key("this key is not known here, has expired, or was revoked")),
+                None => Err(Problem::invalid_key("this key is unknown, expired or revoked")),
             };
         }
-        // Browsers give their sockets no headers.
-        let ticket = (terms.access == Access::Stream).then(|| ticket(request.uri())).flatten();
-        match ticket.map(|ticket| self.keyring.find_by_ticket(ticket, now)) {
+        // Browsers cannot send headers when they open a WebSocket.
+        let ticket = (policy.access == Access::Stream).then(|| ticket(request.uri())).flatten();
+        match ticket.map(|ticket| self.keys.find_by_ticket(ticket, now)) {
             None => Ok(None),
             Some(Some(key)) => Ok(Some(key)),
             Some(None) => {
-                let seconds = TICKET_LASTS.as_secs();
-                Err(Problem::wrong_key(format!(
-                    "this ticket is not valid: one lasts {seconds} s; get another with `POST /v1/tickets`"
+                let seconds = TICKET_TTL.as_secs();
+                Err(Problem::invalid_key(format!(
+                    "this ticket is invalid or older than {seconds} s: get a new one with `POST /v1/tickets`"
                 )))
             }
         }
     }
 
-    fn allow(&self, request: &Request, key: Option<&ApiKey>, access: Access) -> Result<(), Problem> {
+    fn check_scope(&self, request: &Request, key: Option<&ApiKey>, access: Access) -> Result<(), Problem> {
         let needed = match access {
-            Access::Open => return Ok(()),
+            Access::Public => return Ok(()),
             Access::Read | Access::Stream if !self.config.required => return Ok(()),
-            Access::Change if self.config.open_to_change && is_from_here(request) => return Ok(()),
+            Access::Admin if self.config.open_on_loopback && is_local(request) => return Ok(()),
             Access::Read => KeyScope::Read,
             Access::Stream | Access::Ticket => KeyScope::Stream,
-            Access::Change => KeyScope::Admin,
+            Access::Admin => KeyScope::Admin,
         };
         match key {
-            None => Err(Problem::no_key(format!(
-                "this needs a key with the scope `{needed}`, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; who runs \
-                 this service makes one with `candlewick keys create`"
+            None => Err(Problem::missing_key(format!(
+                "this operation needs a key with the scope `{needed}`: send `Authorization: Bearer KEY` or \
+                 `X-API-Key: KEY`; the operator creates keys with `candlewick keys create`"
             ))),
             Some(key) if key.allows(needed) => Ok(()),
-            Some(_) => Err(Problem::lacks_scope(needed)),
+            Some(_) => Err(Problem::missing_scope(needed)),
         }
     }
 }
 
-/// The key in a request's headers. Other schemes than `Bearer` are for a proxy in front.
-fn shown(headers: &HeaderMap) -> Option<&str> {
+/// The key in a request's headers. Other schemes than `Bearer` are ignored: they are meant for a proxy.
+fn key_text(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    // One that is no text is no key either.
+    // A value that is not text counts as an invalid key.
     bearer.or_else(|| headers.get(X_API_KEY).map(|value| value.to_str().unwrap_or_default().trim()))
 }
 
-/// The ticket in a request's query. None of its characters is ever escaped.
+/// The ticket in a request's query. A ticket contains no characters that need percent-encoding.
 fn ticket(uri: &Uri) -> Option<&str> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix("ticket="))
 }
 
-/// Whether a request was made on this machine: to a name that only this machine has (a page of another site may reach
-/// loopback under its own name), by no page of another site, and not through a proxy, which may speak for anyone.
-fn is_from_here(request: &Request) -> bool {
+/// Whether a request comes from this machine. Three conditions: the `Host` is a loopback name or address (a page of
+/// another site may reach loopback under the site's own name); no page of another site sent the request; no proxy
+/// passed it on, since a proxy may act for any client.
+fn is_local(request: &Request) -> bool {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = match host.rsplit_once(':') {
@@ -327,29 +334,31 @@ fn is_from_here(request: &Request) -> bool {
     is_loopback && is_own_page(headers, host) && !is_proxied(request)
 }
 
-/// Whether no page sent a request, or one that this service served itself. Browsers name the page in `Origin` and
-/// `Sec-Fetch-Site`, and no page can change either: <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>.
+/// Whether the request was sent by no page, or by a page of this service. Browsers name the page in `Origin` and
+/// `Sec-Fetch-Site`, and pages cannot change either: <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>.
 fn is_own_page(headers: &HeaderMap, host: &str) -> bool {
     let own_origin = |origin: &HeaderValue| origin.as_bytes() == format!("http://{host}").as_bytes();
     let own_site = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
     headers.get_all(header::ORIGIN).iter().all(own_origin) && headers.get_all(SEC_FETCH_SITE).iter().all(own_site)
 }
 
-/// Whether a proxy passed a request on: it says so in a header, or speaks HTTP/1.0, as nginx did by default before 1.29.7:
+/// Whether a proxy passed the request on: it added a header, or uses HTTP/1.0, as nginx did by default before 1.29.7:
 /// <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_http_version>.
 fn is_proxied(request: &Request) -> bool {
-    let told = |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || PROXY_HEADERS.contains(&name.as_str());
-    matches!(request.version(), Version::HTTP_09 | Version::HTTP_10) || request.headers().keys().any(told)
+    let is_proxy_header =
+        |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || PROXY_HEADERS.contains(&name.as_str());
+    matches!(request.version(), Version::HTTP_09 | Version::HTTP_10) || request.headers().keys().any(is_proxy_header)
 }
 
-fn too_much(client: &Client, used: Used) -> Problem {
-    let who = match &client.identity {
+fn rate_limited(client: &Client, usage: RateLimitStatus) -> Problem {
+    let subject = match &client.identity {
         Identity::Address(_) => "your address",
         Identity::Key(_) => "your key",
     };
     let detail =
-        format!("{who} may use {} in a minute, and has; each answer's `RateLimit` says what is left", used.quota);
-    Problem { retry_after: Some(used.refused_for.unwrap_or(Duration::ZERO)), ..Problem::new(Code::RateLimited, detail) }
+        format!("{subject} reached its limit of {} units per minute; `RateLimit` shows what is left", usage.quota);
+    let retry_after = Some(usage.retry_after.unwrap_or(Duration::ZERO));
+    Problem { retry_after, ..Problem::new(Code::RateLimited, detail) }
 }
 
 #[cfg(test)]

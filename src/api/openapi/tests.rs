@@ -3,31 +3,31 @@ use std::collections::BTreeSet;
 use serde_json::Map;
 
 use super::*;
-use crate::api::access::TERMS;
+use crate::api::access::ACCESS_POLICIES;
 
-fn visit(value: &Value, see: &mut impl FnMut(&Map<String, Value>)) {
+fn visit_objects(value: &Value, visitor: &mut impl FnMut(&Map<String, Value>)) {
     match value {
         Value::Object(object) => {
-            see(object);
-            object.values().for_each(|inner| visit(inner, see));
+            visitor(object);
+            object.values().for_each(|inner| visit_objects(inner, visitor));
         }
-        Value::Array(list) => list.iter().for_each(|inner| visit(inner, see)),
+        Value::Array(list) => list.iter().for_each(|inner| visit_objects(inner, visitor)),
         _ => {}
     }
 }
 
 #[test]
-fn the_document_is_one_of_openapi_3_1() {
+fn document_is_valid_openapi_3_1() {
     let document = openapi_document();
     assert_eq!(document["openapi"], "3.1.0");
     let mut references = 0;
-    visit(&document, &mut |object| {
+    visit_objects(&document, &mut |object| {
         if let Some(reference) = object.get("$ref") {
             let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
-            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+            assert!(document.pointer(pointer).is_some(), "{reference} has no target");
             references += 1;
         }
-        assert!(!object.contains_key("nullable"), "OpenAPI 3.0 in {object:?}");
+        assert!(!object.contains_key("nullable"), "OpenAPI 3.0 syntax in {object:?}");
         assert!(!object.keys().any(|key| key.contains("charset")), "{object:?}");
         assert!(!object.get("exclusiveMinimum").is_some_and(Value::is_boolean), "{object:?}");
     });
@@ -35,7 +35,7 @@ fn the_document_is_one_of_openapi_3_1() {
 }
 
 #[test]
-fn every_operation_says_all_that_a_client_needs() {
+fn every_operation_is_fully_described() {
     let document = openapi_document();
     let mut ids = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -55,52 +55,55 @@ fn every_operation_says_all_that_a_client_needs() {
                 assert!(response["headers"]["X-Request-Id"].is_object(), "{path} {status}");
                 let contents = response["content"].as_object();
                 assert_eq!(contents.is_none(), status == "304", "{path} {status}");
-                let refusal = contents.is_some_and(|contents| contents.contains_key(PROBLEM_JSON));
-                assert_eq!(refusal, status.as_str() >= "400", "{path} {status}");
-                if refusal {
+                let is_problem = contents.is_some_and(|contents| contents.contains_key(PROBLEM_JSON));
+                assert_eq!(is_problem, status.as_str() >= "400", "{path} {status}");
+                if is_problem {
                     let examples = response["content"][PROBLEM_JSON]["examples"].as_object().unwrap();
                     let status: u16 = status.parse().unwrap();
                     assert!(!examples.is_empty(), "{path} {status}");
                     assert!(examples.values().all(|example| example["value"]["status"] == status), "{path} {status}");
-                    let passes = matches!(status, 429 | 503);
-                    assert_eq!(response["headers"]["Retry-After"].is_object(), passes, "{path} {status}");
-                    let asks = matches!(status, 401 | 403);
-                    assert_eq!(response["headers"]["WWW-Authenticate"].is_object(), asks, "{path} {status}");
+                    let is_temporary = matches!(status, 429 | 503);
+                    assert_eq!(response["headers"]["Retry-After"].is_object(), is_temporary, "{path} {status}");
+                    let has_challenge = matches!(status, 401 | 403);
+                    assert_eq!(response["headers"]["WWW-Authenticate"].is_object(), has_challenge, "{path} {status}");
                 }
             }
-            let braces: BTreeSet<&str> =
+            let path_parameters: BTreeSet<&str> =
                 path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
             assert!(operation.get("parameters").is_none_or(Value::is_array), "{path}");
             let parameters = operation["parameters"].as_array().into_iter().flatten();
             let in_path = parameters.filter(|parameter| parameter["in"] == "path");
-            assert_eq!(in_path.map(|parameter| parameter["name"].as_str().unwrap()).collect::<BTreeSet<_>>(), braces);
+            assert_eq!(
+                in_path.map(|parameter| parameter["name"].as_str().unwrap()).collect::<BTreeSet<_>>(),
+                path_parameters
+            );
         }
     }
     assert_eq!(ids.len(), 23);
     let streams = ["stream", "events", "wsSubscribe", "wsRealtime"];
-    let with_terms: BTreeSet<&str> = TERMS.into_iter().map(|(operation, ..)| operation).collect();
-    assert_eq!(with_terms, ids.into_iter().chain(streams).collect(), "every operation has terms");
+    let with_policy: BTreeSet<&str> = ACCESS_POLICIES.into_iter().map(|(operation, ..)| operation).collect();
+    assert_eq!(with_policy, ids.into_iter().chain(streams).collect(), "every operation has an access policy");
 }
 
 #[test]
-fn a_value_that_may_be_missing_is_null() {
+fn optional_members_are_nullable_or_omitted() {
     let document = openapi_document();
     let ticker = &document["components"]["schemas"]["Ticker"];
     assert_eq!(ticker["properties"]["last"]["type"], json!(["number", "null"]));
     assert!(ticker["required"].as_array().unwrap().contains(&json!("last")));
-    for (schema, left_out) in LEFT_OUT {
+    for (schema, member) in OMITTED_MEMBERS {
         let schema = &document["components"]["schemas"][schema];
-        assert!(!schema["required"].as_array().unwrap().contains(&json!(left_out)), "{schema}");
-        let property = &schema["properties"][left_out];
+        assert!(!schema["required"].as_array().unwrap().contains(&json!(member)), "{schema}");
+        let property = &schema["properties"][member];
         assert!(!property["type"].is_null() || property["oneOf"].is_array(), "{schema}");
     }
 }
 
 #[test]
-fn the_page_needs_no_network() {
-    let html = &PAGES.html;
-    assert!(html.contains("\"operationId\":\"getTicker\""), "our document is in it");
-    assert!(html.contains("SwaggerUIBundle="), "the script is in it");
+fn docs_page_loads_no_external_resources() {
+    let html = &DOCUMENTS.html;
+    assert!(html.contains("\"operationId\":\"getTicker\""), "the document is embedded");
+    assert!(html.contains("SwaggerUIBundle="), "the script is embedded");
     for loads in ["src=\"http", "src='http", "href=\"http", "@import", "unpkg.com", "jsdelivr"] {
         let head = html.split("<body>").next().unwrap();
         let outside_of_script =
@@ -110,7 +113,7 @@ fn the_page_needs_no_network() {
 }
 
 #[test]
-fn yaml_says_the_same() {
+fn yaml_equals_json() {
     let yaml = openapi_yaml();
     assert!(yaml.starts_with("components:\n"));
     assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), openapi_document());

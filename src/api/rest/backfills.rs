@@ -10,28 +10,28 @@ use super::Tag;
 use super::parameters::BackfillId;
 use super::payload::RawJson;
 use super::schema;
-use crate::api::Doors;
-use crate::api::refusal::Refusal;
-use crate::market::{BackfillFields, BackfillQuery};
+use crate::api::AppState;
+use crate::api::error_response::ErrorResponse;
+use crate::market::{BackfillParams, BackfillQuery};
 
-/// Ranges that are fetched because someone asked.
-pub struct BackfillApi(pub Arc<Doors>);
+/// Backfill operations.
+pub struct BackfillApi(pub Arc<AppState>);
 
 #[derive(ApiResponse)]
-enum Begun {
-    /// One that is under way holds this range already.
+enum BackfillAccepted {
+    /// A waiting or running backfill already contains this range.
     #[oai(status = 200)]
     Same(
         RawJson<schema::Backfill>,
-        /// Where it can be followed.
+        /// URL that returns the progress.
         #[oai(header = "Location")]
         String,
     ),
-    /// It waits for a collector, which begins within seconds.
+    /// Created. A collector starts it within seconds.
     #[oai(status = 201)]
     New(
         RawJson<schema::Backfill>,
-        /// Where it can be followed.
+        /// URL that returns the progress.
         #[oai(header = "Location")]
         String,
     ),
@@ -41,40 +41,41 @@ enum Begun {
 impl BackfillApi {
     /// Fetch a range of candles in the background
     ///
-    /// What the ledger knows is not fetched again, and what an interruption leaves undone is done after it. Live data
-    /// have the first claim on the exchange's limits. Needs a key with the scope `admin`, except on the
-    /// service's own machine where `auth.open_on_loopback` is true: by default where it listens on loopback and trusts no proxy.
+    /// Fetches only ranges that are not covered yet. An interrupted backfill continues later. Live data has priority in
+    /// the exchange's rate limits. Needs a key with the scope `admin`, except for requests from the machine of the
+    /// service if `auth.open_on_loopback` is true; that is the default if the service listens on loopback and trusts no
+    /// proxy.
     #[oai(path = "/v1/backfills", method = "post", operation_id = "beginBackfill")]
-    async fn begin(&self, asked: Json<schema::NewBackfill>) -> Result<Begun, Refusal> {
-        let Doors { market, clock, .. } = &*self.0;
-        let fields = BackfillFields {
-            interval: asked.interval.as_deref(),
-            since: &asked.since.0,
-            until: asked.until.as_ref().map(|until| until.0.as_str()),
+    async fn begin(&self, request: Json<schema::NewBackfill>) -> Result<BackfillAccepted, ErrorResponse> {
+        let AppState { market, clock, .. } = &*self.0;
+        let params = BackfillParams {
+            interval: request.interval.as_deref(),
+            since: &request.since.0,
+            until: request.until.as_ref().map(|until| until.0.as_str()),
         };
-        let query = BackfillQuery::new(fields, clock.now())?;
-        let listed = market.find(asked.exchange.as_deref(), &asked.symbol).await?;
-        let (answer, is_new) = market.begin_backfill(&listed, &query).await?;
-        let location = format!("/v1/backfills/{}", answer.backfill.id);
-        let body = RawJson::encode(&schema::Backfill::new(&answer));
-        Ok(if is_new { Begun::New(body, location) } else { Begun::Same(body, location) })
+        let query = BackfillQuery::new(params, clock.now())?;
+        let listed = market.find(request.exchange.as_deref(), &request.symbol).await?;
+        let (status, is_new) = market.begin_backfill(&listed, &query).await?;
+        let location = format!("/v1/backfills/{}", status.backfill.id);
+        let body = RawJson::encode(&schema::Backfill::new(&status));
+        Ok(if is_new { BackfillAccepted::New(body, location) } else { BackfillAccepted::Same(body, location) })
     }
 
     /// The latest backfills
     ///
-    /// The newest first, at most a hundred.
+    /// At most 100, newest first.
     #[oai(path = "/v1/backfills", method = "get", operation_id = "listBackfills")]
-    async fn list(&self) -> Result<RawJson<schema::Backfills>, Refusal> {
+    async fn list(&self) -> Result<RawJson<schema::Backfills>, ErrorResponse> {
         let backfills = self.0.market.backfills().await?.iter().map(schema::Backfill::new).collect();
         Ok(RawJson::encode(&schema::Backfills { backfills }))
     }
 
-    /// How far a backfill is
+    /// Progress of a backfill
     ///
-    /// States: `waiting` (no collector has begun), `running`, `done` (all that the exchange gives is there), `failed`
-    /// (`detail` says why).
+    /// States: `waiting` (not started yet), `running`, `done` (all data that the exchange provides is stored), `failed`
+    /// (`detail` states the reason).
     #[oai(path = "/v1/backfills/:id", method = "get", operation_id = "getBackfill")]
-    async fn get(&self, id: Path<BackfillId>) -> Result<RawJson<schema::Backfill>, Refusal> {
+    async fn get(&self, id: Path<BackfillId>) -> Result<RawJson<schema::Backfill>, ErrorResponse> {
         Ok(RawJson::encode(&schema::Backfill::new(&self.0.market.backfill(&id).await?)))
     }
 }

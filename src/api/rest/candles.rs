@@ -1,26 +1,26 @@
-//! How a history is written: JSON, CCXT's rows, CSV and NDJSON.
+//! Encoders of a history: JSON, CCXT rows, CSV and NDJSON.
 
 use crate::market::{CandleQuery, Fill, Format, HistoryPage};
 use crate::model::{Candle, rows, wire};
 
-/// About the longest candle in JSON.
+/// Approximate upper bound for the size of a candle in JSON, in bytes.
 const CANDLE_BYTES: usize = 230;
 
-/// What stands before the first line.
-pub(super) fn head(query: &CandleQuery) -> &'static [u8] {
+/// The CSV header line; empty for other formats.
+pub(super) fn csv_header(query: &CandleQuery) -> &'static [u8] {
     match (query.format, query.fill) {
-        (Format::Csv, Fill::None) => rows::CSV_HEAD,
-        (Format::Csv, Fill::Flat) => rows::CSV_HEAD_FLAT,
+        (Format::Csv, Fill::None) => rows::CSV_HEADER,
+        (Format::Csv, Fill::Flat) => rows::CSV_HEADER_FILLED,
         _ => b"",
     }
 }
 
-/// A page's body.
+/// Encodes the body of a page.
 pub(super) fn write_page(query: &CandleQuery, page: &HistoryPage) -> Vec<u8> {
     match query.format {
         Format::Json => write_json(page),
         Format::Array => write_array(&page.candles),
-        Format::Csv | Format::Ndjson => [head(query), &write_rows(query, page)].concat(),
+        Format::Csv | Format::Ndjson => [csv_header(query), &write_rows(query, page)].concat(),
     }
 }
 
@@ -70,7 +70,7 @@ fn write_array(candles: &[Candle]) -> Vec<u8> {
     out
 }
 
-/// A candle in JSON; only one that nobody traded says that it is `filled`.
+/// Writes a candle as JSON. `filled` is written only for candles that represent an interval without trades.
 fn write_candle(out: &mut Vec<u8>, candle: &Candle, page: &HistoryPage) {
     out.push(b'{');
     wire::candle_fields(out, candle);
@@ -80,7 +80,7 @@ fn write_candle(out: &mut Vec<u8>, candle: &Candle, page: &HistoryPage) {
     out.push(b'}');
 }
 
-/// A line a candle.
+/// Encodes one line per candle, as CSV or NDJSON.
 pub(super) fn write_rows(query: &CandleQuery, page: &HistoryPage) -> Vec<u8> {
     let mut out = Vec::with_capacity(page.candles.len() * CANDLE_BYTES);
     for candle in &page.candles {

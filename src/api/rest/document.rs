@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::Tag;
 use super::payload::RawJson;
-use crate::api::openapi::PAGES;
+use crate::api::openapi::DOCUMENTS;
 
-/// The document, in its forms.
+/// Operations that return the API documents.
 pub struct DocumentApi;
 
 #[derive(ApiResponse)]
 enum Yaml {
-    /// RFC 9512.
+    /// The document as YAML (RFC 9512).
     #[oai(status = 200, content_type = "application/yaml")]
     Text(PlainText<&'static str>),
 }
@@ -21,35 +21,35 @@ enum Yaml {
 #[OpenApi(tag = "Tag::Service")]
 #[expect(clippy::unused_async, reason = "operations are asynchronous")]
 impl DocumentApi {
-    /// This document
+    /// This OpenAPI document
     ///
     /// OpenAPI 3.1.
     #[oai(path = "/openapi.json", method = "get", operation_id = "openapiJson")]
     async fn json(&self) -> RawJson<Value> {
-        RawJson::new(PAGES.json.as_bytes())
+        RawJson::new(DOCUMENTS.json.as_bytes())
     }
 
-    /// This document as YAML
+    /// This OpenAPI document as YAML
     ///
     /// OpenAPI 3.1.
     #[oai(path = "/openapi.yaml", method = "get", operation_id = "openapiYaml")]
     async fn yaml(&self) -> Yaml {
-        Yaml::Text(PlainText(&PAGES.yaml))
+        Yaml::Text(PlainText(&DOCUMENTS.yaml))
     }
 
-    /// The document of the streams
+    /// AsyncAPI document of the streams
     ///
-    /// AsyncAPI 3.0: `/v1/stream`, `/v1/events` and the kept sockets.
+    /// AsyncAPI 3.0. Describes `/v1/stream`, `/v1/events` and the legacy WebSockets.
     #[oai(path = "/asyncapi.json", method = "get", operation_id = "asyncapiJson")]
     async fn asyncapi(&self) -> RawJson<Value> {
-        RawJson::new(PAGES.asyncapi.as_bytes())
+        RawJson::new(DOCUMENTS.asyncapi.as_bytes())
     }
 
-    /// This document as a page to try it out
+    /// Interactive API documentation
     ///
-    /// Swagger UI. Everything it needs is in the page.
+    /// Swagger UI. The page loads no external resources.
     #[oai(path = "/docs", method = "get", operation_id = "docs")]
     async fn docs(&self) -> Html<&'static str> {
-        Html(&PAGES.html)
+        Html(&DOCUMENTS.html)
     }
 }

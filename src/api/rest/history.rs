@@ -1,4 +1,4 @@
-//! `GET /v1/history` and the kept paths of a history.
+//! `GET /v1/history` and the legacy history paths.
 
 use std::io;
 use std::sync::Arc;
@@ -11,59 +11,59 @@ use poem_openapi::payload::Binary;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
 
 use super::Tag;
-use super::candles::{head, write_rows};
-use super::hot::{Encoded, HotPages};
+use super::candles::{csv_header, write_rows};
+use super::page_cache::{EncodedPage, PageCache};
 use super::parameters::{
     Cursor, End, Exchange, Fill, Format as FormatName, Interval, Limit, PathSymbol, Start, Symbol,
 };
-use super::payload::{RawJson, names};
+use super::payload::{RawJson, matches_tag};
 use super::schema;
-use crate::api::Doors;
+use crate::api::AppState;
 use crate::api::access::{Client, Identity};
+use crate::api::concurrency::{ConcurrencyLimiter, LimitReached, Permit};
+use crate::api::error_response::ErrorResponse;
 use crate::api::problem::{Code, Problem};
-use crate::api::refusal::Refusal;
-use crate::api::seats::{Full, Seat, Seats};
-use crate::market::{CandleFields, CandleQuery, Format, Listed};
+use crate::market::{CandleParams, CandleQuery, Format, ListedMarket};
 
-/// How many whole ranges are sent at a time, and to one client.
-const MOST_WHOLE: usize = 64;
-const MOST_WHOLE_EACH: usize = 4;
+/// Maximum number of concurrent exports, in total and per client. An export is a range sent without pagination.
+const MAX_EXPORTS: usize = 64;
+const MAX_EXPORTS_PER_CLIENT: usize = 4;
 
-/// Candles.
+/// History operations.
 pub struct HistoryApi {
-    doors: Arc<Doors>,
-    hot: HotPages,
-    /// Who gets whole ranges now.
-    whole: Arc<Seats<Identity>>,
+    state: Arc<AppState>,
+    page_cache: PageCache,
+    /// Limits concurrent exports.
+    exports: Arc<ConcurrencyLimiter<Identity>>,
 }
 
 #[derive(ApiResponse)]
 pub(super) enum History {
-    /// Candles of a market, ascending.
+    /// Candles of a market in ascending order.
     #[oai(status = 200)]
     Page(
         Candles,
-        /// Names this body, for `If-None-Match`.
+        /// Entity tag of this body, for `If-None-Match`.
         #[oai(header = "ETag")]
         Option<String>,
-        /// `public, max-age=60` where the range is closed and complete, else `no-cache`.
+        /// `public, max-age=60` if the range is closed and complete, else `no-cache`.
         #[oai(header = "Cache-Control")]
         String,
-        /// The next page, `rel="next"`, if there is one.
+        /// The next page (`rel="next"`), if there is one.
         #[oai(header = "Link")]
         Option<String>,
-        /// `true` where the simulator stands in for the exchange.
+        /// `true` if the data comes from the simulator.
         #[oai(header = "Candlewick-Simulated")]
         bool,
-        /// `complete`, for the formats whose body cannot carry it. Of an answer without pages it says what was known at
-        /// its start.
+        /// The value of `complete`, for formats without this member. For a response without pagination: the value when
+        /// the response started.
         #[oai(header = "Candlewick-Complete")]
         bool,
     ),
-    /// The client has it already: `If-None-Match` names it.
+    /// Not modified: `If-None-Match` contains the entity tag.
     #[oai(status = 304)]
-    Known(
-        /// Names the body.
+    NotModified(
+        /// Entity tag of the body.
         #[oai(header = "ETag")]
         Option<String>,
         /// As with the body.
@@ -83,7 +83,7 @@ pub(super) enum History {
 
 #[derive(ResponseContent)]
 pub(super) enum Candles {
-    /// `array` has the same media type.
+    /// Formats `json` and `array`, which have the same media type.
     Json(RawJson<schema::History>),
     #[oai(content_type = "text/csv")]
     Csv(Binary<Body>),
@@ -95,14 +95,17 @@ pub(super) enum Candles {
 impl HistoryApi {
     /// Candles of a market, ascending
     ///
-    /// Without `start` the newest; pages then go backward, else forward, and each page is ascending. What is not known
-    /// yet is fetched from the exchange within a time budget: `complete` says whether every closed candle of the
-    /// page's range is there, and `gaps` says what is missing and why. Minutes in which nobody traded have no candle
-    /// and are no gap; with `fill=flat` they have a candle at the close before. What lies before the listing or in the
-    /// future has no candles, and nothing of it is missing. A market that the exchange lists no longer keeps its history.
+    /// Without `start`, the first page has the newest candles and further pages go backward; with `start`, pages go
+    /// forward. Candles in a page are always ascending.
     ///
-    /// A range that is sent as a whole (`csv` or `ndjson` without `limit`) and whose unknown part would cost more of the
-    /// exchange's limits than one client may cause in a minute is refused with `range_too_large`: `POST /v1/backfills` fetches it.
+    /// Missing data is fetched from the exchange within a time budget. `complete` states whether every closed candle of
+    /// the page's range is present; `gaps` lists missing ranges with reasons. Intervals without trades have no candle
+    /// and are not gaps; with `fill=flat` they get a candle at the previous close. Times before the listing and in the
+    /// future have no candles and are not gaps. The history of a delisted market remains available.
+    ///
+    /// With `start` and `end` but no `limit`, the formats `csv` and `ndjson` send the whole range without pagination.
+    /// If fetching its unknown part would cost more of the exchange's rate limit than one client may cause per minute,
+    /// the request is rejected with `range_too_large`; fetch the range with `POST /v1/backfills` first.
     #[oai(path = "/v1/history", method = "get", operation_id = "getHistory", tag = "Tag::Market")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
     async fn history(
@@ -117,11 +120,11 @@ impl HistoryApi {
         cursor: Query<Option<Cursor>>,
         fill: Query<Option<Fill>>,
         format: Query<Option<FormatName>>,
-        /// Entity tags of bodies that the client has.
+        /// Entity tags of bodies that the client has cached.
         #[oai(name = "If-None-Match")]
-        known: Header<Option<String>>,
-    ) -> Result<History, Refusal> {
-        let fields = CandleFields {
+        if_none_match: Header<Option<String>>,
+    ) -> Result<History, ErrorResponse> {
+        let params = CandleParams {
             interval: interval.as_deref(),
             start: start.as_deref(),
             end: end.as_deref(),
@@ -130,15 +133,15 @@ impl HistoryApi {
             fill: fill.as_deref(),
             format: format.as_deref(),
         };
-        self.candles(request, exchange.as_deref(), &symbol, fields, known.as_deref()).await
+        self.candles(request, exchange.as_deref(), &symbol, params, if_none_match.as_deref()).await
     }
 
     /// Candles of a market, ascending
     ///
-    /// An alias of `/v1/history`.
-    #[oai(path = "/history/:symbol", method = "get", operation_id = "keptHistory", tag = "Tag::Kept")]
+    /// Legacy alias of `/v1/history`.
+    #[oai(path = "/history/:symbol", method = "get", operation_id = "keptHistory", tag = "Tag::Legacy")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
-    async fn kept_history(
+    async fn legacy_history(
         &self,
         request: &Request,
         symbol: Path<PathSymbol>,
@@ -150,20 +153,20 @@ impl HistoryApi {
         cursor: Query<Option<Cursor>>,
         fill: Query<Option<Fill>>,
         format: Query<Option<FormatName>>,
-        /// Entity tags of bodies that the client has.
+        /// Entity tags of bodies that the client has cached.
         #[oai(name = "If-None-Match")]
-        known: Header<Option<String>>,
-    ) -> Result<History, Refusal> {
+        if_none_match: Header<Option<String>>,
+    ) -> Result<History, ErrorResponse> {
         let symbol = Query(symbol.0.into());
-        self.history(request, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
+        self.history(request, exchange, symbol, interval, start, end, limit, cursor, fill, format, if_none_match).await
     }
 
     /// Candles of a market, ascending
     ///
-    /// An alias of `/v1/history`.
-    #[oai(path = "/market/history", method = "get", operation_id = "keptMarketHistory", tag = "Tag::Kept")]
+    /// Legacy alias of `/v1/history`.
+    #[oai(path = "/market/history", method = "get", operation_id = "keptMarketHistory", tag = "Tag::Legacy")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the operation")]
-    async fn kept_market_history(
+    async fn legacy_market_history(
         &self,
         request: &Request,
         exchange: Query<Option<Exchange>>,
@@ -175,20 +178,20 @@ impl HistoryApi {
         cursor: Query<Option<Cursor>>,
         fill: Query<Option<Fill>>,
         format: Query<Option<FormatName>>,
-        /// Entity tags of bodies that the client has.
+        /// Entity tags of bodies that the client has cached.
         #[oai(name = "If-None-Match")]
-        known: Header<Option<String>>,
-    ) -> Result<History, Refusal> {
-        self.history(request, exchange, symbol, interval, start, end, limit, cursor, fill, format, known).await
+        if_none_match: Header<Option<String>>,
+    ) -> Result<History, ErrorResponse> {
+        self.history(request, exchange, symbol, interval, start, end, limit, cursor, fill, format, if_none_match).await
     }
 }
 
 impl HistoryApi {
-    pub fn new(doors: &Arc<Doors>) -> Self {
+    pub fn new(state: &Arc<AppState>) -> Self {
         Self {
-            doors: Arc::clone(doors),
-            hot: HotPages::new(doors.clock.clone()),
-            whole: Seats::new(MOST_WHOLE, MOST_WHOLE_EACH),
+            state: Arc::clone(state),
+            page_cache: PageCache::new(state.clock.clone()),
+            exports: ConcurrencyLimiter::new(MAX_EXPORTS, MAX_EXPORTS_PER_CLIENT),
         }
     }
 
@@ -197,56 +200,61 @@ impl HistoryApi {
         request: &Request,
         exchange: Option<&str>,
         symbol: &str,
-        fields: CandleFields<'_>,
-        known: Option<&str>,
-    ) -> Result<History, Refusal> {
-        let market = &self.doors.market;
-        let now = self.doors.clock.now();
-        let query = CandleQuery::new(fields, now)?;
+        params: CandleParams<'_>,
+        if_none_match: Option<&str>,
+    ) -> Result<History, ErrorResponse> {
+        let market = &self.state.market;
+        let now = self.state.clock.now();
+        let query = CandleQuery::new(params, now)?;
         let listed = market.find(exchange, symbol).await?;
-        let there = market.exchange_now(listed.exchange).await;
-        // A range without an end ends with the candle that is open at the exchange.
-        let query = if there > now { CandleQuery::new(fields, there)? } else { query };
+        let exchange_now = market.exchange_now(listed.exchange);
+        // The default end of a range is the end of the candle that is open at the exchange.
+        let query = if exchange_now > now { CandleQuery::new(params, exchange_now)? } else { query };
         if query.unlimited {
-            return self.whole(request, listed, query).await;
+            return self.export(request, listed, query).await;
         }
-        let page = self.hot.page(market, &listed, &query, &Client::of(request).id()).await?;
-        Ok(answer(request.uri(), known, &query, &page))
+        let page = self.page_cache.page(market, &listed, &query, &Client::from_request(request).id()).await?;
+        Ok(page_response(request.uri(), if_none_match, &query, &page))
     }
 
-    /// A place for a client that gets a whole range, which is long work.
-    fn place(&self, request: &Request) -> Result<Seat<Identity>, Problem> {
-        let client = Client::of(request);
-        self.whole.take(&client.identity, "export").map_err(|full| match full {
-            Full::All => Problem::new(Code::NotReady, "too many whole ranges are being sent: try again later"),
-            Full::Own(own) => {
-                let detail = format!("{own} whole ranges are being sent to you: wait for one, or take pages (`limit`)");
+    /// Acquires a permit for an export: exports take long, so their number is limited.
+    fn acquire_export(&self, request: &Request) -> Result<Permit<Identity>, Problem> {
+        let client = Client::from_request(request);
+        self.exports.acquire(&client.identity, "export").map_err(|limit| match limit {
+            LimitReached::Total => Problem::new(Code::NotReady, "too many exports are running: try again later"),
+            LimitReached::PerKey(running) => {
+                let detail = format!("{running} exports are being sent to you: wait for one, or use pages (`limit`)");
                 Problem::new(Code::RateLimited, detail)
             }
         })
     }
 
-    /// A whole range, page after page. The first page is awaited, so that what fails at once is a problem; what fails
-    /// later cuts the connection before the end of the body.
-    async fn whole(&self, request: &Request, listed: Listed, query: CandleQuery) -> Result<History, Refusal> {
-        let place = self.place(request)?;
-        let market = &self.doors.market;
+    /// Sends a whole range without pagination. Errors before the first page become a problem response; later errors
+    /// close the connection before the end of the body.
+    async fn export(
+        &self,
+        request: &Request,
+        listed: ListedMarket,
+        query: CandleQuery,
+    ) -> Result<History, ErrorResponse> {
+        let permit = self.acquire_export(request)?;
+        let market = &self.state.market;
         let (simulated, range, interval) = (listed.simulated, query.range, query.interval);
-        market.check_range(&listed, interval, range).await?;
-        let mut pages = Arc::clone(market).history_pages(listed.clone(), query, Client::of(request).id());
+        market.check_fetch_cost(&listed, interval, range).await?;
+        let mut pages = Arc::clone(market).history_pages(listed.clone(), query, Client::from_request(request).id());
         let first = pages.next().await.transpose()?;
         let second = pages.next().await;
         let complete = match (&first, &second) {
             (Some(only), None) => only.complete,
             _ => market.is_complete(&listed, interval, range).await?,
         };
-        let body = stream::iter([Ok(head(&query).to_vec())]).chain(
+        let body = stream::iter([Ok(csv_header(&query).to_vec())]).chain(
             stream::iter(first.map(Ok).into_iter().chain(second)).chain(pages).map(move |page| {
-                let _held = &place;
+                let _held = &permit;
                 match page {
                     Ok(page) => Ok(write_rows(&query, &page)),
                     Err(error) => {
-                        tracing::info!(%error, "a history could not be sent to its end");
+                        tracing::info!(%error, "export failed before its end");
                         Err(io::Error::other(error.to_string()))
                     }
                 }
@@ -259,13 +267,18 @@ impl HistoryApi {
     }
 }
 
-/// One page.
-pub(super) fn answer(uri: &Uri, known: Option<&str>, query: &CandleQuery, page: &Encoded) -> History {
-    let cache = if page.lasting { "public, max-age=60" } else { "no-cache" }.to_owned();
+/// The response with one page.
+pub(super) fn page_response(
+    uri: &Uri,
+    if_none_match: Option<&str>,
+    query: &CandleQuery,
+    page: &EncodedPage,
+) -> History {
+    let cache = if page.is_final { "public, max-age=60" } else { "no-cache" }.to_owned();
     let link = page.next_cursor.as_deref().map(|cursor| next_link(uri, cursor));
     let tag = Some(page.tag.clone());
-    if known.is_some_and(|known| names(known, &page.tag)) {
-        return History::Known(tag, cache, link, page.simulated, page.complete);
+    if if_none_match.is_some_and(|if_none_match| matches_tag(if_none_match, &page.tag)) {
+        return History::NotModified(tag, cache, link, page.simulated, page.complete);
     }
     let body = page.body.clone();
     let candles = match query.format {
@@ -276,7 +289,7 @@ pub(super) fn answer(uri: &Uri, known: Option<&str>, query: &CandleQuery, page: 
     History::Page(candles, tag, cache, link, page.simulated, page.complete)
 }
 
-/// The same question with another cursor, as a relative reference.
+/// The `Link` to the next page: the same request with another cursor, as a relative reference.
 fn next_link(uri: &Uri, cursor: &str) -> String {
     let mut link = format!("<{}?", uri.path());
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {

@@ -1,10 +1,10 @@
-//! The doors that answer once: one file a subject.
+//! REST endpoints: one module per subject.
 
 mod backfills;
 mod candles;
 mod document;
 mod history;
-mod hot;
+mod page_cache;
 mod parameters;
 mod payload;
 mod reference;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use poem_openapi::Tags;
 
-use super::Doors;
+use super::AppState;
 
 pub use parameters::{Exchange, PathSymbol, Symbol};
 pub use schema::Problem as ProblemSchema;
@@ -35,33 +35,33 @@ pub type Api = (
     document::DocumentApi,
 );
 
-/// All operations over the same doors.
-pub fn api(doors: &Arc<Doors>) -> Api {
-    let doors = || Arc::clone(doors);
+/// Creates all operations over the same state.
+pub fn api(state: &Arc<AppState>) -> Api {
+    let state = || Arc::clone(state);
     (
-        ticker::TickerApi(doors()),
-        history::HistoryApi::new(&doors()),
-        reference::ReferenceApi(doors()),
-        backfills::BackfillApi(doors()),
-        tickets::TicketApi(doors()),
-        service::ServiceApi(doors()),
+        ticker::TickerApi(state()),
+        history::HistoryApi::new(&state()),
+        reference::ReferenceApi(state()),
+        backfills::BackfillApi(state()),
+        tickets::TicketApi(state()),
+        service::ServiceApi(state()),
         document::DocumentApi,
     )
 }
 
-/// The headings of the document.
+/// The tags of the OpenAPI document.
 #[derive(Tags)]
 enum Tag {
     /// Tickers and candles.
     #[oai(rename = "Market data")]
     Market,
-    /// What can be asked for, and what is known.
+    /// Exchanges, instruments, and the coverage of stored candles.
     Reference,
-    /// Candles that are fetched because someone asked.
+    /// Candles that are fetched on request, in the background.
     Backfills,
-    /// How the service is doing.
+    /// State of the service, metrics, tickets and API documents.
     Service,
-    /// Aliases for clients of earlier services; same answers as the paths under `/v1`.
-    #[oai(rename = "Kept paths")]
-    Kept,
+    /// Legacy paths for existing clients, with the same responses as the paths under `/v1`.
+    #[oai(rename = "Legacy paths")]
+    Legacy,
 }

@@ -1,5 +1,5 @@
-//! The parameters of operations, each with its words for the document. They arrive as text and are checked where they
-//! are used, all at once, so that a refusal names everything that is wrong.
+//! Parameter types of operations, with their descriptions and schemas. Values arrive as text and are validated together
+//! where they are used, so that one error lists all invalid parameters.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -11,22 +11,22 @@ use serde_json::Value;
 use crate::market::{HISTORY_LIMIT, HISTORY_LIMIT_MAX};
 use crate::model;
 
-/// How many instruments a page has when nothing is said, and at most.
+/// Default and maximum number of instruments per page.
 pub const INSTRUMENTS_LIMIT: (u32, u32) = (500, 5_000);
 
-/// The longest list of symbols, in bytes.
+/// Maximum length of a list of symbols, in bytes.
 const MAX_LIST_BYTES: usize = 8 * 1024;
 
-/// No parameter has control characters.
+/// Pattern of parameters: no control characters.
 const NO_CONTROLS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
-/// Letters and digits, `.`, `-`, `_`, `/`, `:`, `$`, and what is not ASCII: exchanges have such markets.
+/// Pattern of symbols: letters, digits, `.`, `-`, `_`, `/`, `:`, `$` and non-ASCII characters, which some markets have.
 const SYMBOL_CHARS: &str = r"^[^\u0000-\u0023\u0025-\u002c\u003b-\u0040\u005b-\u005e\u0060\u007b-\u009f]*$";
 
-/// Declares types of parameters: the documentation is the parameter's description, the expression its schema.
+/// Declares parameter types. The doc comment becomes the description, the expression the schema.
 macro_rules! parameters {
-    ($($(#[doc = $words:literal])+ $name:ident: $schema:expr;)+) => {$(
-        $(#[doc = $words])+
+    ($($(#[doc = $doc:literal])+ $name:ident: $schema:expr;)+) => {$(
+        $(#[doc = $doc])+
         #[derive(Clone, Debug)]
         pub struct $name(String);
 
@@ -40,7 +40,7 @@ macro_rules! parameters {
             }
 
             fn schema_ref() -> MetaSchemaRef {
-                let description = Some(concat!($($words),+).trim());
+                let description = Some(concat!($($doc),+).trim());
                 MetaSchemaRef::Inline(Box::new(MetaSchema { description, ..$schema }))
             }
 
@@ -70,42 +70,42 @@ macro_rules! parameters {
 }
 
 parameters! {
-    /// The id of the exchange. Without it, the first enabled one that lists the symbol answers.
+    /// The id of the exchange. Without it, the first enabled exchange that lists the symbol is used.
     Exchange: text("binance");
-    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in any case, or the exchange's own id.
+    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
     Symbol: symbol("BTC/USDT");
-    /// The market: `BTC-USDT`.
+    /// The market, such as `BTC-USDT`.
     PathSymbol: symbol("BTC-USDT");
-    /// The markets, with commas between them.
+    /// Comma-separated list of markets.
     Symbols: MetaSchema { max_length: Some(MAX_LIST_BYTES), ..text("BTC/USDT,ETH/USDT") };
-    /// How long a candle lasts; case matters: `1m` is a minute, `1M` a month.
+    /// The candle interval. Case-sensitive: `1m` is one minute, `1M` one month.
     Interval: one_of(&model::Interval::ALL.map(model::Interval::as_str), model::Interval::M1.as_str());
     /// The first open time, inclusive: Unix milliseconds, RFC 3339, or a date in UTC.
     Start: time("2025-11-20T21:00:00Z");
-    /// Where the range ends, exclusive: Unix milliseconds, RFC 3339, or a date in UTC.
+    /// The end of the range, exclusive: Unix milliseconds, RFC 3339, or a date in UTC.
     End: time("2025-11-20T22:00:00Z");
-    /// How many candles a page has at most.
+    /// Maximum number of candles per page.
     Limit: count(HISTORY_LIMIT, HISTORY_LIMIT_MAX);
-    /// `next_cursor` of the page before, with all other parameters as they were.
+    /// `next_cursor` of the previous page. All other parameters must stay the same.
     Cursor: text("b1763672400000");
-    /// What stands for times in which nobody traded: nothing (`none`), or a candle at the close of the one before, with no
-    /// volume and `filled` set (`flat`). Nothing is made up before the first candle, nor behind what is unknown.
+    /// How to represent intervals without trades. `none`: no candle. `flat`: a candle at the previous close with zero
+    /// volume and `filled` set. No candle is added before the first candle or after a range with unknown data.
     Fill: one_of(&["none", "flat"], "none");
-    /// How candles are written. `array` is CCXT's `[[timestamp,open,high,low,close,volume],…]`. `csv` and `ndjson` give
-    /// the whole range without pages when `start` and `end` are given and `limit` is not.
+    /// The response format. `array` is the CCXT format `[[timestamp,open,high,low,close,volume],…]`. `csv` and `ndjson`
+    /// return the whole range without pagination if `start` and `end` are set and `limit` is not.
     Format: one_of(&["json", "array", "csv", "ndjson"], "json");
-    /// How many ranges a page has at most.
+    /// Maximum number of ranges per page.
     CoverageLimit: count(HISTORY_LIMIT, HISTORY_LIMIT_MAX);
-    /// How many instruments a page has at most.
+    /// Maximum number of instruments per page.
     InstrumentsLimit: count(INSTRUMENTS_LIMIT.0, INSTRUMENTS_LIMIT.1);
-    /// The `id` that the backfill was given.
+    /// The `id` of the backfill.
     BackfillId: text("1f0c7a52b9d3e648");
-    /// Only those of this base asset.
+    /// Only markets with this base asset.
     Base: text("BTC");
-    /// Only those of this quote asset.
+    /// Only markets with this quote asset.
     Quote: text("USDT");
-    /// Only those whose symbol or own id has this in it.
-    Part: text("btc");
+    /// Only markets whose symbol or native symbol contains this text.
+    SearchText: text("btc");
 }
 
 impl From<PathSymbol> for Symbol {

@@ -1,4 +1,4 @@
-//! Bodies that are encoded already.
+//! Pre-encoded response bodies.
 
 use std::hash::Hasher;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use poem_openapi::types::Type;
 use rustc_hash::FxHasher;
 use serde::Serialize;
 
-/// Encoded JSON that looks as `T` says. The framework's own `Json` builds a tree of values first, and loses digits.
+/// Encoded JSON with the schema of `T`. The framework's `Json` builds a tree of values first and loses digits.
 pub struct RawJson<T>(Bytes, PhantomData<fn() -> T>);
 
 impl<T> RawJson<T> {
@@ -23,12 +23,12 @@ impl<T> RawJson<T> {
 }
 
 impl<T: Serialize> RawJson<T> {
-    /// Encodes a value; for what is asked for rarely.
+    /// Encodes a value with serde; for responses that are requested rarely.
     ///
     /// # Panics
-    /// If a key is not a text, which the types forbid.
+    /// If a map key is not a string, which the types rule out.
     pub fn encode(value: &T) -> Self {
-        Self::new(serde_json::to_vec(value).expect("keys are texts"))
+        Self::new(serde_json::to_vec(value).expect("map keys are strings"))
     }
 }
 
@@ -55,9 +55,8 @@ impl<T> IntoResponse for RawJson<T> {
 impl<T: Type> ApiResponse for RawJson<T> {
     fn meta() -> MetaResponses {
         let content = vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() }];
-        let whole =
-            MetaResponse { description: "", status: Some(200), status_range: None, content, headers: Vec::new() };
-        MetaResponses { responses: vec![whole] }
+        let ok = MetaResponse { description: "", status: Some(200), status_range: None, content, headers: Vec::new() };
+        MetaResponses { responses: vec![ok] }
     }
 
     fn register(registry: &mut Registry) {
@@ -65,16 +64,16 @@ impl<T: Type> ApiResponse for RawJson<T> {
     }
 }
 
-/// A strong entity tag: the same bytes have the same tag on every replica.
+/// Computes a strong entity tag. Equal bytes have the same tag on every replica.
 pub fn entity_tag(body: &[u8]) -> String {
     let mut hasher = FxHasher::default();
     hasher.write(body);
     format!("\"{:016x}-{:x}\"", hasher.finish(), body.len())
 }
 
-/// Whether an `If-None-Match` names the tag (RFC 9110, 13.1.2: compared weakly).
-pub fn names(known: &str, tag: &str) -> bool {
-    known.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+/// Whether `If-None-Match` contains the tag (RFC 9110, 13.1.2: weak comparison).
+pub fn matches_tag(if_none_match: &str, tag: &str) -> bool {
+    if_none_match.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
 #[cfg(test)]
@@ -82,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_the_body_does_not_get_it_again() {
+    fn if_none_match_finds_the_tag() {
         let tag = entity_tag(b"[1]");
         assert_eq!(tag, entity_tag(b"[1]"));
-        assert!(!names("\"x\"", &tag) && !names("", &tag));
+        assert!(!matches_tag("\"x\"", &tag) && !matches_tag("", &tag));
         for list in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
-            assert!(names(&list, &tag), "{list}");
-            assert_eq!(names(&list, &entity_tag(b"[2]")), list == "*", "{list}");
+            assert!(matches_tag(&list, &tag), "{list}");
+            assert_eq!(matches_tag(&list, &entity_tag(b"[2]")), list == "*", "{list}");
         }
     }
 }

@@ -7,28 +7,28 @@ use poem_openapi::param::{Path, Query};
 
 use super::Tag;
 use super::parameters::{
-    Base, CoverageLimit, Cursor, End, Exchange, INSTRUMENTS_LIMIT, InstrumentsLimit, Interval, Part, Quote, Start,
-    Symbol,
+    Base, CoverageLimit, Cursor, End, Exchange, INSTRUMENTS_LIMIT, InstrumentsLimit, Interval, Quote, SearchText,
+    Start, Symbol,
 };
 use super::payload::RawJson;
 use super::schema;
-use crate::api::Doors;
-use crate::api::problem::{Code, Problem, Refused};
-use crate::api::refusal::Refusal;
-use crate::market::{CandleFields, CoverageAnswer, InstrumentPage, InstrumentQuery, LedgerQuery};
+use crate::api::AppState;
+use crate::api::error_response::ErrorResponse;
+use crate::api::problem::{Code, ParameterProblem, Problem};
+use crate::market::{CandleParams, CoveragePage, CoverageQuery, InstrumentPage, InstrumentQuery};
 use crate::model::wire;
 
-/// About the longest instrument in JSON.
+/// Approximate upper bound for the size of an instrument in JSON, in bytes.
 const INSTRUMENT_BYTES: usize = 200;
 
-/// What can be asked for, and what is known.
-pub struct ReferenceApi(pub Arc<Doors>);
+/// Operations for exchanges, instruments and coverage.
+pub struct ReferenceApi(pub Arc<AppState>);
 
 #[OpenApi(tag = "Tag::Reference")]
 impl ReferenceApi {
     /// All enabled exchanges
     ///
-    /// In registry order, which is the order in which they are asked where a question names none.
+    /// In registry order: a request without `exchange` uses the first exchange in this order that lists the symbol.
     #[oai(path = "/v1/exchanges", method = "get", operation_id = "listExchanges")]
     async fn exchanges(&self) -> RawJson<schema::Exchanges> {
         let now = self.0.clock.now();
@@ -38,43 +38,43 @@ impl ReferenceApi {
         })
     }
 
-    /// One exchange: its state, what it offers, its connections and budgets
+    /// One exchange: state, capabilities, connections and rate-limit budgets
     ///
-    /// States: `connecting` (not yet live), `live`, `stale` (connected, but silent), `reconnecting`, `down`,
-    /// `simulated` (the simulator stands in for it).
+    /// States: `connecting` (not yet live), `live`, `stale` (connected, but no data arrives), `reconnecting`, `down`,
+    /// `simulated` (the simulator replaces the exchange).
     #[oai(path = "/v1/exchanges/:exchange", method = "get", operation_id = "getExchange")]
     async fn exchange(
         &self,
         /// The id of the exchange.
         exchange: Path<Exchange>,
-    ) -> Result<RawJson<schema::Exchange>, Refusal> {
+    ) -> Result<RawJson<schema::Exchange>, ErrorResponse> {
         let id = self.0.market.exchange_id(&exchange)?;
         let states = self.0.market.exchanges().await;
         let state = states.iter().find(|state| state.exchange == id);
-        let state = state.ok_or_else(|| Problem::new(Code::NotReady, format!("nothing is known of {id} yet")))?;
+        let state = state.ok_or_else(|| Problem::new(Code::NotReady, format!("the state of {id} is not known yet")))?;
         Ok(RawJson::encode(&schema::Exchange::new(state, self.0.clock.now())))
     }
 
-    /// What can be asked for
+    /// Available spot markets
     ///
-    /// The spot markets that the enabled exchanges list, by exchange and symbol, and those that they listed once and
-    /// whose history is kept (`status` is `delisted`). Texts compare without case.
+    /// The spot markets that the enabled exchanges list, ordered by exchange and symbol, and delisted markets with
+    /// stored history (`status` is `delisted`). Filters ignore case.
     #[oai(path = "/v1/instruments", method = "get", operation_id = "listInstruments")]
     async fn instruments(
         &self,
-        /// Only those of this exchange.
+        /// Only markets of this exchange.
         exchange: Query<Option<Exchange>>,
         base: Query<Option<Base>>,
         quote: Query<Option<Quote>>,
-        q: Query<Option<Part>>,
+        q: Query<Option<SearchText>>,
         limit: Query<Option<InstrumentsLimit>>,
         cursor: Query<Option<Cursor>>,
-    ) -> Result<RawJson<schema::Instruments>, Refusal> {
+    ) -> Result<RawJson<schema::Instruments>, ErrorResponse> {
         let (default, max) = INSTRUMENTS_LIMIT;
         let limit = limit.as_deref().map_or(Ok(default), str::parse);
         let limit = limit.ok().filter(|limit| (1..=max).contains(limit)).ok_or_else(|| {
             let detail = format!("`limit` is a whole number from 1 to {max}");
-            Problem::invalid(vec![Refused { parameter: "limit".into(), detail: detail.into() }])
+            Problem::invalid_parameters(vec![ParameterProblem { parameter: "limit".into(), detail: detail.into() }])
         })?;
         let query = InstrumentQuery {
             exchange: exchange.as_deref().map(|name| self.0.market.exchange_id(name)).transpose()?,
@@ -87,12 +87,13 @@ impl ReferenceApi {
         Ok(RawJson::new(write_instruments(&self.0.market.instruments(&query).await?)))
     }
 
-    /// What is known of a series of candles, and how
+    /// Coverage of a candle series
     ///
-    /// Disjoint ranges, ascending; what is in none of them is unknown. States: `observed` (seen on the stream),
-    /// `fetched` (asked from the exchange), `derived` (from shorter candles), `empty` (nobody traded, or before the
-    /// listing), `unavailable` (the exchange cannot give it). Without `start` the first page begins with what is known
-    /// first. `complete` speaks of the page's time, which ends with its last range where another page follows.
+    /// Disjoint time ranges in ascending order, each with a state; the state of all other times is unknown. States:
+    /// `observed` (received from the stream), `fetched` (requested from the exchange), `derived` (computed from shorter
+    /// candles), `empty` (no trades, or before the listing), `unavailable` (the exchange cannot provide it). Without
+    /// `start`, the first page begins with the first known range. `complete` refers to the time span of the page, which
+    /// ends with its last range if there is a next page.
     #[oai(path = "/v1/coverage", method = "get", operation_id = "getCoverage")]
     async fn coverage(
         &self,
@@ -103,16 +104,16 @@ impl ReferenceApi {
         end: Query<Option<End>>,
         limit: Query<Option<CoverageLimit>>,
         cursor: Query<Option<Cursor>>,
-    ) -> Result<RawJson<schema::Coverage>, Refusal> {
-        let fields = CandleFields {
+    ) -> Result<RawJson<schema::Coverage>, ErrorResponse> {
+        let params = CandleParams {
             interval: interval.as_deref(),
             start: start.as_deref(),
             end: end.as_deref(),
             limit: limit.as_deref(),
             cursor: cursor.as_deref(),
-            ..CandleFields::default()
+            ..CandleParams::default()
         };
-        let query = LedgerQuery::new(fields, self.0.clock.now())?;
+        let query = CoverageQuery::new(params, self.0.clock.now())?;
         let listed = self.0.market.find(exchange.as_deref(), &symbol).await?;
         Ok(RawJson::new(write_coverage(&self.0.market.coverage(&listed, &query).await?)))
     }
@@ -140,19 +141,19 @@ fn write_cursor(out: &mut Vec<u8>, cursor: Option<&str>) {
     }
 }
 
-pub(super) fn write_coverage(answer: &CoverageAnswer) -> Vec<u8> {
-    let ranges = answer.coverage.ranges();
+pub(super) fn write_coverage(page: &CoveragePage) -> Vec<u8> {
+    let ranges = page.coverage.ranges();
     let mut out = Vec::with_capacity(160 + ranges.len() * 80);
     out.push(b'{');
-    wire::market_fields(&mut out, answer.listed.exchange, &answer.listed.instrument.symbol);
+    wire::market_fields(&mut out, page.listed.exchange, &page.listed.instrument.symbol);
     out.extend_from_slice(b",\"interval\":\"");
-    out.extend_from_slice(answer.interval.as_str().as_bytes());
+    out.extend_from_slice(page.interval.as_str().as_bytes());
     out.extend_from_slice(b"\",\"simulated\":");
-    out.extend_from_slice(if answer.listed.simulated { b"true" } else { b"false" });
+    out.extend_from_slice(if page.listed.simulated { b"true" } else { b"false" });
     out.extend_from_slice(b",\"complete\":");
-    out.extend_from_slice(if answer.complete { b"true" } else { b"false" });
+    out.extend_from_slice(if page.complete { b"true" } else { b"false" });
     out.extend_from_slice(b",\"next_cursor\":");
-    write_cursor(&mut out, answer.next_cursor.as_deref());
+    write_cursor(&mut out, page.next_cursor.as_deref());
     out.extend_from_slice(b",\"ranges\":[");
     for (index, known) in ranges.iter().enumerate() {
         if index > 0 {

@@ -8,17 +8,17 @@ use poem_openapi::{ApiResponse, OpenApi};
 use super::Tag;
 use super::payload::RawJson;
 use super::schema::Ticket;
-use crate::api::Doors;
+use crate::api::AppState;
 use crate::api::access::Client;
+use crate::api::error_response::ErrorResponse;
 use crate::api::problem::Problem;
-use crate::api::refusal::Refusal;
 
-/// What stands in for a key.
-pub struct TicketApi(pub Arc<Doors>);
+/// Ticket operations.
+pub struct TicketApi(pub Arc<AppState>);
 
 #[derive(ApiResponse)]
-enum Made {
-    /// To be used at once.
+enum TicketCreated {
+    /// A ticket, valid for 30 seconds.
     #[oai(status = 201)]
     Ticket(RawJson<Ticket>),
 }
@@ -26,14 +26,17 @@ enum Made {
 #[OpenApi(tag = "Tag::Service")]
 #[expect(clippy::unused_async, reason = "operations are asynchronous")]
 impl TicketApi {
-    /// A ticket for a browser's socket
+    /// Create a ticket for a stream in a browser
     ///
-    /// Browsers send no headers when they open a WebSocket or an event stream. A ticket stands in for the key that asks for
-    /// it: `/v1/stream?ticket=…`, for 30 seconds. What it opened stays open after that.
+    /// Browsers cannot send an API key when they open a WebSocket or an event stream. A ticket replaces the key of the
+    /// request that created it: `/v1/stream?ticket=…`. It is valid for 30 seconds; an opened stream stays open after
+    /// that.
     #[oai(path = "/v1/tickets", method = "post", operation_id = "makeTicket")]
-    async fn make(&self, Data(client): Data<&Client>) -> Result<Made, Refusal> {
-        let Some(key) = &client.key else { return Err(Problem::no_key("a ticket stands in for a key").into()) };
-        let (ticket, until) = self.0.gate.ticket(key);
-        Ok(Made::Ticket(RawJson::encode(&Ticket { ticket, expires_at: until.millis() })))
+    async fn make(&self, Data(client): Data<&Client>) -> Result<TicketCreated, ErrorResponse> {
+        let Some(key) = &client.key else {
+            return Err(Problem::missing_key("send the API key that the ticket replaces").into());
+        };
+        let (ticket, expires_at) = self.0.authorizer.ticket(key);
+        Ok(TicketCreated::Ticket(RawJson::encode(&Ticket { ticket, expires_at: expires_at.millis() })))
     }
 }

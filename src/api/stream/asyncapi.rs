@@ -1,34 +1,35 @@
-//! The document of the streams: AsyncAPI 3.0, at `/asyncapi.json`.
+//! The AsyncAPI 3.0 document of the streams, served at `/asyncapi.json`.
 
 use serde_json::{Map, Value, json};
 
-use super::feed::MAX_SNAPSHOT;
+use super::client_feed::MAX_SNAPSHOT;
 use crate::api::openapi_document;
 use crate::model::{FeedState, Interval};
 
-/// The document as the service gives it.
+/// The document as indented JSON, as served.
 #[must_use]
 pub fn asyncapi_json() -> String {
     format!("{:#}\n", asyncapi_document())
 }
 
-/// The document; the same at every call.
+/// The document; every call returns the same.
 #[must_use]
 pub fn asyncapi_document() -> Value {
     let messages = messages();
-    let refer = |names: &[&str]| -> Value {
+    let message_refs = |names: &[&str]| -> Value {
         names.iter().map(|name| json!({"$ref": format!("#/channels/stream/messages/{name}")})).collect()
     };
     let in_channel = |names: &[&str]| -> Value {
         let entry = |name: &&str| ((*name).to_owned(), json!({"$ref": format!("#/components/messages/{name}")}));
         Value::Object(names.iter().map(entry).collect())
     };
-    let tickers = ["ticker", "trade", "candle", "gap", "snapshot", "status", "shutdown"];
-    let kept = |address: &str, parameters: Value| {
+    let event_messages = ["ticker", "trade", "candle", "gap", "snapshot", "status", "shutdown"];
+    let legacy_channel = |address: &str, parameters: Value| {
         json!({
             "address": address,
             "title": "The ticker of one market",
-            "description": "The plain ticker object, at once and at every change. Kept for those who use it; `/v1/stream` does more.",
+            "description": "The plain ticker object, once after connecting and after every change. A legacy endpoint for \
+                existing clients; use `/v1/stream` instead.",
             "parameters": parameters,
             "messages": {"plainTicker": {"$ref": "#/components/messages/plainTicker"}},
         })
@@ -38,7 +39,7 @@ pub fn asyncapi_document() -> Value {
         "info": {
             "title": "candlewick streams",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": ABOUT,
+            "description": DESCRIPTION,
             "license": {"name": "MIT OR Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -46,23 +47,23 @@ pub fn asyncapi_document() -> Value {
             "stream": {
                 "address": "/v1/stream",
                 "title": "Any number of topics on one socket",
-                "messages": in_channel(&[CLIENT, ANSWERS, &FRAMES].concat()),
+                "messages": in_channel(&[REQUESTS, REPLIES, &EVENTS].concat()),
                 "bindings": {"ws": {"method": "GET"}},
             },
             "events": {
                 "address": "/v1/events",
                 "title": "The same frames as server-sent events",
-                "description": EVENTS,
-                "messages": in_channel(&tickers),
+                "description": EVENTS_DESCRIPTION,
+                "messages": in_channel(&event_messages),
                 "bindings": {"http": {}},
             },
-            "subscribeTicker": kept("/ws/subscribe/{symbol}", json!({"symbol": {"description": "Such as `BTC-USDT`."}})),
-            "realtimeTicker": kept("/ws/realtime", json!({})),
+            "subscribeTicker": legacy_channel("/ws/subscribe/{symbol}", json!({"symbol": {"description": "Such as `BTC-USDT`."}})),
+            "realtimeTicker": legacy_channel("/ws/realtime", json!({})),
         },
         "operations": {
-            "request": {"action": "receive", "channel": {"$ref": "#/channels/stream"}, "messages": refer(CLIENT),
-                "reply": {"channel": {"$ref": "#/channels/stream"}, "messages": refer(ANSWERS)}},
-            "push": {"action": "send", "channel": {"$ref": "#/channels/stream"}, "messages": refer(&FRAMES)},
+            "request": {"action": "receive", "channel": {"$ref": "#/channels/stream"}, "messages": message_refs(REQUESTS),
+                "reply": {"channel": {"$ref": "#/channels/stream"}, "messages": message_refs(REPLIES)}},
+            "push": {"action": "send", "channel": {"$ref": "#/channels/stream"}, "messages": message_refs(&EVENTS)},
             "pushEvents": {"action": "send", "channel": {"$ref": "#/channels/events"}},
             "pushTicker": {"action": "send", "channel": {"$ref": "#/channels/subscribeTicker"}},
             "pushRealtimeTicker": {"action": "send", "channel": {"$ref": "#/channels/realtimeTicker"}},
@@ -75,23 +76,30 @@ pub fn asyncapi_document() -> Value {
     })
 }
 
-const ABOUT: &str = "Live market data. Subscribe to topics, such as `candles:binance:BTC/USDT:1m`, and get a snapshot, then every \
-event with its place in the topic: an `epoch` and a number `seq` that grows by one. What is missing is told as a `gap` with its \
-numbers; tickers may skip numbers without one, since only the newest matters. A client that lost its connection sends the last place \
-as `resume`, on any replica, and gets what it missed, or a gap and a snapshot.\n\nMessages are JSON texts of at most 64 KiB, at most 20 \
-a second. A client that is too slow for trades or candles gets a `gap` with the reason `slow_client`; one that never catches up is \
-closed with 1008, one that floods, too; a message that is too long closes with 1009; the end of the service is announced by \
-`shutdown` and closes with 1001.\n\nWhere the service asks for a key, it has the scope `stream`: `Authorization: Bearer KEY`, `X-API-Key: KEY`, or, \
-from a page in a browser, `?ticket=…` with a ticket of `POST /v1/tickets`. Without one the answer to the upgrade is 401.";
+const DESCRIPTION: &str = "\
+Live market data. A client subscribes to topics, such as `candles:binance:BTC/USDT:1m`, and receives a snapshot \
+followed by every event. Each event has a sequence id in its topic: an `epoch` and a number `seq` that grows by one. \
+Missing events are reported as a `gap` with their numbers. Tickers may skip numbers without a gap, because only the \
+latest value matters. After a reconnect to any replica, a client sends the last sequence id as `resume` and receives \
+the missed events, or a gap and a snapshot.\n\n\
+Messages are JSON texts of at most 64 KiB. A client may send at most 20 messages per second. A client that reads \
+trades or candles too slowly receives a `gap` with the reason `slow_client`. The socket closes with 1008 if the \
+client never catches up or if too many of its messages are rejected, with 1009 after a message that is too long, and \
+with 1001 after `shutdown` when the service shuts down.\n\n\
+If the service requires a key, it needs the scope `stream`: send `Authorization: Bearer KEY` or `X-API-Key: KEY`, \
+or, from a page in a browser, `?ticket=…` with a ticket of `POST /v1/tickets`. Without a key, the upgrade fails with \
+401.";
 
-const EVENTS: &str = "`GET /v1/events?topics=ticker:binance:BTC/USDT,candles:kraken:BTC/USD:1m` with at most 32 topics; `status:binance` is \
-one, too; `snapshot=n` asks for n values at the start. `id` is the list of `epoch.seq` in the order of the topics, `-` where nothing was \
-told, so that `Last-Event-ID` resumes all of them, or `resume` in the query of a new stream. Comments are heartbeats.";
+const EVENTS_DESCRIPTION: &str = "\
+`GET /v1/events?topics=ticker:binance:BTC/USDT,candles:kraken:BTC/USD:1m` with at most 32 topics, including status \
+topics such as `status:binance`. `snapshot=n` requests n values per topic at the start. The `id` of an event lists \
+`epoch.seq` of all topics in their order, with `-` for topics without events. `Last-Event-ID`, or `resume` in the \
+query of a new stream, resumes all topics. Comments are heartbeats.";
 
-/// What clients send, how that is answered, and what is sent unasked.
-const CLIENT: &[&str] = &["subscribe", "unsubscribe", "list", "ping"];
-const ANSWERS: &[&str] = &["subscribed", "unsubscribed", "topics", "pong", "error"];
-const FRAMES: [&str; 8] = ["snapshot", "ticker", "trade", "candle", "gap", "status", "heartbeat", "shutdown"];
+/// Names of the messages: requests of clients, replies, and events.
+const REQUESTS: &[&str] = &["subscribe", "unsubscribe", "list", "ping"];
+const REPLIES: &[&str] = &["subscribed", "unsubscribed", "topics", "pong", "error"];
+const EVENTS: [&str; 8] = ["snapshot", "ticker", "trade", "candle", "gap", "status", "heartbeat", "shutdown"];
 
 fn message(summary: &str, properties: &Value, required: &[&str], examples: &[Value]) -> Value {
     let examples: Vec<Value> = examples.iter().map(|example| json!({"payload": example})).collect();
@@ -102,20 +110,20 @@ fn message(summary: &str, properties: &Value, required: &[&str], examples: &[Val
     })
 }
 
-fn one(value: &str) -> Value {
+fn constant(value: &str) -> Value {
     json!({"const": value})
 }
 
-fn texts(description: &str) -> Value {
+fn string_array(description: &str) -> Value {
     json!({"type": "array", "items": {"type": "string"}, "description": description})
 }
 
 fn id() -> Value {
-    json!({"type": ["integer", "number", "string"], "description": "Chosen by the client; the answer carries it."})
+    json!({"type": ["integer", "number", "string"], "description": "Chosen by the client; the reply has the same id."})
 }
 
 fn epoch() -> Value {
-    json!({"type": ["string", "null"], "description": "The run of numbers that `seq` belongs to; null before the first event."})
+    json!({"type": ["string", "null"], "description": "The numbering that `seq` belongs to; null before the first event."})
 }
 
 fn number(description: &str) -> Value {
@@ -126,34 +134,34 @@ fn millis(description: &str) -> Value {
     json!({"type": "integer", "description": format!("{description}, in Unix milliseconds.")})
 }
 
-/// An event: its type, its place, and data.
+/// The message of an event: type, topic, sequence id and data.
 fn event(kind: &str, data: &Value, example: &Value) -> Value {
     let topic = match kind {
         "ticker" => "ticker:binance:BTC/USDT",
         "trade" => "trades:binance:BTC/USDT",
         _ => "candles:binance:BTC/USDT:1m",
     };
-    let properties = json!({"type": one(kind), "topic": {"type": "string"}, "epoch": {"type": "string"},
+    let properties = json!({"type": constant(kind), "topic": {"type": "string"}, "epoch": {"type": "string"},
         "seq": {"type": "integer", "description": "Grows by one with each event of the topic."}, "data": data});
     let example = json!({"type": kind, "topic": topic, "epoch": "k3f9.1c2d", "seq": 1813, "data": example});
     message("New data of a topic.", &properties, &["type", "topic", "epoch", "seq", "data"], &[example])
 }
 
-/// An object of the OpenAPI document, as streams carry it.
-fn schema(known: &Value, name: &str, without: &[&str], with: &[(&str, Value)]) -> Value {
-    let mut schema = known[name].clone();
+/// A schema of the OpenAPI document, adapted to streams.
+fn schema(schemas: &Value, name: &str, removed: &[&str], added: &[(&str, Value)]) -> Value {
+    let mut schema = schemas[name].clone();
     if let Some(properties) = schema["properties"].as_object_mut() {
-        properties.retain(|name, _| !without.contains(&name.as_str()));
-        properties.extend(with.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        properties.retain(|name, _| !removed.contains(&name.as_str()));
+        properties.extend(added.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         schema["required"] = properties.keys().cloned().collect();
     }
     schema["additionalProperties"] = false.into();
     schema
 }
 
-/// A ticker as streams carry it.
-fn ticker(known: &Value) -> Value {
-    schema(known, "Ticker", &["age_ms", "stale"], &[])
+/// The schema of a ticker in streams.
+fn ticker(schemas: &Value) -> Value {
+    schema(schemas, "Ticker", &["age_ms", "stale"], &[])
 }
 
 fn market() -> Vec<(&'static str, Value)> {
@@ -161,10 +169,10 @@ fn market() -> Vec<(&'static str, Value)> {
     vec![("exchange", text()), ("symbol", text()), ("simulated", json!({"type": "boolean"}))]
 }
 
-fn candle(known: &Value) -> Value {
-    let mut with = market();
-    with.push(("interval", intervals()));
-    schema(known, "Candle", &["filled"], &with)
+fn candle(schemas: &Value) -> Value {
+    let mut added = market();
+    added.push(("interval", intervals()));
+    schema(schemas, "Candle", &["filled"], &added)
 }
 
 fn intervals() -> Value {
@@ -176,11 +184,11 @@ fn trade() -> Value {
         market().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     properties.extend(
         json!({
-            "id": {"type": "string", "description": "The exchange's own."},
+            "id": {"type": "string", "description": "The exchange's id of the trade."},
             "price": {"type": "number", "description": "In the quote asset."},
             "amount": {"type": "number", "description": "In the base asset."},
-            "side": {"type": "string", "enum": ["buy", "sell"], "description": "The taker's."},
-            "timestamp": millis("When it was made"),
+            "side": {"type": "string", "enum": ["buy", "sell"], "description": "The taker's side."},
+            "timestamp": millis("Time of the trade"),
         })
         .as_object()
         .cloned()
@@ -191,8 +199,8 @@ fn trade() -> Value {
 }
 
 fn messages() -> Value {
-    let known = openapi_document()["components"]["schemas"].take();
-    let (ticker, trade, candle) = (ticker(&known), trade(), candle(&known));
+    let schemas = openapi_document()["components"]["schemas"].take();
+    let (ticker, trade, candle) = (ticker(&schemas), trade(), candle(&schemas));
     let ticker_example = json!({"exchange": "binance", "symbol": "BTC/USDT", "last": 67012.34, "bid": 67012.33, "bid_size": 1.2, "ask": 67012.34,
         "ask_size": 0.8, "open": 66000.1, "high": 67500, "low": 65800, "base_volume": 18234.1, "quote_volume": 1_219_000_000.5,
         "change_percent": 1.53, "timestamp": 1_763_672_400_123_i64, "received_at": 1_763_672_400_160_i64, "source": "stream", "simulated": false});
@@ -202,68 +210,68 @@ fn messages() -> Value {
         "high": 67020, "low": 66990, "close": 67012.34, "volume": 12.5, "quote_volume": 837_654.2, "trades": 412, "closed": true,
         "revision": 0, "simulated": false});
     let topic = "candles:binance:BTC/USDT:1m";
-    let place = json!({"type": "object", "properties": {"epoch": {"type": "string"}, "seq": {"type": "integer"}},
+    let sequence_id = json!({"type": "object", "properties": {"epoch": {"type": "string"}, "seq": {"type": "integer"}},
         "required": ["epoch", "seq"], "additionalProperties": false});
-    let rejected = |what: &str| {
-        json!({"type": "array", "description": "What cannot be had, and why.", "items": {"type": "object",
-            "properties": {what: {"type": "string"}, "code": {"type": "string"}}, "required": [what, "code"], "additionalProperties": false}})
+    let rejected = |key: &str| {
+        json!({"type": "array", "description": "Rejected elements with reasons.", "items": {"type": "object",
+            "properties": {key: {"type": "string"}, "code": {"type": "string"}}, "required": [key, "code"], "additionalProperties": false}})
     };
     json!({
         "subscribe": message("Subscribes to topics of one channel.", &json!({
-            "op": one("subscribe"), "id": id(),
+            "op": constant("subscribe"), "id": id(),
             "channel": {"type": "string", "enum": ["ticker", "trades", "candles", "status"]},
-            "exchange": {"type": "string", "description": "Without it the first enabled one that lists each symbol; of `status` all."},
-            "symbols": texts("Markets, in any spelling; `status` has none."),
+            "exchange": {"type": "string", "description": "Default: the first enabled exchange that lists the symbol; for `status`: all."},
+            "symbols": string_array("Markets, in any accepted notation. Not for `status`."),
             "interval": intervals(),
-            "snapshot": {"type": "integer", "minimum": 0, "maximum": MAX_SNAPSHOT, "default": 1, "description": "So many of the newest values at the start."},
-            "resume": {"oneOf": [place, {"type": "array", "items": {"oneOf": [place, {"type": "null"}]}}],
-                "description": "The last place that the client knows of the only symbol, or of each, in the order of `symbols`."},
-            "conflate_ms": {"type": "integer", "minimum": 0, "description": "Tickers: the newest value at most so often."},
+            "snapshot": {"type": "integer", "minimum": 0, "maximum": MAX_SNAPSHOT, "default": 1, "description": "Number of latest values at the start."},
+            "resume": {"oneOf": [sequence_id, {"type": "array", "items": {"oneOf": [sequence_id, {"type": "null"}]}}],
+                "description": "The last sequence id that the client received: one for a single symbol, or a list in the order of `symbols`."},
+            "conflate_ms": {"type": "integer", "minimum": 0, "description": "For tickers: minimum interval between values, in milliseconds."},
         }), &["op", "channel"], &[
             json!({"op": "subscribe", "id": 1, "channel": "candles", "exchange": "binance", "symbols": ["BTC/USDT"], "interval": "1m", "snapshot": 50}),
             json!({"op": "subscribe", "id": "t", "channel": "ticker", "exchange": "binance", "symbols": ["BTC/USDT", "X/Y"], "conflate_ms": 250}),
             json!({"op": "subscribe", "channel": "trades", "exchange": "binance", "symbols": ["BTC/USDT"], "resume": {"epoch": "k3f9.1c2d", "seq": 1812}}),
             json!({"op": "subscribe", "channel": "status", "exchange": "binance"}),
         ]),
-        "unsubscribe": message("Leaves topics.", &json!({"op": one("unsubscribe"), "id": id(), "topics": texts("As `subscribed` names them.")}),
+        "unsubscribe": message("Unsubscribes from topics.", &json!({"op": constant("unsubscribe"), "id": id(), "topics": string_array("Topic names as in `subscribed`.")}),
             &["op", "topics"], &[json!({"op": "unsubscribe", "id": 2, "topics": [topic]})]),
-        "list": message("Asks for the topics of this connection.", &json!({"op": one("list"), "id": id()}), &["op"], &[json!({"op": "list", "id": 3})]),
-        "ping": message("Asks for a sign of life.", &json!({"op": one("ping"), "id": id()}), &["op"], &[json!({"op": "ping", "id": 4})]),
-        "subscribed": message("The topics of a subscription.", &json!({"type": one("subscribed"), "id": id(), "topics": texts("What is subscribed to now."), "rejected": rejected("symbol")}),
+        "list": message("Requests the topics of this connection.", &json!({"op": constant("list"), "id": id()}), &["op"], &[json!({"op": "list", "id": 3})]),
+        "ping": message("Requests a `pong`.", &json!({"op": constant("ping"), "id": id()}), &["op"], &[json!({"op": "ping", "id": 4})]),
+        "subscribed": message("Reply to `subscribe`.", &json!({"type": constant("subscribed"), "id": id(), "topics": string_array("The new topics."), "rejected": rejected("symbol")}),
             &["type", "topics", "rejected"], &[json!({"type": "subscribed", "id": 1, "topics": [topic], "rejected": [{"symbol": "X/Y", "code": "unknown_symbol"}]})]),
-        "unsubscribed": message("The topics that were left.", &json!({"type": one("unsubscribed"), "id": id(), "topics": texts("What was left."), "rejected": rejected("topic")}),
+        "unsubscribed": message("Reply to `unsubscribe`.", &json!({"type": constant("unsubscribed"), "id": id(), "topics": string_array("The removed topics."), "rejected": rejected("topic")}),
             &["type", "topics", "rejected"], &[json!({"type": "unsubscribed", "id": 2, "topics": [topic], "rejected": []})]),
-        "topics": message("The topics of this connection.", &json!({"type": one("topics"), "id": id(), "topics": texts("What is subscribed to.")}),
+        "topics": message("Reply to `list`: the topics of this connection.", &json!({"type": constant("topics"), "id": id(), "topics": string_array("The subscribed topics.")}),
             &["type", "topics"], &[json!({"type": "topics", "id": 3, "topics": [topic]})]),
-        "pong": message("A sign of life.", &json!({"type": one("pong"), "id": id(), "timestamp": millis("Now")}), &["type", "timestamp"],
+        "pong": message("Reply to `ping`.", &json!({"type": constant("pong"), "id": id(), "timestamp": millis("Current time")}), &["type", "timestamp"],
             &[json!({"type": "pong", "id": 4, "timestamp": 1_763_672_400_160_i64})]),
-        "error": message("A message that could not be followed. The subscriptions stay as they were.", &json!({"type": one("error"), "id": id(),
-            "code": {"type": "string", "description": "`invalid_message`, `rate_limited`, or a code of the REST interface."}, "detail": {"type": "string"}}),
-            &["type", "code", "detail"], &[json!({"type": "error", "id": 1, "code": "invalid_message", "detail": "`symbols` names at least one market"})]),
-        "snapshot": message("The newest values of a topic. What follows begins after `seq`.", &json!({"type": one("snapshot"), "topic": {"type": "string"},
-            "epoch": epoch(), "seq": number("Up to where the values tell everything; null before the first event."),
+        "error": message("A request failed. The subscriptions are unchanged.", &json!({"type": constant("error"), "id": id(),
+            "code": {"type": "string", "description": "`invalid_message`, `rate_limited`, or a problem code of the REST API."}, "detail": {"type": "string"}}),
+            &["type", "code", "detail"], &[json!({"type": "error", "id": 1, "code": "invalid_message", "detail": "`symbols` needs at least one market"})]),
+        "snapshot": message("The latest values of a topic. The following events begin after `seq`.", &json!({"type": constant("snapshot"), "topic": {"type": "string"},
+            "epoch": epoch(), "seq": number("The last event that the values include; null before the first event."),
             "data": {"type": "array", "items": {"oneOf": [ticker, trade, candle]}}}),
             &["type", "topic", "epoch", "seq", "data"], &[json!({"type": "snapshot", "topic": topic, "epoch": "k3f9.1c2d", "seq": 1812, "data": [candle_example]})]),
         "ticker": event("ticker", &ticker, &ticker_example),
         "trade": event("trade", &trade, &trade_example),
         "candle": event("candle", &candle, &candle_example),
-        "gap": message("Numbers of a topic that this client will not see.", &json!({"type": one("gap"), "topic": {"type": "string"}, "epoch": epoch(),
-            "from_seq": number("The first number that was missed; null where nothing was heard before."),
-            "to_seq": number("The last one; null where it is not known: up to the next frame of the topic."),
+        "gap": message("Events of a topic that this client will not receive.", &json!({"type": constant("gap"), "topic": {"type": "string"}, "epoch": epoch(),
+            "from_seq": number("The first missed number; null if no event was received before."),
+            "to_seq": number("The last missed number. If it is null, the gap ends before the next frame of the topic."),
             "reason": {"type": "string", "enum": ["upstream_disconnect", "slow_client", "resume_expired", "bus_lost", "new_epoch"]}}),
             &["type", "topic", "epoch", "from_seq", "to_seq", "reason"],
             &[json!({"type": "gap", "topic": topic, "epoch": "k3f9.1c2d", "from_seq": 1814, "to_seq": 1830, "reason": "slow_client"})]),
-        "status": message("How an exchange is doing, at once and at every change.", &json!({"type": one("status"), "exchange": {"type": "string"},
-            "state": {"type": "string", "enum": FeedState::ALL.map(FeedState::as_str)}, "since": millis("Since when"), "simulated": {"type": "boolean"},
-            "ended": {"type": "array", "description": "Markets that were collected and are gone.", "items": {"type": "object",
-                "properties": {"symbol": {"type": "string"}, "since": millis("Since when"), "detail": {"type": "string"}},
+        "status": message("The state of an exchange, at the start and after every change.", &json!({"type": constant("status"), "exchange": {"type": "string"},
+            "state": {"type": "string", "enum": FeedState::ALL.map(FeedState::as_str)}, "since": millis("Time of the last change of the state"), "simulated": {"type": "boolean"},
+            "ended": {"type": "array", "description": "Markets that are no longer collected, because the exchange does not list or trade them any more.", "items": {"type": "object",
+                "properties": {"symbol": {"type": "string"}, "since": millis("Time since when it is not collected"), "detail": {"type": "string"}},
                 "required": ["symbol", "since", "detail"], "additionalProperties": false}}}),
             &["type", "exchange", "state", "since", "simulated", "ended"],
             &[json!({"type": "status", "exchange": "binance", "state": "live", "since": 1_763_672_300_000_i64, "simulated": false, "ended": []})]),
-        "heartbeat": message("Sent each second without other traffic.", &json!({"type": one("heartbeat"), "n": {"type": "integer"}, "timestamp": millis("Now")}),
+        "heartbeat": message("Sent every second without other traffic.", &json!({"type": constant("heartbeat"), "n": {"type": "integer"}, "timestamp": millis("Current time")}),
             &["type", "n", "timestamp"], &[json!({"type": "heartbeat", "n": 42, "timestamp": 1_763_672_400_160_i64})]),
-        "shutdown": message("The service ends: connect elsewhere. The socket is closed with 1001 after so long.", &json!({"type": one("shutdown"), "in_ms": {"type": "integer"}}),
+        "shutdown": message("The service shuts down: connect to another replica. The socket closes with 1001 after `in_ms` milliseconds.", &json!({"type": constant("shutdown"), "in_ms": {"type": "integer"}}),
             &["type", "in_ms"], &[json!({"type": "shutdown", "in_ms": 5000})]),
-        "plainTicker": {"summary": "The ticker alone.", "payload": ticker, "examples": [{"payload": ticker_example}]},
+        "plainTicker": {"summary": "The plain ticker.", "payload": ticker, "examples": [{"payload": ticker_example}]},
     })
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/events`: the frames of `/v1/stream` as server-sent events, one way.
+//! `GET /v1/events`: the frames of `/v1/stream` as server-sent events.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -12,26 +12,28 @@ use poem::web::{Data, Query};
 use poem::{Body, Request, Response, handler};
 use serde::Deserialize;
 
-use super::feed::{BEAT, Begin, Feed, GATHER_BYTES, MAX_SNAPSHOT, Outlet, Snapshot};
-use super::find::{Wanted, find};
+use super::client_feed::{
+    ClientFeed, FrameSink, HEARTBEAT_INTERVAL, MAX_BATCH_BYTES, MAX_SNAPSHOT, Snapshot, SubscribeOptions,
+};
+use super::resolve::{TopicRequest, resolve};
 use super::{message, status};
 use crate::api::access::Client;
-use crate::api::problem::{Code, Problem, Refused};
-use crate::api::{Doors, Stay};
+use crate::api::problem::{Code, ParameterProblem, Problem};
+use crate::api::{AppState, ConnectionGuard};
 use crate::clock::Timer;
-use crate::hub::{Frame, Place, SlotId};
+use crate::hub::{Frame, SequenceId, SlotId};
 use crate::model::{ExchangeId, Interval, Topic, wire};
 use crate::telemetry::hub::ClientEvicted;
 
-/// The most topics of one stream.
+/// Maximum number of topics per stream.
 const MAX_TOPICS: usize = 32;
 
-/// What the query says.
+/// The query parameters.
 #[derive(Deserialize)]
-pub struct Asked {
+pub struct EventsQuery {
     topics: Option<String>,
     snapshot: Option<String>,
-    /// What `Last-Event-ID` says, for who opens a new stream and cannot send it.
+    /// The same as `Last-Event-ID`, for clients that open a new stream and cannot send the header.
     resume: Option<String>,
 }
 
@@ -39,26 +41,26 @@ pub struct Asked {
 #[handler]
 pub async fn events(
     request: &Request,
-    Data(doors): Data<&Arc<Doors>>,
+    Data(state): Data<&Arc<AppState>>,
     Data(client): Data<&Client>,
-    Query(asked): Query<Asked>,
+    Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
-    let topics = topics(asked.topics.as_deref().unwrap_or_default())?;
-    let snapshot = snapshot(asked.snapshot.as_deref())?;
-    let places = places(request.header("Last-Event-ID").or(asked.resume.as_deref()), topics.len())?;
-    let stay = doors.take_seat(client, "events")?;
+    let topics = parse_topics(query.topics.as_deref().unwrap_or_default())?;
+    let snapshot = parse_snapshot(query.snapshot.as_deref())?;
+    let last_ids = parse_last_ids(request.header("Last-Event-ID").or(query.resume.as_deref()), topics.len())?;
+    let guard = state.acquire_connection(client, "events")?;
     let mut events = Events {
-        feed: Feed::new(doors, "events", client.id()),
-        out: Sse { text: Vec::new(), places: places.clone(), of_slot: HashMap::new() },
-        doors: Arc::clone(doors),
-        beat: None,
-        end: None,
-        ended: false,
-        stay,
+        feed: ClientFeed::new(state, "events", client.id()),
+        out: SseSink { text: Vec::new(), last_ids: last_ids.clone(), topic_index: HashMap::new() },
+        state: Arc::clone(state),
+        heartbeat: None,
+        deadline: None,
+        is_closed: false,
+        guard,
     };
-    for (index, (topic, resume)) in topics.into_iter().zip(places).enumerate() {
+    for (index, (topic, resume)) in topics.into_iter().zip(last_ids).enumerate() {
         let snapshot = if resume.is_some() { 0 } else { snapshot };
-        events.begin(index, topic, Begin { snapshot, resume }).await?;
+        events.subscribe(index, topic, SubscribeOptions { snapshot, resume }).await?;
     }
     let body = stream::unfold(events, |mut events| async move {
         let text = events.next().await?;
@@ -68,139 +70,139 @@ pub async fn events(
         .status(StatusCode::OK)
         .header(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))
-        // Some proxies would gather what should be seen at once.
+        // Prevents proxies such as nginx from buffering the stream.
         .header("X-Accel-Buffering", HeaderValue::from_static("no"))
         .body(Body::from_bytes_stream(body)))
 }
 
-/// A topic as it stands in the query.
-enum Named {
+/// A topic named in the query.
+enum TopicName {
     Topic(Topic),
     Status(ExchangeId),
 }
 
-fn refuse<T>(parameter: &'static str, detail: impl Into<Cow<'static, str>>) -> Result<T, Problem> {
-    Err(Problem::invalid(vec![Refused { parameter: parameter.into(), detail: detail.into() }]))
+fn invalid<T>(parameter: &'static str, detail: impl Into<Cow<'static, str>>) -> Result<T, Problem> {
+    Err(Problem::invalid_parameters(vec![ParameterProblem { parameter: parameter.into(), detail: detail.into() }]))
 }
 
-fn topics(text: &str) -> Result<Vec<Named>, Problem> {
+fn parse_topics(text: &str) -> Result<Vec<TopicName>, Problem> {
     let mut topics = Vec::new();
     let mut names = HashSet::new();
     for name in text.split(',').filter(|name| !name.is_empty()) {
         if !names.insert(name) {
-            return refuse("topics", format!("`{name}` stands there twice"));
+            return invalid("topics", format!("`{name}` is repeated"));
         }
         let topic = match name.strip_prefix(status::TOPIC) {
-            Some(exchange) => exchange.parse().map(Named::Status).map_err(|error| format!("{error}")),
-            None => name.parse().map(Named::Topic).map_err(|error| format!("{error}")),
+            Some(exchange) => exchange.parse().map(TopicName::Status).map_err(|error| format!("{error}")),
+            None => name.parse().map(TopicName::Topic).map_err(|error| format!("{error}")),
         };
         match topic {
             Ok(topic) => topics.push(topic),
-            Err(error) => return refuse("topics", format!("`{name}`: {error}, or status:EXCHANGE")),
+            Err(error) => return invalid("topics", format!("`{name}`: {error}, or status:EXCHANGE")),
         }
     }
     match topics.len() {
         1..=MAX_TOPICS => Ok(topics),
-        _ => refuse("topics", format!("`topics` names 1 to {MAX_TOPICS} topics, such as ticker:binance:BTC/USDT")),
+        _ => invalid("topics", format!("`topics` needs 1 to {MAX_TOPICS} topics, such as ticker:binance:BTC/USDT")),
     }
 }
 
-fn snapshot(text: Option<&str>) -> Result<u32, Problem> {
+fn parse_snapshot(text: Option<&str>) -> Result<u32, Problem> {
     match text.map_or(Ok(1), str::parse) {
         Ok(count @ 0..=MAX_SNAPSHOT) => Ok(count),
-        _ => refuse("snapshot", format!("`snapshot` is a number from 0 to {MAX_SNAPSHOT}")),
+        _ => invalid("snapshot", format!("`snapshot` is a number from 0 to {MAX_SNAPSHOT}")),
     }
 }
 
-/// Where a client was that comes back: `epoch.seq` for each topic, in their order; `-` where nothing was told.
-fn places(id: Option<&str>, topics: usize) -> Result<Vec<Option<Place>>, Problem> {
+/// Parses the id of the last received event: `epoch.seq` for each topic in their order, `-` for topics without events.
+fn parse_last_ids(id: Option<&str>, topics: usize) -> Result<Vec<Option<SequenceId>>, Problem> {
     let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(vec![None; topics]) };
-    let place = |text: &str| {
+    let sequence_id = |text: &str| {
         let (epoch, seq) = text.rsplit_once('.')?;
         let seq = seq.parse().ok().filter(|seq| *seq < u64::MAX)?;
-        (!epoch.is_empty()).then(|| Place { epoch: epoch.into(), seq })
+        (!epoch.is_empty()).then(|| SequenceId { epoch: epoch.into(), seq })
     };
-    let places: Option<Vec<_>> =
-        id.split(',').map(|text| if text == "-" { Some(None) } else { place(text).map(Some) }).collect();
-    match places {
-        Some(places) if places.len() == topics => Ok(places),
-        _ => refuse("Last-Event-ID", "the id of an event of a stream with these topics in this order"),
+    let last_ids: Option<Vec<_>> =
+        id.split(',').map(|text| if text == "-" { Some(None) } else { sequence_id(text).map(Some) }).collect();
+    match last_ids {
+        Some(last_ids) if last_ids.len() == topics => Ok(last_ids),
+        _ => invalid("Last-Event-ID", "must be the id of an event of a stream with the same topics in the same order"),
     }
 }
 
-/// One client's events.
+/// The event stream of one client.
 struct Events {
-    doors: Arc<Doors>,
-    feed: Feed,
-    out: Sse,
-    beat: Option<Timer>,
-    /// When the stream ends, once the process is ending.
-    end: Option<Timer>,
-    ended: bool,
-    stay: Stay,
+    state: Arc<AppState>,
+    feed: ClientFeed,
+    out: SseSink,
+    heartbeat: Option<Timer>,
+    /// When the stream closes, during shutdown.
+    deadline: Option<Timer>,
+    is_closed: bool,
+    guard: ConnectionGuard,
 }
 
 impl Events {
-    async fn begin(&mut self, index: usize, topic: Named, begin: Begin) -> Result<(), Problem> {
+    async fn subscribe(&mut self, index: usize, topic: TopicName, options: SubscribeOptions) -> Result<(), Problem> {
         let topic = match topic {
-            Named::Status(exchange) => {
-                self.doors.market.exchange_id(exchange.as_str())?;
-                let states = self.doors.hub.statuses().subscribe().await;
-                self.feed.status.follow(exchange, &states);
+            TopicName::Status(exchange) => {
+                self.state.market.exchange_id(exchange.as_str())?;
+                let states = self.state.hub.exchange_states().subscribe().await;
+                self.feed.status.subscribe(exchange, &states);
                 return Ok(());
             }
-            Named::Topic(topic) => topic,
+            TopicName::Topic(topic) => topic,
         };
         let interval = if let Topic::Candles(series) = &topic { series.interval } else { Interval::M1 };
         let (exchange, symbol) = (topic.exchange().to_string(), topic.symbol().to_string());
-        let wanted = Wanted {
+        let request = TopicRequest {
             channel: topic.channel(),
             exchange: Some(exchange),
             symbols: vec![symbol],
             interval,
-            room: 1,
+            max_topics: 1,
             hint: true,
         };
-        match find(Arc::clone(&self.doors), wanted).await.pop() {
-            Some(Ok(found)) => {
-                let added = self.feed.add(found);
-                self.out.of_slot.insert(added.slot, index);
-                self.feed.begin(added, &begin, &mut self.out);
+        match resolve(Arc::clone(&self.state), request).await.pop() {
+            Some(Ok(resolved)) => {
+                let added = self.feed.add(resolved);
+                self.out.topic_index.insert(added.slot, index);
+                self.feed.start_topic(added, &options, &mut self.out);
                 Ok(())
             }
-            Some(Err(rejected)) => Err(rejected.problem()),
-            None => Err(Problem::new(Code::Internal, "no topic was looked for")),
+            Some(Err(rejected)) => Err(rejected.into_problem()),
+            None => Err(Problem::new(Code::Internal, "no topic was resolved")),
         }
     }
 
-    /// What is sent next; `None` at the end.
+    /// Returns the next bytes to send; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            self.feed.gather(GATHER_BYTES, &mut self.out);
-            if self.feed.subscriber.behind() > self.doors.config.max_behind_bytes {
+            self.feed.write_ready(MAX_BATCH_BYTES, &mut self.out);
+            if self.feed.subscriber.missed_bytes() > self.state.config.max_behind_bytes {
                 ClientEvicted { reason: "slow" }.emit();
                 return None;
             }
             if !self.out.text.is_empty() {
-                self.beat = None;
+                self.heartbeat = None;
                 return Some(std::mem::take(&mut self.out.text).into());
             }
-            if self.ended {
+            if self.is_closed {
                 return None;
             }
-            let Self { doors, feed, out, beat, end, ended, stay } = self;
-            let beat_at = beat.get_or_insert_with(|| doors.clock.timer(BEAT));
-            let leaving = end.is_some();
+            let Self { state, feed, out, heartbeat, deadline, is_closed, guard } = self;
+            let heartbeat_due = heartbeat.get_or_insert_with(|| state.clock.timer(HEARTBEAT_INTERVAL));
+            let is_closing = deadline.is_some();
             tokio::select! {
                 biased;
-                () = stay.leave.cancelled(), if !leaving => {
-                    out.text(&message::shutdown(doors.config.notice));
-                    *end = Some(doors.clock.timer(doors.config.notice));
+                () = guard.disconnect.cancelled(), if !is_closing => {
+                    out.text(&message::shutdown(state.config.shutdown_notice));
+                    *deadline = Some(state.clock.timer(state.config.shutdown_notice));
                 }
-                () = async { if let Some(end) = end { end.await } }, if leaving => *ended = true,
-                made = feed.ready() => if let Some(made) = made { feed.finish(made, out) },
-                () = beat_at => {
-                    *beat = None;
+                () = async { if let Some(deadline) = deadline { deadline.await } }, if is_closing => *is_closed = true,
+                result = feed.ready() => if let Some(result) = result { feed.deliver_snapshot(result, out) },
+                () = heartbeat_due => {
+                    *heartbeat = None;
                     out.text.extend_from_slice(b": heartbeat\n\n");
                 }
             }
@@ -208,31 +210,31 @@ impl Events {
     }
 }
 
-/// Events as they are written.
-struct Sse {
+/// Encodes frames as server-sent events.
+struct SseSink {
     text: Vec<u8>,
-    /// Where the client is in each topic, in the order of the query.
-    places: Vec<Option<Place>>,
-    of_slot: HashMap<SlotId, usize>,
+    /// The last sequence id of each topic, in the order of the query.
+    last_ids: Vec<Option<SequenceId>>,
+    topic_index: HashMap<SlotId, usize>,
 }
 
-impl Sse {
-    /// Notes where the client is, and writes the id that says so.
-    fn id(&mut self, slot: SlotId, place: Option<&Place>) {
-        if let (Some(place), Some(index)) = (place, self.of_slot.get(&slot)) {
-            self.places[*index] = Some(place.clone());
+impl SseSink {
+    /// Updates the last sequence id of a topic and writes the event id, which contains those of all topics.
+    fn write_id(&mut self, slot: SlotId, sequence_id: Option<&SequenceId>) {
+        if let (Some(sequence_id), Some(index)) = (sequence_id, self.topic_index.get(&slot)) {
+            self.last_ids[*index] = Some(sequence_id.clone());
         }
         self.text.extend_from_slice(b"id: ");
-        for (index, place) in self.places.iter().enumerate() {
+        for (index, sequence_id) in self.last_ids.iter().enumerate() {
             if index > 0 {
                 self.text.push(b',');
             }
-            match place {
+            match sequence_id {
                 None => self.text.push(b'-'),
-                Some(place) => {
-                    self.text.extend_from_slice(place.epoch.as_bytes());
+                Some(sequence_id) => {
+                    self.text.extend_from_slice(sequence_id.epoch.as_bytes());
                     self.text.push(b'.');
-                    wire::integer(&mut self.text, place.seq);
+                    wire::integer(&mut self.text, sequence_id.seq);
                 }
             }
         }
@@ -240,14 +242,14 @@ impl Sse {
     }
 }
 
-impl Outlet for Sse {
+impl FrameSink for SseSink {
     fn frame(&mut self, slot: SlotId, frame: &Frame) {
-        self.id(slot, frame.place());
+        self.write_id(slot, frame.sequence_id());
         self.text(frame.json());
     }
 
     fn snapshot(&mut self, snapshot: Snapshot<'_>) {
-        self.id(snapshot.slot, snapshot.place);
+        self.write_id(snapshot.slot, snapshot.sequence_id);
         self.text(&snapshot.json());
     }
 

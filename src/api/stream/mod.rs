@@ -1,12 +1,12 @@
-//! The doors that stay open: live streams over WebSocket and as server-sent events.
+//! Live streams over WebSocket and as server-sent events.
 
 mod asyncapi;
+mod client_feed;
+mod client_socket;
 mod events;
-mod feed;
-mod find;
-mod kept;
-mod line;
+mod legacy;
 mod message;
+mod resolve;
 mod session;
 mod status;
 mod upgrade;
@@ -19,45 +19,46 @@ use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::registry::{MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type;
 
-use super::Doors;
-use super::guard::{ALLOW, Guard, Offered};
+use super::AppState;
+use super::operation::{ALLOW, AllowedMethods, OperationMiddleware};
 use super::rest::{Exchange, PathSymbol, Symbol};
 
-/// The longest list of topics or of their places, in characters.
+/// Maximum length of a list of topics or sequence ids, in characters.
 const MAX_LIST_CHARS: usize = 4_096;
 
-/// All of them. OpenAPI has no words for a socket, so the document tells of them in prose.
-pub fn routes(doors: &Arc<Doors>) -> Route {
+/// The routes of all streams. OpenAPI cannot describe streams, so they are not in the OpenAPI document.
+pub fn routes(state: &Arc<AppState>) -> Route {
     let exchange = || parameter::<Exchange>("exchange", MetaParamIn::Query, false);
-    // Stands in for a key where a browser cannot send one.
+    // Replaces a key where a browser cannot send one.
     let ticket = || parameter::<String>("ticket", MetaParamIn::Query, false);
     let subscribe = [parameter::<PathSymbol>("symbol", MetaParamIn::Path, true), exchange(), ticket()];
     let realtime = [exchange(), parameter::<Symbol>("symbol", MetaParamIn::Query, true), ticket()];
     let events = [
-        long("topics", true),
+        list_parameter("topics", true),
         parameter::<String>("snapshot", MetaParamIn::Query, false),
-        long("resume", false),
+        list_parameter("resume", false),
         ticket(),
     ];
     Route::new()
-        .at("/v1/stream", socket(doors, "stream", &[ticket()], session::stream))
-        .at("/v1/events", socket(doors, "events", &events, events::events))
-        .at("/ws/subscribe/:param0", socket(doors, "wsSubscribe", &subscribe, kept::subscribe))
-        .at("/ws/realtime", socket(doors, "wsRealtime", &realtime, kept::realtime))
+        .at("/v1/stream", socket(state, "stream", &[ticket()], session::stream))
+        .at("/v1/events", socket(state, "events", &events, events::events))
+        .at("/ws/subscribe/:param0", socket(state, "wsSubscribe", &subscribe, legacy::subscribe))
+        .at("/ws/realtime", socket(state, "wsRealtime", &realtime, legacy::realtime))
 }
 
 fn socket(
-    doors: &Arc<Doors>,
+    state: &Arc<AppState>,
     operation: &'static str,
-    takes: &[MetaOperationParam],
+    parameters: &[MetaOperationParam],
     handler: impl Endpoint + 'static,
 ) -> impl Endpoint + 'static {
-    let guard = Arc::new(Guard::new(operation, takes, handler.data(Arc::clone(doors)), Arc::clone(&doors.gate)));
-    get(Arc::clone(&guard)).head(guard).options(Offered(ALLOW))
+    let handler = handler.data(Arc::clone(state));
+    let endpoint = Arc::new(OperationMiddleware::new(operation, parameters, handler, Arc::clone(&state.authorizer)));
+    get(Arc::clone(&endpoint)).head(endpoint).options(AllowedMethods(ALLOW))
 }
 
-/// A list of as many as there may be topics.
-fn long(name: &str, required: bool) -> MetaOperationParam {
+/// A parameter that lists one value per topic.
+fn list_parameter(name: &str, required: bool) -> MetaOperationParam {
     let schema = MetaSchema { max_length: Some(MAX_LIST_CHARS), ..MetaSchema::new("string") };
     let schema = MetaSchemaRef::Inline(Box::new(schema));
     MetaOperationParam { schema, ..parameter::<String>(name, MetaParamIn::Query, required) }

@@ -11,282 +11,296 @@ use poem::web::Data;
 use poem::{Request as HttpRequest, Response, handler};
 use serde_json::Value;
 
-use super::feed::{BEAT, Begin, Feed, Made, Outlet, Snapshot};
-use super::find::{Found, Rejected, Wanted, find};
-use super::line::{Line, Lost, Turn};
+use super::client_feed::{ClientFeed, FrameSink, HEARTBEAT_INTERVAL, Snapshot, SnapshotResult, SubscribeOptions};
+use super::client_socket::{ClientSocket, Disconnected, SocketEvent};
 use super::message::{self, ChannelName, Op, Subscribe};
+use super::resolve::{RejectedTopic, ResolvedTopic, TopicRequest, resolve};
 use super::status;
-use super::upgrade::open;
-use crate::api::Doors;
+use super::upgrade::upgrade;
+use crate::api::AppState;
 use crate::api::access::Client;
 use crate::api::problem::Problem;
 use crate::hub::{Frame, SlotId};
 use crate::model::{Channel, ExchangeId, Topic, wire};
 
-/// How many messages a second a client may send, and how many at once.
-const MESSAGES: u32 = 20;
+/// Maximum number of messages per second and client, also the burst size.
+const MAX_MESSAGES_PER_SECOND: u32 = 20;
 
-/// A client that goes on after so many messages were refused is cut off.
-const PATIENCE: u32 = 100;
+/// A client is disconnected when more than this many of its messages were rejected.
+const MAX_ERRORS: u32 = 100;
 
-/// How many requests of a client are worked on at a time; the next ones wait in the socket.
-const AT_A_TIME: usize = 8;
+/// Maximum number of subscribe requests of a client that are processed concurrently. Further ones are rejected.
+const MAX_CONCURRENT_SUBSCRIBES: usize = 8;
 
 /// `WS /v1/stream`
 #[handler]
 pub fn stream(
     request: &HttpRequest,
-    Data(doors): Data<&Arc<Doors>>,
+    Data(state): Data<&Arc<AppState>>,
     Data(client): Data<&Client>,
 ) -> Result<Response, Problem> {
-    let (own, id) = (Arc::clone(doors), client.id());
-    open(request, doors, client, BEAT, |line| async move {
-        let allowance = Allowance::new(own.clock.elapsed());
-        let (feed, finding) = (Feed::new(&own, "stream", id), FuturesUnordered::new());
-        // It ends when the client is gone: nobody is left to be told.
-        let Err(Lost) = Session { doors: own, line, feed, finding, asked: 0, allowance, beats: 0 }.run().await;
+    let (owned_state, id) = (Arc::clone(state), client.id());
+    upgrade(request, state, client, HEARTBEAT_INTERVAL, |socket| async move {
+        let limiter = MessageLimiter::new(owned_state.clock.elapsed());
+        let (feed, resolving) = (ClientFeed::new(&owned_state, "stream", id), FuturesUnordered::new());
+        let resolving_topics = 0;
+        let mut session =
+            Session { state: owned_state, socket, feed, resolving, resolving_topics, limiter, heartbeats: 0 };
+        // The session ends only when the client disconnects.
+        let Err(Disconnected) = session.run().await;
     })
 }
 
 struct Session {
-    doors: Arc<Doors>,
-    line: Line,
-    feed: Feed,
-    finding: FuturesUnordered<BoxFuture<'static, Answer>>,
-    /// How many topics are being looked for.
-    asked: usize,
-    allowance: Allowance,
-    beats: u64,
+    state: Arc<AppState>,
+    socket: ClientSocket,
+    feed: ClientFeed,
+    /// Subscribe requests whose topics are being resolved.
+    resolving: FuturesUnordered<BoxFuture<'static, Resolution>>,
+    /// Number of topics that are being resolved.
+    resolving_topics: usize,
+    limiter: MessageLimiter,
+    heartbeats: u64,
 }
 
-/// What was found for a request.
-struct Answer {
+/// The resolved topics of a subscribe request.
+struct Resolution {
     id: Value,
-    /// How many topics were looked for.
-    asked: usize,
-    begins: Vec<Begin>,
-    pace: Duration,
-    found: Vec<Result<Found, Rejected>>,
+    /// Number of topics that were resolved.
+    topic_count: usize,
+    options: Vec<SubscribeOptions>,
+    min_interval: Duration,
+    results: Vec<Result<ResolvedTopic, RejectedTopic>>,
 }
 
 enum Event {
-    Found(Answer),
-    Ready(Option<Made>),
+    Resolved(Resolution),
+    Ready(Option<SnapshotResult>),
 }
 
-impl Outlet for Line {
+impl FrameSink for ClientSocket {
     fn frame(&mut self, _: SlotId, frame: &Frame) {
-        self.framed(frame.framed());
+        self.push_frame(frame.ws_frame());
     }
 
     fn snapshot(&mut self, snapshot: Snapshot<'_>) {
-        Line::text(self, &snapshot.json());
+        ClientSocket::push_text(self, &snapshot.json());
     }
 
     fn text(&mut self, json: &[u8]) {
-        Line::text(self, json);
+        ClientSocket::push_text(self, json);
     }
 }
 
 impl Session {
-    async fn run(&mut self) -> Result<Infallible, Lost> {
+    async fn run(&mut self) -> Result<Infallible, Disconnected> {
         loop {
-            self.feed.gather(self.line.room(), &mut self.line);
-            if self.feed.subscriber.behind() > self.doors.config.max_behind_bytes {
-                return self.line.cut_off("slow", "too slow").await;
+            self.feed.write_ready(self.socket.remaining_capacity(), &mut self.socket);
+            if self.feed.subscriber.missed_bytes() > self.state.config.max_behind_bytes {
+                return self.socket.evict("slow", "too slow").await;
             }
-            let Self { finding, feed, line, .. } = self;
+            let Self { resolving, feed, socket, .. } = self;
             let event = async {
                 tokio::select! {
                     biased;
-                    Some(answer) = finding.next() => Event::Found(answer),
-                    made = feed.ready() => Event::Ready(made),
+                    Some(resolution) = resolving.next() => Event::Resolved(resolution),
+                    snapshot = feed.ready() => Event::Ready(snapshot),
                 }
             };
-            match line.turn(event).await? {
-                Turn::Text(text) => self.take(&text).await?,
-                Turn::Binary => self.refuse(&Value::Null, "messages are texts").await?,
-                Turn::Beat => self.beat(),
-                Turn::Other(Event::Found(answer)) => self.begin(answer),
-                Turn::Other(Event::Ready(Some(made))) => self.feed.finish(made, &mut self.line),
-                Turn::Other(Event::Ready(None)) => {}
+            match socket.next_event(event).await? {
+                SocketEvent::Text(text) => self.handle_message(&text).await?,
+                SocketEvent::Binary => self.reject_message(&Value::Null, "messages must be text").await?,
+                SocketEvent::HeartbeatDue => self.send_heartbeat(),
+                SocketEvent::Other(Event::Resolved(resolution)) => self.finish_subscribe(resolution),
+                SocketEvent::Other(Event::Ready(Some(snapshot))) => {
+                    self.feed.deliver_snapshot(snapshot, &mut self.socket);
+                }
+                SocketEvent::Other(Event::Ready(None)) => {}
             }
         }
     }
 
-    fn beat(&mut self) {
-        self.beats += 1;
+    fn send_heartbeat(&mut self) {
+        self.heartbeats += 1;
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(b"{\"type\":\"heartbeat\",\"n\":");
-        wire::integer(&mut out, self.beats);
+        wire::integer(&mut out, self.heartbeats);
         out.extend_from_slice(b",\"timestamp\":");
-        wire::integer(&mut out, self.doors.clock.now().millis());
+        wire::integer(&mut out, self.state.clock.now().millis());
         out.push(b'}');
-        Outlet::text(&mut self.line, &out);
+        FrameSink::text(&mut self.socket, &out);
     }
 
-    async fn refuse(&mut self, id: &Value, detail: &str) -> Result<(), Lost> {
+    async fn reject_message(&mut self, id: &Value, detail: &str) -> Result<(), Disconnected> {
         self.error(id, "invalid_message", detail).await
     }
 
-    /// Answers with an error; who earns too many of them is cut off.
-    async fn error(&mut self, id: &Value, code: &str, detail: &str) -> Result<(), Lost> {
-        Outlet::text(&mut self.line, &message::error(id, code, detail));
-        self.allowance.refused += 1;
-        if self.allowance.refused > PATIENCE {
-            return self.line.cut_off("flood", "too many messages that were refused").await;
+    /// Replies with an error. Disconnects the client after too many errors.
+    async fn error(&mut self, id: &Value, code: &str, detail: &str) -> Result<(), Disconnected> {
+        FrameSink::text(&mut self.socket, &message::error(id, code, detail));
+        self.limiter.errors += 1;
+        if self.limiter.errors > MAX_ERRORS {
+            return self.socket.evict("flood", "too many rejected messages").await;
         }
         Ok(())
     }
 
-    async fn take(&mut self, text: &str) -> Result<(), Lost> {
-        if !self.allowance.spend(self.doors.clock.elapsed()) {
-            let detail = format!("at most {MESSAGES} messages a second: this one was not read");
+    async fn handle_message(&mut self, text: &str) -> Result<(), Disconnected> {
+        if !self.limiter.spend(self.state.clock.elapsed()) {
+            let detail = format!("at most {MAX_MESSAGES_PER_SECOND} messages per second: this message was ignored");
             return self.error(&Value::Null, "rate_limited", &detail).await;
         }
-        let message::Request { id, op } = match message::read(text) {
+        let message::Request { id, op } = match message::parse(text) {
             Ok(request) => request,
-            Err(invalid) => return self.refuse(&invalid.id, &invalid.detail).await,
+            Err(invalid) => return self.reject_message(&invalid.id, &invalid.detail).await,
         };
         match op {
             Op::Ping => self.pong(&id),
             Op::List => self.list(&id),
             Op::Unsubscribe { topics } => self.unsubscribe(&id, topics),
-            Op::Subscribe(wanted) if wanted.channel == ChannelName::Status => self.follow(&id, wanted).await,
-            Op::Subscribe(_) if self.finding.len() >= AT_A_TIME => {
-                let detail = format!("at most {AT_A_TIME} subscriptions at a time: wait for their answers");
+            Op::Subscribe(request) if request.channel == ChannelName::Status => {
+                self.subscribe_status(&id, request).await;
+            }
+            Op::Subscribe(_) if self.resolving.len() >= MAX_CONCURRENT_SUBSCRIBES => {
+                let detail = format!(
+                    "at most {MAX_CONCURRENT_SUBSCRIBES} concurrent subscribe requests: wait for their replies"
+                );
                 return self.error(&id, "rate_limited", &detail).await;
             }
-            Op::Subscribe(wanted) => self.search(id, wanted),
+            Op::Subscribe(request) => self.start_resolving(id, request),
         }
         Ok(())
     }
 
     fn pong(&mut self, id: &Value) {
-        let now = self.doors.clock.now().millis();
-        let pong = message::answer("pong", id, |out| {
+        let now = self.state.clock.now().millis();
+        let pong = message::reply("pong", id, |out| {
             out.extend_from_slice(b",\"timestamp\":");
             wire::integer(out, now);
         });
-        Outlet::text(&mut self.line, &pong);
+        FrameSink::text(&mut self.socket, &pong);
     }
 
     fn list(&mut self, id: &Value) {
         let feed = &self.feed;
         let topics = feed.subscriber.topics().into_iter().map(Topic::to_string).chain(feed.status.topics());
-        let list = message::answer("topics", id, |out| message::topics(out, topics));
-        Outlet::text(&mut self.line, &list);
+        let list = message::reply("topics", id, |out| message::topics(out, topics));
+        FrameSink::text(&mut self.socket, &list);
     }
 
     fn unsubscribe(&mut self, id: &Value, topics: Vec<String>) {
-        let (mut left, mut rejected) = (Vec::new(), Vec::new());
+        let (mut removed, mut rejected) = (Vec::new(), Vec::new());
         for name in topics {
-            let was = match name.strip_prefix(status::TOPIC) {
-                Some(exchange) => exchange.parse().is_ok_and(|exchange| self.feed.status.leave(exchange)),
+            let was_subscribed = match name.strip_prefix(status::TOPIC) {
+                Some(exchange) => exchange.parse().is_ok_and(|exchange| self.feed.status.unsubscribe(exchange)),
                 None => name.parse().is_ok_and(|topic| self.feed.unsubscribe(&topic)),
             };
-            if was {
-                left.push(name);
+            if was_subscribed {
+                removed.push(name);
             } else {
                 rejected.push(name);
             }
         }
-        let answer = message::answer("unsubscribed", id, |out| {
-            message::topics(out, &left);
+        let reply = message::reply("unsubscribed", id, |out| {
+            message::topics(out, &removed);
             message::rejected(out, "topic", rejected.iter().map(|name| (&**name, "not_subscribed")));
         });
-        Outlet::text(&mut self.line, &answer);
+        FrameSink::text(&mut self.socket, &reply);
     }
 
-    /// Follows the state of an exchange, or of all.
-    async fn follow(&mut self, id: &Value, wanted: Subscribe) {
-        let market = &self.doors.market;
-        let exchanges: Vec<ExchangeId> = match &wanted.exchange {
+    /// Subscribes to the state of one exchange or of all exchanges.
+    async fn subscribe_status(&mut self, id: &Value, request: Subscribe) {
+        let market = &self.state.market;
+        let exchanges: Vec<ExchangeId> = match &request.exchange {
             None => market.exchanges().await.iter().map(|state| state.exchange).collect(),
             Some(name) => match market.exchange_id(name) {
                 Ok(exchange) => vec![exchange],
                 Err(error) => {
                     let problem = Problem::from(error);
-                    Outlet::text(&mut self.line, &message::error(id, problem.code.as_str(), &problem.detail));
+                    FrameSink::text(&mut self.socket, &message::error(id, problem.code.as_str(), &problem.detail));
                     return;
                 }
             },
         };
-        let states = self.doors.hub.statuses().subscribe().await;
-        let answer = message::answer("subscribed", id, |out| {
+        let states = self.state.hub.exchange_states().subscribe().await;
+        let reply = message::reply("subscribed", id, |out| {
             message::topics(out, exchanges.iter().copied().map(status::topic));
             message::rejected(out, "symbol", []);
         });
-        Outlet::text(&mut self.line, &answer);
+        FrameSink::text(&mut self.socket, &reply);
         for exchange in exchanges {
-            self.feed.status.follow(exchange, &states);
+            self.feed.status.subscribe(exchange, &states);
         }
     }
 
-    fn search(&mut self, id: Value, wanted: Subscribe) {
-        let Subscribe { channel, exchange, symbols, interval, snapshot, resume, conflate_ms } = wanted;
+    fn start_resolving(&mut self, id: Value, request: Subscribe) {
+        let Subscribe { channel, exchange, symbols, interval, snapshot, resume, conflate_ms } = request;
         let channel = match channel {
             ChannelName::Trades => Channel::Trades,
             ChannelName::Candles => Channel::Candles,
             ChannelName::Ticker | ChannelName::Status => Channel::Ticker,
         };
-        let taken = self.feed.subscriber.len() + self.asked;
-        let room = self.doors.config.max_topics.saturating_sub(taken);
-        let asked = symbols.len().min(room);
-        self.asked += asked;
-        let begins = resume.into_iter().map(|resume| Begin { snapshot, resume }).collect();
-        let wanted = Wanted { channel, exchange, symbols, interval, room, hint: false };
-        let searching = find(Arc::clone(&self.doors), wanted);
-        let pace = Duration::from_millis(conflate_ms);
-        self.finding.push(Box::pin(async move { Answer { id, asked, begins, pace, found: searching.await } }));
+        let used = self.feed.subscriber.len() + self.resolving_topics;
+        let max_topics = self.state.config.max_topics.saturating_sub(used);
+        let topic_count = symbols.len().min(max_topics);
+        self.resolving_topics += topic_count;
+        let options = resume.into_iter().map(|resume| SubscribeOptions { snapshot, resume }).collect();
+        let request = TopicRequest { channel, exchange, symbols, interval, max_topics, hint: false };
+        let results = resolve(Arc::clone(&self.state), request);
+        let min_interval = Duration::from_millis(conflate_ms);
+        self.resolving.push(Box::pin(async move {
+            Resolution { id, topic_count, options, min_interval, results: results.await }
+        }));
     }
 
-    /// Answers a subscription, and begins with its topics.
-    fn begin(&mut self, answer: Answer) {
-        let Answer { id, asked, begins, pace, found } = answer;
-        self.asked -= asked;
-        let names =
-            found.iter().filter_map(|found| Some(found.as_ref().ok()?.seat.topic().to_string())).collect::<Vec<_>>();
-        let (mut topics, mut refused) = (Vec::new(), Vec::new());
-        for (found, begin) in found.into_iter().zip(begins) {
-            match found {
-                Ok(found) => topics.push((found, begin)),
-                Err(rejected) => refused.push(rejected),
+    /// Replies to a subscribe request and starts its topics.
+    fn finish_subscribe(&mut self, resolution: Resolution) {
+        let Resolution { id, topic_count, options, min_interval, results } = resolution;
+        self.resolving_topics -= topic_count;
+        let names = results
+            .iter()
+            .filter_map(|result| Some(result.as_ref().ok()?.subscription.topic().to_string()))
+            .collect::<Vec<_>>();
+        let (mut topics, mut rejections) = (Vec::new(), Vec::new());
+        for (result, options) in results.into_iter().zip(options) {
+            match result {
+                Ok(topic) => topics.push((topic, options)),
+                Err(rejected) => rejections.push(rejected),
             }
         }
-        let subscribed = message::answer("subscribed", &id, |out| {
+        let subscribed = message::reply("subscribed", &id, |out| {
             message::topics(out, names);
-            message::rejected(out, "symbol", refused.iter().map(|one| (&*one.symbol, one.code())));
+            message::rejected(out, "symbol", rejections.iter().map(|one| (&*one.symbol, one.code())));
         });
-        Outlet::text(&mut self.line, &subscribed);
-        for (found, begin) in topics {
-            let added = self.feed.add(found);
-            self.feed.subscriber.set_pace(added.slot, pace);
-            self.feed.begin(added, &begin, &mut self.line);
+        FrameSink::text(&mut self.socket, &subscribed);
+        for (topic, options) in topics {
+            let added = self.feed.add(topic);
+            self.feed.subscriber.set_min_interval(added.slot, min_interval);
+            self.feed.start_topic(added, &options, &mut self.socket);
         }
     }
 }
 
-/// How much a client may still say.
-struct Allowance {
-    left: f64,
-    at: Duration,
-    refused: u32,
+/// Token bucket for the messages of a client, and its number of rejected messages.
+struct MessageLimiter {
+    tokens: f64,
+    updated_at: Duration,
+    errors: u32,
 }
 
-impl Allowance {
-    fn new(at: Duration) -> Self {
-        Self { left: f64::from(MESSAGES), at, refused: 0 }
+impl MessageLimiter {
+    fn new(now: Duration) -> Self {
+        Self { tokens: f64::from(MAX_MESSAGES_PER_SECOND), updated_at: now, errors: 0 }
     }
 
     fn spend(&mut self, now: Duration) -> bool {
-        let most = f64::from(MESSAGES);
-        let gained = now.saturating_sub(self.at).as_secs_f64() * most;
-        self.left = (self.left + gained).min(most);
-        self.at = now;
-        let allowed = self.left >= 1.0;
+        let max = f64::from(MAX_MESSAGES_PER_SECOND);
+        let gained = now.saturating_sub(self.updated_at).as_secs_f64() * max;
+        self.tokens = (self.tokens + gained).min(max);
+        self.updated_at = now;
+        let allowed = self.tokens >= 1.0;
         if allowed {
-            self.left -= 1.0;
+            self.tokens -= 1.0;
         }
         allowed
     }

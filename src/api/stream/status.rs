@@ -1,4 +1,4 @@
-//! The channel `status`: how exchanges are doing, at once and at every change.
+//! The channel `status`: states of exchanges, sent at the start and after every change.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -7,15 +7,15 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::feed::Outlet;
+use super::client_feed::FrameSink;
 use crate::model::{EndedSymbol, ExchangeId, ExchangeState, FeedState, Timestamp};
 
-/// The exchanges whose state a client follows.
+/// The exchanges whose state a client subscribes to.
 #[derive(Default)]
 pub struct StatusFeed {
     states: Option<watch::Receiver<Vec<Arc<ExchangeState>>>>,
-    /// What was told last of each.
-    told: BTreeMap<ExchangeId, Option<Arc<ExchangeState>>>,
+    /// The last sent state of each exchange.
+    sent: BTreeMap<ExchangeId, Option<Arc<ExchangeState>>>,
     is_new: bool,
 }
 
@@ -24,29 +24,29 @@ pub fn topic(exchange: ExchangeId) -> String {
     format!("{TOPIC}{exchange}")
 }
 
-/// What the topics of states begin with.
+/// The prefix of status topics.
 pub const TOPIC: &str = "status:";
 
 impl StatusFeed {
-    /// Follows an exchange; `states` are those of the hub.
-    pub fn follow(&mut self, exchange: ExchangeId, states: &watch::Receiver<Vec<Arc<ExchangeState>>>) {
-        self.told.entry(exchange).or_default();
+    /// Subscribes to an exchange; `states` receives the states from the hub.
+    pub fn subscribe(&mut self, exchange: ExchangeId, states: &watch::Receiver<Vec<Arc<ExchangeState>>>) {
+        self.sent.entry(exchange).or_default();
         self.states.get_or_insert_with(|| states.clone());
         self.is_new = true;
     }
 
-    /// Follows an exchange no longer; says whether it did.
-    pub fn leave(&mut self, exchange: ExchangeId) -> bool {
-        let did = self.told.remove(&exchange).is_some();
-        if self.told.is_empty() {
+    /// Unsubscribes from an exchange. Returns whether the client was subscribed.
+    pub fn unsubscribe(&mut self, exchange: ExchangeId) -> bool {
+        let was_subscribed = self.sent.remove(&exchange).is_some();
+        if self.sent.is_empty() {
             self.states = None;
         }
-        did
+        was_subscribed
     }
 
-    /// The topics, in their order.
+    /// The topics, sorted.
     pub fn topics(&self) -> impl Iterator<Item = String> {
-        self.told.keys().copied().map(topic)
+        self.sent.keys().copied().map(topic)
     }
 
     /// Waits for a change.
@@ -55,33 +55,33 @@ impl StatusFeed {
             return;
         }
         match &mut self.states {
-            Some(states) if !self.told.is_empty() => match states.changed().await {
+            Some(states) if !self.sent.is_empty() => match states.changed().await {
                 Ok(()) => self.is_new = true,
-                // The process ends.
+                // The sender is gone: the process is shutting down.
                 Err(_) => pending().await,
             },
             _ => pending().await,
         }
     }
 
-    /// Tells what is new.
-    pub fn gather(&mut self, out: &mut impl Outlet) {
+    /// Writes states that changed since they were sent last.
+    pub fn write_changes(&mut self, out: &mut impl FrameSink) {
         if !std::mem::take(&mut self.is_new) {
             return;
         }
         let Some(states) = &mut self.states else { return };
         for state in states.borrow_and_update().iter() {
-            let Some(told) = self.told.get_mut(&state.exchange) else { continue };
-            let same = told.as_ref().is_some_and(|told| told.reads_like(state));
-            if !same {
+            let Some(sent) = self.sent.get_mut(&state.exchange) else { continue };
+            let is_unchanged = sent.as_ref().is_some_and(|sent| sent.has_same_status(state));
+            if !is_unchanged {
                 out.text(&frame(state));
-                *told = Some(Arc::clone(state));
+                *sent = Some(Arc::clone(state));
             }
         }
     }
 }
 
-/// What is told of a state.
+/// The status frame.
 #[derive(Serialize)]
 struct Status<'a> {
     r#type: &'static str,
@@ -89,7 +89,7 @@ struct Status<'a> {
     state: FeedState,
     since: Timestamp,
     simulated: bool,
-    /// Markets that were collected and are gone.
+    /// Markets that are no longer collected, because the exchange does not list or trade them any more.
     ended: &'a [EndedSymbol],
 }
 
@@ -97,5 +97,5 @@ fn frame(state: &ExchangeState) -> Vec<u8> {
     let ExchangeState { exchange, state: feed, since, simulated, ended, .. } = state;
     let status =
         Status { r#type: "status", exchange: *exchange, state: *feed, since: *since, simulated: *simulated, ended };
-    serde_json::to_vec(&status).expect("keys are texts")
+    serde_json::to_vec(&status).expect("map keys are strings")
 }

@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket (RFC 6455, 4.2), with a seat of its own.
+//! Upgrades HTTP requests to WebSockets (RFC 6455, 4.2).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,89 +9,89 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::line::Line;
-use crate::api::Doors;
+use super::client_socket::ClientSocket;
+use crate::api::AppState;
 use crate::api::access::Client;
 use crate::api::problem::{Code, Problem};
 
-/// The longest message that a client may send.
+/// Maximum length of a message from a client, in bytes.
 const MAX_INBOUND_BYTES: usize = 64 * 1024;
 
-/// Most sockets are idle most of the time, so their buffers are small.
+/// Size of the read buffer. Most sockets are idle most of the time, so it is small.
 const BUFFER_BYTES: usize = 4 * 1024;
 
-/// The library itself writes pongs and closes only.
+/// Size of the library's write buffer: it writes only pongs and close frames.
 const MAX_WRITE_BYTES: usize = 4 * 1024;
 
-/// Takes a client's socket, and serves it with `serve` in a task of its own.
+/// Upgrades a request and runs `run` with the socket in a new task.
 ///
 /// # Errors
-/// `upgrade_required`; `not_ready` while the process ends or has no seat left; `rate_limited` where the client has as
-/// many as it may.
-pub fn open<F, S>(
+/// `upgrade_required`; `not_ready` while the process drains or has too many sockets; `rate_limited` if the client has
+/// too many.
+pub fn upgrade<F, S>(
     request: &Request,
-    doors: &Arc<Doors>,
+    state: &Arc<AppState>,
     client: &Client,
-    beat: Duration,
-    serve: F,
+    heartbeat_interval: Duration,
+    run: F,
 ) -> Result<Response, Problem>
 where
-    F: FnOnce(Line) -> S + Send + 'static,
+    F: FnOnce(ClientSocket) -> S + Send + 'static,
     S: Future<Output = ()> + Send,
 {
     let handshake = Handshake::read(request)?;
-    let stay = doors.take_seat(client, "socket")?;
+    let guard = state.acquire_connection(client, "socket")?;
     let (response, socket) = handshake.accept(request)?;
-    let (clock, notice) = (doors.clock.clone(), doors.config.notice);
-    doors.life.spawn(async move {
-        // All of it, not only what is used of it below.
-        let stay = stay;
+    let (clock, shutdown_notice) = (state.clock.clone(), state.config.shutdown_notice);
+    state.lifecycle.spawn(async move {
+        // Moves the whole guard into the task, not only the field that is used below.
+        let guard = guard;
         if let Some(socket) = socket.await {
-            serve(Line::new(socket, clock, beat, stay.leave.clone(), notice)).await;
+            run(ClientSocket::new(socket, clock, heartbeat_interval, guard.disconnect.clone(), shutdown_notice)).await;
         }
     });
     Ok(response)
 }
 
-/// A request that asks for a WebSocket as it should.
+/// A valid WebSocket handshake.
 struct Handshake {
     accept: HeaderValue,
 }
 
 impl Handshake {
-    /// Checks the request's headers.
+    /// Validates the headers of a request.
     ///
     /// # Errors
-    /// `upgrade_required` if it is a plain request or another version.
+    /// `upgrade_required` if it is not a valid handshake of version 13.
     fn read(request: &Request) -> Result<Self, Problem> {
-        let lists = |name: HeaderName, token: &str| {
+        let contains_token = |name: HeaderName, token: &str| {
             let values = request.headers().get_all(name).into_iter().filter_map(|value| value.to_str().ok());
             values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
         };
-        let refuse = |detail| Err(Problem::new(Code::UpgradeRequired, detail));
-        if !lists(header::UPGRADE, "websocket") || !lists(header::CONNECTION, "upgrade") {
-            return refuse("connect with a WebSocket client: ws:// instead of http://");
+        let reject = |detail| Err(Problem::new(Code::UpgradeRequired, detail));
+        if !contains_token(header::UPGRADE, "websocket") || !contains_token(header::CONNECTION, "upgrade") {
+            return reject("connect with a WebSocket client: ws:// instead of http://");
         }
         if request.header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
-            return refuse("`Sec-WebSocket-Version` must be 13");
+            return reject("`Sec-WebSocket-Version` must be 13");
         }
         // Sixteen bytes in base64.
         let key = request.headers().get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
         let accept = key.and_then(|key| HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok());
-        accept.map_or_else(|| refuse("`Sec-WebSocket-Key` must be 16 bytes in base64"), |accept| Ok(Self { accept }))
+        accept.map_or_else(|| reject("`Sec-WebSocket-Key` must be 16 bytes in base64"), |accept| Ok(Self { accept }))
     }
 
-    /// The answer 101, and the future that gives the socket once it was sent.
+    /// Returns the 101 response, and a future that resolves to the socket after the response is sent.
     ///
     /// # Errors
-    /// `upgrade_required` if the connection cannot be taken over.
+    /// `upgrade_required` if the connection cannot be upgraded.
     fn accept(
         self,
         request: &Request,
     ) -> Result<(Response, impl Future<Output = Option<Socket>> + Send + 'static), Problem> {
         let upgrade = request
             .take_upgrade()
-            .map_err(|_| Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"))?;
+            .map_err(|_| Problem::new(Code::UpgradeRequired, "this connection cannot be upgraded to a WebSocket"))?;
         let response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
             .header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
@@ -112,32 +112,37 @@ impl Handshake {
     }
 }
 
-/// The server's end of a WebSocket.
+/// The server side of a WebSocket.
 pub type Socket = WebSocketStream<Upgraded>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asks(headers: &[(&str, &str)]) -> Result<Handshake, Problem> {
+    fn read_handshake(headers: &[(&str, &str)]) -> Result<Handshake, Problem> {
         let builder = headers.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
         Handshake::read(&builder.finish())
     }
 
     #[test]
-    fn only_a_websocket_client_gets_in() {
+    fn accepts_only_complete_handshakes() {
         // The example of RFC 6455, 1.3.
-        let good = [
+        let complete = [
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "WebSocket"),
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
-        assert_eq!(asks(&good).ok().unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        for missing in 0..good.len() {
+        assert_eq!(read_handshake(&complete).ok().unwrap().accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        for missing in 0..complete.len() {
             let headers: Vec<_> =
-                good.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, header)| *header).collect();
-            assert_eq!(asks(&headers).err().unwrap().code, Code::UpgradeRequired, "without {:?}", good[missing]);
+                complete.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, header)| *header).collect();
+            assert_eq!(
+                read_handshake(&headers).err().unwrap().code,
+                Code::UpgradeRequired,
+                "without {:?}",
+                complete[missing]
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Events from collectors to hubs, by topic.
+//! Event bus within one process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -8,57 +8,58 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::cache::{BusEvent, BusEventKind, BusListener, CacheError, EventBus};
+use crate::cache::{BusEvent, BusEventKind, BusSubscription, CacheError, EventBus};
 use crate::model::{GapReason, Topic};
 
-/// How many events a listener may fall behind before it misses some.
-const BACKLOG: usize = 256;
+/// How many events a subscriber may fall behind before it misses some.
+const CAPACITY: usize = 256;
 
 type Topics = RwLock<HashMap<Topic, broadcast::Sender<BusEvent>>>;
 
-/// A ring for each topic that someone listens to.
+/// One broadcast channel per topic with subscribers.
 #[derive(Default)]
-pub struct Bus(Arc<Topics>);
+pub struct MemoryBus(Arc<Topics>);
 
 #[async_trait]
-impl EventBus for Bus {
+impl EventBus for MemoryBus {
     async fn publish(&self, topic: &Topic, event: BusEvent) -> Result<(), CacheError> {
-        if let Some(ring) = self.0.read().get(topic) {
-            // Fails only where the last listener is just leaving.
-            let _ = ring.send(event);
+        if let Some(channel) = self.0.read().get(topic) {
+            // Fails only while the last subscriber is being dropped.
+            let _ = channel.send(event);
         }
         Ok(())
     }
 
-    async fn subscribe(&self, topic: &Topic) -> Result<Box<dyn BusListener>, CacheError> {
+    async fn subscribe(&self, topic: &Topic) -> Result<Box<dyn BusSubscription>, CacheError> {
         let mut topics = self.0.write();
-        let ring = topics.entry(topic.clone()).or_insert_with(|| broadcast::Sender::new(BACKLOG));
-        let listener = Listener {
+        let channel = topics.entry(topic.clone()).or_insert_with(|| broadcast::Sender::new(CAPACITY));
+        let subscription = Subscription {
             topic: topic.clone(),
             topics: Arc::downgrade(&self.0),
-            events: Some(ring.subscribe()),
+            events: Some(channel.subscribe()),
             missed: false,
-            held: None,
+            after_gap: None,
         };
-        Ok(Box::new(listener))
+        Ok(Box::new(subscription))
     }
 }
 
-struct Listener {
+struct Subscription {
     topic: Topic,
     topics: Weak<Topics>,
-    /// Taken only when it is dropped.
+    /// `None` only while it is dropped.
     events: Option<broadcast::Receiver<BusEvent>>,
-    /// Events were lost and the gap was not yet told. Kept here, so that [`BusListener::next`] may be cancelled.
+    /// Events were missed and the gap is not reported yet. Stored here, so that [`BusSubscription::next`] is
+    /// cancel-safe.
     missed: bool,
-    /// The event after a gap that was told.
-    held: Option<BusEvent>,
+    /// The event after a reported gap.
+    after_gap: Option<BusEvent>,
 }
 
 #[async_trait]
-impl BusListener for Listener {
+impl BusSubscription for Subscription {
     async fn next(&mut self) -> Option<BusEvent> {
-        if let Some(event) = self.held.take() {
+        if let Some(event) = self.after_gap.take() {
             return Some(event);
         }
         loop {
@@ -67,7 +68,7 @@ impl BusListener for Listener {
                     self.missed = false;
                     let kind = BusEventKind::Gap(GapReason::SlowClient);
                     let gap = BusEvent { epoch: Arc::clone(&event.epoch), seq: event.seq, kind };
-                    self.held = Some(event);
+                    self.after_gap = Some(event);
                     return Some(gap);
                 }
                 Ok(event) => return Some(event),
@@ -78,13 +79,13 @@ impl BusListener for Listener {
     }
 }
 
-/// A topic without listeners costs nothing.
-impl Drop for Listener {
+/// Removes the topic with its last subscriber.
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.events = None;
         let Some(topics) = self.topics.upgrade() else { return };
         let mut topics = topics.write();
-        if topics.get(&self.topic).is_some_and(|ring| ring.receiver_count() == 0) {
+        if topics.get(&self.topic).is_some_and(|channel| channel.receiver_count() == 0) {
             topics.remove(&self.topic);
         }
     }
@@ -96,8 +97,8 @@ mod tests {
     use crate::model::ExchangeId;
 
     #[tokio::test]
-    async fn topics_without_listeners_are_forgotten() {
-        let bus = Bus::default();
+    async fn topic_is_removed_with_its_last_subscriber() {
+        let bus = MemoryBus::default();
         let topic = Topic::Ticker { exchange: ExchangeId::Kraken, symbol: "BTC/USD".parse().unwrap() };
         let (one, two) = (bus.subscribe(&topic).await.unwrap(), bus.subscribe(&topic).await.unwrap());
         drop(one);

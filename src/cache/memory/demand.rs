@@ -1,4 +1,4 @@
-//! Which markets someone listens to now.
+//! Demand in memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,47 +6,47 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use crate::cache::{CacheError, Demand, MOST_WANTED as MOST};
+use crate::cache::{CacheError, Demand, MAX_DEMAND_PER_EXCHANGE as MAX};
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Symbol};
 
-/// Until when each market is wanted, by exchange.
+/// When the demand for each market ends, by exchange.
 pub struct MemoryDemand {
     clock: Clock,
-    wanted: [Mutex<BTreeMap<Symbol, Duration>>; ExchangeId::ALL.len()],
+    demand: [Mutex<BTreeMap<Symbol, Duration>>; ExchangeId::ALL.len()],
 }
 
 impl MemoryDemand {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, wanted: Default::default() }
+        Self { clock, demand: Default::default() }
     }
 }
 
 #[async_trait]
 impl Demand for MemoryDemand {
-    async fn want(&self, exchange: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError> {
+    async fn add(&self, exchange: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError> {
         let now = self.clock.elapsed();
         let until = now.saturating_add(ttl);
-        let mut wanted = self.wanted[exchange as usize].lock();
-        if let Some(known) = wanted.get_mut(symbol) {
-            *known = until.max(*known);
+        let mut demand = self.demand[exchange as usize].lock();
+        if let Some(end) = demand.get_mut(symbol) {
+            *end = until.max(*end);
             return Ok(());
         }
-        if wanted.len() >= MOST {
-            wanted.retain(|_, until| *until > now);
+        if demand.len() >= MAX {
+            demand.retain(|_, until| *until > now);
         }
-        if wanted.len() >= MOST {
-            return Err(CacheError(format!("{MOST} markets of {exchange} are wanted already")));
+        if demand.len() >= MAX {
+            return Err(CacheError(format!("there is demand for {MAX} markets of {exchange} already")));
         }
-        wanted.insert(symbol.clone(), until);
+        demand.insert(symbol.clone(), until);
         Ok(())
     }
 
-    async fn wanted(&self, exchange: ExchangeId) -> Result<Vec<Symbol>, CacheError> {
+    async fn symbols(&self, exchange: ExchangeId) -> Result<Vec<Symbol>, CacheError> {
         let now = self.clock.elapsed();
-        let mut wanted = self.wanted[exchange as usize].lock();
-        wanted.retain(|_, until| *until > now);
-        Ok(wanted.keys().cloned().collect())
+        let mut demand = self.demand[exchange as usize].lock();
+        demand.retain(|_, until| *until > now);
+        Ok(demand.keys().cloned().collect())
     }
 }
 
@@ -56,21 +56,21 @@ mod tests {
     use crate::model::Timestamp;
 
     #[tokio::test]
-    async fn no_more_is_wanted_than_can_be_collected() {
+    async fn demand_is_bounded_and_expires() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let demand = MemoryDemand::new(clock.clone());
         let symbol = |n: usize| format!("C{n}/USDT").parse::<Symbol>().unwrap();
-        let want = |n, secs| {
+        let add = |n, secs| {
             let (demand, symbol) = (&demand, symbol(n));
-            async move { demand.want(ExchangeId::Binance, &symbol, Duration::from_secs(secs)).await }
+            async move { demand.add(ExchangeId::Binance, &symbol, Duration::from_secs(secs)).await }
         };
-        for n in 0..MOST {
-            want(n, 10).await.unwrap();
+        for n in 0..MAX {
+            add(n, 10).await.unwrap();
         }
-        assert!(want(MOST, 10).await.is_err());
-        want(0, 20).await.unwrap();
+        assert!(add(MAX, 10).await.is_err());
+        add(0, 20).await.unwrap();
         clock.advance(Duration::from_secs(10)).await;
-        want(MOST, 10).await.unwrap();
-        assert_eq!(demand.wanted(ExchangeId::Binance).await.unwrap(), [symbol(0), symbol(MOST)]);
+        add(MAX, 10).await.unwrap();
+        assert_eq!(demand.symbols(ExchangeId::Binance).await.unwrap(), [symbol(0), symbol(MAX)]);
     }
 }

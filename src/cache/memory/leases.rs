@@ -1,4 +1,4 @@
-//! Who may collect an exchange.
+//! Leases in memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::cache::{CacheError, Lease, Leases};
 use crate::clock::Clock;
 
-/// Leases by name; names are those of exchanges, so few.
+/// Leases by name. There is one name per exchange.
 pub struct MemoryLeases {
     clock: Clock,
     leases: Mutex<State>,

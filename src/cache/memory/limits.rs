@@ -1,4 +1,4 @@
-//! The limits of clients, of one process: it knows all there is to know.
+//! Client limits of a single process: it knows the whole usage.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ impl ClientLimits for MemoryLimits {
         false
     }
 
-    async fn used(&self, _: &str, used: Duration, most: Duration) -> Result<Duration, CacheError> {
-        Ok(used.min(most))
+    async fn record_usage(&self, _: &str, used: Duration, max: Duration) -> Result<Duration, CacheError> {
+        Ok(used.min(max))
     }
 }

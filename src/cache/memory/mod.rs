@@ -1,4 +1,4 @@
-//! The shared state of a single process, in its memory.
+//! In-memory backends for a single process.
 
 mod budgets;
 pub(super) mod bus;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use super::Cache;
 use crate::clock::Clock;
 
-/// All seams in memory. Its clones share it; it ends with the last of them.
+/// All backends in memory. Clones share the state.
 #[must_use]
 pub fn memory(clock: Clock) -> Cache {
     Cache {
-        tickers: Arc::new(tickers::Tickers::new(clock.clone())),
-        candles: Arc::new(candles::Candles::default()),
-        states: Arc::new(states::States::default()),
-        bus: Arc::new(bus::Bus::default()),
+        tickers: Arc::new(tickers::MemoryTickers::new(clock.clone())),
+        candles: Arc::new(candles::MemoryCandles::default()),
+        states: Arc::new(states::MemoryStates::new(clock.clone())),
+        bus: Arc::new(bus::MemoryBus::default()),
         leases: Arc::new(leases::MemoryLeases::new(clock.clone())),
         demand: Arc::new(demand::MemoryDemand::new(clock.clone())),
         requests: Arc::new(requests::MemoryRequests::new(clock)),

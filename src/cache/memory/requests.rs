@@ -1,4 +1,4 @@
-//! Questions to collectors, and their answers.
+//! Requests to collectors within one process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -8,17 +8,19 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use crate::cache::{Answer, Asked, CacheError, Question, Questions, RequestError, Requests};
+use crate::cache::{
+    CacheError, CollectorReply, CollectorRequest, IncomingRequest, RequestBus, RequestError, RequestReceiver,
+};
 use crate::clock::Clock;
 use crate::model::ExchangeId;
 use crate::telemetry::trace;
 
-/// The most different questions about an exchange that may wait for their answers.
-const MOST: usize = 1_024;
+/// Maximum number of distinct pending requests per exchange.
+const MAX_PENDING: usize = 1_024;
 
-type Reply = Result<Answer, RequestError>;
+type Reply = Result<CollectorReply, RequestError>;
 
-/// The collectors that serve, and what they were asked.
+/// The serving collectors and their pending requests.
 pub struct MemoryRequests {
     clock: Clock,
     state: Arc<Mutex<State>>,
@@ -30,12 +32,12 @@ struct State {
     servers: HashMap<ExchangeId, Server>,
 }
 
-/// A collector that serves an exchange. When it goes, so do the senders of all its pending answers, and whoever waits
-/// for one learns that it is offline.
+/// A collector that serves an exchange. When it is removed, the senders of its pending replies are dropped, and all
+/// waiting requesters get [`RequestError::Offline`].
 struct Server {
     id: u64,
-    queue: mpsc::Sender<Asked>,
-    pending: HashMap<Question, watch::Sender<Option<Reply>>>,
+    queue: mpsc::Sender<IncomingRequest>,
+    pending: HashMap<CollectorRequest, watch::Sender<Option<Reply>>>,
 }
 
 impl MemoryRequests {
@@ -43,101 +45,102 @@ impl MemoryRequests {
         Self { clock, state: Arc::default() }
     }
 
-    /// Joins those who wait for the answer to this question already, or asks it.
-    fn join(&self, question: Question) -> Result<watch::Receiver<Option<Reply>>, RequestError> {
+    /// Joins an identical pending request, or sends this one.
+    fn join(&self, request: CollectorRequest) -> Result<watch::Receiver<Option<Reply>>, RequestError> {
         let mut state = self.state.lock();
-        let server = state.servers.get_mut(&question.exchange()).ok_or(RequestError::Offline)?;
-        if let Some(pending) = server.pending.get(&question) {
+        let server = state.servers.get_mut(&request.exchange()).ok_or(RequestError::Offline)?;
+        if let Some(pending) = server.pending.get(&request) {
             return Ok(pending.subscribe());
         }
-        if server.pending.len() >= MOST {
-            return Err(RequestError::Failed("too many questions wait for the exchange".to_owned()));
+        if server.pending.len() >= MAX_PENDING {
+            return Err(RequestError::Failed("too many requests wait for the exchange".to_owned()));
         }
-        let slip = Slip { state: Some(Arc::downgrade(&self.state)), server: server.id, question: question.clone() };
-        let answer = Box::new(move |reply| slip.answer(reply));
-        let asked = Asked { question: question.clone(), trace: trace::current(), answer };
-        if let Err(refused) = server.queue.try_send(asked) {
-            // Its slip takes the lock when it is dropped.
+        let guard =
+            ReplyGuard { state: Some(Arc::downgrade(&self.state)), server: server.id, request: request.clone() };
+        let reply = Box::new(move |reply| guard.reply(reply));
+        let incoming = IncomingRequest { request: request.clone(), trace: trace::current(), reply };
+        if let Err(unsent) = server.queue.try_send(incoming) {
+            // Dropping its guard takes the lock.
             drop(state);
-            drop(refused);
+            drop(unsent);
             return Err(RequestError::Offline);
         }
         let (sender, receiver) = watch::channel(None);
-        server.pending.insert(question, sender);
+        server.pending.insert(request, sender);
         Ok(receiver)
     }
 }
 
 #[async_trait]
-impl Requests for MemoryRequests {
-    async fn ask(&self, question: Question, budget: Duration) -> Reply {
-        let mut answer = self.join(question)?;
-        match self.clock.timeout(budget, answer.wait_for(Option::is_some)).await {
+impl RequestBus for MemoryRequests {
+    async fn request(&self, request: CollectorRequest, timeout: Duration) -> Reply {
+        let mut reply = self.join(request)?;
+        match self.clock.timeout(timeout, reply.wait_for(Option::is_some)).await {
             Err(_) => Err(RequestError::Pending),
             Ok(Err(_)) => Err(RequestError::Offline),
             Ok(Ok(reply)) => reply.clone().unwrap_or(Err(RequestError::Offline)),
         }
     }
 
-    async fn serve(&self, exchange: ExchangeId) -> Result<Box<dyn Questions>, CacheError> {
-        // The queue holds pending questions only, so it has a place for each.
-        let (queue, questions) = mpsc::channel(MOST);
+    async fn serve(&self, exchange: ExchangeId) -> Result<Box<dyn RequestReceiver>, CacheError> {
+        // The queue holds only pending requests, so it never overflows.
+        let (queue, requests) = mpsc::channel(MAX_PENDING);
         let mut state = self.state.lock();
         state.last_id += 1;
         let id = state.last_id;
-        let before = state.servers.insert(exchange, Server { id, queue, pending: HashMap::new() });
+        let previous = state.servers.insert(exchange, Server { id, queue, pending: HashMap::new() });
         drop(state);
-        drop(before);
-        Ok(Box::new(Desk { exchange, id, questions, state: Arc::downgrade(&self.state) }))
+        drop(previous);
+        Ok(Box::new(RequestServer { exchange, id, requests, state: Arc::downgrade(&self.state) }))
     }
 }
 
-/// A collector's end.
-struct Desk {
+/// The collector's end of the channel.
+struct RequestServer {
     exchange: ExchangeId,
     id: u64,
-    questions: mpsc::Receiver<Asked>,
+    requests: mpsc::Receiver<IncomingRequest>,
     state: Weak<Mutex<State>>,
 }
 
 #[async_trait]
-impl Questions for Desk {
-    async fn next(&mut self) -> Option<Asked> {
-        self.questions.recv().await
+impl RequestReceiver for RequestServer {
+    async fn next(&mut self) -> Option<IncomingRequest> {
+        self.requests.recv().await
     }
 }
 
-impl Drop for Desk {
+impl Drop for RequestServer {
     fn drop(&mut self) {
         let Some(state) = self.state.upgrade() else { return };
         let mut state = state.lock();
-        let gone = match state.servers.get(&self.exchange) {
+        let removed = match state.servers.get(&self.exchange) {
             Some(server) if server.id == self.id => state.servers.remove(&self.exchange),
             _ => None,
         };
-        // Outside of the lock: the questions that it still holds take it.
+        // Dropping the requests in its queue takes the lock.
         drop(state);
-        drop(gone);
+        drop(removed);
     }
 }
 
-/// The right to answer a question once; dropping it is an answer, too.
-struct Slip {
+/// Replies to a request once. Dropped without a reply, it replies with an error.
+struct ReplyGuard {
     state: Option<Weak<Mutex<State>>>,
     server: u64,
-    question: Question,
+    request: CollectorRequest,
 }
 
-impl Slip {
-    fn answer(mut self, reply: Reply) {
-        self.settle(reply);
+impl ReplyGuard {
+    fn reply(mut self, reply: Reply) {
+        self.send(reply);
     }
 
-    fn settle(&mut self, reply: Reply) {
+    fn send(&mut self, reply: Reply) {
         let Some(state) = self.state.take().and_then(|state| state.upgrade()) else { return };
         let mut state = state.lock();
-        let server = state.servers.get_mut(&self.question.exchange()).filter(|server| server.id == self.server);
-        let waiting = server.and_then(|server| server.pending.remove(&self.question));
+        let server = state.servers.get_mut(&self.request.exchange()).filter(|server| server.id == self.server);
+        let waiting = server.and_then(|server| server.pending.remove(&self.request));
         drop(state);
         if let Some(waiting) = waiting {
             waiting.send_replace(Some(reply));
@@ -145,9 +148,9 @@ impl Slip {
     }
 }
 
-impl Drop for Slip {
+impl Drop for ReplyGuard {
     fn drop(&mut self) {
-        self.settle(Err(RequestError::Failed("the collector gave the question up".to_owned())));
+        self.send(Err(RequestError::Failed("the collector dropped the request".to_owned())));
     }
 }
 
@@ -157,22 +160,22 @@ mod tests {
     use crate::model::{Symbol, Timestamp};
 
     #[tokio::test]
-    async fn questions_have_a_bound() {
+    async fn pending_requests_are_bounded() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let requests = MemoryRequests::new(clock);
-        let desk = requests.serve(ExchangeId::Binance).await.unwrap();
-        let question = |n: usize| Question::Ticker {
+        let server = requests.serve(ExchangeId::Binance).await.unwrap();
+        let request = |n: usize| CollectorRequest::Ticker {
             exchange: ExchangeId::Binance,
             symbol: format!("C{n}/USDT").parse::<Symbol>().unwrap(),
         };
-        for n in 0..MOST {
-            assert_eq!(requests.ask(question(n), Duration::ZERO).await, Err(RequestError::Pending));
+        for n in 0..MAX_PENDING {
+            assert_eq!(requests.request(request(n), Duration::ZERO).await, Err(RequestError::Pending));
         }
-        let refused = requests.ask(question(MOST), Duration::ZERO).await;
-        assert!(matches!(refused, Err(RequestError::Failed(_))), "{refused:?}");
-        // Joining costs no place.
-        assert_eq!(requests.ask(question(0), Duration::ZERO).await, Err(RequestError::Pending));
-        drop(desk);
-        assert_eq!(requests.ask(question(0), Duration::ZERO).await, Err(RequestError::Offline));
+        let rejected = requests.request(request(MAX_PENDING), Duration::ZERO).await;
+        assert!(matches!(rejected, Err(RequestError::Failed(_))), "{rejected:?}");
+        // Joining a pending request is not limited.
+        assert_eq!(requests.request(request(0), Duration::ZERO).await, Err(RequestError::Pending));
+        drop(server);
+        assert_eq!(requests.request(request(0), Duration::ZERO).await, Err(RequestError::Offline));
     }
 }

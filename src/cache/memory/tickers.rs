@@ -1,4 +1,4 @@
-//! The latest ticker of each market.
+//! Latest tickers in memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,79 +6,79 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 
-use crate::cache::{CacheError, KeptTicker, LatestTickers};
+use crate::cache::{CacheError, CachedTicker, LatestTickers};
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Source, Symbol};
 
-/// A map for each exchange and a slot for each market. The maps are locked for writing only when a market is new, a
-/// slot only while its value is moved in or cloned, so readers of one market do not wait for writers of another.
-/// There are at most as many slots as listed markets.
-pub struct Tickers {
+/// A map per exchange and a slot per market. A map is write-locked only to add a market, and a slot is locked only
+/// while its value is moved or cloned, so that readers of one market do not wait for writers of another. There are at
+/// most as many slots as listed markets.
+pub struct MemoryTickers {
     clock: Clock,
-    markets: [RwLock<HashMap<Symbol, Mutex<KeptTicker>>>; ExchangeId::ALL.len()],
+    markets: [RwLock<HashMap<Symbol, Mutex<CachedTicker>>>; ExchangeId::ALL.len()],
 }
 
-impl Tickers {
+impl MemoryTickers {
     pub fn new(clock: Clock) -> Self {
         Self { clock, markets: Default::default() }
     }
 
-    fn of(&self, exchange: ExchangeId) -> &RwLock<HashMap<Symbol, Mutex<KeptTicker>>> {
+    fn slots(&self, exchange: ExchangeId) -> &RwLock<HashMap<Symbol, Mutex<CachedTicker>>> {
         &self.markets[exchange as usize]
     }
 
-    /// Whether `new` takes the place of `kept`.
-    fn replaces(&self, new: &KeptTicker, kept: &KeptTicker, stream_holds: Duration) -> bool {
-        match (new.ticker.source, kept.ticker.source) {
-            (Source::Stream, Source::Stream) => new.position > kept.position,
-            (Source::Stream, Source::Rest) => new.position >= kept.position,
-            (Source::Rest, Source::Stream) => self.clock.now().since(kept.ticker.received_at) >= stream_holds,
-            // Those of one collector have the same position.
+    /// Whether `new` replaces `stored`.
+    fn replaces(&self, new: &CachedTicker, stored: &CachedTicker, stream_ttl: Duration) -> bool {
+        match (new.ticker.source, stored.ticker.source) {
+            (Source::Stream, Source::Stream) => new.version > stored.version,
+            (Source::Stream, Source::Rest) => new.version >= stored.version,
+            (Source::Rest, Source::Stream) => self.clock.now().since(stored.ticker.received_at) >= stream_ttl,
+            // REST tickers of one collector may have the same version.
             (Source::Rest, Source::Rest) => {
-                (new.position, new.ticker.received_at) >= (kept.position, kept.ticker.received_at)
+                (new.version, new.ticker.received_at) >= (stored.version, stored.ticker.received_at)
             }
         }
     }
 }
 
 #[async_trait]
-impl LatestTickers for Tickers {
-    async fn put(&self, ticker: KeptTicker, stream_holds: Duration) -> Result<bool, CacheError> {
-        let markets = self.of(ticker.ticker.exchange);
+impl LatestTickers for MemoryTickers {
+    async fn put(&self, ticker: CachedTicker, stream_ttl: Duration) -> Result<bool, CacheError> {
+        let markets = self.slots(ticker.ticker.exchange);
         if let Some(slot) = markets.read().get(&ticker.ticker.symbol) {
-            return Ok(self.put_into(slot, ticker, stream_holds));
+            return Ok(self.put_slot(slot, ticker, stream_ttl));
         }
         let mut markets = markets.write();
-        // Another may have come first.
+        // Another writer may have added the market in the meantime.
         if let Some(slot) = markets.get(&ticker.ticker.symbol) {
-            return Ok(self.put_into(slot, ticker, stream_holds));
+            return Ok(self.put_slot(slot, ticker, stream_ttl));
         }
         markets.insert(ticker.ticker.symbol.clone(), Mutex::new(ticker));
         Ok(true)
     }
 
-    async fn get(&self, exchange: ExchangeId, symbol: &Symbol) -> Result<Option<KeptTicker>, CacheError> {
-        Ok(self.of(exchange).read().get(symbol).map(|slot| slot.lock().clone()))
+    async fn get(&self, exchange: ExchangeId, symbol: &Symbol) -> Result<Option<CachedTicker>, CacheError> {
+        Ok(self.slots(exchange).read().get(symbol).map(|slot| slot.lock().clone()))
     }
 
     async fn clear(&self, exchange: ExchangeId) -> Result<(), CacheError> {
-        self.of(exchange).write().clear();
+        self.slots(exchange).write().clear();
         Ok(())
     }
 }
 
-impl Tickers {
+impl MemoryTickers {
     /// All tickers of an exchange.
-    pub fn all(&self, exchange: ExchangeId) -> Vec<KeptTicker> {
-        self.of(exchange).read().values().map(|slot| slot.lock().clone()).collect()
+    pub fn all(&self, exchange: ExchangeId) -> Vec<CachedTicker> {
+        self.slots(exchange).read().values().map(|slot| slot.lock().clone()).collect()
     }
 
-    fn put_into(&self, slot: &Mutex<KeptTicker>, ticker: KeptTicker, stream_holds: Duration) -> bool {
-        let mut kept = slot.lock();
-        let newer = self.replaces(&ticker, &kept, stream_holds);
-        if newer {
-            *kept = ticker;
+    fn put_slot(&self, slot: &Mutex<CachedTicker>, ticker: CachedTicker, stream_ttl: Duration) -> bool {
+        let mut stored = slot.lock();
+        let is_newer = self.replaces(&ticker, &stored, stream_ttl);
+        if is_newer {
+            *stored = ticker;
         }
-        newer
+        is_newer
     }
 }

@@ -1,4 +1,4 @@
-//! The event bus: what this process publishes reaches its own listeners at once, and those of others over Redis.
+//! Event bus: events reach subscribers in this process directly, and those in other replicas over Redis.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,66 +9,66 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 
-use super::link::{Link, Message};
-use super::outgoing::{Op, Outgoing};
-use super::{Home, codec};
-use crate::cache::memory::bus::Bus;
-use crate::cache::{BusEvent, BusEventKind, BusListener, CacheError, EventBus, token_of};
+use super::link::{Message, RedisLink};
+use super::send_queue::{Op, SendQueue};
+use super::{LocalOwnership, codec};
+use crate::cache::memory::bus::MemoryBus;
+use crate::cache::{BusEvent, BusEventKind, BusSubscription, CacheError, EventBus, epoch_token};
 use crate::clock::Clock;
 use crate::model::{Channel, GapReason, Topic};
 
-/// How many epochs of its own a process remembers.
-const OWN_EPOCHS: usize = 64;
+/// How many of its own epochs a process remembers.
+const MAX_OWN_EPOCHS: usize = 64;
 
-/// How many channels are asked for in one command.
-const CHANNELS: usize = 512;
+/// Maximum number of channels in one command.
+const MAX_CHANNELS: usize = 512;
 
-/// How long a subscriber waits until Redis has taken the subscription; then it listens all the same, and gets a gap
-/// when it is taken.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a subscriber waits until its Redis subscription is active. After that it starts without, and gets a gap
+/// when the subscription becomes active.
+const SUBSCRIBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The bus of one replica.
 pub(super) struct RedisBus(Arc<Inner>);
 
 struct Inner {
-    local: Bus,
-    link: Arc<Link>,
-    outgoing: Arc<Outgoing>,
-    home: Arc<Home>,
-    /// What someone here listens to, by channel.
-    rooms: Mutex<HashMap<String, Room>>,
-    /// Channels that Redis must be told of: to listen, or no longer.
+    local: MemoryBus,
+    link: Arc<RedisLink>,
+    outgoing: Arc<SendQueue>,
+    ownership: Arc<LocalOwnership>,
+    /// Topics with subscribers in this process, by channel.
+    topics: Mutex<HashMap<String, TopicState>>,
+    /// Channels to subscribe to or to unsubscribe from.
     changed: Mutex<HashSet<String>>,
     wake: Notify,
-    /// The epochs that this process numbers: what comes back of them is known.
-    own: RwLock<VecDeque<Arc<str>>>,
+    /// Epochs of this process: their events are already delivered, so those from Redis are dropped.
+    own_epochs: RwLock<VecDeque<Arc<str>>>,
 }
 
-struct Room {
+struct TopicState {
     topic: Topic,
-    listeners: usize,
-    /// The last event.
-    heard: Option<(Arc<str>, u64)>,
-    /// Whether Redis sends it to us.
-    taken: watch::Sender<bool>,
-    /// Somebody listens who was not told yet that it was not so from the beginning.
-    is_late: bool,
+    subscribers: usize,
+    /// Epoch and sequence number of the last event.
+    last_event: Option<(Arc<str>, u64)>,
+    /// Whether the Redis subscription is active.
+    subscribed: watch::Sender<bool>,
+    /// A subscriber started before the Redis subscription was active and has not got its gap yet.
+    needs_gap: bool,
 }
 
 impl RedisBus {
-    pub fn start(link: Arc<Link>, outgoing: Arc<Outgoing>, home: Arc<Home>) -> Arc<Self> {
+    pub fn start(link: Arc<RedisLink>, outgoing: Arc<SendQueue>, ownership: Arc<LocalOwnership>) -> Arc<Self> {
         let inner = Arc::new(Inner {
-            local: Bus::default(),
+            local: MemoryBus::default(),
             link,
             outgoing,
-            home,
-            rooms: Mutex::default(),
+            ownership,
+            topics: Mutex::default(),
             changed: Mutex::default(),
             wake: Notify::new(),
-            own: RwLock::default(),
+            own_epochs: RwLock::default(),
         });
-        tokio::spawn(Arc::clone(&inner).hear());
-        tokio::spawn(Arc::clone(&inner).keep());
+        tokio::spawn(Arc::clone(&inner).receive());
+        tokio::spawn(Arc::clone(&inner).sync_subscriptions());
         Arc::new(Self(inner))
     }
 }
@@ -77,205 +77,208 @@ impl RedisBus {
 impl EventBus for RedisBus {
     async fn publish(&self, topic: &Topic, event: BusEvent) -> Result<(), CacheError> {
         let bus = &*self.0;
-        bus.own_epoch(&event.epoch);
-        let (channel, frame) = (bus.link.channel(topic), codec::frame(topic, &event));
+        bus.add_own_epoch(&event.epoch);
+        let (channel, frame) = (bus.link.channel(topic), codec::encode_event(topic, &event));
         bus.outgoing.put(Op::Publish { channel, frame });
         bus.local.publish(topic, event).await
     }
 
-    async fn subscribe(&self, topic: &Topic) -> Result<Box<dyn BusListener>, CacheError> {
+    async fn subscribe(&self, topic: &Topic) -> Result<Box<dyn BusSubscription>, CacheError> {
         let bus = &self.0;
         let channel = bus.link.channel(topic);
-        let (mut taken, is_new) = {
-            let mut rooms = bus.rooms.lock();
-            let is_new = !rooms.contains_key(&channel);
-            let room = rooms.entry(channel.clone()).or_insert_with(|| Room {
+        let (mut subscribed, is_new) = {
+            let mut topics = bus.topics.lock();
+            let is_new = !topics.contains_key(&channel);
+            let state = topics.entry(channel.clone()).or_insert_with(|| TopicState {
                 topic: topic.clone(),
-                listeners: 0,
-                heard: None,
-                taken: watch::Sender::new(false),
-                is_late: false,
+                subscribers: 0,
+                last_event: None,
+                subscribed: watch::Sender::new(false),
+                needs_gap: false,
             });
-            room.listeners += 1;
-            (room.taken.subscribe(), is_new)
+            state.subscribers += 1;
+            (state.subscribed.subscribe(), is_new)
         };
-        let seat = Seat { bus: Arc::clone(bus), channel: channel.clone() };
-        let listener = Listener { events: bus.local.subscribe(topic).await?, _seat: seat };
+        let guard = SubscriberGuard { bus: Arc::clone(bus), channel: channel.clone() };
+        let subscription = Subscription { events: bus.local.subscribe(topic).await?, _guard: guard };
         if is_new {
-            bus.change(channel.clone());
+            bus.mark_changed(channel.clone());
         }
         if bus.link.is_up() {
-            let _ = Clock::system().timeout(PATIENCE, taken.wait_for(|taken| *taken)).await;
+            let _ = Clock::system().timeout(SUBSCRIBE_TIMEOUT, subscribed.wait_for(|is_active| *is_active)).await;
         }
-        if let Some(room) = bus.rooms.lock().get_mut(&channel) {
-            room.is_late |= !*room.taken.borrow();
+        if let Some(state) = bus.topics.lock().get_mut(&channel) {
+            state.needs_gap |= !*state.subscribed.borrow();
         }
-        Ok(Box::new(listener))
+        Ok(Box::new(subscription))
     }
 }
 
 impl Inner {
-    fn own_epoch(&self, epoch: &Arc<str>) {
-        if self.own.read().iter().any(|own| own == epoch) {
+    fn add_own_epoch(&self, epoch: &Arc<str>) {
+        if self.own_epochs.read().iter().any(|own| own == epoch) {
             return;
         }
-        let mut own = self.own.write();
-        if own.len() == OWN_EPOCHS {
-            own.pop_front();
+        let mut own_epochs = self.own_epochs.write();
+        if own_epochs.len() == MAX_OWN_EPOCHS {
+            own_epochs.pop_front();
         }
-        own.push_back(Arc::clone(epoch));
+        own_epochs.push_back(Arc::clone(epoch));
     }
 
-    fn is_own(&self, epoch: &str) -> bool {
-        self.own.read().iter().any(|own| **own == *epoch)
+    fn is_own_epoch(&self, epoch: &str) -> bool {
+        self.own_epochs.read().iter().any(|own| **own == *epoch)
     }
 
-    fn change(&self, channel: String) {
+    fn mark_changed(&self, channel: String) {
         self.changed.lock().insert(channel);
         self.wake.notify_one();
     }
 
-    /// Tells Redis what is listened to; all of it again when Redis is back.
-    async fn keep(self: Arc<Self>) {
-        let mut revived = self.link.revived();
+    /// Keeps the Redis subscriptions equal to `topics`. Subscribes to all again after a reconnect.
+    async fn sync_subscriptions(self: Arc<Self>) {
+        let mut reconnects = self.link.reconnects();
         loop {
-            let again = tokio::select! {
+            let is_reconnect = tokio::select! {
                 () = self.wake.notified() => false,
-                back = revived.changed() => match back {
+                changed = reconnects.changed() => match changed {
                     Ok(()) => true,
                     Err(_) => return,
                 },
             };
-            if again {
-                let all: Vec<String> = self.rooms.lock().keys().cloned().collect();
+            if is_reconnect {
+                let all: Vec<String> = self.topics.lock().keys().cloned().collect();
                 self.changed.lock().extend(all);
             }
             let changed: Vec<String> = self.changed.lock().drain().collect();
-            for part in changed.chunks(CHANNELS) {
-                let (wanted, left): (Vec<String>, Vec<String>) = {
-                    let rooms = self.rooms.lock();
-                    part.iter().cloned().partition(|channel| rooms.contains_key(channel))
+            for part in changed.chunks(MAX_CHANNELS) {
+                let (add, remove): (Vec<String>, Vec<String>) = {
+                    let topics = self.topics.lock();
+                    part.iter().cloned().partition(|channel| topics.contains_key(channel))
                 };
-                if self.tell(&wanted, left).await.is_ok() {
-                    self.taken(&wanted, again).await;
+                if self.apply(&add, remove).await.is_ok() {
+                    self.on_subscribed(&add, is_reconnect).await;
                 } else if self.link.is_up() {
-                    // Nobody will say that Redis is back.
+                    // Redis is up, so no reconnect will trigger a retry.
                     self.changed.lock().extend(part.iter().cloned());
-                    Clock::system().sleep(PATIENCE / 4).await;
+                    Clock::system().sleep(SUBSCRIBE_TIMEOUT / 4).await;
                     self.wake.notify_one();
                 }
             }
         }
     }
 
-    async fn tell(&self, wanted: &[String], left: Vec<String>) -> Result<(), CacheError> {
-        if !left.is_empty() {
-            self.link.run(self.link.subscriber.unsubscribe(left)).await?;
+    async fn apply(&self, add: &[String], remove: Vec<String>) -> Result<(), CacheError> {
+        if !remove.is_empty() {
+            self.link.run(self.link.subscriber.unsubscribe(remove)).await?;
         }
-        if !wanted.is_empty() {
-            self.link.listen(wanted.to_vec()).await?;
+        if !add.is_empty() {
+            self.link.subscribe(add.to_vec()).await?;
         }
         Ok(())
     }
 
-    /// Redis sends these to us from now on. Where that was not so before, something may have been missed.
-    async fn taken(&self, channels: &[String], again: bool) {
+    /// The Redis subscriptions to these channels are active. Publishes a gap where events may have been missed before.
+    async fn on_subscribed(&self, channels: &[String], is_reconnect: bool) {
         let mut missed = Vec::new();
         {
-            let mut rooms = self.rooms.lock();
+            let mut topics = self.topics.lock();
             for channel in channels {
-                let Some(room) = rooms.get_mut(channel) else { continue };
-                room.taken.send_replace(true);
-                let is_late = std::mem::take(&mut room.is_late);
-                // What this process publishes itself needs no Redis.
-                if (again || is_late) && !self.home.collects(room.topic.exchange()) {
-                    missed.push((room.topic.clone(), room.heard.take()));
+                let Some(state) = topics.get_mut(channel) else { continue };
+                state.subscribed.send_replace(true);
+                let needs_gap = std::mem::take(&mut state.needs_gap);
+                // Events of local exchanges reach the subscribers without Redis.
+                if (is_reconnect || needs_gap) && !self.ownership.is_local(state.topic.exchange()) {
+                    missed.push((state.topic.clone(), state.last_event.take()));
                 }
             }
         }
-        for (topic, heard) in missed {
-            self.lost(&topic, heard).await;
+        for (topic, last_event) in missed {
+            self.publish_gap(&topic, last_event).await;
         }
     }
 
-    async fn lost(&self, topic: &Topic, heard: Option<(Arc<str>, u64)>) {
-        let (epoch, seq) = heard.unwrap_or_else(|| (Arc::from(""), 0));
+    async fn publish_gap(&self, topic: &Topic, last_event: Option<(Arc<str>, u64)>) {
+        let (epoch, seq) = last_event.unwrap_or_else(|| (Arc::from(""), 0));
         let gap = BusEvent { epoch, seq, kind: BusEventKind::Gap(GapReason::BusLost) };
         let _ = self.local.publish(topic, gap).await;
     }
 
-    /// Hands on what others publish.
-    async fn hear(self: Arc<Self>) {
+    /// Delivers the events of other replicas.
+    async fn receive(self: Arc<Self>) {
         let mut messages = self.link.subscriber.message_rx();
         loop {
             match messages.recv().await {
-                Ok(message) => self.take(message).await,
+                Ok(message) => self.handle_message(message).await,
                 Err(RecvError::Closed) => return,
-                // The topics that lost something tell it by their numbers; tickers need not.
+                // Topics that lost events detect it by their sequence numbers. Tickers do not need to.
                 Err(RecvError::Lagged(_)) => {}
             }
         }
     }
 
-    async fn take(&self, message: Message) {
+    async fn handle_message(&self, message: Message) {
         let Some(frame) = message.value.into_bytes() else { return };
-        let Some(event) = codec::event(&frame) else { return };
-        if self.is_own(&event.epoch) {
+        let Some(event) = codec::decode_event(&frame) else { return };
+        if self.is_own_epoch(&event.epoch) {
             return;
         }
-        let (topic, jumped) = {
-            let mut rooms = self.rooms.lock();
-            let Some(room) = rooms.get_mut(&*message.channel) else { return };
-            let is_old = room.heard.as_ref().is_some_and(|(epoch, last)| {
-                // Sent again, since the connection broke before Redis had answered; or by a collector that does not know
-                // yet that another took over.
-                (*epoch == event.epoch && event.seq <= *last) || token_of(&event.epoch) < token_of(epoch)
+        let (topic, missed_after) = {
+            let mut topics = self.topics.lock();
+            let Some(state) = topics.get_mut(&*message.channel) else { return };
+            let is_stale = state.last_event.as_ref().is_some_and(|(epoch, last)| {
+                // A duplicate, sent again because the connection broke before Redis answered; or an event of a
+                // collector that has lost its lease without noticing.
+                (*epoch == event.epoch && event.seq <= *last) || epoch_token(&event.epoch) < epoch_token(epoch)
             });
-            if is_old {
+            if is_stale {
                 return;
             }
-            let before = room.heard.replace((Arc::clone(&event.epoch), event.seq));
-            let jumped = match &before {
+            let previous = state.last_event.replace((Arc::clone(&event.epoch), event.seq));
+            let is_missing = match &previous {
                 Some((epoch, last)) if *epoch == event.epoch => event.seq > last + 1,
-                // A new run of numbers begins with a gap of its own, which is number 1.
+                // A new epoch begins with its own gap, which has number 1.
                 Some(_) => event.seq > 1,
                 None => false,
             };
-            (room.topic.clone(), (jumped && room.topic.channel() != Channel::Ticker).then_some(before).flatten())
+            (
+                state.topic.clone(),
+                (is_missing && state.topic.channel() != Channel::Ticker).then_some(previous).flatten(),
+            )
         };
-        if jumped.is_some() {
-            self.lost(&topic, jumped).await;
+        if missed_after.is_some() {
+            self.publish_gap(&topic, missed_after).await;
         }
         let _ = self.local.publish(&topic, event).await;
     }
 }
 
-/// A listener's place in the room of its topic.
-struct Seat {
+/// Counts one subscriber of a topic.
+struct SubscriberGuard {
     bus: Arc<Inner>,
     channel: String,
 }
 
-impl Drop for Seat {
+impl Drop for SubscriberGuard {
     fn drop(&mut self) {
-        let mut rooms = self.bus.rooms.lock();
-        let Some(room) = rooms.get_mut(&self.channel) else { return };
-        room.listeners -= 1;
-        if room.listeners == 0 {
-            rooms.remove(&self.channel);
-            drop(rooms);
-            self.bus.change(std::mem::take(&mut self.channel));
+        let mut topics = self.bus.topics.lock();
+        let Some(state) = topics.get_mut(&self.channel) else { return };
+        state.subscribers -= 1;
+        if state.subscribers == 0 {
+            topics.remove(&self.channel);
+            drop(topics);
+            self.bus.mark_changed(std::mem::take(&mut self.channel));
         }
     }
 }
 
-struct Listener {
-    events: Box<dyn BusListener>,
-    _seat: Seat,
+struct Subscription {
+    events: Box<dyn BusSubscription>,
+    _guard: SubscriberGuard,
 }
 
 #[async_trait]
-impl BusListener for Listener {
+impl BusSubscription for Subscription {
     async fn next(&mut self) -> Option<BusEvent> {
         self.events.next().await
     }

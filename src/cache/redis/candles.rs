@@ -1,4 +1,4 @@
-//! Candles that the store does not have yet.
+//! Live candles in Redis.
 
 use std::sync::Arc;
 
@@ -6,77 +6,77 @@ use async_trait::async_trait;
 use fred::interfaces::HashesInterface;
 use fred::prelude::Value;
 
-use super::link::Link;
-use super::outgoing::{LIFETIME, Op, Outgoing};
-use super::{Home, codec, scripts};
-use crate::cache::memory::candles::Candles;
-use crate::cache::{CacheError, LIVE_CANDLES, LiveCandles, Position};
+use super::link::RedisLink;
+use super::send_queue::{Op, SendQueue, VALUE_TTL};
+use super::{LocalOwnership, codec, scripts};
+use crate::cache::memory::candles::MemoryCandles;
+use crate::cache::{CacheError, LIVE_CANDLES_PER_SERIES, LiveCandles, Version};
 use crate::model::{Candle, ExchangeId, Series, TimeRange};
 
-/// Live candles: of what is collected here in memory, of the others in Redis.
+/// Live candles: those of local exchanges in memory, the others in Redis.
 pub(super) struct RedisCandles {
-    memory: Candles,
-    link: Arc<Link>,
-    outgoing: Arc<Outgoing>,
-    home: Arc<Home>,
+    memory: MemoryCandles,
+    link: Arc<RedisLink>,
+    outgoing: Arc<SendQueue>,
+    ownership: Arc<LocalOwnership>,
 }
 
 impl RedisCandles {
-    pub fn start(link: &Arc<Link>, outgoing: &Arc<Outgoing>, home: &Arc<Home>) -> Arc<Self> {
+    pub fn start(link: &Arc<RedisLink>, outgoing: &Arc<SendQueue>, ownership: &Arc<LocalOwnership>) -> Arc<Self> {
         let candles = Arc::new(Self {
-            memory: Candles::default(),
+            memory: MemoryCandles::default(),
             link: Arc::clone(link),
             outgoing: Arc::clone(outgoing),
-            home: Arc::clone(home),
+            ownership: Arc::clone(ownership),
         });
-        tokio::spawn(Arc::clone(&candles).tell_again());
+        tokio::spawn(Arc::clone(&candles).rewrite_after_reconnect());
         candles
     }
 
-    /// When Redis is back it may have forgotten: what this process collects it tells again.
-    async fn tell_again(self: Arc<Self>) {
-        let mut revived = self.link.revived();
-        while revived.changed().await.is_ok() {
+    /// Writes the candles of local exchanges again after each reconnect, because Redis may have lost them.
+    async fn rewrite_after_reconnect(self: Arc<Self>) {
+        let mut reconnects = self.link.reconnects();
+        while reconnects.changed().await.is_ok() {
             for exchange in ExchangeId::ALL {
-                if self.home.collects(exchange) {
-                    for (series, candle, position) in self.memory.all(exchange) {
-                        self.outgoing.put_patiently(self.write(&series, &candle, position)).await;
+                if self.ownership.is_local(exchange) {
+                    for (series, candle, version) in self.memory.all(exchange) {
+                        self.outgoing.put_low_priority(self.write_op(&series, &candle, version)).await;
                     }
                 }
             }
         }
     }
 
-    fn write(&self, series: &Series, candle: &Candle, position: Position) -> Op {
+    fn write_op(&self, series: &Series, candle: &Candle, version: Version) -> Op {
         let name = format!("{}:{}", series.symbol, series.interval);
         let arguments = vec![
             candle.timestamp.millis().to_string().into(),
-            position.token.to_string().into(),
-            position.seq.to_string().into(),
+            version.token.to_string().into(),
+            version.seq.to_string().into(),
             if candle.closed { "1" } else { "0" }.into(),
             Value::Bytes(codec::candle_json(candle).into()),
-            LIVE_CANDLES.to_string().into(),
-            LIFETIME.as_millis().to_string().into(),
+            LIVE_CANDLES_PER_SERIES.to_string().into(),
+            VALUE_TTL.as_millis().to_string().into(),
             name.into(),
         ];
-        let keys = vec![self.link.candles(series), self.link.of(series.exchange, "series")];
+        let keys = vec![self.link.candles_key(series), self.link.exchange_key(series.exchange, "series")];
         Op::Run { script: &scripts::PUT_CANDLE, keys, arguments }
     }
 }
 
 #[async_trait]
 impl LiveCandles for RedisCandles {
-    async fn put(&self, series: &Series, candle: Candle, position: Position) -> Result<(), CacheError> {
-        self.outgoing.put(self.write(series, &candle, position));
-        self.memory.put(series, candle, position).await
+    async fn put(&self, series: &Series, candle: Candle, version: Version) -> Result<(), CacheError> {
+        self.outgoing.put(self.write_op(series, &candle, version));
+        self.memory.put(series, candle, version).await
     }
 
     async fn get(&self, series: &Series, range: TimeRange) -> Result<Vec<Candle>, CacheError> {
-        if self.home.collects(series.exchange) {
+        if self.ownership.is_local(series.exchange) {
             return self.memory.get(series, range).await;
         }
-        let kept: Vec<String> = self.link.run(self.link.client.hvals(self.link.candles(series))).await?;
-        let mut candles: Vec<Candle> = kept.iter().filter_map(|value| codec::kept_candle(value)).collect();
+        let values: Vec<String> = self.link.run(self.link.client.hvals(self.link.candles_key(series))).await?;
+        let mut candles: Vec<Candle> = values.iter().filter_map(|value| codec::decode_candle(value)).collect();
         candles.retain(|candle| range.contains(candle.timestamp));
         candles.sort_unstable_by_key(|candle| candle.timestamp);
         Ok(candles)
@@ -84,10 +84,10 @@ impl LiveCandles for RedisCandles {
 
     async fn clear(&self, exchange: ExchangeId) -> Result<(), CacheError> {
         self.memory.clear(exchange).await?;
-        let key = self.link.of(exchange, "series");
+        let key = self.link.exchange_key(exchange, "series");
         let keys = [key.as_str()];
-        let of_candles = self.link.of(exchange, "candles:");
-        let cleared = scripts::run::<i64>(&self.link.client, &scripts::CLEAR_CANDLES, &keys, vec![of_candles.into()]);
+        let key_prefix = self.link.exchange_key(exchange, "candles:");
+        let cleared = scripts::run::<i64>(&self.link.client, &scripts::CLEAR_CANDLES, &keys, vec![key_prefix.into()]);
         self.link.run(cleared).await.map(drop)
     }
 }

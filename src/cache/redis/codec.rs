@@ -1,11 +1,11 @@
-//! How shared values are written.
+//! Encodes and decodes the values and messages in Redis.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-use crate::cache::{Answer, BusEvent, BusEventKind, KeptTicker, Position, Question, RequestError};
+use crate::cache::{BusEvent, BusEventKind, CachedTicker, CollectorReply, CollectorRequest, RequestError, Version};
 use crate::model::{
     Candle, ExchangeId, GapReason, Number, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic,
     wire,
@@ -21,8 +21,8 @@ struct Frame<'a> {
     reason: Option<GapReason>,
 }
 
-/// The event of a frame; its data are a part of the frame's own bytes.
-pub(super) fn event(frame: &Bytes) -> Option<BusEvent> {
+/// Decodes an event. Its data is a slice of the frame.
+pub(super) fn decode_event(frame: &Bytes) -> Option<BusEvent> {
     let read: Frame<'_> = serde_json::from_slice(frame).ok()?;
     let kind = match (read.data, read.reason) {
         (Some(data), _) => BusEventKind::Data(frame.slice_ref(data.get().as_bytes())),
@@ -31,11 +31,11 @@ pub(super) fn event(frame: &Bytes) -> Option<BusEvent> {
     Some(BusEvent { epoch: read.epoch.into(), seq: read.seq, kind })
 }
 
-/// An event on its way to other replicas.
-pub(super) fn frame(topic: &Topic, event: &BusEvent) -> Bytes {
+/// Encodes an event for other replicas.
+pub(super) fn encode_event(topic: &Topic, event: &BusEvent) -> Bytes {
     match &event.kind {
         BusEventKind::Data(data) => wire::data_frame(topic, &event.epoch, event.seq, data),
-        BusEventKind::Gap(reason) => wire::gap_frame(topic, &event.epoch, event.seq, *reason),
+        BusEventKind::Gap(reason) => wire::bus_gap_frame(topic, &event.epoch, event.seq, *reason),
     }
     .into()
 }
@@ -61,8 +61,8 @@ struct TickerJson {
     simulated: bool,
 }
 
-/// A ticker as events tell it: the whole object.
-pub(super) fn ticker(json: &Bytes, position: Position) -> Option<KeptTicker> {
+/// Decodes the JSON object of a ticker.
+pub(super) fn decode_ticker(json: &Bytes, version: Version) -> Option<CachedTicker> {
     let read: TickerJson = serde_json::from_slice(json).ok()?;
     let number = |number: Option<Number>| number.map(|number| number.0);
     let values = TickerPatch {
@@ -86,24 +86,24 @@ pub(super) fn ticker(json: &Bytes, position: Position) -> Option<KeptTicker> {
         received_at: read.received_at,
         source: read.source,
     };
-    Some(KeptTicker { ticker, simulated: read.simulated, position, json: json.slice(..json.len() - 1) })
+    Some(CachedTicker { ticker, simulated: read.simulated, version, json: json.slice(..json.len() - 1) })
 }
 
-/// The JSON of a kept ticker, with its closing brace.
-pub(super) fn ticker_json(kept: &KeptTicker) -> Vec<u8> {
-    let mut json = Vec::with_capacity(kept.json.len() + 1);
-    json.extend_from_slice(&kept.json);
+/// The complete JSON object of a cached ticker.
+pub(super) fn ticker_json(cached: &CachedTicker) -> Vec<u8> {
+    let mut json = Vec::with_capacity(cached.json.len() + 1);
+    json.extend_from_slice(&cached.json);
     json.push(b'}');
     json
 }
 
-/// A ticker as the scripts keep it: `token seq s|r received_at JSON`.
-pub(super) fn kept_ticker(value: &Bytes) -> Option<KeptTicker> {
+/// Decodes a ticker as the scripts store it: `token seq s|r received_at JSON`.
+pub(super) fn decode_stored_ticker(value: &Bytes) -> Option<CachedTicker> {
     let text = std::str::from_utf8(value).ok()?;
     let mut parts = text.splitn(5, ' ');
     let (token, seq) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let json = parts.nth(2)?;
-    ticker(&value.slice_ref(json.as_bytes()), Position { token, seq })
+    decode_ticker(&value.slice_ref(json.as_bytes()), Version { token, seq })
 }
 
 #[derive(Deserialize)]
@@ -128,8 +128,8 @@ pub(super) fn candle_json(candle: &Candle) -> Vec<u8> {
     json
 }
 
-/// A candle as the scripts keep it: `token seq closed JSON`.
-pub(super) fn kept_candle(value: &str) -> Option<Candle> {
+/// Decodes a candle as the scripts store it: `token seq closed JSON`.
+pub(super) fn decode_candle(value: &str) -> Option<Candle> {
     let read: CandleJson = serde_json::from_str(value.splitn(4, ' ').nth(3)?).ok()?;
     Some(Candle {
         timestamp: read.timestamp,
@@ -145,48 +145,52 @@ pub(super) fn kept_candle(value: &str) -> Option<Candle> {
     })
 }
 
-/// A question on its way to a collector.
+/// A request to a collector.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Asking {
+pub(super) struct RequestMessage {
     pub id: u64,
-    /// The channel that waits for the answer.
-    pub answer_to: String,
-    pub question: QuestionJson,
-    /// Where the asker is in its trace: a `traceparent`.
+    /// The channel for the reply.
+    #[serde(rename = "answer_to")]
+    pub reply_to: String,
+    #[serde(rename = "question")]
+    pub request: RequestJson,
+    /// Trace context of the requester: a `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum QuestionJson {
+pub(super) enum RequestJson {
     Ticker { exchange: ExchangeId, symbol: Symbol },
     Candles { series: Series, start: Timestamp, end: Timestamp },
 }
 
-impl From<&Question> for QuestionJson {
-    fn from(question: &Question) -> Self {
-        match question {
-            Question::Ticker { exchange, symbol } => Self::Ticker { exchange: *exchange, symbol: symbol.clone() },
-            Question::Candles { series, range } => {
+impl From<&CollectorRequest> for RequestJson {
+    fn from(request: &CollectorRequest) -> Self {
+        match request {
+            CollectorRequest::Ticker { exchange, symbol } => {
+                Self::Ticker { exchange: *exchange, symbol: symbol.clone() }
+            }
+            CollectorRequest::Candles { series, range } => {
                 Self::Candles { series: series.clone(), start: range.start(), end: range.end() }
             }
         }
     }
 }
 
-impl From<QuestionJson> for Question {
-    fn from(question: QuestionJson) -> Self {
-        match question {
-            QuestionJson::Ticker { exchange, symbol } => Self::Ticker { exchange, symbol },
-            QuestionJson::Candles { series, start, end } => Self::Candles { series, range: TimeRange::new(start, end) },
+impl From<RequestJson> for CollectorRequest {
+    fn from(request: RequestJson) -> Self {
+        match request {
+            RequestJson::Ticker { exchange, symbol } => Self::Ticker { exchange, symbol },
+            RequestJson::Candles { series, start, end } => Self::Candles { series, range: TimeRange::new(start, end) },
         }
     }
 }
 
-/// An answer on its way back.
+/// A reply of a collector.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Answering {
+pub(super) struct ReplyMessage {
     pub id: u64,
     pub reply: ReplyJson,
 }
@@ -203,37 +207,37 @@ pub(super) enum ReplyJson {
     Failed(String),
 }
 
-impl From<Result<Answer, RequestError>> for ReplyJson {
-    fn from(reply: Result<Answer, RequestError>) -> Self {
+impl From<Result<CollectorReply, RequestError>> for ReplyJson {
+    fn from(reply: Result<CollectorReply, RequestError>) -> Self {
         match reply {
-            Ok(Answer::Stored) => Self::Stored,
-            Ok(Answer::Ticker(kept)) => Self::Ticker {
-                token: kept.position.token,
-                seq: kept.position.seq,
-                json: String::from_utf8_lossy(&ticker_json(&kept)).into_owned(),
+            Ok(CollectorReply::Stored) => Self::Stored,
+            Ok(CollectorReply::Ticker(cached)) => Self::Ticker {
+                token: cached.version.token,
+                seq: cached.version.seq,
+                json: String::from_utf8_lossy(&ticker_json(&cached)).into_owned(),
             },
             Err(RequestError::Offline) => Self::Offline,
             Err(RequestError::Pending) => Self::Pending,
             Err(RequestError::RateLimited(until)) => Self::RateLimited(until),
             Err(RequestError::UnknownSymbol) => Self::UnknownSymbol,
-            Err(RequestError::Failed(why)) => Self::Failed(why),
+            Err(RequestError::Failed(reason)) => Self::Failed(reason),
         }
     }
 }
 
-impl From<ReplyJson> for Result<Answer, RequestError> {
+impl From<ReplyJson> for Result<CollectorReply, RequestError> {
     fn from(reply: ReplyJson) -> Self {
         Err(match reply {
-            ReplyJson::Stored => return Ok(Answer::Stored),
-            ReplyJson::Ticker { token, seq, json } => match ticker(&json.into(), Position { token, seq }) {
-                Some(kept) => return Ok(Answer::Ticker(kept)),
-                None => RequestError::Failed("the collector's answer is no ticker".to_owned()),
+            ReplyJson::Stored => return Ok(CollectorReply::Stored),
+            ReplyJson::Ticker { token, seq, json } => match decode_ticker(&json.into(), Version { token, seq }) {
+                Some(cached) => return Ok(CollectorReply::Ticker(cached)),
+                None => RequestError::Failed("the collector's reply is not a ticker".to_owned()),
             },
             ReplyJson::Offline => RequestError::Offline,
             ReplyJson::Pending => RequestError::Pending,
             ReplyJson::RateLimited(until) => RequestError::RateLimited(until),
             ReplyJson::UnknownSymbol => RequestError::UnknownSymbol,
-            ReplyJson::Failed(why) => RequestError::Failed(why),
+            ReplyJson::Failed(reason) => RequestError::Failed(reason),
         })
     }
 }

@@ -1,22 +1,22 @@
-//! Who may collect an exchange.
+//! Leases in Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::link::Link;
+use super::link::RedisLink;
 use super::scripts;
 use crate::cache::{CacheError, Lease, Leases};
 use crate::clock::Clock;
 
 pub(super) struct RedisLeases {
-    link: Arc<Link>,
+    link: Arc<RedisLink>,
     clock: Clock,
 }
 
 impl RedisLeases {
-    pub const fn new(link: Arc<Link>, clock: Clock) -> Self {
+    pub const fn new(link: Arc<RedisLink>, clock: Clock) -> Self {
         Self { link, clock }
     }
 
@@ -25,7 +25,7 @@ impl RedisLeases {
     }
 
     fn millis(&self, ttl: Duration) -> String {
-        self.clock.outside(ttl).as_millis().max(1).to_string()
+        self.clock.to_real_time(ttl).as_millis().max(1).to_string()
     }
 }
 
@@ -34,8 +34,9 @@ impl Leases for RedisLeases {
     async fn acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lease>, CacheError> {
         let (lease, token) = (self.key(name, "lease"), self.key(name, "token"));
         let keys = [lease.as_str(), token.as_str()];
-        let taken = scripts::run::<i64>(&self.link.client, &scripts::TAKE_LEASE, &keys, vec![self.millis(ttl).into()]);
-        let token = u64::try_from(self.link.run(taken).await?).unwrap_or_default();
+        let acquired =
+            scripts::run::<i64>(&self.link.client, &scripts::ACQUIRE_LEASE, &keys, vec![self.millis(ttl).into()]);
+        let token = u64::try_from(self.link.run(acquired).await?).unwrap_or_default();
         Ok((token > 0).then(|| Lease { name: name.to_owned(), token }))
     }
 
@@ -51,6 +52,9 @@ impl Leases for RedisLeases {
         let key = self.key(&lease.name, "lease");
         let keys = [key.as_str()];
         let arguments = vec![lease.token.to_string().into()];
-        self.link.run(scripts::run::<i64>(&self.link.client, &scripts::RELEASE, &keys, arguments)).await.map(drop)
+        self.link
+            .run(scripts::run::<i64>(&self.link.client, &scripts::DELETE_IF_EQUAL, &keys, arguments))
+            .await
+            .map(drop)
     }
 }

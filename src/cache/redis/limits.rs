@@ -1,27 +1,27 @@
-//! What clients used of their limits at all replicas.
+//! Usage of the clients' rate limits across all replicas.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::link::Link;
+use super::link::RedisLink;
 use super::scripts;
 use crate::cache::{CacheError, ClientLimits};
 use crate::clock::Clock;
 
 pub(super) struct RedisLimits {
-    link: Arc<Link>,
+    link: Arc<RedisLink>,
     clock: Clock,
 }
 
 impl RedisLimits {
-    pub const fn new(link: Arc<Link>, clock: Clock) -> Self {
+    pub const fn new(link: Arc<RedisLink>, clock: Clock) -> Self {
         Self { link, clock }
     }
 
     fn micros(&self, time: Duration) -> String {
-        self.clock.outside(time).as_micros().to_string()
+        self.clock.to_real_time(time).as_micros().to_string()
     }
 }
 
@@ -31,11 +31,11 @@ impl ClientLimits for RedisLimits {
         true
     }
 
-    async fn used(&self, client: &str, used: Duration, most: Duration) -> Result<Duration, CacheError> {
+    async fn record_usage(&self, client: &str, used: Duration, max: Duration) -> Result<Duration, CacheError> {
         let key = self.link.key(&format!("limit:{client}"));
-        let (keys, arguments) = ([key.as_str()], vec![self.micros(used).into(), self.micros(most).into()]);
-        let answer = scripts::run::<i64>(&self.link.client, &scripts::USE_LIMIT, &keys, arguments);
-        let micros = u64::try_from(self.link.run(answer).await?).unwrap_or_default();
-        Ok(self.clock.inside(Duration::from_micros(micros)))
+        let (keys, arguments) = ([key.as_str()], vec![self.micros(used).into(), self.micros(max).into()]);
+        let added = scripts::run::<i64>(&self.link.client, &scripts::ADD_USAGE, &keys, arguments);
+        let micros = u64::try_from(self.link.run(added).await?).unwrap_or_default();
+        Ok(self.clock.to_clock_time(Duration::from_micros(micros)))
     }
 }

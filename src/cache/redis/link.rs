@@ -1,4 +1,4 @@
-//! The connections to Redis: one for commands, one that listens, both shared by all; and the knowledge whether they work.
+//! The connections to Redis: one for commands, one for subscriptions. Monitors both and reports reconnects.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,93 +18,94 @@ use super::RedisConfig;
 use crate::cache::CacheError;
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Series, Topic};
-use crate::telemetry::cache::{CacheBack, CacheLost};
+use crate::telemetry::cache::{CacheRecovered, CacheUnavailable};
 use crate::telemetry::trace;
 
-/// How long a command may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Timeout of a command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a server that does not answer is tried.
-const PROBE: Duration = Duration::from_millis(250);
+/// Interval of probes while the server does not answer.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often both connections are tried while all is well.
-const PULSE: Duration = Duration::from_secs(1);
+/// Interval of the heartbeat on both connections.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The listening connection is made anew when nothing of our own came back for so long.
-const DEAF_AFTER: Duration = Duration::from_secs(4);
+/// The subscriber connection is reopened if it received no own heartbeat for this long.
+const SUBSCRIBER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What a server says that takes no writes now: a replica, or one that still reads its data.
+/// Error prefixes of a server that accepts no writes now: a replica, or one that is still loading its data.
 /// <https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>
 const NOT_WRITABLE: [&str; 3] = ["READONLY", "MASTERDOWN", "LOADING"];
 
-/// A server that starts together with this process has so long to come up.
-const COMES_UP_WITHIN: Duration = Duration::from_secs(30);
+/// Timeout at startup: the server may start together with this process.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many commands may wait inside of the client.
-const MOST_WAITING: usize = 65_536;
+/// Maximum number of commands buffered in the client.
+const MAX_BUFFERED_COMMANDS: usize = 65_536;
 
-/// How many messages may wait for the bus.
-const MOST_HEARD: usize = 65_536;
+/// Maximum number of received messages that wait for their readers.
+const MAX_BUFFERED_MESSAGES: usize = 65_536;
 
-/// What Redis said on a channel.
+/// A message on a channel.
 pub(super) use fred::types::Message;
 
-/// The way to Redis.
-pub(super) struct Link {
+/// The client connections to Redis, shared by all backends.
+pub(super) struct RedisLink {
     pub client: Client,
     pub subscriber: SubscriberClient,
-    /// This process among the replicas.
+    /// Random id of this process.
     pub replica: String,
     prefix: String,
-    /// Raised each time that Redis is back, and may have forgotten or not heard something.
-    revived: watch::Sender<u64>,
+    /// Incremented with each reconnect.
+    reconnects: watch::Sender<u64>,
     up: watch::Sender<bool>,
-    place: String,
+    /// Host and port of the servers, for messages.
+    address: String,
 }
 
-impl Link {
+impl RedisLink {
     pub async fn open(config: &RedisConfig, clock: &Clock) -> Result<Arc<Self>, CacheError> {
-        let wrong = |error: Error| CacheError(format!("`cache.url` is no Redis URL: {}", error.details()));
-        let mut parsed = Config::from_url(config.url.expose_secret()).map_err(wrong)?;
-        // A server that is not up yet is waited for.
+        let invalid = |error: Error| CacheError(format!("`cache.url` is not a Redis URL: {}", error.details()));
+        let mut parsed = Config::from_url(config.url.expose_secret()).map_err(invalid)?;
+        // Wait for a server that is not up yet.
         parsed.fail_fast = false;
-        // A connection that listens may ask as well.
+        // Allows commands on the subscriber connection.
         parsed.version = RespVersion::RESP3;
-        let place = parsed.server.hosts().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let address = parsed.server.hosts().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let mut builder = Builder::from_config(parsed);
         builder
             .with_performance_config(|performance| {
-                performance.default_command_timeout = PATIENCE;
-                performance.broadcast_channel_capacity = MOST_HEARD;
+                performance.default_command_timeout = COMMAND_TIMEOUT;
+                performance.broadcast_channel_capacity = MAX_BUFFERED_MESSAGES;
             })
             .with_connection_config(|connection| {
                 connection.connection_timeout = Duration::from_secs(2);
                 connection.internal_command_timeout = Duration::from_secs(2);
-                // A command that went to the wrong node of a cluster, or whose connection broke, goes again.
+                // Retries a command that went to the wrong cluster node or whose connection broke.
                 connection.max_command_attempts = 3;
-                connection.max_command_buffer_len = MOST_WAITING;
+                connection.max_command_buffer_len = MAX_BUFFERED_COMMANDS;
                 connection.unresponsive.max_timeout = Some(Duration::from_secs(3));
                 connection.unresponsive.interval = Duration::from_secs(1);
                 connection.tcp.nodelay = Some(true);
             })
             .set_policy(ReconnectPolicy::new_exponential(0, 50, 1_000, 2));
         let link = Arc::new(Self {
-            client: builder.build().map_err(wrong)?,
-            subscriber: builder.build_subscriber_client().map_err(wrong)?,
+            client: builder.build().map_err(invalid)?,
+            subscriber: builder.build_subscriber_client().map_err(invalid)?,
             replica: format!("{:016x}", clock.random_u64()),
             prefix: config.prefix.clone(),
-            revived: watch::Sender::new(0),
+            reconnects: watch::Sender::new(0),
             up: watch::Sender::new(true),
-            place,
+            address,
         });
-        link.come_up().await?;
-        tokio::spawn(Arc::clone(&link).watch());
-        tokio::spawn(Arc::clone(&link).feel_pulse());
+        link.wait_until_ready().await?;
+        tokio::spawn(Arc::clone(&link).monitor());
+        tokio::spawn(Arc::clone(&link).run_heartbeat());
         Ok(link)
     }
 
-    /// Waits until the server takes connections.
-    async fn come_up(&self) -> Result<(), CacheError> {
+    /// Waits until the server accepts connections.
+    async fn wait_until_ready(&self) -> Result<(), CacheError> {
         let mut errors = self.client.error_rx();
         let both = async {
             self.client.connect();
@@ -112,15 +113,15 @@ impl Link {
             self.client.wait_for_connect().await?;
             self.subscriber.wait_for_connect().await
         };
-        let mut last = format!("no answer within {} s", COMES_UP_WITHIN.as_secs());
-        let come = async {
+        let mut last_error = format!("no answer within {} s", STARTUP_TIMEOUT.as_secs());
+        let ready = async {
             tokio::pin!(both);
             loop {
                 tokio::select! {
                     done = &mut both => return done,
                     Ok((error, _)) = errors.recv() => {
-                        error.details().clone_into(&mut last);
-                        // Waiting does not mend a wrong password.
+                        error.details().clone_into(&mut last_error);
+                        // Waiting does not help against a wrong password.
                         if *error.kind() == ErrorKind::Auth {
                             return Err(error);
                         }
@@ -128,93 +129,93 @@ impl Link {
                 }
             }
         };
-        match Clock::system().timeout(COMES_UP_WITHIN, come).await {
+        match Clock::system().timeout(STARTUP_TIMEOUT, ready).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.details().clone_into(&mut last),
+            Ok(Err(error)) => error.details().clone_into(&mut last_error),
             Err(_) => {}
         }
         Err(CacheError(format!(
-            "cannot use Redis at {}: {last}; see that Redis runs there and that `cache.url` (or REDIS_URL) names it and \
-             its password",
-            self.place
+            "cannot use Redis at {}: {last_error}; check that Redis runs there and that `cache.url` (or REDIS_URL) \
+             has the right address and password",
+            self.address
         )))
     }
 
-    /// A count that grows each time that Redis is back and may have forgotten, or not heard, something.
-    pub fn revived(&self) -> watch::Receiver<u64> {
-        self.revived.subscribe()
+    /// Counts reconnects. After each one Redis may have lost data, and messages may have been missed.
+    pub fn reconnects(&self) -> watch::Receiver<u64> {
+        self.reconnects.subscribe()
     }
 
-    /// Whether Redis answered when it was last asked.
+    /// Whether Redis answered the last command.
     pub fn is_up(&self) -> bool {
         *self.up.borrow()
     }
 
-    /// Runs a command. While Redis does not answer nobody waits to hear it: it is tried apart.
+    /// Runs a command. While Redis is down it fails at once; [`RedisLink::monitor`] probes the server.
     pub async fn run<T>(&self, command: impl Future<Output = Result<T, Error>>) -> Result<T, CacheError> {
         if !self.is_up() {
-            return Err(CacheError(format!("Redis at {} does not answer", self.place)));
+            return Err(CacheError(format!("Redis at {} does not answer", self.address)));
         }
-        let command = command.instrument(trace::child(|| tracing::info_span!("redis", otel.kind = "client")));
-        command.await.map_err(|error| self.failed(&error))
+        let command = command.instrument(trace::child_span(|| tracing::info_span!("redis", otel.kind = "client")));
+        command.await.map_err(|error| self.record_error(&error))
     }
 
-    /// Listens to channels. When this returns Redis sends what is published there: the client's own word for it comes
-    /// when the command is written, so that it is asked something after that, on the same connection.
-    pub async fn listen(&self, channels: Vec<String>) -> Result<(), CacheError> {
+    /// Subscribes to channels. When this returns, the subscriptions are active: the client returns when the command is
+    /// written, so this also waits for a PING on the same connection.
+    pub async fn subscribe(&self, channels: Vec<String>) -> Result<(), CacheError> {
         let node = ClusterHash::from(self.subscriber.id());
-        let listening = async {
+        let subscribed = async {
             self.subscriber.subscribe(channels).await?;
             self.subscriber.custom::<Value, Value>(CustomCommand::new_static("PING", node, false), vec![]).await
         };
-        self.run(listening).await.map(drop)
+        self.run(subscribed).await.map(drop)
     }
 
-    /// What an error means; one of the wire means that nobody else need try.
-    pub fn failed(&self, error: &Error) -> CacheError {
-        let wire = matches!(
+    /// Converts an error. A connection error marks the server as down, so that further commands fail at once.
+    pub fn record_error(&self, error: &Error) -> CacheError {
+        let is_connection_error = matches!(
             error.kind(),
             ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Cluster | ErrorKind::Sentinel
         );
-        if wire || is_not_writable(error) || error.details().starts_with("CLUSTERDOWN") {
-            self.lost(error.details());
+        if is_connection_error || is_not_writable(error) || error.details().starts_with("CLUSTERDOWN") {
+            self.mark_down(error.details());
         }
         CacheError(format!("Redis: {}", error.details()))
     }
 
-    fn lost(&self, why: &str) {
+    fn mark_down(&self, error: &str) {
         if self.up.send_replace(false) {
-            CacheLost { place: &self.place, why }.emit();
+            CacheUnavailable { server: &self.address, error }.emit();
         }
     }
 
-    /// Tries a server that was lost until it is back; notices connections that broke and came back unseen.
-    async fn watch(self: Arc<Self>) {
+    /// Probes a server that is down until it answers. Also counts reconnects of the client itself.
+    async fn monitor(self: Arc<Self>) {
         let clock = Clock::system();
-        let (mut commands, mut listening) = (self.client.reconnect_rx(), self.subscriber.reconnect_rx());
+        let (mut client, mut subscriber) = (self.client.reconnect_rx(), self.subscriber.reconnect_rx());
         let mut up = self.up.subscribe();
         loop {
             tokio::select! {
-                lost = up.wait_for(|up| !up) => {
-                    if lost.is_err() {
+                down = up.wait_for(|up| !up) => {
+                    if down.is_err() {
                         return;
                     }
                 }
-                again = commands.recv() => if matches!(again, Err(broadcast::error::RecvError::Closed)) { return },
-                again = listening.recv() => if matches!(again, Err(broadcast::error::RecvError::Closed)) { return },
+                event = client.recv() => if matches!(event, Err(broadcast::error::RecvError::Closed)) { return },
+                event = subscriber.recv() => if matches!(event, Err(broadcast::error::RecvError::Closed)) { return },
             }
             while self.probe().await.is_err() {
-                clock.sleep(PROBE).await;
+                clock.sleep(PROBE_INTERVAL).await;
             }
             if !self.up.send_replace(true) {
-                CacheBack { place: &self.place }.emit();
+                CacheRecovered { server: &self.address }.emit();
             }
-            self.revived.send_modify(|times| *times += 1);
+            self.reconnects.send_modify(|count| *count += 1);
         }
     }
 
-    /// Writes something: a server that only answers, such as one that is no master any more, is of no use. Both connections
-    /// to such a server are closed and made anew, by the address or the sentinels that now name another.
+    /// Writes a key: a server that answers but accepts no writes, such as a demoted master, is unusable. Reopens both
+    /// connections to such a server, because the address or the sentinels may name another one by now.
     async fn probe(&self) -> Result<(), Error> {
         let key = self.key(&format!("probe:{}", self.replica));
         let lifetime = Some(Expiration::PX(1_000));
@@ -223,70 +224,70 @@ impl Link {
             && is_not_writable(error)
         {
             let both = async { tokio::join!(self.client.force_reconnection(), self.subscriber.force_reconnection()) };
-            // Where no server takes connections the client goes on trying by itself.
-            let _ = Clock::system().timeout(PATIENCE, both).await;
+            // If no server accepts connections, the client keeps trying by itself.
+            let _ = Clock::system().timeout(COMMAND_TIMEOUT, both).await;
         }
         written
     }
 
-    /// Tells itself something each second. A connection that looks open and carries nothing is made anew.
-    async fn feel_pulse(self: Arc<Self>) {
+    /// Publishes a heartbeat to itself each second. Reopens a subscriber connection that is open but delivers nothing.
+    async fn run_heartbeat(self: Arc<Self>) {
         let clock = Clock::system();
         let channel = self.key(&format!("pulse:{}", self.replica));
-        let mut heard = self.subscriber.message_rx();
-        let mut revived = self.revived();
-        let mut last = clock.elapsed();
-        let mut listening = false;
+        let mut messages = self.subscriber.message_rx();
+        let mut reconnects = self.reconnects();
+        let mut last_received = clock.elapsed();
+        let mut is_subscribed = false;
         loop {
-            // A connection that is new listens to nothing yet.
-            listening &= !revived.has_changed().unwrap_or_default();
-            revived.mark_unchanged();
-            if !listening {
-                listening = self.listen(vec![channel.clone()]).await.is_ok();
+            // A new connection has no subscriptions.
+            is_subscribed &= !reconnects.has_changed().unwrap_or_default();
+            reconnects.mark_unchanged();
+            if !is_subscribed {
+                is_subscribed = self.subscribe(vec![channel.clone()]).await.is_ok();
             }
-            let told: Result<i64, _> = self.client.publish(channel.as_str(), "").await;
-            // A replica takes what is published and refuses what is written: who only reads would not notice.
-            let written = if told.is_ok() && self.is_up() { self.probe().await } else { Ok(()) };
-            if let Err(error) = told.map(drop).and(written) {
-                self.failed(&error);
+            let published: Result<i64, _> = self.client.publish(channel.as_str(), "").await;
+            // A replica accepts PUBLISH and rejects writes: a process that only reads would not notice.
+            let written = if published.is_ok() && self.is_up() { self.probe().await } else { Ok(()) };
+            if let Err(error) = published.map(drop).and(written) {
+                self.record_error(&error);
             }
-            let pulse = async {
+            let heartbeat = async {
                 loop {
-                    match heard.recv().await {
+                    match messages.recv().await {
                         Ok(message) if *message.channel == *channel => return true,
                         Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                         Err(broadcast::error::RecvError::Closed) => return false,
                     }
                 }
             };
-            match clock.timeout(PULSE, pulse).await {
+            match clock.timeout(HEARTBEAT_INTERVAL, heartbeat).await {
                 Ok(true) => {
-                    last = clock.elapsed();
-                    clock.sleep(PULSE).await;
+                    last_received = clock.elapsed();
+                    clock.sleep(HEARTBEAT_INTERVAL).await;
                 }
                 Ok(false) => return,
-                Err(_) if clock.elapsed().saturating_sub(last) > DEAF_AFTER => {
-                    listening = false;
-                    last = clock.elapsed();
+                Err(_) if clock.elapsed().saturating_sub(last_received) > SUBSCRIBER_TIMEOUT => {
+                    is_subscribed = false;
+                    last_received = clock.elapsed();
                     let _ = self.subscriber.force_reconnection().await;
-                    self.revived.send_modify(|times| *times += 1);
+                    self.reconnects.send_modify(|count| *count += 1);
                 }
                 Err(_) => {}
             }
         }
     }
 
-    /// The name of a key or channel.
+    /// Prefixed name of a key or channel.
     pub fn key(&self, name: &str) -> String {
         format!("{}:{name}", self.prefix)
     }
 
-    /// The key of something that belongs to one exchange.
-    pub fn of(&self, exchange: ExchangeId, name: &str) -> String {
+    /// Key of one exchange.
+    pub fn exchange_key(&self, exchange: ExchangeId, name: &str) -> String {
         format!("{}:{{{exchange}}}:{name}", self.prefix)
     }
 
-    pub fn candles(&self, series: &Series) -> String {
+    pub fn candles_key(&self, series: &Series) -> String {
         format!("{}:{{{}}}:candles:{}:{}", self.prefix, series.exchange, series.symbol, series.interval)
     }
 
@@ -295,8 +296,8 @@ impl Link {
     }
 }
 
-/// Whether the server that answered takes no writes. In scripts the word stands inside of the message before Redis 7.
+/// Whether the server accepts no writes. Before Redis 7 an error in a script has the prefix inside the message.
 fn is_not_writable(error: &Error) -> bool {
     let details = error.details();
-    NOT_WRITABLE.iter().any(|word| details.starts_with(word) || details.contains(&format!("-{word}")))
+    NOT_WRITABLE.iter().any(|prefix| details.starts_with(prefix) || details.contains(&format!("-{prefix}")))
 }

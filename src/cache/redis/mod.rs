@@ -1,23 +1,23 @@
-//! The shared state of many replicas: Redis 6.2 and newer, Valkey, or a Redis Cluster.
+//! Redis backends for several replicas: Redis 6.2 and newer, Valkey, or a Redis Cluster.
 //!
-//! | key | what | lifetime |
+//! | key | content | lifetime |
 //! |---|---|---|
-//! | `P:{binance}:tickers` | hash, a field a symbol: the latest ticker with its position | a day after the last write |
-//! | `P:{binance}:candles:BTC/USDT:1m` | hash, a field an open time: the newest candles of a series | a day after the last write |
+//! | `P:{binance}:tickers` | hash, one field per symbol: the latest ticker with its version | a day after the last write |
+//! | `P:{binance}:candles:BTC/USDT:1m` | hash, one field per open time: the newest candles of a series | a day after the last write |
 //! | `P:{binance}:series` | set: the series that have such a hash | a day after the last write |
-//! | `P:{binance}:state` | JSON: what the collector told last | a day after the last write |
-//! | `P:{binance}:demand` | sorted set: wanted symbols, by the time until when | as long as the latest is wanted |
-//! | `P:{binance}:serves` | which collector answers questions | 5 s, renewed each second |
-//! | `P:{collect:binance}:lease`, `:token` | who collects, and the last token given | the lease's; a week |
-//! | `P:{binance}:budget:GROUP:SCOPE`, `:ban:GROUP:SCOPE` | what was used of an exchange's limit, by time; until when it bans us | the limit's window; the ban's |
-//! | `P:limit:CLIENT` | when all of a client's limit is free again, in microseconds | until then |
+//! | `P:{binance}:state` | JSON: the state that the collector reported last | a day after the last write |
+//! | `P:{binance}:demand` | sorted set: symbols with demand, scored by expiry time | until the last expiry |
+//! | `P:{binance}:serves` | which replica serves requests | 5 s, renewed each second |
+//! | `P:{collect:binance}:lease`, `:token` | token of the lease holder; the last token | the lease's; a week |
+//! | `P:{binance}:budget:GROUP:SCOPE`, `:ban:GROUP:SCOPE` | usage of an exchange's limit, by time slot; a ban by the exchange | the limit's window; the ban's |
+//! | `P:limit:CLIENT` | when a client's limit is full again, in microseconds | until then |
 //!
-//! `P` is the configured prefix. What stands in braces decides the cluster's node, so that a script finds its keys on one.
-//! Channels: `P:TOPIC` carries events as the very frames that clients get, `P:ask:EXCHANGE` questions, `P:answer:REPLICA`
-//! their answers, `P:pulse:REPLICA` a replica's own heartbeat.
+//! `P` is the configured prefix. The hash tag in braces decides the cluster node, so that all keys of a script are on
+//! one. Channels: `P:TOPIC` carries events as the frames that clients get, `P:ask:EXCHANGE` requests to a collector,
+//! `P:answer:REPLICA` the replies, `P:pulse:REPLICA` a replica's own heartbeat.
 //!
-//! A collector never waits for Redis: what it tells goes through a bounded queue ([`outgoing`]), and what it knows itself it
-//! reads from its own memory. Whatever Redis lost is told again when it is back ([`link::Link::revived`]).
+//! A collector never waits for Redis: its writes go through a bounded queue ([`send_queue`]), and it reads its own data
+//! from memory. Data that Redis lost is written again after a reconnect ([`link::RedisLink::reconnects`]).
 
 mod budgets;
 mod bus;
@@ -27,9 +27,9 @@ mod demand;
 mod leases;
 mod limits;
 mod link;
-mod outgoing;
 mod requests;
 mod scripts;
+mod send_queue;
 mod states;
 mod tickers;
 
@@ -38,68 +38,68 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use secrecy::SecretString;
 
-use self::link::Link;
-use self::outgoing::Outgoing;
+use self::link::RedisLink;
+use self::send_queue::SendQueue;
 use super::{Cache, CacheError};
 use crate::clock::Clock;
 use crate::model::ExchangeId;
 
-/// How Redis is used.
+/// Configuration of the Redis backends.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
     /// `redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://`…
     pub url: SecretString,
-    /// What all keys and channels begin with.
+    /// Prefix of all keys and channels.
     pub prefix: String,
-    /// Replicas of one group share an address on the internet, and so the exchanges' limits.
+    /// Replicas with the same value share a public IP address, and so the exchanges' rate limits.
     pub egress: String,
 }
 
 /// Connects to Redis.
 ///
 /// # Errors
-/// [`CacheError`] names the server and says what to do.
+/// [`CacheError`], if no connection is possible. The message names the server and says what to do.
 pub async fn redis(config: &RedisConfig, clock: Clock) -> Result<Cache, CacheError> {
-    let link = Link::open(config, &clock).await?;
-    let outgoing = Outgoing::start(Arc::clone(&link));
-    let home = Arc::new(Home::default());
-    let bus = bus::RedisBus::start(Arc::clone(&link), Arc::clone(&outgoing), Arc::clone(&home));
+    let link = RedisLink::open(config, &clock).await?;
+    let outgoing = SendQueue::start(Arc::clone(&link));
+    let ownership = Arc::new(LocalOwnership::default());
+    let bus = bus::RedisBus::start(Arc::clone(&link), Arc::clone(&outgoing), Arc::clone(&ownership));
     Ok(Cache {
-        tickers: tickers::RedisTickers::start(&link, &outgoing, &home, &bus, clock.clone()),
-        candles: candles::RedisCandles::start(&link, &outgoing, &home),
-        states: states::RedisStates::start(&link, &outgoing, &home, clock.clone()),
+        tickers: tickers::RedisTickers::start(&link, &outgoing, &ownership, &bus, clock.clone()),
+        candles: candles::RedisCandles::start(&link, &outgoing, &ownership),
+        states: states::RedisStates::start(&link, &outgoing, &ownership, clock.clone()),
         bus,
         leases: Arc::new(leases::RedisLeases::new(Arc::clone(&link), clock.clone())),
         demand: Arc::new(demand::RedisDemand::new(Arc::clone(&link), clock.clone())),
-        requests: requests::RedisRequests::start(&link, &home, clock.clone()),
+        requests: requests::RedisRequests::start(&link, &ownership, clock.clone()),
         limits: Arc::new(limits::RedisLimits::new(Arc::clone(&link), clock.clone())),
         budgets: Arc::new(budgets::RedisBudgets::new(link, config.egress.clone(), clock)),
     })
 }
 
-/// Which exchanges this process collects: what it tells of those it need not ask for.
+/// Counts the collectors of this process per exchange. Data of local exchanges is read from memory.
 #[derive(Default)]
-struct Home([AtomicUsize; ExchangeId::ALL.len()]);
+struct LocalOwnership([AtomicUsize; ExchangeId::ALL.len()]);
 
-impl Home {
-    fn collects(&self, exchange: ExchangeId) -> bool {
+impl LocalOwnership {
+    fn is_local(&self, exchange: ExchangeId) -> bool {
         self.0[exchange as usize].load(Ordering::Acquire) > 0
     }
 
-    /// This process collects an exchange until the returned value is dropped.
-    fn enter(self: &Arc<Self>, exchange: ExchangeId) -> AtHome {
+    /// Marks an exchange as collected by this process until the returned guard is dropped.
+    fn acquire(self: &Arc<Self>, exchange: ExchangeId) -> OwnershipGuard {
         self.0[exchange as usize].fetch_add(1, Ordering::AcqRel);
-        AtHome { home: Arc::clone(self), exchange }
+        OwnershipGuard { ownership: Arc::clone(self), exchange }
     }
 }
 
-struct AtHome {
-    home: Arc<Home>,
+struct OwnershipGuard {
+    ownership: Arc<LocalOwnership>,
     exchange: ExchangeId,
 }
 
-impl Drop for AtHome {
+impl Drop for OwnershipGuard {
     fn drop(&mut self) {
-        self.home.0[self.exchange as usize].fetch_sub(1, Ordering::AcqRel);
+        self.ownership.0[self.exchange as usize].fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -1,4 +1,4 @@
-//! What collectors tell about exchanges: read from Redis twice a second, and from memory by whoever asks.
+//! Exchange states: polled from Redis twice a second, read from memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,120 +9,127 @@ use fred::interfaces::KeysInterface;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-use super::Home;
-use super::link::Link;
-use super::outgoing::{LIFETIME, Op, Outgoing};
-use crate::cache::memory::states::States;
+use super::LocalOwnership;
+use super::link::RedisLink;
+use super::send_queue::{Op, SendQueue, VALUE_TTL};
+use crate::cache::memory::states::MemoryStates;
 use crate::cache::{CacheError, ExchangeStates};
 use crate::clock::Clock;
-use crate::model::{ExchangeId, ExchangeState, FeedState};
+use crate::model::{ExchangeId, ExchangeState, FeedState, Timestamp};
 
-/// How often the states are read.
-const READ: Duration = Duration::from_millis(500);
+/// Interval of the polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A collector that has told nothing for so long is gone.
-const GONE_AFTER: Duration = Duration::from_secs(10);
+/// After this time without a report, an exchange is down.
+const DOWN_AFTER: Duration = Duration::from_secs(10);
 
-/// What is in memory is old when Redis has not answered for so long.
-const OLD_AFTER: Duration = Duration::from_secs(3);
+/// After this time without a successful poll, the states in memory are stale.
+const STALE_AFTER: Duration = Duration::from_secs(3);
 
-/// The states that this replica knows.
+/// The exchange states of all replicas.
 pub(super) struct RedisStates {
-    memory: States,
-    link: Arc<Link>,
-    outgoing: Arc<Outgoing>,
-    home: Arc<Home>,
+    memory: MemoryStates,
+    link: Arc<RedisLink>,
+    outgoing: Arc<SendQueue>,
+    ownership: Arc<LocalOwnership>,
     clock: Clock,
-    machine: Clock,
-    /// When Redis was read last, by the machine's clock.
-    read_at: Mutex<Duration>,
+    system_clock: Clock,
+    /// Time of the last successful poll, by `system_clock`.
+    polled_at: Mutex<Duration>,
 }
 
 impl RedisStates {
-    pub fn start(link: &Arc<Link>, outgoing: &Arc<Outgoing>, home: &Arc<Home>, clock: Clock) -> Arc<Self> {
+    pub fn start(
+        link: &Arc<RedisLink>,
+        outgoing: &Arc<SendQueue>,
+        ownership: &Arc<LocalOwnership>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let states = Arc::new(Self {
-            memory: States::default(),
+            memory: MemoryStates::new(clock.clone()),
             link: Arc::clone(link),
             outgoing: Arc::clone(outgoing),
-            home: Arc::clone(home),
+            ownership: Arc::clone(ownership),
             clock,
-            machine: Clock::system(),
-            read_at: Mutex::default(),
+            system_clock: Clock::system(),
+            polled_at: Mutex::default(),
         });
-        tokio::spawn(Arc::clone(&states).follow());
+        tokio::spawn(Arc::clone(&states).poll());
         states
     }
 
-    async fn follow(self: Arc<Self>) {
+    async fn poll(self: Arc<Self>) {
         loop {
-            let elsewhere: Vec<ExchangeId> =
-                ExchangeId::ALL.into_iter().filter(|exchange| !self.home.collects(*exchange)).collect();
-            let read = join_all(elsewhere.iter().map(|exchange| self.read(*exchange))).await;
+            let remote: Vec<ExchangeId> =
+                ExchangeId::ALL.into_iter().filter(|exchange| !self.ownership.is_local(*exchange)).collect();
+            let read = join_all(remote.iter().map(|exchange| self.read(*exchange))).await;
             if read.iter().all(Result::is_ok) {
-                *self.read_at.lock() = self.machine.elapsed();
+                *self.polled_at.lock() = self.system_clock.elapsed();
             }
-            for (exchange, told) in elsewhere.into_iter().zip(read).filter_map(|(id, read)| Some((id, read.ok()?))) {
-                // Meanwhile it may have come home.
-                if self.home.collects(exchange) {
+            for (exchange, state) in remote.into_iter().zip(read).filter_map(|(id, read)| Some((id, read.ok()?))) {
+                // It may have become local in the meantime.
+                if self.ownership.is_local(exchange) {
                     continue;
                 }
-                let told = match told {
-                    Some(told) => Some(told),
-                    // Redis has forgotten it, and nobody has told it again.
-                    None => self.forgotten(exchange).await,
-                };
-                if let Some(state) = told {
-                    let _ = self.memory.put(state).await;
+                match state {
+                    Some((state, age)) => self.memory.put_with_age(state, self.clock.to_clock_time(age)),
+                    // Redis has lost it, and no collector has reported it again.
+                    None => {
+                        if let Some(state) = self.down_state(exchange).await {
+                            let _ = self.memory.put(state).await;
+                        }
+                    }
                 }
             }
-            self.machine.sleep(READ).await;
+            self.system_clock.sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// What an exchange's collector told last. Its age is the part of its lifetime that is over: no clock but Redis' own.
-    async fn read(&self, exchange: ExchangeId) -> Result<Option<ExchangeState>, CacheError> {
-        let key = self.link.of(exchange, "state");
-        let (told, left) = futures_util::join!(
+    /// The state that an exchange's collector reported last, and its age. The age follows from the remaining TTL, so
+    /// that only Redis' clock counts.
+    async fn read(&self, exchange: ExchangeId) -> Result<Option<(ExchangeState, Duration)>, CacheError> {
+        let key = self.link.exchange_key(exchange, "state");
+        let (json, ttl) = futures_util::join!(
             self.link.run(self.link.client.get::<Option<Bytes>, _>(key.as_str())),
             self.link.run(self.link.client.pttl::<i64, _>(key.as_str())),
         );
-        let (told, left) = (told?, Duration::from_millis(u64::try_from(left?).unwrap_or_default()));
-        let Some(mut state) = told.and_then(|json| serde_json::from_slice::<ExchangeState>(&json).ok()) else {
+        let (json, ttl) = (json?, Duration::from_millis(u64::try_from(ttl?).unwrap_or_default()));
+        let Some(mut state) = json.and_then(|json| serde_json::from_slice::<ExchangeState>(&json).ok()) else {
             return Ok(None);
         };
-        let silent = LIFETIME.saturating_sub(left);
-        if silent > GONE_AFTER {
+        let age = VALUE_TTL.saturating_sub(ttl);
+        if age > DOWN_AFTER {
             state.state = FeedState::Down;
-            state.detail = Some(format!("no collector has told anything for {} s", silent.as_secs()));
-            state.since = self.clock.now() - self.clock.inside(silent);
+            state.detail = Some(format!("no report from a collector for {} s", age.as_secs()));
+            state.since = self.clock.now() - self.clock.to_clock_time(age);
             state.connections.clear();
         }
-        Ok(Some(state))
+        Ok(Some((state, age)))
     }
 
-    /// The state of an exchange of which nobody has told anything.
-    async fn forgotten(&self, exchange: ExchangeId) -> Option<ExchangeState> {
+    /// The state to store for an exchange without a report. `None` if it is already down.
+    async fn down_state(&self, exchange: ExchangeId) -> Option<ExchangeState> {
         let known = self.memory.get(exchange).await.ok()??;
         if known.state == FeedState::Down {
             return None;
         }
-        let detail = Some("no collector has told anything of it".to_owned());
+        let detail = Some("no report from a collector".to_owned());
         let since = self.clock.now();
         let connections = Vec::new();
         Some(ExchangeState { state: FeedState::Down, since, detail, connections, ..Arc::unwrap_or_clone(known) })
     }
 
-    fn is_old(&self) -> bool {
-        self.machine.elapsed().saturating_sub(*self.read_at.lock()) > OLD_AFTER
+    fn is_stale(&self) -> bool {
+        self.system_clock.elapsed().saturating_sub(*self.polled_at.lock()) > STALE_AFTER
     }
 
-    /// A state that could not be read lately says so.
-    fn aged(&self, state: Arc<ExchangeState>) -> Arc<ExchangeState> {
-        let flows = matches!(state.state, FeedState::Live | FeedState::Simulated);
-        if !flows || self.home.collects(state.exchange) || !self.is_old() {
+    /// Marks a remote live state as stale if the last poll is too old.
+    fn with_staleness(&self, state: Arc<ExchangeState>) -> Arc<ExchangeState> {
+        let is_live = matches!(state.state, FeedState::Live | FeedState::Simulated);
+        if !is_live || self.ownership.is_local(state.exchange) || !self.is_stale() {
             return state;
         }
-        let detail = Some("Redis does not answer: what other replicas collect is not heard".to_owned());
+        let detail = Some("Redis does not answer: data that other replicas collect is not received".to_owned());
         Arc::new(ExchangeState { state: FeedState::Stale, detail, ..Arc::unwrap_or_clone(state) })
     }
 }
@@ -131,20 +138,24 @@ impl RedisStates {
 impl ExchangeStates for RedisStates {
     async fn put(&self, state: ExchangeState) -> Result<(), CacheError> {
         if let Ok(json) = serde_json::to_vec(&state) {
-            let key = self.link.of(state.exchange, "state");
+            let key = self.link.exchange_key(state.exchange, "state");
             self.outgoing.put(Op::Set { key, value: json.into() });
         }
         self.memory.put(state).await
     }
 
     async fn get(&self, exchange: ExchangeId) -> Result<Option<Arc<ExchangeState>>, CacheError> {
-        Ok(self.memory.get(exchange).await?.map(|state| self.aged(state)))
+        Ok(self.memory.get(exchange).await?.map(|state| self.with_staleness(state)))
     }
 
     async fn all(&self) -> Result<Vec<Arc<ExchangeState>>, CacheError> {
-        if self.is_old() || !self.link.is_up() {
+        if self.is_stale() || !self.link.is_up() {
             return Err(CacheError("Redis does not answer".to_owned()));
         }
         self.memory.all().await
+    }
+
+    fn exchange_time(&self, exchange: ExchangeId) -> Option<Timestamp> {
+        self.memory.exchange_time(exchange)
     }
 }

@@ -1,4 +1,4 @@
-//! The latest tickers. Whoever asks for one is told from memory from then on: the bus keeps it up to date.
+//! Latest tickers. A ticker that was read once is tracked: the bus keeps it up to date in memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,160 +11,163 @@ use fred::prelude::Value;
 use parking_lot::Mutex;
 
 use super::bus::RedisBus;
-use super::link::Link;
-use super::outgoing::{LIFETIME, Op, Outgoing};
-use super::{Home, codec, scripts};
-use crate::cache::memory::tickers::Tickers;
-use crate::cache::{BusEventKind, BusListener, CacheError, EventBus, KeptTicker, LatestTickers, Position, token_of};
+use super::link::RedisLink;
+use super::send_queue::{Op, SendQueue, VALUE_TTL};
+use super::{LocalOwnership, codec, scripts};
+use crate::cache::memory::tickers::MemoryTickers;
+use crate::cache::{
+    BusEventKind, BusSubscription, CacheError, CachedTicker, EventBus, LatestTickers, Version, epoch_token,
+};
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Source, Symbol, Topic};
 
-/// A ticker that nobody asked for in so long is followed no more.
-const FOLLOWED: Duration = Duration::from_mins(2);
+/// A ticker is tracked for this time after its last read.
+const TRACK_TTL: Duration = Duration::from_mins(2);
 
-/// The most tickers that are followed; the others are read from Redis.
-const MOST_FOLLOWED: usize = 20_000;
+/// Maximum number of tracked tickers. The others are read from Redis.
+const MAX_TRACKED: usize = 20_000;
 
 type Market = (ExchangeId, Symbol);
 
-/// A ticker that is followed.
-struct Followed {
-    /// When it was asked for last, by the machine's clock.
-    asked_at: Duration,
-    /// Whether memory has it, and as new as any.
+/// State of a tracked ticker.
+struct Tracked {
+    /// Time of its last read, by the system clock.
+    read_at: Duration,
+    /// Whether the ticker in memory is up to date.
     is_current: bool,
 }
 
-/// The tickers that this replica knows.
+/// The latest tickers of all replicas.
 pub(super) struct RedisTickers {
-    memory: Arc<Tickers>,
-    link: Arc<Link>,
-    outgoing: Arc<Outgoing>,
-    home: Arc<Home>,
+    memory: Arc<MemoryTickers>,
+    link: Arc<RedisLink>,
+    outgoing: Arc<SendQueue>,
+    ownership: Arc<LocalOwnership>,
     bus: Arc<RedisBus>,
     clock: Clock,
-    followed: Arc<Mutex<HashMap<Market, Followed>>>,
-    machine: Clock,
+    tracked: Arc<Mutex<HashMap<Market, Tracked>>>,
+    system_clock: Clock,
 }
 
 impl RedisTickers {
     pub fn start(
-        link: &Arc<Link>,
-        outgoing: &Arc<Outgoing>,
-        home: &Arc<Home>,
+        link: &Arc<RedisLink>,
+        outgoing: &Arc<SendQueue>,
+        ownership: &Arc<LocalOwnership>,
         bus: &Arc<RedisBus>,
         clock: Clock,
     ) -> Arc<Self> {
         let tickers = Arc::new(Self {
-            memory: Arc::new(Tickers::new(clock.clone())),
+            memory: Arc::new(MemoryTickers::new(clock.clone())),
             link: Arc::clone(link),
             outgoing: Arc::clone(outgoing),
-            home: Arc::clone(home),
+            ownership: Arc::clone(ownership),
             bus: Arc::clone(bus),
             clock,
-            followed: Arc::default(),
-            machine: Clock::system(),
+            tracked: Arc::default(),
+            system_clock: Clock::system(),
         });
-        tokio::spawn(Arc::clone(&tickers).tell_again());
+        tokio::spawn(Arc::clone(&tickers).rewrite_after_reconnect());
         tickers
     }
 
-    /// When Redis is back it may have forgotten: what this process collects it tells again.
-    async fn tell_again(self: Arc<Self>) {
-        let mut revived = self.link.revived();
-        while revived.changed().await.is_ok() {
+    /// Writes the tickers of local exchanges again after each reconnect, because Redis may have lost them.
+    async fn rewrite_after_reconnect(self: Arc<Self>) {
+        let mut reconnects = self.link.reconnects();
+        while reconnects.changed().await.is_ok() {
             for exchange in ExchangeId::ALL {
-                if self.home.collects(exchange) {
-                    for kept in self.memory.all(exchange) {
-                        self.outgoing.put_patiently(self.write(&kept, Duration::MAX)).await;
+                if self.ownership.is_local(exchange) {
+                    for ticker in self.memory.all(exchange) {
+                        self.outgoing.put_low_priority(self.write_op(&ticker, Duration::MAX)).await;
                     }
                 }
             }
         }
     }
 
-    fn arguments(&self, kept: &KeptTicker, holds: Duration) -> Vec<Value> {
+    fn arguments(&self, cached: &CachedTicker, stream_ttl: Duration) -> Vec<Value> {
         let number = |number: u64| Value::from(number.to_string());
-        let oldest = self.clock.now().millis().saturating_sub(i64::try_from(holds.as_millis()).unwrap_or(i64::MAX));
+        let stream_since =
+            self.clock.now().millis().saturating_sub(i64::try_from(stream_ttl.as_millis()).unwrap_or(i64::MAX));
         vec![
-            kept.ticker.symbol.as_str().into(),
-            number(kept.position.token),
-            number(kept.position.seq),
-            if kept.ticker.source == Source::Stream { "s" } else { "r" }.into(),
-            oldest.to_string().into(),
-            kept.ticker.received_at.millis().max(0).to_string().into(),
-            Value::Bytes(codec::ticker_json(kept).into()),
-            LIFETIME.as_millis().to_string().into(),
+            cached.ticker.symbol.as_str().into(),
+            number(cached.version.token),
+            number(cached.version.seq),
+            if cached.ticker.source == Source::Stream { "s" } else { "r" }.into(),
+            stream_since.to_string().into(),
+            cached.ticker.received_at.millis().max(0).to_string().into(),
+            Value::Bytes(codec::ticker_json(cached).into()),
+            VALUE_TTL.as_millis().to_string().into(),
         ]
     }
 
-    fn write(&self, kept: &KeptTicker, holds: Duration) -> Op {
-        let key = self.link.of(kept.ticker.exchange, "tickers");
-        Op::Run { script: &scripts::PUT_TICKER, keys: vec![key], arguments: self.arguments(kept, holds) }
+    fn write_op(&self, cached: &CachedTicker, stream_ttl: Duration) -> Op {
+        let key = self.link.exchange_key(cached.ticker.exchange, "tickers");
+        Op::Run { script: &scripts::PUT_TICKER, keys: vec![key], arguments: self.arguments(cached, stream_ttl) }
     }
 
-    /// Says whether this ticker is kept up to date in memory, and that it was asked for.
+    /// Records a read. Returns whether the ticker in memory is up to date.
     fn touch(&self, market: &Market) -> bool {
-        let mut followed = self.followed.lock();
-        let Some(known) = followed.get_mut(market) else { return false };
-        known.asked_at = self.machine.elapsed();
-        known.is_current
+        let mut tracked = self.tracked.lock();
+        let Some(ticker) = tracked.get_mut(market) else { return false };
+        ticker.read_at = self.system_clock.elapsed();
+        ticker.is_current
     }
 
-    /// Begins to keep a ticker up to date in memory.
-    async fn follow(&self, market: &Market) -> Result<(), CacheError> {
+    /// Starts to track a ticker.
+    async fn track(&self, market: &Market) -> Result<(), CacheError> {
         {
-            let mut followed = self.followed.lock();
-            if followed.len() >= MOST_FOLLOWED || followed.contains_key(market) {
+            let mut tracked = self.tracked.lock();
+            if tracked.len() >= MAX_TRACKED || tracked.contains_key(market) {
                 return Ok(());
             }
-            followed.insert(market.clone(), Followed { asked_at: self.machine.elapsed(), is_current: false });
+            tracked.insert(market.clone(), Tracked { read_at: self.system_clock.elapsed(), is_current: false });
         }
-        let following = Following { market: market.clone(), followed: Arc::clone(&self.followed) };
+        let tracker = Tracker { market: market.clone(), tracked: Arc::clone(&self.tracked) };
         let topic = Topic::Ticker { exchange: market.0, symbol: market.1.clone() };
         let events = self.bus.subscribe(&topic).await?;
         let read = self.read(market).await;
-        let (memory, machine) = (Arc::clone(&self.memory), self.machine.clone());
-        if let Some(kept) = read? {
-            memory.put(kept, Duration::ZERO).await?;
+        let (memory, clock) = (Arc::clone(&self.memory), self.system_clock.clone());
+        if let Some(ticker) = read? {
+            memory.put(ticker, Duration::ZERO).await?;
         }
-        if let Some(known) = self.followed.lock().get_mut(market) {
-            known.is_current = true;
+        if let Some(ticker) = self.tracked.lock().get_mut(market) {
+            ticker.is_current = true;
         }
-        tokio::spawn(async move { following.run(events, &memory, &machine).await });
+        tokio::spawn(async move { tracker.run(events, &memory, &clock).await });
         Ok(())
     }
 
-    async fn read(&self, (exchange, symbol): &Market) -> Result<Option<KeptTicker>, CacheError> {
-        let key = self.link.of(*exchange, "tickers");
+    async fn read(&self, (exchange, symbol): &Market) -> Result<Option<CachedTicker>, CacheError> {
+        let key = self.link.exchange_key(*exchange, "tickers");
         let value: Option<Bytes> = self.link.run(self.link.client.hget(key, symbol.as_str())).await?;
-        Ok(value.as_ref().and_then(codec::kept_ticker))
+        Ok(value.as_ref().and_then(codec::decode_stored_ticker))
     }
 }
 
 #[async_trait]
 impl LatestTickers for RedisTickers {
-    async fn put(&self, ticker: KeptTicker, stream_holds: Duration) -> Result<bool, CacheError> {
-        let op = self.write(&ticker, stream_holds);
-        let kept = self.memory.put(ticker, stream_holds).await?;
-        if kept {
+    async fn put(&self, ticker: CachedTicker, stream_ttl: Duration) -> Result<bool, CacheError> {
+        let op = self.write_op(&ticker, stream_ttl);
+        let is_stored = self.memory.put(ticker, stream_ttl).await?;
+        if is_stored {
             self.outgoing.put(op);
         }
-        Ok(kept)
+        Ok(is_stored)
     }
 
-    async fn get(&self, exchange: ExchangeId, symbol: &Symbol) -> Result<Option<KeptTicker>, CacheError> {
-        if self.home.collects(exchange) {
+    async fn get(&self, exchange: ExchangeId, symbol: &Symbol) -> Result<Option<CachedTicker>, CacheError> {
+        if self.ownership.is_local(exchange) {
             return self.memory.get(exchange, symbol).await;
         }
         let market = (exchange, symbol.clone());
         if self.touch(&market) {
             return self.memory.get(exchange, symbol).await;
         }
-        if let Err(error) = self.follow(&market).await {
-            // An old value that says its age is better than none.
-            let kept = self.memory.get(exchange, symbol).await?;
-            return kept.map(Some).ok_or(error);
+        if let Err(error) = self.track(&market).await {
+            // An old ticker with its timestamp is better than none.
+            let cached = self.memory.get(exchange, symbol).await?;
+            return cached.map(Some).ok_or(error);
         }
         if self.touch(&market) {
             return self.memory.get(exchange, symbol).await;
@@ -174,27 +177,27 @@ impl LatestTickers for RedisTickers {
 
     async fn clear(&self, exchange: ExchangeId) -> Result<(), CacheError> {
         self.memory.clear(exchange).await?;
-        let key = self.link.of(exchange, "tickers");
+        let key = self.link.exchange_key(exchange, "tickers");
         self.link.run(self.link.client.del::<(), _>(key)).await
     }
 }
 
-/// A ticker that is kept up to date until nobody asks for it any more, or the bus has lost some.
-struct Following {
+/// Keeps a ticker up to date until it is no longer read or the bus loses events.
+struct Tracker {
     market: Market,
-    followed: Arc<Mutex<HashMap<Market, Followed>>>,
+    tracked: Arc<Mutex<HashMap<Market, Tracked>>>,
 }
 
-impl Following {
-    async fn run(self, mut events: Box<dyn BusListener>, memory: &Tickers, machine: &Clock) {
+impl Tracker {
+    async fn run(self, mut events: Box<dyn BusSubscription>, memory: &MemoryTickers, clock: &Clock) {
         loop {
-            match machine.timeout(FOLLOWED, events.next()).await {
+            match clock.timeout(TRACK_TTL, events.next()).await {
                 Ok(Some(event)) => match event.kind {
                     BusEventKind::Data(json) => {
-                        let position = Position { token: token_of(&event.epoch), seq: event.seq };
-                        if let Some(kept) = codec::ticker(&json, position) {
-                            // Whoever numbered it has decided that it is the latest.
-                            let _ = memory.put(kept, Duration::ZERO).await;
+                        let version = Version { token: epoch_token(&event.epoch), seq: event.seq };
+                        if let Some(ticker) = codec::decode_ticker(&json, version) {
+                            // The collector has already decided that it is the latest.
+                            let _ = memory.put(ticker, Duration::ZERO).await;
                         }
                     }
                     BusEventKind::Gap(crate::model::GapReason::BusLost) => return,
@@ -204,16 +207,16 @@ impl Following {
                 Err(_) => {}
             }
             let idle =
-                self.followed.lock().get(&self.market).map(|known| machine.elapsed().saturating_sub(known.asked_at));
-            if idle.is_none_or(|idle| idle >= FOLLOWED) {
+                self.tracked.lock().get(&self.market).map(|ticker| clock.elapsed().saturating_sub(ticker.read_at));
+            if idle.is_none_or(|idle| idle >= TRACK_TTL) {
                 return;
             }
         }
     }
 }
 
-impl Drop for Following {
+impl Drop for Tracker {
     fn drop(&mut self) {
-        self.followed.lock().remove(&self.market);
+        self.tracked.lock().remove(&self.market);
     }
 }

@@ -1,7 +1,7 @@
-//! `candlewick decode`: shows what payloads of an exchange mean, without network or store.
+//! `candlewick decode`: decodes payloads of an exchange, without network or store.
 //!
-//! Nothing here asks for the time, so that the same input always gives the same output: `received_at` is the time of
-//! the recording, and 0 where there is none; a candle without a flag of its own is closed when a later one shows it.
+//! Does not read the clock, so that the same input always gives the same output. `received_at` is the time in the
+//! recording, or 0 without a recording. A candle without a closed flag is closed once a later candle follows.
 
 mod rest;
 mod split;
@@ -18,37 +18,37 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Deserialize;
 
-use self::rest::RestReply;
+use self::rest::RestDecoder;
 use crate::exchanges::{self, Exchange, FeedSession, Frame, Outbox};
 use crate::model::{ExchangeId, Interval, MarketEvent, Number, Symbol, Timestamp, wire};
 
-/// The longest line or body that is read.
+/// Maximum size of a line or body.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The most connections of a recording that are told apart.
+/// Maximum number of derivatives connections that are remembered per recording.
 const MAX_CONNECTIONS: usize = 10_000;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Whose payloads: binance, kraken, coinbase, okx, bybit
+    /// Exchange of the payloads: binance, kraken, coinbase, okx, bybit
     #[arg(long)]
     exchange: ExchangeId,
-    /// Read one reply's body of the REST interface instead of WebSocket frames
+    /// Decode the body of one REST response instead of WebSocket frames
     #[arg(long, value_name = "WHAT")]
-    rest: Option<Rest>,
-    /// The market of a REST reply that names none, such as BTC/USDT
+    rest: Option<RestKind>,
+    /// Market of a REST response that names none, such as BTC/USDT
     #[arg(long, requires = "rest")]
     symbol: Option<Symbol>,
-    /// The interval of the candles of a REST reply
+    /// Candle interval of a REST response
     #[arg(long, requires = "rest", default_value = "1m")]
     interval: Interval,
-    /// Where to read, one file after the other; standard input if there is none, or for `-`
+    /// Input files, read in order; `-` is standard input, which is also the default
     files: Vec<PathBuf>,
 }
 
-/// What a REST reply holds.
+/// Content of a REST response.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Rest {
+enum RestKind {
     Ticker,
     Candles,
     Instruments,
@@ -68,12 +68,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match args.rest {
         Some(rest) => {
-            RestReply { exchange, rest, symbol: args.symbol, interval: args.interval }.decode(input, &mut out)
+            RestDecoder { exchange, rest, symbol: args.symbol, interval: args.interval }.decode(input, &mut out)
         }
         None => decode_frames(exchange, input, &mut out).map_err(Into::into),
     };
     match written.and_then(|()| out.flush().map_err(Into::into)) {
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe, which is not an error.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         result => result.map(|()| ExitCode::SUCCESS),
     }
@@ -85,10 +85,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// A line of a recording.
 #[derive(Deserialize)]
-struct Recorded<'a> {
+struct RecordedLine<'a> {
     #[serde(borrow)]
     t: Cow<'a, str>,
-    /// Seconds, with a fraction.
+    /// Unix time in seconds, with a fraction.
     ts: Option<Number>,
     #[serde(borrow)]
     data: Option<Cow<'a, str>>,
@@ -129,11 +129,11 @@ fn decode_frames(exchange: &dyn Exchange, mut input: impl BufRead, out: &mut imp
     Ok(())
 }
 
-/// Frames of one exchange, as they come by the line.
+/// Decodes the frames of one exchange line by line.
 struct Frames<'a> {
     exchange: &'a dyn Exchange,
     session: Box<dyn FeedSession>,
-    /// Connections of a recording that carry derivatives.
+    /// Ids of the recording's connections to derivatives streams, whose frames are ignored.
     derivatives: HashSet<String>,
 }
 
@@ -143,8 +143,8 @@ impl Frames<'_> {
         if line.is_empty() {
             return Ok(());
         }
-        match recorded(line) {
-            Some(Recorded { t, conn, addr, .. }) if t == "connect" => {
+        match parse_recorded_line(line) {
+            Some(RecordedLine { t, conn, addr, .. }) if t == "connect" => {
                 if let (Some(conn), Some(addr)) = (conn, addr)
                     && !self.exchange.is_spot_stream(&addr)
                     && self.derivatives.len() < MAX_CONNECTIONS
@@ -153,11 +153,11 @@ impl Frames<'_> {
                 }
                 Ok(())
             }
-            Some(Recorded { t, ts, data, conn, .. }) if t == "recv" => {
+            Some(RecordedLine { t, ts, data, conn, .. }) if t == "recv" => {
                 if conn.is_some_and(|conn| self.derivatives.contains(&*conn)) {
                     return Ok(());
                 }
-                let data = data.ok_or("a recorded frame without data")?;
+                let data = data.ok_or("the recorded frame has no data")?;
                 let millis = ts.and_then(|ts| (ts.0 * Decimal::ONE_THOUSAND).trunc().to_i64());
                 self.frame(&data, Timestamp::from_millis(millis.unwrap_or(0)), out)
             }
@@ -171,9 +171,9 @@ impl Frames<'_> {
     }
 }
 
-/// Reads a line of a recording; `None` for anything else. No frame of an exchange has such a `t`.
-fn recorded(line: &str) -> Option<Recorded<'_>> {
-    let recorded: Recorded<'_> = serde_json::from_str(line).ok()?;
+/// Parses a line of a recording. `None` for other lines: no exchange sends frames with such a `t`.
+fn parse_recorded_line(line: &str) -> Option<RecordedLine<'_>> {
+    let recorded: RecordedLine<'_> = serde_json::from_str(line).ok()?;
     matches!(&*recorded.t, "recv" | "send" | "http" | "connect" | "header" | "binary" | "lost").then_some(recorded)
 }
 

@@ -1,4 +1,4 @@
-//! One reply of a REST interface.
+//! Decodes a response of a REST API.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -6,33 +6,33 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use super::split::split;
-use super::{MAX_BYTES, Rest};
-use crate::exchanges::{CandlePage, Exchange, Reply, ReplyError, RestCall};
+use super::{MAX_BYTES, RestKind};
+use crate::exchanges::{CandlePage, Exchange, RestCall, RestError, RestResponse};
 use crate::model::{Instrument, InstrumentStatus, Interval, Source, Symbol, Ticker, TimeRange, Timestamp, wire};
 
-/// How one reply of the REST interface is to be read.
-pub struct RestReply {
+/// Decodes one REST response.
+pub struct RestDecoder {
     pub exchange: &'static dyn Exchange,
-    pub rest: Rest,
+    pub rest: RestKind,
     pub symbol: Option<Symbol>,
     pub interval: Interval,
 }
 
-impl RestReply {
-    /// Reads a body and writes what it means.
+impl RestDecoder {
+    /// Reads a body and writes its decoded content.
     ///
     /// # Errors
-    /// It cannot be read, or the output cannot be written.
+    /// The body cannot be read, or the output cannot be written.
     pub fn decode(&self, input: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
         let mut body = Vec::new();
         input.take(MAX_BYTES).read_to_end(&mut body)?;
         let mut text = Vec::with_capacity(4096);
         match self.rest {
-            Rest::Instruments => self.instruments(&body, &mut text),
-            Rest::Candles => self.candles(&body, &mut text)?,
-            Rest::Ticker => {
+            RestKind::Instruments => self.instruments(&body, &mut text),
+            RestKind::Candles => self.candles(&body, &mut text)?,
+            RestKind::Ticker => {
                 let parts = split(self.exchange.id(), &body);
-                // A name given for one market cannot be that of several.
+                // A symbol given for one market does not apply to a response with several.
                 let symbol = self.symbol.clone().filter(|_| parts.len() == 1);
                 for (native, body) in parts {
                     let named = native.as_deref().and_then(|native| self.exchange.guess_symbol(native));
@@ -57,16 +57,17 @@ impl RestReply {
     }
 
     fn ticker(&self, market: Option<&Symbol>, native: String, body: &[u8], out: &mut Vec<u8>) {
-        let instrument = self.instrument(market.cloned().unwrap_or_else(nameless));
+        let instrument = self.instrument(market.cloned().unwrap_or_else(placeholder_symbol));
         let calls = self.exchange.ticker(&Instrument { native, ..instrument });
-        // Where a ticker takes several calls, the body may answer any of them.
-        let answers = calls.iter().find_map(|call| parse(call, body).ok());
-        let Some(values) = answers.or_else(|| calls.first().and_then(|call| read(call, body, out))) else { return };
+        // A ticker can take several calls; the body may be the response to any of them.
+        let decoded = calls.iter().find_map(|call| parse(call, body).ok());
+        let reported = || calls.first().and_then(|call| parse_or_report(call, body, out));
+        let Some(values) = decoded.or_else(reported) else { return };
         if let Err(error) = values.check(Timestamp::EPOCH) {
-            return write_error(out, &format!("the ticker is impossible: {error}"));
+            return write_error(out, &format!("invalid ticker: {error}"));
         }
         let exchange = self.exchange.id();
-        let symbol = market.cloned().unwrap_or_else(nameless);
+        let symbol = market.cloned().unwrap_or_else(placeholder_symbol);
         let ticker = Ticker { exchange, symbol, values, received_at: Timestamp::EPOCH, source: Source::Rest };
         let mut fields = Vec::with_capacity(512);
         wire::market_fields(&mut fields, exchange, &ticker.symbol);
@@ -88,21 +89,21 @@ impl RestReply {
         };
         let market = self.symbol.clone().or_else(named);
         let page = CandlePage {
-            instrument: Arc::new(self.instrument(market.clone().unwrap_or_else(nameless))),
+            instrument: Arc::new(self.instrument(market.clone().unwrap_or_else(placeholder_symbol))),
             interval: self.interval,
             range: TimeRange::new(Timestamp::EPOCH, Timestamp::MAX),
-            asked_at: Timestamp::MAX,
+            requested_at: Timestamp::MAX,
         };
         let Some(call) = self.exchange.candles(&page) else {
-            bail!("{} has no candles of {} on our grid", self.exchange.id().name(), self.interval);
+            bail!("{} has no {} candles aligned to candlewick's grid", self.exchange.id().name(), self.interval);
         };
-        let page = read(&call, body, out).unwrap_or_default();
+        let page = parse_or_report(&call, body, out).unwrap_or_default();
         for skipped in page.skipped {
             write_error(out, &skipped.reason);
         }
         for candle in page.rows {
             if let Err(error) = candle.check(self.interval) {
-                write_error(out, &format!("the candle of {} is impossible: {error}", candle.timestamp));
+                write_error(out, &format!("invalid candle at {}: {error}", candle.timestamp));
                 continue;
             }
             out.extend_from_slice(b"{\"type\":\"candle\",");
@@ -117,9 +118,9 @@ impl RestReply {
     }
 
     fn instruments(&self, body: &[u8], out: &mut Vec<u8>) {
-        let listing = read(&self.exchange.instruments(), body, out).unwrap_or_default();
-        for odd in &listing.odd {
-            write_error(out, &format!("odd row {}: {}", odd.name, odd.reason));
+        let listing = parse_or_report(&self.exchange.instruments(), body, out).unwrap_or_default();
+        for issue in &listing.issues {
+            write_error(out, &format!("invalid row {}: {}", issue.name, issue.reason));
         }
         for instrument in listing {
             let mut object = Vec::with_capacity(256);
@@ -140,17 +141,17 @@ impl RestReply {
     }
 }
 
-/// Stands in for a market whose name is not known; it is never printed.
-fn nameless() -> Symbol {
-    Symbol::new("X", "X").unwrap_or_else(|_| unreachable!("both are names of assets"))
+/// A placeholder for an unknown market. It is never printed.
+fn placeholder_symbol() -> Symbol {
+    Symbol::new("X", "X").unwrap_or_else(|_| unreachable!("both are valid asset names"))
 }
 
-fn parse<T>(call: &RestCall<T>, body: &[u8]) -> Result<T, ReplyError> {
-    (call.parse)(&Reply { status: 200, body }, Timestamp::EPOCH)
+fn parse<T>(call: &RestCall<T>, body: &[u8]) -> Result<T, RestError> {
+    (call.parse)(&RestResponse { status: 200, body }, Timestamp::EPOCH)
 }
 
-/// Reads a body; what it refuses is written as an error.
-fn read<T>(call: &RestCall<T>, body: &[u8], out: &mut Vec<u8>) -> Option<T> {
+/// Parses a body. Writes the error if it cannot be parsed.
+fn parse_or_report<T>(call: &RestCall<T>, body: &[u8], out: &mut Vec<u8>) -> Option<T> {
     match parse(call, body) {
         Ok(value) => Some(value),
         Err(error) => {

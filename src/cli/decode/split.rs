@@ -1,4 +1,4 @@
-//! Replies about several markets.
+//! Splits responses with several markets.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::model::ExchangeId;
 
-/// A reply about one market, with the market's id where it names one.
-type Part<'a> = (Option<String>, Cow<'a, [u8]>);
+/// A response with one market, and the market's id if the response has it.
+type MarketResponse<'a> = (Option<String>, Cow<'a, [u8]>);
 
 #[derive(Deserialize)]
 struct Named<'a> {
@@ -17,8 +17,8 @@ struct Named<'a> {
     symbol: Cow<'a, str>,
 }
 
-/// A reply about several markets as one reply a market.
-pub fn split(exchange: ExchangeId, body: &[u8]) -> Vec<Part<'_>> {
+/// Splits a response with several markets into one response per market.
+pub fn split(exchange: ExchangeId, body: &[u8]) -> Vec<MarketResponse<'_>> {
     let parts = match exchange {
         ExchangeId::Binance => binance(body),
         ExchangeId::Kraken => kraken(body),
@@ -29,32 +29,32 @@ pub fn split(exchange: ExchangeId, body: &[u8]) -> Vec<Part<'_>> {
     if parts.is_empty() { vec![(None, body.into())] } else { parts }
 }
 
-/// An object, or a list of them.
-fn binance(body: &[u8]) -> Vec<Part<'_>> {
-    let name = |one: &[u8]| serde_json::from_slice::<Named<'_>>(one).ok().map(|named| named.symbol.into());
+/// An object or a list of objects.
+fn binance(body: &[u8]) -> Vec<MarketResponse<'_>> {
+    let name = |row: &[u8]| serde_json::from_slice::<Named<'_>>(row).ok().map(|named| named.symbol.into());
     match serde_json::from_slice::<Vec<&RawValue>>(body) {
-        Ok(all) => all.iter().map(|one| one.get().as_bytes()).map(|one| (name(one), one.into())).collect(),
+        Ok(rows) => rows.iter().map(|row| row.get().as_bytes()).map(|row| (name(row), row.into())).collect(),
         Err(_) => vec![(name(body), body.into())],
     }
 }
 
-/// A result by the ids of the markets, beside which `last` may stand.
-fn kraken(body: &[u8]) -> Vec<Part<'_>> {
+/// `result` is a map from market ids to data, and can have a member `last`.
+fn kraken(body: &[u8]) -> Vec<MarketResponse<'_>> {
     #[derive(Deserialize)]
     struct ByName<'a> {
         #[serde(borrow)]
         result: BTreeMap<Cow<'a, str>, &'a RawValue>,
     }
-    let all = serde_json::from_slice::<ByName<'_>>(body).map(|reply| reply.result).unwrap_or_default();
-    let one = |(name, value): (Cow<'_, str>, &RawValue)| {
+    let all = serde_json::from_slice::<ByName<'_>>(body).map(|response| response.result).unwrap_or_default();
+    let rebuild = |(name, value): (Cow<'_, str>, &RawValue)| {
         let key = serde_json::Value::String(name.clone().into_owned());
         (Some(name.into_owned()), format!("{{\"error\":[],\"result\":{{{key}:{value}}}}}").into_bytes().into())
     };
-    all.into_iter().filter(|(name, _)| name != "last").map(one).collect()
+    all.into_iter().filter(|(name, _)| name != "last").map(rebuild).collect()
 }
 
-/// A product, the last trades of one, or a list of products.
-fn coinbase(body: &[u8]) -> Vec<Part<'_>> {
+/// A product, the last trades of a product, or a list of products.
+fn coinbase(body: &[u8]) -> Vec<MarketResponse<'_>> {
     #[derive(Deserialize)]
     struct Products<'a> {
         #[serde(borrow)]
@@ -67,21 +67,21 @@ fn coinbase(body: &[u8]) -> Vec<Part<'_>> {
         #[serde(borrow, default)]
         trades: Vec<Product<'a>>,
     }
-    let name = |one: &[u8]| {
-        let named: Product<'_> = serde_json::from_slice(one).ok()?;
-        let of_trade = || named.trades.into_iter().next().and_then(|trade| trade.id);
-        named.id.or_else(of_trade).map(Cow::into_owned)
+    let name = |row: &[u8]| {
+        let product: Product<'_> = serde_json::from_slice(row).ok()?;
+        let trade_product = || product.trades.into_iter().next().and_then(|trade| trade.id);
+        product.id.or_else(trade_product).map(Cow::into_owned)
     };
     match serde_json::from_slice::<Products<'_>>(body) {
         Ok(Products { products }) => {
-            products.iter().map(|one| one.get().as_bytes()).map(|one| (name(one), one.into())).collect()
+            products.iter().map(|row| row.get().as_bytes()).map(|row| (name(row), row.into())).collect()
         }
         Err(_) => vec![(name(body), body.into())],
     }
 }
 
-/// A list of rows, each with its id.
-fn okx(body: &[u8]) -> Vec<Part<'_>> {
+/// A list of rows, each with its market id.
+fn okx(body: &[u8]) -> Vec<MarketResponse<'_>> {
     #[derive(Deserialize)]
     struct Rows<'a> {
         #[serde(borrow)]
@@ -92,18 +92,18 @@ fn okx(body: &[u8]) -> Vec<Part<'_>> {
         #[serde(borrow, rename = "instId")]
         id: Cow<'a, str>,
     }
-    let all = serde_json::from_slice::<Rows<'_>>(body).map(|reply| reply.data).unwrap_or_default();
-    let one = |row: &RawValue| {
+    let all = serde_json::from_slice::<Rows<'_>>(body).map(|response| response.data).unwrap_or_default();
+    let rebuild = |row: &RawValue| {
         let name = serde_json::from_str::<Row<'_>>(row.get()).ok()?.id.into_owned();
         Some((Some(name), format!("{{\"code\":\"0\",\"data\":[{row}]}}").into_bytes().into()))
     };
-    all.into_iter().filter_map(one).collect()
+    all.into_iter().filter_map(rebuild).collect()
 }
 
-/// A list of rows, each with its id; or rows of the market that the list names.
-fn bybit(body: &[u8]) -> Vec<Part<'_>> {
+/// A list of rows, each with its market id; or rows of one market, whose id is next to the list.
+fn bybit(body: &[u8]) -> Vec<MarketResponse<'_>> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct Response<'a> {
         #[serde(borrow)]
         result: Rows<'a>,
         #[serde(borrow)]
@@ -118,7 +118,7 @@ fn bybit(body: &[u8]) -> Vec<Part<'_>> {
         #[serde(borrow)]
         list: Vec<&'a RawValue>,
     }
-    let Ok(Answer { result: Rows { category, symbol, list }, time }) = serde_json::from_slice(body) else {
+    let Ok(Response { result: Rows { category, symbol, list }, time }) = serde_json::from_slice(body) else {
         return Vec::new();
     };
     if let Some(symbol) = symbol {
@@ -126,10 +126,10 @@ fn bybit(body: &[u8]) -> Vec<Part<'_>> {
     }
     let raw = |value: Option<&RawValue>| value.map_or("null", RawValue::get).to_owned();
     let (category, time) = (raw(category), raw(time));
-    let one = |row: &RawValue| {
+    let rebuild = |row: &RawValue| {
         let name = serde_json::from_str::<Named<'_>>(row.get()).ok()?.symbol.into_owned();
         let body = format!("{{\"retCode\":0,\"result\":{{\"category\":{category},\"list\":[{row}]}},\"time\":{time}}}");
         Some((Some(name), body.into_bytes().into()))
     };
-    list.into_iter().filter_map(one).collect()
+    list.into_iter().filter_map(rebuild).collect()
 }

@@ -1,13 +1,13 @@
-//! `candlewick export`: the closed candles of the store as a file for notebooks and backtests.
+//! `candlewick export`: exports the closed candles of the store to a file for notebooks and backtests.
 //!
-//! It reads the configured store page after page, in constant memory, without a network and also beside a running
-//! service. What is missing is said: in the file's metadata, and in the last sentence.
+//! Reads the configured store page by page, in constant memory and without network, also while a service is running.
+//! Gaps are reported in the metadata of the file and in the final message.
 
-mod find;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod report;
+mod selection;
 
 use std::io::{ErrorKind, IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use self::output::Output;
 use self::report::Report;
-use super::progress::{Group, Line, count};
+use super::progress::{ProgressGroup, ProgressLine, count};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, StoreUrl};
@@ -27,54 +27,54 @@ use crate::model::{ExchangeId, Interval, Series, TimeRange, Timestamp};
 use crate::store::{CandleStore, StoreError, StoredPage, Take};
 use crate::upstream::install_crypto;
 
-/// How many candles are read at once.
+/// Number of candles per page.
 const PAGE: u32 = 5_000;
 
-/// How many pages may wait to be written.
-const AHEAD: usize = 2;
+/// Number of pages that are read ahead of the writer.
+const PAGES_AHEAD: usize = 2;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Whose candles: binance, kraken, coinbase, okx, bybit
+    /// Exchange: binance, kraken, coinbase, okx, bybit
     #[arg(long)]
     exchange: ExchangeId,
-    /// The market: BTC/USDT, BTC-USDT, or the exchange's own id
+    /// Market: BTC/USDT, BTC-USDT, or the exchange's own id
     #[arg(long)]
     symbol: String,
-    /// How long a candle lasts; 1m is a minute, 1M a month
+    /// Candle interval; 1m is a minute, 1M a month
     #[arg(long, default_value = "1m")]
     interval: Interval,
-    /// The first open time: a date such as 2024-01-01 (UTC), RFC 3339, or Unix milliseconds [default: the first that is known]
+    /// Start of the range: 2024-01-01 (UTC), RFC 3339 or Unix milliseconds [default: the first stored candle]
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     since: Option<Timestamp>,
-    /// Where the range ends, exclusive [default: now]
+    /// End of the range, exclusive [default: now]
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     until: Option<Timestamp>,
-    /// How candles are written [default: what the file's name ends with, else csv]
+    /// File format [default: from the file name extension, otherwise csv]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// The file to write [default: standard output]. It appears when it is whole
+    /// Output file, which appears only once it is complete [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The configuration file, whose store is read [default: candlewick.toml, if it is there]
+    /// Configuration file, whose store is read [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
 }
 
-/// How candles are written.
+/// File formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// Comma-separated, with a line of names; as `GET /v1/history?format=csv`
+    /// Comma-separated values with a header, like `GET /v1/history?format=csv`
     Csv,
-    /// A JSON object a line; as `GET /v1/history?format=ndjson`
+    /// One JSON object per line, like `GET /v1/history?format=ndjson`
     Ndjson,
-    /// Apache Parquet, where it was built in
+    /// Apache Parquet, if the binary was built with it
     Parquet,
 }
 
 impl Format {
-    fn of(path: &Path) -> Self {
-        match path.extension().and_then(|ending| ending.to_str()) {
+    fn from_path(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
             Some("ndjson" | "jsonl") => Self::Ndjson,
             Some("parquet") => Self::Parquet,
             _ => Self::Csv,
@@ -82,97 +82,97 @@ impl Format {
     }
 }
 
-/// Exports a range. Gaps in it are told, and no failure.
+/// Exports a range. Gaps are reported and are not an error.
 ///
 /// # Errors
-/// A store that cannot be read, a range of which it has nothing, a file that cannot be written.
+/// The store cannot be read or has no coverage of the range, or the file cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.clone())?;
     install_crypto();
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     let done = runtime.block_on(export(args, &config));
-    // A page that is still being read has no reader any more.
+    // Does not wait for a page that is still being read: nothing uses it any more.
     runtime.shutdown_background();
     done
 }
 
 async fn export(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
-    let format = args.format.unwrap_or_else(|| args.output.as_deref().map_or(Format::Csv, Format::of));
+    let format = args.format.unwrap_or_else(|| args.output.as_deref().map_or(Format::Csv, Format::from_path));
     output::check(format, args.output.as_deref())?;
-    in_a_file(config)?;
+    check_store_exists(config)?;
     let (store, _) = app::open_store(config).await?;
-    let (series, range) = find::find(&*store, args, clock.now()).await?;
+    let (series, range) = selection::select(&*store, args, clock.now()).await?;
 
-    let (told, mut pages) = mpsc::channel(AHEAD);
-    tokio::spawn(read(Arc::clone(&store), series.clone(), range, told));
+    let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
+    tokio::spawn(read_pages(Arc::clone(&store), series.clone(), range, sender));
     let mut report = Report::new(series, range, clock.now());
     let mut next = pages.recv().await;
-    // Without a candle the first page is the only one, and speaks of all of the range.
+    // A page without candles is the only page, so its coverage is that of the whole range.
     if let Some(Ok(page)) = &next
         && page.candles.is_empty()
         && page.coverage.ranges().is_empty()
     {
-        bail!(find::nothing(&*store, &report).await?);
+        bail!(selection::no_coverage_message(&*store, &report).await?);
     }
     let mut output = Output::new(format, args.output.as_deref(), &clock)?;
-    let ended = interruption(args)?;
-    tokio::pin!(ended);
-    let group = Group::new(&clock);
-    // Rows on the terminal and a bar between them would be read by nobody.
-    let shown = args.output.is_some() || !(stdout().is_terminal() && stderr().is_terminal());
-    let line = shown.then(|| group.add_share(&report.series.to_string(), millis(range)));
+    let interrupted = shutdown_signal_for_file(args)?;
+    tokio::pin!(interrupted);
+    let group = ProgressGroup::new(&clock);
+    // No progress if it would be mixed with the rows on the terminal.
+    let has_progress = args.output.is_some() || !(stdout().is_terminal() && stderr().is_terminal());
+    let line = has_progress.then(|| group.add_share(&report.series.to_string(), millis(range)));
     while let Some(page) = next {
         let page = page?;
         report.add(&page);
         match output.write(&page.candles) {
-            // Whoever reads has seen enough.
-            Err(error) if args.output.is_none() && broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
+            // The reader has closed the pipe, which is not an error.
+            Err(error) if args.output.is_none() && is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
             written => written?,
         }
-        show(line.as_ref(), &report);
+        show_progress(line.as_ref(), &report);
         next = tokio::select! {
             page = pages.recv() => page,
-            () = &mut ended => bail!("interrupted: the export is not whole{}", output.left()),
+            () = &mut interrupted => bail!("interrupted: the export is incomplete{}", output.interruption_note()),
         };
     }
     match output.finish(&report) {
-        Err(error) if args.output.is_none() && broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
+        Err(error) if args.output.is_none() && is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
         written => written?,
     }
     drop(line);
-    group.say(&report.sentence());
+    group.message(&report.summary());
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ready when the process is asked to end while there is a file to clear away; else that ends it as it ends any.
-fn interruption(args: &Args) -> std::io::Result<impl Future<Output = ()>> {
-    let asked = args.output.is_some().then(super::interruption).transpose()?;
+/// Completes on a shutdown signal if a partial file must be deleted. Otherwise never: the signal then ends the process.
+fn shutdown_signal_for_file(args: &Args) -> std::io::Result<impl Future<Output = ()>> {
+    let signal = args.output.is_some().then(super::shutdown_signal).transpose()?;
     Ok(async move {
-        match asked {
-            Some(asked) => asked.await,
+        match signal {
+            Some(signal) => signal.await,
             None => std::future::pending().await,
         }
     })
 }
 
-/// Reads a range by its key, page after page, until it is over or nobody takes them.
-async fn read(
+/// Reads a range page by page until its end, or until the receiver is dropped.
+async fn read_pages(
     store: Arc<dyn CandleStore>,
     series: Series,
     range: TimeRange,
-    told: mpsc::Sender<Result<StoredPage, StoreError>>,
+    sender: mpsc::Sender<Result<StoredPage, StoreError>>,
 ) {
     let mut from = range.start();
     loop {
-        // The ledger of a full page ends before its last candle, with which the next page begins.
-        let asked = TimeRange::new(from, range.end());
-        let mut page = store.page(&series, asked, Take::First(PAGE + 1)).await;
+        // Reads one candle more than a page. It is not part of this page: the next page begins with it.
+        let remaining = TimeRange::new(from, range.end());
+        let mut page = store.page(&series, remaining, Take::First(PAGE + 1)).await;
         let more = page.as_mut().ok().filter(|page| page.candles.len() > PAGE as usize);
         let more = more.and_then(|page| page.candles.pop()).map(|candle| candle.timestamp);
-        if told.send(page).await.is_err() {
+        if sender.send(page).await.is_err() {
             return;
         }
         match more {
@@ -182,26 +182,26 @@ async fn read(
     }
 }
 
-/// Opening a store makes it where it is not: an export wants one that is there.
-fn in_a_file(config: &Config) -> anyhow::Result<()> {
+/// Checks that the store exists, because opening a store creates it.
+fn check_store_exists(config: &Config) -> anyhow::Result<()> {
     let StoreUrl::Sqlite(url) = &config.store.parsed else { return Ok(()) };
     let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
     if path == ":memory:" {
         bail!(
-            "the store of this configuration lives in the memory of its process: ask the service, \
+            "the configured store is in the memory of the service process: request the candles from the service with \
              GET /v1/history?format=csv&start=…&end=…"
         );
     }
     if !Path::new(path).exists() {
         bail!(
-            "there is no store at {path}: start from where the service does, or name it with --config, \
+            "there is no store at {path}: run the export in the service's directory, or set the store with --config, \
              CANDLEWICK__STORE__URL or DATABASE_URL"
         );
     }
     Ok(())
 }
 
-fn show(line: Option<&Line>, report: &Report) {
+fn show_progress(line: Option<&ProgressLine>, report: &Report) {
     if let (Some(line), Some(last)) = (line, report.last) {
         let done = millis(TimeRange::new(report.range.start(), report.series.interval.next(last)));
         line.set(done, &format!("{} candles", count(report.candles)));
@@ -212,7 +212,7 @@ fn millis(range: TimeRange) -> u64 {
     u64::try_from(range.duration().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn broken_pipe(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

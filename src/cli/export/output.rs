@@ -1,5 +1,5 @@
-//! Where an export goes. A file has another name until it is whole: whatever interrupts an export, its name stands for
-//! all of it or for nothing.
+//! Output of an export. A file has a temporary name until it is complete, so that an interrupted export never leaves an
+//! incomplete file under the requested name.
 
 use std::fs::{self, File};
 use std::io::{self, Stdout, Write};
@@ -12,99 +12,101 @@ use super::report::Report;
 use crate::clock::Clock;
 use crate::model::{Candle, rows};
 
-/// What is added to the name of a file for the name of its coverage.
-const COVERAGE: &str = ".coverage.json";
+/// Suffix of the coverage file's name, appended to the name of the candle file.
+const COVERAGE_SUFFIX: &str = ".coverage.json";
 
-/// An export that is being written.
+/// An export in progress.
 pub(super) enum Output {
-    Text(Text),
+    Text(TextWriter),
     #[cfg(feature = "parquet")]
-    Parquet(Box<super::parquet::Table>),
+    Parquet(Box<super::parquet::ParquetWriter>),
 }
 
-/// Says what cannot be before anything is read.
+/// Checks format and path before the store is read.
 pub(super) fn check(format: Format, path: Option<&Path>) -> anyhow::Result<()> {
     if format == Format::Parquet {
         if cfg!(not(feature = "parquet")) {
             bail!(
-                "this candlewick was built without Parquet; `cargo build --release --features parquet` builds it in, and \
-                 csv and ndjson are always there"
+                "this binary was built without Parquet: build it with `cargo build --release --features parquet`, or \
+                 use csv or ndjson"
             );
         }
         if path.is_none() {
-            bail!("parquet needs a file: name it with --output FILE");
+            bail!("parquet needs a file: set one with --output FILE");
         }
     }
     if let Some(path) = path
-        && fs::metadata(path).is_ok_and(|there| !there.is_file())
+        && fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
     {
-        bail!("{} is there and no ordinary file: choose another name with --output", path.display());
+        bail!("{} exists and is not a regular file: choose another path with --output", path.display());
     }
     Ok(())
 }
 
 impl Output {
     pub fn new(format: Format, path: Option<&Path>, clock: &Clock) -> anyhow::Result<Self> {
-        let place = match path {
-            Some(path) => Place::File(Part::create(path, clock)?, clock.clone()),
-            None => Place::Standard(io::stdout()),
+        let destination = match path {
+            Some(path) => Destination::File(PartialFile::create(path, clock)?, clock.clone()),
+            None => Destination::Stdout(io::stdout()),
         };
-        match (format, place) {
-            (Format::Csv | Format::Ndjson, place) => Text::new(format, place).map(Self::Text),
+        match (format, destination) {
+            (Format::Csv | Format::Ndjson, destination) => TextWriter::new(format, destination).map(Self::Text),
             #[cfg(feature = "parquet")]
-            (Format::Parquet, Place::File(part, _)) => Ok(Self::Parquet(Box::new(super::parquet::Table::new(part)?))),
-            // `check` was asked before.
-            (Format::Parquet, _) => bail!("parquet needs a file, and to be built in"),
+            (Format::Parquet, Destination::File(partial_file, _)) => {
+                Ok(Self::Parquet(Box::new(super::parquet::ParquetWriter::new(partial_file)?)))
+            }
+            // Not reached: `check` rejects these cases.
+            (Format::Parquet, _) => bail!("parquet needs a file and a binary built with it"),
         }
     }
 
     pub fn write(&mut self, candles: &[Candle]) -> anyhow::Result<()> {
         match self {
-            Self::Text(text) => text.write(candles),
+            Self::Text(writer) => writer.write(candles),
             #[cfg(feature = "parquet")]
-            Self::Parquet(table) => table.write(candles),
+            Self::Parquet(writer) => writer.write(candles),
         }
     }
 
-    /// Gives the file its name, and what the report says with it.
+    /// Writes the report and gives the file its final name.
     pub fn finish(self, report: &Report) -> anyhow::Result<()> {
         match self {
-            Self::Text(text) => text.finish(report),
+            Self::Text(writer) => writer.finish(report),
             #[cfg(feature = "parquet")]
-            Self::Parquet(table) => table.finish(report),
+            Self::Parquet(writer) => writer.finish(report),
         }
     }
 
-    /// What an interruption means for the file, as the end of a sentence.
-    pub fn left(&self) -> String {
-        let part = match self {
-            Self::Text(Text { place: Place::Standard(_), .. }) => return String::new(),
-            Self::Text(Text { place: Place::File(part, _), .. }) => part,
+    /// The effect of an interruption on the file, as the end of a sentence.
+    pub fn interruption_note(&self) -> String {
+        let partial_file = match self {
+            Self::Text(TextWriter { destination: Destination::Stdout(_), .. }) => return String::new(),
+            Self::Text(TextWriter { destination: Destination::File(partial_file, _), .. }) => partial_file,
             #[cfg(feature = "parquet")]
-            Self::Parquet(table) => table.part(),
+            Self::Parquet(writer) => writer.partial_file(),
         };
-        format!(", and {} was not written", part.path.display())
+        format!(", and {} was not written", partial_file.path.display())
     }
 }
 
-/// Lines of text.
-pub(super) struct Text {
+/// Writes rows of text.
+pub(super) struct TextWriter {
     format: Format,
-    place: Place,
+    destination: Destination,
     buffer: Vec<u8>,
 }
 
-enum Place {
-    Standard(Stdout),
-    File(Part, Clock),
+enum Destination {
+    Stdout(Stdout),
+    File(PartialFile, Clock),
 }
 
-impl Text {
-    fn new(format: Format, mut place: Place) -> anyhow::Result<Self> {
+impl TextWriter {
+    fn new(format: Format, mut destination: Destination) -> anyhow::Result<Self> {
         if format == Format::Csv {
-            place.write(rows::CSV_HEAD)?;
+            destination.write(rows::CSV_HEADER)?;
         }
-        Ok(Self { format, place, buffer: Vec::new() })
+        Ok(Self { format, destination, buffer: Vec::new() })
     }
 
     fn write(&mut self, candles: &[Candle]) -> anyhow::Result<()> {
@@ -116,84 +118,84 @@ impl Text {
             }
             self.buffer.push(b'\n');
         }
-        self.place.write(&self.buffer)
+        self.destination.write(&self.buffer)
     }
 
     fn finish(self, report: &Report) -> anyhow::Result<()> {
-        match self.place {
-            Place::Standard(mut out) => Ok(out.flush().context(STANDARD)?),
-            Place::File(part, clock) => {
-                let mut name = part.path.clone().into_os_string();
-                name.push(COVERAGE);
-                let mut coverage = Part::create(Path::new(&name), &clock)?;
+        match self.destination {
+            Destination::Stdout(mut out) => Ok(out.flush().context(STDOUT_ERROR)?),
+            Destination::File(partial_file, clock) => {
+                let mut name = partial_file.path.clone().into_os_string();
+                name.push(COVERAGE_SUFFIX);
+                let mut coverage = PartialFile::create(Path::new(&name), &clock)?;
                 coverage.write(&report.file_json())?;
-                // First, so that a file of candles never stands without its own.
+                // Published first, so that a candle file never exists without its coverage file.
                 coverage.publish()?;
-                part.publish()
+                partial_file.publish()
             }
         }
     }
 }
 
-const STANDARD: &str = "standard output cannot be written to";
+const STDOUT_ERROR: &str = "standard output cannot be written to";
 
-impl Place {
+impl Destination {
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
-            Self::Standard(out) => out.write_all(bytes).context(STANDARD),
-            Self::File(part, _) => part.write(bytes),
+            Self::Stdout(out) => out.write_all(bytes).context(STDOUT_ERROR),
+            Self::File(partial_file, _) => partial_file.write(bytes),
         }
     }
 }
 
-/// A file that has its name only when it is whole; until then it is deleted where this is dropped.
-pub(super) struct Part {
+/// A file under a temporary name until it is published. Deleted if dropped before.
+pub(super) struct PartialFile {
     pub path: PathBuf,
-    hidden: PathBuf,
+    temporary: PathBuf,
     file: File,
 }
 
-impl Part {
+impl PartialFile {
     fn create(path: &Path, clock: &Clock) -> anyhow::Result<Self> {
-        // Where the name is a link, the file that it leads to is replaced.
+        // If the path is a symbolic link, its target is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{:016x}.part", clock.random_u64()));
-        let hidden = path.with_file_name(hidden);
-        let file = File::create_new(&hidden).with_context(|| cannot(&path))?;
-        Ok(Self { path, hidden, file })
+        let name = path.file_name().with_context(|| format!("{} is not a file name", path.display()))?;
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{:016x}.part", clock.random_u64()));
+        let temporary = path.with_file_name(temporary);
+        let file = File::create_new(&temporary).with_context(|| write_error(&path))?;
+        Ok(Self { path, temporary, file })
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.file.write_all(bytes).with_context(|| self.cannot())
+        self.file.write_all(bytes).with_context(|| self.write_error())
     }
 
-    /// The file for who writes it in its own way.
+    /// The open file, for a writer that does not use [`PartialFile::write`].
     #[cfg(feature = "parquet")]
     pub fn file(&self) -> anyhow::Result<File> {
-        self.file.try_clone().with_context(|| self.cannot())
+        self.file.try_clone().with_context(|| self.write_error())
     }
 
-    /// All is written: the file takes its name, on the disk, too.
+    /// Syncs the file to disk and gives it its final name.
     pub fn publish(self) -> anyhow::Result<()> {
-        self.file.sync_all().and_then(|()| fs::rename(&self.hidden, &self.path)).with_context(|| self.cannot())
+        self.file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path)).with_context(|| self.write_error())
     }
 
-    /// For an error, which says why.
-    pub fn cannot(&self) -> String {
-        cannot(&self.path)
+    /// Context of a write error.
+    pub fn write_error(&self) -> String {
+        write_error(&self.path)
     }
 }
 
-fn cannot(path: &Path) -> String {
+fn write_error(path: &Path) -> String {
     format!("{} cannot be written", path.display())
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        // Nothing is left there once it has its name.
-        let _ = fs::remove_file(&self.hidden);
+        // Fails after `publish`, when there is no temporary file any more.
+        let _ = fs::remove_file(&self.temporary);
     }
 }

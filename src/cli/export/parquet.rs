@@ -1,4 +1,4 @@
-//! Apache Parquet: numbers stay exact, and the coverage is in the file.
+//! Apache Parquet output: exact decimals, and the coverage in the file metadata.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -14,57 +14,58 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use rust_decimal::Decimal;
 
-use super::output::Part;
+use super::output::PartialFile;
 use super::report::Report;
 use crate::model::Candle;
 
-/// Digits of a number, and how many of them stand behind the point.
+/// Decimal precision and scale of a number column.
 const PRECISION: u8 = 38;
 const SCALE: u8 = 18;
 
-/// Rows of a row group, which is encoded in memory before it is written.
+/// Rows per row group, which is encoded in memory before it is written.
 const GROUP_ROWS: usize = 65_536;
 
-/// A column with more different values than fit is written without a dictionary, which would take most of the memory.
+/// Maximum dictionary size. A column with more distinct values is written without one, because it would take most of
+/// the memory.
 const DICTIONARY_BYTES: usize = 128 * 1024;
 
-/// The column that readers look for a range in.
+/// The column that readers filter by.
 const TIMESTAMP: &str = "timestamp";
 
-/// The columns whose numbers are decimals, in their order.
+/// The decimal columns, in order.
 const NUMBERS: [&str; 6] = ["open", "high", "low", "close", "volume", "quote_volume"];
 
-/// A file of candles.
-pub(super) struct Table {
-    part: Part,
+/// Writes candles to a Parquet file.
+pub(super) struct ParquetWriter {
+    partial_file: PartialFile,
     writer: ArrowWriter<File>,
     schema: SchemaRef,
 }
 
-impl Table {
-    pub fn new(part: Part) -> anyhow::Result<Self> {
+impl ParquetWriter {
+    pub fn new(partial_file: PartialFile) -> anyhow::Result<Self> {
         let schema = Arc::new(schema());
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-            // Those of a decimal hold on to the batch that it came in, in each row group until the end of the file.
+            // Statistics of decimal columns would keep each batch in memory until the end of the file.
             .set_statistics_enabled(EnabledStatistics::None)
             .set_column_statistics_enabled(ColumnPath::from(TIMESTAMP), EnabledStatistics::Page)
             .set_created_by(concat!("candlewick ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
-        let writer =
-            ArrowWriter::try_new(part.file()?, Arc::clone(&schema), Some(properties)).with_context(|| part.cannot())?;
-        Ok(Self { part, writer, schema })
+        let writer = ArrowWriter::try_new(partial_file.file()?, Arc::clone(&schema), Some(properties))
+            .with_context(|| partial_file.write_error())?;
+        Ok(Self { partial_file, writer, schema })
     }
 
-    pub fn part(&self) -> &Part {
-        &self.part
+    pub fn partial_file(&self) -> &PartialFile {
+        &self.partial_file
     }
 
     pub fn write(&mut self, candles: &[Candle]) -> anyhow::Result<()> {
         let batch = batch(&self.schema, candles)?;
-        self.writer.write(&batch).with_context(|| self.part.cannot())
+        self.writer.write(&batch).with_context(|| self.partial_file.write_error())
     }
 
     pub fn finish(mut self, report: &Report) -> anyhow::Result<()> {
@@ -72,8 +73,8 @@ impl Table {
         let mut coverage = vec![b'{'];
         report.coverage_fields(&mut coverage);
         coverage.push(b'}');
-        let coverage = String::from_utf8(coverage).context("the coverage is text")?;
-        let about = [
+        let coverage = String::from_utf8(coverage).context("the coverage is not valid UTF-8")?;
+        let metadata = [
             ("exchange", series.exchange.to_string()),
             ("symbol", series.symbol.to_string()),
             ("interval", series.interval.to_string()),
@@ -83,11 +84,11 @@ impl Table {
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("coverage", coverage),
         ];
-        for (key, value) in about {
+        for (key, value) in metadata {
             self.writer.append_key_value_metadata(KeyValue::new(format!("candlewick.{key}"), value));
         }
-        self.writer.close().with_context(|| self.part.cannot())?;
-        self.part.publish()
+        self.writer.close().with_context(|| self.partial_file.write_error())?;
+        self.partial_file.publish()
     }
 }
 
@@ -114,7 +115,7 @@ fn batch(schema: &SchemaRef, candles: &[Candle]) -> anyhow::Result<RecordBatch> 
         let Candle { open, high, low, close, volume, quote_volume, .. } = *candle;
         let values = [Some(open), Some(high), Some(low), Some(close), Some(volume), quote_volume];
         for ((column, value), name) in numbers.iter_mut().zip(values).zip(NUMBERS) {
-            let exact = value.map(|value| scaled(value).with_context(|| too_long(candle, name, value)));
+            let exact = value.map(|value| unscaled(value).with_context(|| overflow_message(candle, name, value)));
             column.append_option(exact.transpose()?);
         }
         let count = candle.trades.map(i64::try_from).transpose();
@@ -129,8 +130,8 @@ fn batch(schema: &SchemaRef, candles: &[Candle]) -> anyhow::Result<RecordBatch> 
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-/// The number as so many units of the last digit; `None` where it has digits beyond either end.
-fn scaled(value: Decimal) -> Option<i128> {
+/// The unscaled decimal; `None` if the number does not fit precision and scale.
+fn unscaled(value: Decimal) -> Option<i128> {
     const LIMIT: i128 = 10_i128.pow(PRECISION as u32);
     let value = value.normalize();
     let shift = u32::from(SCALE).checked_sub(value.scale())?;
@@ -138,10 +139,10 @@ fn scaled(value: Decimal) -> Option<i128> {
     (-LIMIT < units && units < LIMIT).then_some(units)
 }
 
-fn too_long(candle: &Candle, name: &str, value: Decimal) -> String {
+fn overflow_message(candle: &Candle, name: &str, value: Decimal) -> String {
     format!(
-        "`{name}` of the candle at {} is {value}: more digits than Parquet's decimal({PRECISION}, {SCALE}) holds; csv and \
-         ndjson hold any number",
+        "`{name}` of the candle at {} is {value}: more digits than Parquet's decimal({PRECISION}, {SCALE}) can hold; use csv or \
+         ndjson",
         candle.timestamp
     )
 }
@@ -151,14 +152,14 @@ mod tests {
     use super::*;
 
     fn exact(text: &str) -> Option<i128> {
-        scaled(text.parse().unwrap())
+        unscaled(text.parse().unwrap())
     }
 
     #[test]
-    fn a_number_is_exact_or_refused() {
+    fn scales_exactly_or_rejects() {
         assert_eq!(exact("67012.34"), Some(67_012_340_000_000_000_000_000));
         assert_eq!(exact("-0.000000000000000001"), Some(-1));
-        assert_eq!(exact("1.0000000000000000000"), Some(10_i128.pow(18)), "zeros at the end are no digits");
+        assert_eq!(exact("1.0000000000000000000"), Some(10_i128.pow(18)), "trailing zeros do not count");
         assert_eq!(exact("0.0000000000000000001"), None);
         assert_eq!(exact("99999999999999999999"), Some(99_999_999_999_999_999_999 * 10_i128.pow(18)));
         assert_eq!(exact("100000000000000000000"), None);

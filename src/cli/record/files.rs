@@ -1,92 +1,92 @@
-//! Where a recording goes: files of a bounded size, of which only the newest stay; or standard output.
+//! Output of a recording: files of limited size and number, or standard output.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Lines on their way to the disk, or to whoever reads our output.
+/// Destination of recorded lines.
 pub enum Output {
     Files(Files),
-    Standard(BufWriter<io::Stdout>),
+    Stdout(BufWriter<io::Stdout>),
 }
 
 impl Output {
     /// Writes a line, which ends with a line feed.
     ///
     /// # Errors
-    /// The disk is full, the folder is gone, or nobody reads any more.
+    /// The disk is full, the folder was deleted, or the reader of standard output has closed it.
     pub fn line(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
             Self::Files(files) => files.line(line),
-            Self::Standard(out) => out.write_all(line),
+            Self::Stdout(out) => out.write_all(line),
         }
     }
 
-    /// Makes what was written visible.
+    /// Flushes the buffered lines.
     ///
     /// # Errors
     /// As for [`Output::line`].
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Files(files) => files.current.as_mut().map_or(Ok(()), Write::flush),
-            Self::Standard(out) => out.flush(),
+            Self::Stdout(out) => out.flush(),
         }
     }
 }
 
-/// Files `NAME-001.jsonl`, `NAME-002.jsonl`, …
+/// Files `PREFIX-001.jsonl`, `PREFIX-002.jsonl`, …
 pub struct Files {
     folder: PathBuf,
-    name: String,
-    /// The most bytes of one.
-    size: u64,
-    /// How many stay.
-    keep: usize,
-    /// Those that are there, oldest first.
-    kept: VecDeque<PathBuf>,
+    prefix: String,
+    /// Maximum size of a file in bytes.
+    max_bytes: u64,
+    /// Maximum number of files. The oldest file is deleted when a new one exceeds it.
+    max_files: usize,
+    /// Paths of the existing files, oldest first.
+    paths: VecDeque<PathBuf>,
     current: Option<BufWriter<File>>,
     written: u64,
     number: u32,
 }
 
 impl Files {
-    /// Files in `folder`, which is made where it is not there.
+    /// Creates the first file in `folder`, and the folder if necessary.
     ///
     /// # Errors
-    /// The folder cannot be made, or nothing can be written there.
-    pub fn new(folder: &Path, name: String, size: u64, keep: usize) -> io::Result<Self> {
+    /// The folder or the file cannot be created.
+    pub fn new(folder: &Path, prefix: String, max_bytes: u64, max_files: usize) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut files = Self {
             folder: folder.to_owned(),
-            name,
-            size,
-            keep: keep.max(1),
-            kept: VecDeque::new(),
+            prefix,
+            max_bytes,
+            max_files: max_files.max(1),
+            paths: VecDeque::new(),
             current: None,
             written: 0,
             number: 0,
         };
-        files.next()?;
+        files.start_next()?;
         Ok(files)
     }
 
-    /// The files that are there, oldest first.
-    pub fn kept(&self) -> impl ExactSizeIterator<Item = &Path> {
-        self.kept.iter().map(PathBuf::as_path)
+    /// The existing files, oldest first.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.paths.iter().map(PathBuf::as_path)
     }
 
-    fn next(&mut self) -> io::Result<()> {
+    fn start_next(&mut self) -> io::Result<()> {
         if let Some(mut full) = self.current.take() {
             full.flush()?;
         }
         self.number += 1;
-        let path = self.folder.join(format!("{}-{:03}.jsonl", self.name, self.number));
+        let path = self.folder.join(format!("{}-{:03}.jsonl", self.prefix, self.number));
         self.current = Some(BufWriter::new(File::create_new(&path)?));
         self.written = 0;
-        self.kept.push_back(path);
-        if self.kept.len() > self.keep
-            && let Some(oldest) = self.kept.pop_front()
+        self.paths.push_back(path);
+        if self.paths.len() > self.max_files
+            && let Some(oldest) = self.paths.pop_front()
         {
             fs::remove_file(oldest)?;
         }
@@ -95,9 +95,9 @@ impl Files {
 
     fn line(&mut self, line: &[u8]) -> io::Result<()> {
         let length = line.len() as u64;
-        // A line longer than a file has one for itself.
-        if self.written > 0 && self.written + length > self.size {
-            self.next()?;
+        // A line longer than the maximum size gets its own file.
+        if self.written > 0 && self.written + length > self.max_bytes {
+            self.start_next()?;
         }
         self.written += length;
         self.current.as_mut().map_or(Ok(()), |file| file.write_all(line))
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_bounded_and_the_newest_stay() {
+    fn deletes_oldest_files() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("a/b");
         let files = Files::new(&inner, "binance-1".to_owned(), 10, 2).unwrap();
@@ -123,22 +123,22 @@ mod tests {
         }
         output.flush().unwrap();
         let Output::Files(files) = output else { unreachable!() };
-        let names: Vec<_> = files.kept().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let names: Vec<_> = files.paths().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["binance-1-003.jsonl", "binance-1-004.jsonl"]);
-        let kept: Vec<_> = files.kept().map(text).collect();
-        assert_eq!(kept, ["longer than a file\n", "y\n"]);
+        let contents: Vec<_> = files.paths().map(text).collect();
+        assert_eq!(contents, ["longer than a file\n", "y\n"]);
         assert_eq!(fs::read_dir(&inner).unwrap().count(), 2);
     }
 
     #[test]
-    fn a_file_that_is_there_is_not_overwritten() {
+    fn does_not_overwrite_existing_file() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("x-001.jsonl"), "old").unwrap();
         assert!(Files::new(folder.path(), "x".to_owned(), 10, 2).is_err());
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_an_error() {
+    fn fails_if_folder_cannot_be_created() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();

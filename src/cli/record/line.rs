@@ -1,28 +1,28 @@
-//! What was recorded, as a JSON line.
+//! Formats recorded traffic as JSON lines.
 
 use std::fmt::Write as _;
 
 use crate::model::{Timestamp, wire};
-use crate::upstream::{Traffic, What};
+use crate::upstream::{TrafficEvent, TrafficKind};
 
-/// `{"t":"recv","conn":"binance.1","ts":1763672400.123,"data":"raw text"}`, and the like for what was sent, connected and
-/// answered. Ends with a line feed.
-pub fn write(out: &mut Vec<u8>, traffic: &Traffic) {
+/// Writes a line such as `{"t":"recv","conn":"binance.1","ts":1763672400.123,"data":"raw text"}`, with a line feed.
+/// `t` is `connect`, `send`, `recv`, `binary` or `http`.
+pub fn write(out: &mut Vec<u8>, traffic: &TrafficEvent) {
     out.clear();
-    match &traffic.what {
-        What::Connected { connection, address } => {
+    match &traffic.kind {
+        TrafficKind::Connected { connection, address } => {
             begin(out, "connect", Some(connection), traffic.at);
             member(out, "addr", address);
         }
-        What::Sent { connection, text } => {
+        TrafficKind::Sent { connection, text } => {
             begin(out, "send", Some(connection), traffic.at);
             member(out, "data", text);
         }
-        What::Received { connection, text } => {
+        TrafficKind::Received { connection, text } => {
             begin(out, "recv", Some(connection), traffic.at);
             member(out, "data", text);
         }
-        What::ReceivedBinary { connection, bytes } => {
+        TrafficKind::ReceivedBinary { connection, bytes } => {
             begin(out, "binary", Some(connection), traffic.at);
             let mut hex = String::with_capacity(2 * bytes.len());
             for byte in bytes {
@@ -30,7 +30,7 @@ pub fn write(out: &mut Vec<u8>, traffic: &Traffic) {
             }
             member(out, "hex", &hex);
         }
-        What::Answered { url, status, body } => {
+        TrafficKind::Response { url, status, body } => {
             begin(out, "http", None, traffic.at);
             member(out, "url", url);
             out.extend_from_slice(format!(",\"status\":{status}").as_bytes());
@@ -40,8 +40,8 @@ pub fn write(out: &mut Vec<u8>, traffic: &Traffic) {
     out.extend_from_slice(b"}\n");
 }
 
-/// What could not be kept up with: `{"t":"lost","ts":…,"frames":12}`.
-pub fn lost(out: &mut Vec<u8>, frames: u64, at: Timestamp) {
+/// Writes a line for frames that were dropped because the queue was full: `{"t":"lost","ts":…,"frames":12}`.
+pub fn dropped(out: &mut Vec<u8>, frames: u64, at: Timestamp) {
     out.clear();
     begin(out, "lost", None, at);
     out.extend_from_slice(format!(",\"frames\":{frames}}}\n").as_bytes());
@@ -66,43 +66,43 @@ fn member(out: &mut Vec<u8>, name: &str, value: &str) {
 mod tests {
     use super::*;
 
-    fn line(what: What) -> String {
+    fn line(kind: TrafficKind) -> String {
         let mut out = Vec::new();
-        write(&mut out, &Traffic { at: Timestamp::from_millis(1_763_672_400_023), what });
+        write(&mut out, &TrafficEvent { at: Timestamp::from_millis(1_763_672_400_023), kind });
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn traffic_is_a_line() {
+    fn writes_traffic_as_json_lines() {
         let connection = || "okx.1".into();
-        for (what, expected) in [
+        for (kind, expected) in [
             (
-                What::Received { connection: connection(), text: "{\"a\":\"\t\"}".to_owned() },
+                TrafficKind::Received { connection: connection(), text: "{\"a\":\"\t\"}".to_owned() },
                 r#"{"t":"recv","conn":"okx.1","ts":1763672400.023,"data":"{\"a\":\"\u0009\"}"}"#,
             ),
             (
-                What::Sent { connection: connection(), text: "ping".to_owned() },
+                TrafficKind::Sent { connection: connection(), text: "ping".to_owned() },
                 r#"{"t":"send","conn":"okx.1","ts":1763672400.023,"data":"ping"}"#,
             ),
             (
-                What::Connected { connection: connection(), address: "wss://x/y".to_owned() },
+                TrafficKind::Connected { connection: connection(), address: "wss://x/y".to_owned() },
                 r#"{"t":"connect","conn":"okx.1","ts":1763672400.023,"addr":"wss://x/y"}"#,
             ),
             (
-                What::ReceivedBinary { connection: connection(), bytes: vec![1, 255].into() },
+                TrafficKind::ReceivedBinary { connection: connection(), bytes: vec![1, 255].into() },
                 r#"{"t":"binary","conn":"okx.1","ts":1763672400.023,"hex":"01ff"}"#,
             ),
             (
-                What::Answered { url: "https://x/y?z=1".to_owned(), status: 200, body: "{}".into() },
+                TrafficKind::Response { url: "https://x/y?z=1".to_owned(), status: 200, body: "{}".into() },
                 r#"{"t":"http","ts":1763672400.023,"url":"https://x/y?z=1","status":200,"data":"{}"}"#,
             ),
         ] {
-            let told = line(what);
-            assert_eq!(told, format!("{expected}\n"));
-            assert!(serde_json::from_str::<serde_json::Value>(&told).is_ok(), "{told}");
+            let json = line(kind);
+            assert_eq!(json, format!("{expected}\n"));
+            assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
         }
         let mut out = Vec::new();
-        lost(&mut out, 12, Timestamp::from_millis(5));
+        dropped(&mut out, 12, Timestamp::from_millis(5));
         assert_eq!(out, b"{\"t\":\"lost\",\"ts\":0.005,\"frames\":12}\n");
     }
 }

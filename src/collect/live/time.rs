@@ -1,96 +1,101 @@
-//! What time it is at the exchange, as the loop of a collector sees it.
+//! Exchange time, silent connections and clock jumps, as checked by the loop of a collector.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::closing::LATE_CLOSE;
 use super::super::collector::CollectError;
+use super::super::finalizer::CLOSE_TIMEOUT;
 use super::{Collector, minute_series};
 use crate::cache::CacheError;
+use crate::clock::CLOCK_JUMP;
 use crate::model::{Channel, Gap, GapReason, Symbol, TimeRange, Timestamp, Topic};
 use crate::telemetry::collect::{ClockJumped, EventRejected};
-use crate::upstream::CLOCK_JUMP;
 
-/// Where a connection has heartbeats, they come each second: after so long without anything it was not whole.
-const STALL: Duration = Duration::from_secs(15);
+/// Connections with heartbeats receive one per second. After a longer silence than this, messages may be missing.
+const MAX_SILENCE: Duration = Duration::from_secs(15);
 
-/// How far ahead of the exchange's clock the time of an event may be, and how old it may be.
-const EVENT_AHEAD: Duration = Duration::from_mins(1);
-const EVENT_AGE: Duration = Duration::from_hours(24 * 365);
+/// Maximum distance of an event time from the exchange's clock, into the future and into the past.
+const MAX_EVENT_AHEAD: Duration = Duration::from_mins(1);
+const MAX_EVENT_AGE: Duration = Duration::from_hours(24 * 365);
 
 impl Collector<'_> {
-    /// The time that the exchange's clock has certainly reached.
+    /// Lower bound of the exchange's clock.
     pub(super) fn exchange_now(&self) -> Timestamp {
         self.rest.exchange_clock().now()
     }
 
-    /// The time that the exchange's clock has certainly not passed.
+    /// Upper bound of the exchange's clock.
     pub(super) fn exchange_latest(&self) -> Timestamp {
         self.rest.exchange_clock().latest()
     }
 
-    /// What the exchange's clock showed when ours showed `at`, where it shows `there` now.
-    pub(super) fn at_exchange(&self, at: Timestamp, there: Timestamp) -> Timestamp {
-        Timestamp::from_millis(there.millis().saturating_sub(self.now().millis()).saturating_add(at.millis()))
+    /// Converts local time `at` to exchange time, if exchange time is `exchange_now` now.
+    pub(super) fn at_exchange(&self, at: Timestamp, exchange_now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(exchange_now.millis().saturating_sub(self.now().millis()).saturating_add(at.millis()))
     }
 
-    /// Whether an event may have this time at the exchange. What may not is counted.
-    pub(super) fn is_sane(&mut self, at: Timestamp, channel: Channel) -> bool {
+    /// Whether an event may have this exchange time. Rejected events are counted in the metrics.
+    pub(super) fn is_plausible(&mut self, at: Timestamp, channel: Channel) -> bool {
         let latest = self.exchange_latest();
-        let is_sane = at <= latest + EVENT_AHEAD && at >= latest - EVENT_AGE;
-        if is_sane {
-            self.rest.exchange_clock().heard(at);
-            self.newest_event = self.newest_event.max(at);
+        let is_plausible = at <= latest + MAX_EVENT_AHEAD && at >= latest - MAX_EVENT_AGE;
+        if is_plausible {
+            self.rest.exchange_clock().record_event_time(at);
+            self.newest_event_time = self.newest_event_time.max(at);
         } else {
-            EventRejected { exchange: self.duties.exchange.id(), channel, at }.emit();
+            EventRejected { exchange: self.spec.exchange.id(), channel, at }.emit();
         }
-        is_sane
+        is_plausible
     }
 
-    /// The connection of a market's candles, which has heartbeats, told something at `at`. If it goes on after it said nothing
-    /// for a while, what it left out meanwhile is not known: that is a gap, and no silence of the market.
-    pub(super) async fn heard(&mut self, symbol: &Symbol, at: Timestamp) -> Result<(), CacheError> {
+    /// The connection of a market's candles, which has heartbeats, received a message at `at`. Reports a gap if it was
+    /// silent for longer than [`MAX_SILENCE`] before, because messages may be missing.
+    pub(super) async fn check_silence(&mut self, symbol: &Symbol, at: Timestamp) -> Result<(), CacheError> {
         let latest = self.exchange_latest();
         let Some(market) = self.markets.get_mut(symbol) else { return Ok(()) };
-        let before = market.heard.unwrap_or(at);
-        market.heard = Some(before.max(at));
-        if at.since(before) <= STALL {
+        let before = market.last_received.unwrap_or(at);
+        market.last_received = Some(before.max(at));
+        if at.since(before) <= MAX_SILENCE {
             return Ok(());
         }
         let since = self.at_exchange(before, latest);
         let Some(market) = self.markets.get_mut(symbol) else { return Ok(()) };
-        if !market.closing.broken(since, latest) {
-            // The connection was replaced, and that was told.
+        if !market.finalizer.stream_interrupted(since, latest) {
+            // The connection was replaced meanwhile, which has reported its own gap.
             return Ok(());
         }
-        let exchange = self.duties.exchange.id();
+        let exchange = self.spec.exchange.id();
         let topics =
             vec![Topic::Candles(minute_series(&market.instrument)), Topic::Trades { exchange, symbol: symbol.clone() }];
-        self.gap(Gap { exchange, topics, missed: TimeRange::new(before, at), reason: GapReason::UpstreamDisconnect })
-            .await
+        self.handle_gap(Gap {
+            exchange,
+            topics,
+            missed: TimeRange::new(before, at),
+            reason: GapReason::UpstreamDisconnect,
+        })
+        .await
     }
 
-    /// Up to when everything was told, by market, where the exchange itself does not say so: frames come in order, so that
-    /// it is what the newest event says; where nothing happens, a heartbeat says so after a while, since it may have been
-    /// long on its way.
-    pub(super) fn heard_until(&self, there: Timestamp) -> HashMap<Symbol, Timestamp> {
-        let heard = |at: Timestamp| {
-            let at = self.at_exchange(at, there);
-            at.min(self.newest_event).max(at - LATE_CLOSE)
+    /// By market: everything before this time has been received, if the exchange does not report such a time itself.
+    /// Messages arrive in order, so this is the time of the newest event, but no more than [`CLOSE_TIMEOUT`] before the
+    /// last message: a heartbeat is not delayed longer.
+    pub(super) fn received_until(&self, exchange_now: Timestamp) -> HashMap<Symbol, Timestamp> {
+        let exchange_time = |at: Timestamp| {
+            let at = self.at_exchange(at, exchange_now);
+            at.min(self.newest_event_time).max(at - CLOSE_TIMEOUT)
         };
-        self.connections.heard_until(Channel::Candles, heard)
+        self.connections.received_until(Channel::Candles, exchange_time)
     }
 
-    /// Ends the collection when the clock was set or the machine slept: what came meanwhile, and when, is not known. The
-    /// next collector has an epoch of its own, which is a gap to all who listen, and repairs what was missed.
-    pub(super) fn follow_clock(&mut self) -> Result<(), CollectError> {
-        let drift = self.duties.shared.clock.drift();
-        let jump = Duration::from_millis(drift.abs_diff(self.drift));
-        self.drift = drift;
+    /// Ends the collector if the clock was set or the machine was suspended: it is unknown what arrived meanwhile, and
+    /// when. The next collector has a new epoch, which is a gap for all subscribers, and repairs the missed candles.
+    pub(super) fn check_clock_jump(&mut self) -> Result<(), CollectError> {
+        let clock_drift = self.spec.context.clock.drift();
+        let jump = Duration::from_millis(clock_drift.abs_diff(self.clock_drift));
+        self.clock_drift = clock_drift;
         if jump < CLOCK_JUMP {
             return Ok(());
         }
-        ClockJumped { exchange: self.duties.exchange.id(), jump }.emit();
+        ClockJumped { exchange: self.spec.exchange.id(), jump }.emit();
         Err(CollectError::ClockJumped(jump))
     }
 }

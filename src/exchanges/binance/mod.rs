@@ -13,18 +13,18 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile, Reply,
-    ReplyError, RestCall, Scope, ServerTime, Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile,
+    RateLimit, RestCall, RestError, RestResponse, ServerTime, Subscription,
 };
-use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
+use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
 
 /// Binance spot.
 #[derive(Debug)]
 pub struct Binance;
 
 static PROFILE: Profile = Profile {
-    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information>; the second one serves
-    // public market data only, which is all that is asked for, also to regions that the others are closed to.
+    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information>. The second origin
+    // serves public market data only, which is sufficient, and also serves regions that the others block.
     rest_origins: &[
         "https://api.binance.com",
         "https://data-api.binance.vision",
@@ -34,64 +34,47 @@ static PROFILE: Profile = Profile {
         "https://api3.binance.com",
         "https://api4.binance.com",
     ],
-    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>: both ports; the second host serves market
-    // data only.
+    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams> has both ports. The second host
+    // serves market data only.
     ws_origins: &["wss://stream.binance.com:9443", "wss://data-stream.binance.vision", "wss://stream.binance.com:443"],
     rest_headers: &[],
     probe_path: "/api/v3/ping",
     // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
-    scopes: &[Scope {
-        name: rest::SCOPE,
+    rate_limits: &[RateLimit {
+        name: rest::RATE_LIMIT,
         limit: 6000,
         window: Duration::from_mins(1),
         used_header: Some("x-mbx-used-weight-1m"),
     }],
     // "300 connections per attempt every 5 minutes per IP":
     // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
-    connects: Scope { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
-    // "Usually, a WAF ban will have a duration of 5 minutes": <https://www.binance.com/en/support/articles/360004492232>. Bans by
-    // rate last from two minutes to three days, and a 418 names its own time:
+    connection_limit: RateLimit { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
+    // "Usually, a WAF ban will have a duration of 5 minutes":
+    // <https://www.binance.com/en/support/articles/360004492232>. Bans for the request rate last from two minutes to
+    // three days, and a 418 names its duration:
     // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
-    ban_pause: Duration::from_mins(5),
+    default_ban_duration: Duration::from_mins(5),
     reset_header: None,
-    page_cost: PageCost { scope: rest::SCOPE, weight: 2 },
+    page_cost: PageCost { scope: rest::RATE_LIMIT, weight: 2 },
     channels: &Channel::ALL,
-    minutes: MinuteCandles::Flagged,
-    // `startTime` without rows behind it gives the first rows there are.
-    wide_pages: true,
-    // Weeks open on Monday. `3d` is left out: it counts from the listing of BTCUSDT, 2017-08-17, and not from the epoch.
-    intervals: &[
-        Interval::M1,
-        Interval::M3,
-        Interval::M5,
-        Interval::M15,
-        Interval::M30,
-        Interval::H1,
-        Interval::H2,
-        Interval::H4,
-        Interval::H6,
-        Interval::H8,
-        Interval::H12,
-        Interval::D1,
-        Interval::W1,
-        Interval::Mo1,
-    ],
-    page_rows: 1000,
+    minute_candles: MinuteCandles::Flagged,
+    // If there are no rows at `startTime`, the response starts with the first row after it.
+    accepts_long_ranges: true,
+    intervals: rest::INTERVALS,
+    page_rows: rest::PAGE_ROWS,
     rest_lag: Duration::ZERO,
-    reach_rows: None,
-    // A ping comes every 20 s.
+    history_rows: None,
+    // The exchange pings every 20 s.
     idle_timeout: Duration::from_mins(1),
     ack_timeout: Duration::from_secs(10),
-    // Five a second are allowed, pongs included; a burst and its refill may fall into one second.
+    // Five per second are allowed, including pongs; a burst and its refill may fall into the same second.
     messages_per_second: NonZeroU32::MIN.saturating_add(1),
     max_connection_age: Some(Duration::from_hours(24)),
 };
 
-/// Streams that one connection takes: <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>.
+/// Maximum number of streams per connection:
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>.
 const STREAMS_PER_CONNECTION: usize = 1024;
-
-/// The most streams that one subscription takes, those of a ticker.
-const STREAMS_PER_SUBSCRIPTION: usize = 2;
 
 impl Exchange for Binance {
     fn id(&self) -> ExchangeId {
@@ -115,11 +98,11 @@ impl Exchange for Binance {
     }
 
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
-        PROFILE.intervals.contains(&page.interval).then(|| rest::candles(page))
+        rest::candles(page)
     }
 
-    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
-        rest::own_error(reply, received)
+    fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
+        rest::api_error(response, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
@@ -127,9 +110,9 @@ impl Exchange for Binance {
         for subscription in subscriptions {
             let streams = session::stream_names(subscription).count();
             match plans.last_mut() {
-                Some((used, plan)) if *used + streams <= STREAMS_PER_CONNECTION => {
+                Some((used, planned)) if *used + streams <= STREAMS_PER_CONNECTION => {
                     *used += streams;
-                    plan.push(subscription.clone());
+                    planned.push(subscription.clone());
                 }
                 _ => plans.push((streams, vec![subscription.clone()])),
             }
@@ -137,7 +120,7 @@ impl Exchange for Binance {
         let plan = |(used, subscriptions)| ConnectionPlan {
             path: "/stream".to_owned(),
             subscriptions,
-            spare: (STREAMS_PER_CONNECTION - used) / STREAMS_PER_SUBSCRIPTION,
+            spare_capacity: (STREAMS_PER_CONNECTION - used) / session::MAX_STREAMS_PER_SUBSCRIPTION,
             session: |subscriptions| Box::new(session::Session::new(subscriptions)),
         };
         plans.into_iter().map(plan).collect()
@@ -148,6 +131,6 @@ impl Exchange for Binance {
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {
-        symbols::guess(native)
+        symbols::guess_symbol(native)
     }
 }

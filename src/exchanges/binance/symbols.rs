@@ -1,10 +1,10 @@
-//! Binance's ids: `BTCUSDT`, in streams `btcusdt`.
+//! Native ids of Binance: `BTCUSDT`, in stream names `btcusdt`.
 
 use super::super::{codec, markets};
 use crate::model::Symbol;
 
-/// Splits an id by the known quotes. Those of derivatives, such as `BTCUSD_PERP`, are no spot market's.
-pub(super) fn guess(native: &str) -> Option<Symbol> {
+/// Derives the symbol from a native id by known quote assets; `None` for ids of derivatives such as `BTCUSD_PERP`.
+pub(super) fn guess_symbol(native: &str) -> Option<Symbol> {
     let (base, quote) = markets::split_by_quote(native, 'B')?;
     codec::symbol(base, quote)
 }
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_split_by_the_longest_quote() {
+    fn guesses_symbol_by_longest_quote() {
         for (native, expected) in [
             ("BTCUSDT", "BTC/USDT"),
             ("ETHBTC", "ETH/BTC"),
@@ -33,10 +33,10 @@ mod tests {
             ("1000SATSFDUSD", "1000SATS/FDUSD"),
             ("币安人生USDT", "币安人生/USDT"),
         ] {
-            assert_eq!(guess(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected));
+            assert_eq!(guess_symbol(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected));
         }
         for native in ["", "USDT", "BTCUSD_PERP", "BTC-260925-80000-C", "BTCUSDT_260925", "nothing"] {
-            assert_eq!(guess(native), None, "{native}");
+            assert_eq!(guess_symbol(native), None, "{native}");
         }
     }
 }

@@ -1,55 +1,55 @@
-//! The rules of Binance's dialect, one test each.
+//! Tests of the Binance adapter, one for each rule of its API.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused};
-use super::super::{CandlePage, Exchange, Notice, Recovery, ReplyErrorKind, Subscription};
+use super::super::testing::{NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected};
+use super::super::{CandlePage, CandleRows, Exchange, Notice, Recovery, RestCall, RestErrorKind, Subscription};
 use super::Binance;
-use crate::model::{Channel, ExchangeId, Interval, MarketEvent, TimeRange, Timestamp};
+use crate::model::{Channel, ExchangeId, Interval, MarketEvent, TickerPatch, TimeRange, Timestamp};
 
-fn market(symbol: &str) -> Vec<Subscription> {
+fn subscriptions(symbol: &str) -> Vec<Subscription> {
     let native = symbol.replace('/', "");
-    every_channel(instrument(ExchangeId::Binance, symbol, &native, None))
+    all_channels(instrument(ExchangeId::Binance, symbol, &native, None))
 }
 
 fn btc() -> Vec<Subscription> {
-    market("BTC/USDT")
+    subscriptions("BTC/USDT")
 }
 
 #[test]
-fn all_streams_of_a_market_are_asked_for_and_confirmed() {
-    let (mut session, sent) = Driven::open(&Binance, &btc());
+fn acknowledges_request_as_a_whole() {
+    let (mut session, sent) = TestSession::open(&Binance, &btc());
     let streams = ["btcusdt@ticker", "btcusdt@bookTicker", "btcusdt@trade", "btcusdt@kline_1m"];
     assert_eq!(sent, [json!({"method": "SUBSCRIBE", "params": streams, "id": 1})]);
     let out = session.frame(r#"{"result":null,"id":1}"#);
     let topics = ["ticker:binance:BTC/USDT", "trades:binance:BTC/USDT", "candles:binance:BTC/USDT:1m"];
-    assert_eq!(confirmed(&out), topics);
-    assert!(session.frame(r#"{"result":null,"id":1}"#).notices.is_empty(), "once is enough");
+    assert_eq!(acknowledged(&out), topics);
+    assert!(session.frame(r#"{"result":null,"id":1}"#).notices.is_empty(), "acknowledged once only");
     assert!(session.frame(r#"{"result":null,"id":"mine"}"#).notices.is_empty());
 }
 
 #[test]
-fn a_refused_request_is_asked_again_one_by_one() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn splits_rejected_request() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     let out = session.frame(r#"{"error":{"code":2,"msg":"Invalid request"},"id":1}"#);
     assert!(out.notices.is_empty());
     assert_eq!(out.frames.len(), 3);
     let out = session.frame(r#"{"code":2,"msg":"Invalid request: no such stream","id":2}"#);
-    assert_eq!(refused(&out), ["ticker:binance:BTC/USDT"]);
-    let Some(Notice::Refused { reason, .. }) = out.notices.first() else { panic!("refused") };
+    assert_eq!(rejected(&out), ["ticker:binance:BTC/USDT"]);
+    let Some(Notice::Rejected { reason, .. }) = out.notices.first() else { panic!("no rejection") };
     assert_eq!(reason, "Invalid request: no such stream (code 2)");
     let out = session.frame(r#"{"result":null,"id":3}"#);
-    assert_eq!(confirmed(&out), ["trades:binance:BTC/USDT"]);
+    assert_eq!(acknowledged(&out), ["trades:binance:BTC/USDT"]);
     let book = r#"{"u":1,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}"#;
-    assert!(session.events(book).is_empty(), "refused, so no longer listened to");
+    assert!(session.events(book).is_empty(), "rejected, so not subscribed");
 }
 
 #[test]
-fn an_answer_has_a_deadline() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn reconnects_after_missed_ack_deadline() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     assert_eq!(session.timer(NOW + Duration::from_secs(10)).1, Ok(()));
     let error = session.timer(NOW + Duration::from_secs(11)).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { .. }));
@@ -59,40 +59,40 @@ fn an_answer_has_a_deadline() {
 }
 
 #[test]
-fn messages_are_bounded_and_the_last_has_its_time_too() {
-    let all: Vec<Subscription> = (0..300).flat_map(|n| market(&format!("A{n}/USDT"))).collect();
-    let (mut session, sent) = Driven::open(&Binance, &all[..600]);
+fn limits_streams_per_message_and_delays_deadline_of_queued_messages() {
+    let all: Vec<Subscription> = (0..300).flat_map(|n| subscriptions(&format!("A{n}/USDT"))).collect();
+    let (mut session, sent) = TestSession::open(&Binance, &all[..600]);
     assert!(sent.iter().all(|frame| frame["params"].as_array().unwrap().len() <= 100));
     assert_eq!(sent.iter().map(|frame| frame["params"].as_array().unwrap().len()).sum::<usize>(), 800);
     let last = sent.len() as u64;
     for id in 1..last {
         session.frame(&format!(r#"{{"result":null,"id":{id}}}"#));
     }
-    // One message a second leaves; the exchange would take two.
+    // One message per second is sent; the limit of the profile is two.
     let sent_at = NOW + Duration::from_secs(last);
     assert_eq!(session.timer(sent_at + Duration::from_secs(9)).1, Ok(()));
     assert!(session.timer(sent_at + Duration::from_secs(10)).1.is_err());
 }
 
 #[test]
-fn connections_are_split_at_1024_streams() {
-    let all: Vec<Subscription> = (0..600).flat_map(|n| market(&format!("A{n}/USDT"))).collect();
+fn splits_connections_at_1024_streams() {
+    let all: Vec<Subscription> = (0..600).flat_map(|n| subscriptions(&format!("A{n}/USDT"))).collect();
     let plans = Binance.connections(&all);
     let streams = |subscriptions: &[Subscription]| {
-        let of = |one: &Subscription| if one.channel == Channel::Ticker { 2 } else { 1 };
-        subscriptions.iter().map(of).sum::<usize>()
+        let count = |one: &Subscription| if one.channel == Channel::Ticker { 2 } else { 1 };
+        subscriptions.iter().map(count).sum::<usize>()
     };
-    let used: Vec<_> = plans.iter().map(|plan| (streams(&plan.subscriptions), plan.spare)).collect();
+    let used: Vec<_> = plans.iter().map(|plan| (streams(&plan.subscriptions), plan.spare_capacity)).collect();
     assert_eq!(used, [(1024, 0), (1024, 0), (352, 336)]);
     assert_eq!(plans.iter().flat_map(|plan| plan.subscriptions.clone()).collect::<Vec<_>>(), all);
     assert!(Binance.connections(&[]).is_empty());
 }
 
 #[test]
-fn subscriptions_change_on_the_open_connection() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn updates_subscriptions_on_open_connection() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     session.frame(r#"{"result":null,"id":1}"#);
-    let sent = session.change(&market("ETH/USDT")[1..2], &btc()[..1]);
+    let sent = session.update(&subscriptions("ETH/USDT")[1..2], &btc()[..1]);
     assert_eq!(
         sent,
         [
@@ -101,9 +101,9 @@ fn subscriptions_change_on_the_open_connection() {
         ]
     );
     assert!(session.frame(r#"{"result":null,"id":2}"#).notices.is_empty());
-    assert_eq!(confirmed(&session.frame(r#"{"result":null,"id":3}"#)), ["trades:binance:ETH/USDT"]);
+    assert_eq!(acknowledged(&session.frame(r#"{"result":null,"id":3}"#)), ["trades:binance:ETH/USDT"]);
     assert!(session.events(r#"{"u":1,"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}"#).is_empty());
-    assert!(session.change(&market("ETH/USDT")[1..2], &market("ETH/USDT")[..1]).is_empty(), "as it is already");
+    assert!(session.update(&subscriptions("ETH/USDT")[1..2], &subscriptions("ETH/USDT")[..1]).is_empty(), "no change");
 }
 
 const TICKER: &str = r#"{"stream":"btcusdt@ticker","data":{"e":"24hrTicker","E":1763672400123,"s":"BTCUSDT","p":"1010",
@@ -113,30 +113,33 @@ const BOOK: &str = r#"{"stream":"btcusdt@bookTicker","data":{"u":400900217,"s":"
  "B":"1.20000000","a":"67012.34000000","A":"0.80000000"}}"#;
 
 #[test]
-fn statistics_and_book_make_one_ticker() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn merges_statistics_and_book_ticker() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     let first = session.events(TICKER);
     assert!(first[0].contains(r#""last":67012.34,"bid":67000,"bid_size":9,"ask":67020,"ask_size":8,"open":66000.1"#));
-    let whole = [r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.33,"bid_size":1.2,"#
+    let merged = [r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.33,"bid_size":1.2,"#
         .to_owned()
         + r#""ask":67012.34,"ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":18234.1,"#
         + r#""quote_volume":1219000000.5,"change_percent":1.53,"timestamp":1763672400123,"#
         + r#""received_at":1763672400000,"source":"stream","simulated":false}"#];
-    assert_eq!(session.events(BOOK), whole);
-    assert_eq!(session.events(TICKER), whole, "the faster stream rules the book");
+    assert_eq!(session.events(BOOK), merged);
+    assert_eq!(session.events(TICKER), merged, "bid and ask come from the faster stream");
     let empty = BOOK.replace("67012.33000000", "0.00000000");
-    assert!(session.events(&empty)[0].contains(r#""bid":null,"bid_size":null,"ask":67012.34"#), "no price is zero");
+    assert!(
+        session.events(&empty)[0].contains(r#""bid":null,"bid_size":null,"ask":67012.34"#),
+        "a zero price is missing"
+    );
 }
 
 #[test]
-fn a_ticker_tells_what_is_known_so_far() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn sends_partial_ticker_without_statistics() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     assert!(session.events(BOOK)[0].contains(r#""last":null,"bid":67012.33"#));
 }
 
 #[test]
-fn the_side_of_a_trade_is_the_takers() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn trade_side_is_that_of_taker() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     let frame = |event: &str, id: &str, maker: bool| {
         format!(
             r#"{{"stream":"btcusdt@{event}","data":{{"e":"{event}","E":1763672400200,"s":"BTCUSDT","{id}":4711,"p":"67012.3400",
@@ -153,7 +156,7 @@ fn the_side_of_a_trade_is_the_takers() {
     assert_eq!(session.events(&frame("aggTrade", "a", true)), expected("sell"));
 }
 
-fn kline(interval: &str, open_time: i64, low: &str, closed: bool) -> String {
+fn candle_frame(interval: &str, open_time: i64, low: &str, closed: bool) -> String {
     format!(
         r#"{{"stream":"btcusdt@kline_{interval}","data":{{"e":"kline","E":1763672401000,"s":"BTCUSDT","k":{{"t":{open_time},
         "T":1,"s":"BTCUSDT","i":"{interval}","f":100,"L":200,"o":"67000.10","c":"67012.34","h":"67020.00","l":"{low}",
@@ -162,10 +165,10 @@ fn kline(interval: &str, open_time: i64, low: &str, closed: bool) -> String {
 }
 
 #[test]
-fn a_candle_says_itself_whether_it_is_closed() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn closed_flag_closes_candle() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     for closed in [false, true] {
-        let events = session.events(&kline("1m", 1_763_672_340_000, "66990", closed));
+        let events = session.events(&candle_frame("1m", 1_763_672_340_000, "66990", closed));
         let expected = format!(
             r#"{{"exchange":"binance","symbol":"BTC/USDT","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.34,"volume":12.5,"quote_volume":837654.2,"trades":412,"closed":{closed},"revision":0,"simulated":false}}"#
         );
@@ -174,30 +177,32 @@ fn a_candle_says_itself_whether_it_is_closed() {
 }
 
 #[test]
-fn impossible_candles_are_errors_and_other_intervals_nothing() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
-    for frame in [kline("1m", 1_763_672_340_001, "66990", true), kline("1m", 1_763_672_340_000, "67010", true)] {
+fn rejects_invalid_candles_and_ignores_other_grids() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
+    for frame in
+        [candle_frame("1m", 1_763_672_340_001, "66990", true), candle_frame("1m", 1_763_672_340_000, "67010", true)]
+    {
         let (out, result) = session.receive(&frame);
         assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame));
     }
-    assert!(session.events(&kline("1s", 1_763_672_340_000, "66990", true)).is_empty());
-    assert!(session.events(&kline("1d@+08:00", 1_763_672_340_000, "66990", true)).is_empty());
+    assert!(session.events(&candle_frame("1s", 1_763_672_340_000, "66990", true)).is_empty());
+    assert!(session.events(&candle_frame("1d@+08:00", 1_763_672_340_000, "66990", true)).is_empty());
 }
 
 #[test]
-fn bare_payloads_and_other_orders_are_read_too() {
-    let mut session = Driven::decoder(&Binance);
+fn parses_bare_payloads_and_other_member_order() {
+    let mut session = TestSession::decoder(&Binance);
     let bare = &BOOK[r#"{"stream":"btcusdt@bookTicker","data":"#.len()..BOOK.len() - 1];
-    let turned = format!(r#"{{"data":{bare},"stream":"btcusdt@bookTicker"}}"#);
+    let reordered = format!(r#"{{"data":{bare},"stream":"btcusdt@bookTicker"}}"#);
     let spaced = BOOK.replacen("{\"stream\":", "{ \"stream\": ", 1);
     let expected = session.events(BOOK);
     assert_eq!(expected.len(), 1);
-    assert!([bare, &turned, &spaced].iter().all(|frame| session.events(frame) == expected));
+    assert!([bare, &reordered, &spaced].iter().all(|frame| session.events(frame) == expected));
 }
 
 #[test]
-fn a_notice_of_shutdown_asks_for_the_next_connection() {
-    let (mut session, _) = Driven::open(&Binance, &btc());
+fn rotates_on_shutdown_notice() {
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     for frame in [
         r#"{"e":"serverShutdown","E":1770123456789}"#,
         r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#,
@@ -208,8 +213,8 @@ fn a_notice_of_shutdown_asks_for_the_next_connection() {
 }
 
 #[test]
-fn what_means_nothing_to_us_gives_nothing() {
-    let mut session = Driven::decoder(&Binance);
+fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
+    let mut session = TestSession::decoder(&Binance);
     for frame in [
         r#"{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1","2"]],"a":[]}}"#,
         r#"{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1","2"]],"a":[]}"#,
@@ -231,40 +236,41 @@ fn what_means_nothing_to_us_gives_nothing() {
         let (out, result) = session.receive(frame);
         assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame), "{frame}");
     }
-    let (mut session, _) = Driven::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Binance, &btc());
     assert!(
         session.receive(r#"{"code":3,"msg":"Invalid JSON"}"#).1.is_err(),
-        "a refusal that names no request is told"
+        "a rejection without a request id is an error"
     );
-    assert!(session.events(r#"{"u":1,"s":"ETHUSDT","b":"1","B":"1","a":"2","A":"1"}"#).is_empty(), "not listened to");
+    assert!(session.events(r#"{"u":1,"s":"ETHUSDT","b":"1","B":"1","a":"2","A":"1"}"#).is_empty(), "not subscribed");
 }
 
-fn page(interval: Interval, start: i64, end: i64) -> CandlePage {
-    CandlePage {
-        instrument: Arc::clone(&btc()[0].instrument),
-        interval,
-        range: TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end)),
-        asked_at: NOW,
-    }
+fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
+    let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
+    let instrument = Arc::clone(&btc()[0].instrument);
+    Binance.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
+}
+
+fn ticker_call() -> RestCall<TickerPatch> {
+    Binance.ticker(&btc()[0].instrument).remove(0)
 }
 
 #[test]
-fn a_page_is_asked_for_half_open() {
-    let call = Binance.candles(&page(Interval::H1, 1_763_672_400_000, 1_763_683_200_000)).unwrap();
+fn builds_half_open_candle_request() {
+    let call = candles_call(Interval::H1, 1_763_672_400_000, 1_763_683_200_000).unwrap();
     assert_eq!((&*call.path, call.scope, call.weight), ("/api/v3/klines", "rest", 2));
     let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let expected = "symbol=BTCUSDT&interval=1h&startTime=1763672400000&endTime=1763683199999&limit=1000";
     assert_eq!(query.join("&"), expected);
-    assert!(Binance.candles(&page(Interval::D3, 0, 1)).is_none(), "their 3d grid is not ours");
+    assert!(candles_call(Interval::D3, 0, 1).is_none(), "the 3d grid differs from ours");
     let row = |at: i64| format!(r#"[{at},"1","3","1","2","5",{at},"10","7","1","1","0"]"#);
     let body = format!("[{},{}]", row(1_763_679_600_000), row(1_763_683_200_000));
     let candles = parse(&call, &body).unwrap().rows;
-    assert_eq!(candles.len(), 1, "the end is not part of it");
+    assert_eq!(candles.len(), 1, "the end is exclusive");
     assert_eq!((candles[0].closed, candles[0].trades), (true, Some(7)), "a later row closes it");
 }
 
 #[test]
-fn a_listing_tolerates_what_it_does_not_know() {
+fn parses_listing() {
     let body = include_str!("../../../tests/fixtures/binance/exchange_info.json");
     let listed = parse(&Binance.instruments(), body).unwrap();
     let seen: Vec<_> =
@@ -276,31 +282,31 @@ fn a_listing_tolerates_what_it_does_not_know() {
 }
 
 #[test]
-fn errors_are_told_apart() {
-    let call = &Binance.ticker(&btc()[0].instrument)[0];
+fn classifies_errors() {
+    let call = &ticker_call();
     assert_eq!((&*call.path, call.query[0].1.as_str(), call.weight), ("/api/v3/ticker/24hr", "BTCUSDT", 2));
     let kind = |body: &str| parse_status(call, 400, body).unwrap_err().kind;
-    assert_eq!(kind(r#"{"code":-1121,"msg":"Invalid symbol."}"#), ReplyErrorKind::UnknownSymbol);
+    assert_eq!(kind(r#"{"code":-1121,"msg":"Invalid symbol."}"#), RestErrorKind::UnknownSymbol);
     let illegal = r#"{"code":-1100,"msg":"Illegal characters found in parameter 'symbol'; legal range is '^[A-Z]$'."}"#;
-    assert_eq!(kind(illegal), ReplyErrorKind::UnknownSymbol);
+    assert_eq!(kind(illegal), RestErrorKind::UnknownSymbol);
     assert_eq!(
         kind(r#"{"code":-1100,"msg":"Illegal characters found in parameter 'limit'."}"#),
-        ReplyErrorKind::Refused
+        RestErrorKind::Rejected
     );
-    assert_eq!(kind(r#"{"code":-1120,"msg":"Invalid interval."}"#), ReplyErrorKind::Refused);
-    assert_eq!(kind(r#"{"code":-1008,"msg":"Server is currently overloaded."}"#), ReplyErrorKind::Unavailable);
-    assert_eq!(kind("<html>"), ReplyErrorKind::Unavailable, "the word of something in front of it");
-    assert_eq!(parse(call, r#"{"symbol":"BTCUSDT"}"#).unwrap_err().kind, ReplyErrorKind::Malformed);
+    assert_eq!(kind(r#"{"code":-1120,"msg":"Invalid interval."}"#), RestErrorKind::Rejected);
+    assert_eq!(kind(r#"{"code":-1008,"msg":"Server is currently overloaded."}"#), RestErrorKind::Unavailable);
+    assert_eq!(kind("<html>"), RestErrorKind::Unavailable, "a page of a proxy");
+    assert_eq!(parse(call, r#"{"symbol":"BTCUSDT"}"#).unwrap_err().kind, RestErrorKind::Malformed);
     let banned =
         r#"{"code":-1003,"msg":"Way too much request weight used; IP banned until 1763672460000. Please use…"}"#;
     let error = parse(call, banned).unwrap_err();
-    assert_eq!((error.kind, error.retry_after), (ReplyErrorKind::RateLimited, Some(Duration::from_mins(1))));
+    assert_eq!((error.kind, error.retry_after), (RestErrorKind::RateLimited, Some(Duration::from_mins(1))));
     assert_eq!(parse(call, r#"{"code":-1003,"msg":"Too many requests."}"#).unwrap_err().retry_after, None);
 }
 
 #[test]
-fn a_rest_ticker_leaves_out_what_is_not_there() {
-    let call = &Binance.ticker(&btc()[0].instrument)[0];
+fn parses_rest_ticker() {
+    let call = &ticker_call();
     let body = include_str!("../../../tests/fixtures/binance/ticker.json");
     let patch = parse(call, body).unwrap();
     assert_eq!(patch.last.unwrap().to_string(), "67012.34");
@@ -311,45 +317,45 @@ fn a_rest_ticker_leaves_out_what_is_not_there() {
 }
 
 #[test]
-fn every_interval_of_the_profile_is_a_call() {
+fn offers_every_interval_of_profile() {
     for &interval in Binance.profile().intervals {
         let (start, end) = (0, 1_763_672_400_000);
-        assert!(Binance.candles(&page(interval, start, end)).is_some());
+        assert!(candles_call(interval, start, end).is_some());
     }
-    assert!(matches!(Binance.profile().scopes, [scope] if scope.used_header == Some("x-mbx-used-weight-1m")));
+    assert!(matches!(Binance.profile().rate_limits, [limit] if limit.used_header == Some("x-mbx-used-weight-1m")));
 }
 
 #[test]
-fn a_candle_event_of_the_decoder_names_its_interval() {
-    let mut session = Driven::decoder(&Binance);
-    let out = session.frame(&kline("1h", 1_763_672_400_000, "66990", false));
-    let [MarketEvent::Candle(update)] = &*out.events else { panic!("one candle") };
+fn decoder_keeps_candle_interval() {
+    let mut session = TestSession::decoder(&Binance);
+    let out = session.frame(&candle_frame("1h", 1_763_672_400_000, "66990", false));
+    let [MarketEvent::Candle(update)] = &*out.events else { panic!("not one candle") };
     assert_eq!(update.series.interval, Interval::H1);
 }
 
 #[test]
-fn a_listing_of_contracts_holds_no_spot_market() {
+fn listing_ignores_derivatives() {
     let body = r#"{"symbols":[{"symbol":"BTCUSDT","contractType":"PERPETUAL","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","filters":[]}]}"#;
     let listed = parse(&Binance.instruments(), body).unwrap();
-    assert!(listed.is_empty() && listed.odd.is_empty());
+    assert!(listed.is_empty() && listed.issues.is_empty());
 }
 
 #[test]
-fn a_strange_row_of_a_listing_spoils_no_other() {
+fn invalid_listing_row_does_not_affect_others() {
     let row = |symbol: &str, more: &str| format!(r#"{{"symbol":"{symbol}USDT","quoteAsset":"USDT",{more}}}"#);
-    let of = |name: &str, filters: &str| {
+    let trading = |name: &str, filters: &str| {
         row(name, &format!(r#""status":"TRADING","baseAsset":"{name}","filters":{filters}"#))
     };
     let price = |step: &str| format!(r#"[{{"filterType":"PRICE_FILTER","tickSize":{step}}}]"#);
     let rows = [
-        of("GOOD", &price("\"0.10\"")),
-        of(
+        trading("GOOD", &price("\"0.10\"")),
+        trading(
             "NEWFILTER",
             r#"[{"filterType":"X","tickSize":{}},{"filterType":null},8,{"filterType":"PRICE_FILTER","tickSize":"0.1"}]"#,
         ),
-        of("NOFILTERS", "null"),
-        of("EMPTYSTEP", &price("\"\"")),
-        of("LONGSTEP", &price("\"0.1234567890123456789012345678901\"")),
+        trading("NOFILTERS", "null"),
+        trading("EMPTYSTEP", &price("\"\"")),
+        trading("LONGSTEP", &price("\"0.1234567890123456789012345678901\"")),
         row("NOSTATUS", r#""status":null,"baseAsset":"NOSTATUS","filters":[]"#),
         row("NOBASE", r#""status":"TRADING","filters":[]"#),
     ];
@@ -358,7 +364,7 @@ fn a_strange_row_of_a_listing_spoils_no_other() {
     let expected =
         [("GOOD", true), ("NEWFILTER", true), ("NOFILTERS", false), ("EMPTYSTEP", false), ("LONGSTEP", false)];
     assert_eq!(seen, expected);
-    let odd: Vec<_> = listed.odd.iter().map(|row| (&*row.name, row.left_out)).collect();
+    let issues: Vec<_> = listed.issues.iter().map(|row| (&*row.name, row.left_out)).collect();
     let expected = [
         ("NEWFILTERUSDT", false),
         ("NOFILTERSUSDT", false),
@@ -366,5 +372,5 @@ fn a_strange_row_of_a_listing_spoils_no_other() {
         ("NOSTATUSUSDT", true),
         ("NOBASEUSDT", true),
     ];
-    assert_eq!(odd, expected);
+    assert_eq!(issues, expected);
 }

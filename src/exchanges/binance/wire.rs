@@ -1,4 +1,4 @@
-//! What Binance sends, borrowed from the frame or the body. Numbers may be bare or quoted everywhere.
+//! Messages of Binance, borrowed from the frame or the body. Any number may be bare or quoted.
 
 use std::borrow::Cow;
 
@@ -6,22 +6,22 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Int, Named, Text};
+use super::super::codec::{Int, Object, Text};
 use super::super::listing::Step;
 use crate::model::Number;
 
-/// A frame of a combined stream around its payload.
+/// A message of a combined stream.
 ///
 /// `{"stream":"bnbusdt@bookTicker","data":{…}}`
 /// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
 #[derive(Debug, Deserialize)]
-pub(super) struct Combined<T> {
-    pub data: Named<T>,
+pub(super) struct Message<T> {
+    pub data: Object<T>,
 }
 
-/// The members by which any frame is told apart.
+/// The members that distinguish the kinds of frames.
 ///
-/// An event `{"e":"serverShutdown","E":1770123456789}`, an answer `{"result":null,"id":1}`, or a refusal, written
+/// An event `{"e":"serverShutdown","E":1770123456789}`, an acknowledgement `{"result":null,"id":1}`, or a rejection,
 /// `{"code":2,"msg":"Invalid request: …","id":1}` or `{"error":{"code":2,"msg":"Invalid request: …"},"id":1}`.
 /// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams>
 #[derive(Debug, Deserialize)]
@@ -42,7 +42,7 @@ pub(super) struct Envelope<'a> {
     pub error: Option<ErrorBody<'a>>,
 }
 
-/// Best bid and ask; carries no time.
+/// Best bid and ask; without a time.
 ///
 /// ```json
 /// {"u":400900217,"s":"BNBUSDT","b":"25.35190000","B":"31.21000000","a":"25.36520000","A":"40.66000000"}
@@ -50,7 +50,7 @@ pub(super) struct Envelope<'a> {
 /// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-book-ticker-streams>
 #[derive(Debug, Deserialize)]
 pub(super) struct BookTicker<'a> {
-    /// Only derivatives name the event here.
+    /// Name of the event; only of derivatives.
     pub e: Option<IgnoredAny>,
     #[serde(borrow)]
     pub s: Cow<'a, str>,
@@ -64,7 +64,7 @@ pub(super) struct BookTicker<'a> {
     pub ask_size: Number,
 }
 
-/// Statistics of the last 24 hours, once a second.
+/// 24-hour statistics, once per second.
 ///
 /// ```json
 /// {"e":"24hrTicker","E":1672515782136,"s":"BNBBTC","p":"0.0015","P":"250.00","w":"0.0018","x":"0.0009","c":"0.0025",
@@ -80,12 +80,12 @@ pub(super) struct Ticker<'a> {
     pub at: Int,
     #[serde(borrow)]
     pub s: Cow<'a, str>,
-    /// In per cent.
+    /// In percent.
     #[serde(rename = "P")]
     pub change_percent: Number,
     #[serde(rename = "c")]
     pub last: Number,
-    /// Only spot has the book here.
+    /// Best bid and ask; only of spot markets.
     #[serde(rename = "b")]
     pub bid: Option<Number>,
     #[serde(rename = "B")]
@@ -126,15 +126,15 @@ pub(super) struct Trade<'a> {
     pub amount: Number,
     #[serde(rename = "T")]
     pub at: Int,
-    /// The buyer was the maker, so the taker sold.
+    /// If the buyer was the maker, the taker sold.
     #[serde(rename = "m")]
     pub buyer_is_maker: bool,
-    /// Only spot has this member.
+    /// Only of spot markets.
     #[serde(rename = "M")]
     pub spot: Option<IgnoredAny>,
 }
 
-/// The trades of one taker's order at one price.
+/// The trades of one taker order at one price.
 ///
 /// ```json
 /// {"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,
@@ -161,7 +161,7 @@ pub(super) struct AggTrade<'a> {
     pub spot: Option<IgnoredAny>,
 }
 
-/// A new state of a candle.
+/// An update of a candle.
 ///
 /// ```json
 /// {"e":"kline","E":1672515782136,"s":"BNBBTC","k":{"t":1672515780000,"T":1672515839999,"s":"BNBBTC","i":"1m","f":100,
@@ -170,18 +170,18 @@ pub(super) struct AggTrade<'a> {
 /// ```
 /// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#klinecandlestick-streams-for-utc>
 #[derive(Debug, Deserialize)]
-pub(super) struct KlineEvent<'a> {
+pub(super) struct CandleEvent<'a> {
     #[serde(borrow)]
     pub e: Cow<'a, str>,
     #[serde(borrow)]
     pub s: Cow<'a, str>,
     #[serde(borrow)]
-    pub k: Named<Kline<'a>>,
+    pub k: Object<StreamCandle<'a>>,
 }
 
-/// The candle of a [`KlineEvent`].
+/// The candle of a [`CandleEvent`].
 #[derive(Debug, Deserialize)]
-pub(super) struct Kline<'a> {
+pub(super) struct StreamCandle<'a> {
     #[serde(rename = "t")]
     pub open_time: Int,
     #[serde(rename = "i", borrow)]
@@ -204,7 +204,7 @@ pub(super) struct Kline<'a> {
     pub quote_volume: Number,
 }
 
-/// Why a request was refused: `{"code":-1121,"msg":"Invalid symbol."}`
+/// Why a request was rejected: `{"code":-1121,"msg":"Invalid symbol."}`
 /// <https://developers.binance.com/docs/binance-spot-api-docs/errors>
 #[derive(Debug, Deserialize)]
 pub(super) struct ErrorBody<'a> {
@@ -223,7 +223,7 @@ pub(super) struct ErrorBody<'a> {
 /// ```
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints#exchange-information>
 #[derive(Debug, Deserialize)]
-pub(super) struct ExchangeInfo<'a> {
+pub(super) struct InstrumentList<'a> {
     #[serde(borrow)]
     pub symbols: Vec<&'a RawValue>,
 }
@@ -231,7 +231,7 @@ pub(super) struct ExchangeInfo<'a> {
 /// One market of the listing.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Listed<'a> {
+pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
     pub symbol: Cow<'a, str>,
     #[serde(borrow)]
@@ -240,16 +240,16 @@ pub(super) struct Listed<'a> {
     pub base_asset: Cow<'a, str>,
     #[serde(borrow)]
     pub quote_asset: Cow<'a, str>,
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub is_spot_trading_allowed: bool,
-    /// A list of [`Filter`]s.
+    /// An array of [`Filter`]s.
     #[serde(borrow)]
     pub filters: Option<&'a RawValue>,
-    /// In listings of futures only.
+    /// Only in listings of futures.
     pub contract_type: Option<IgnoredAny>,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -264,7 +264,7 @@ pub(super) struct Filter<'a> {
     pub step: Step,
 }
 
-/// Statistics of the last 24 hours.
+/// Best bid and ask and the 24-hour statistics of one market.
 ///
 /// ```json
 /// {"symbol":"BNBBTC","priceChange":"-94.99999800","priceChangePercent":"-95.960","weightedAvgPrice":"0.29628482",
@@ -276,7 +276,7 @@ pub(super) struct Filter<'a> {
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#24hr-ticker-price-change-statistics>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Ticker24 {
+pub(super) struct RestTicker {
     pub price_change_percent: Number,
     pub last_price: Number,
     pub bid_price: Option<Number>,
@@ -298,10 +298,10 @@ pub(super) struct Ticker24 {
 ///  "2434.19055334",308,"1756.87402397","28.46694368","0"]
 /// ```
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data>
-pub(super) type KlineRow =
+pub(super) type CandleRow =
     (Int, Number, Number, Number, Number, Number, Int, Number, Int, IgnoredAny, IgnoredAny, IgnoredAny);
 
-/// What time it is at Binance: `{"serverTime":1499827319559}`.
+/// The exchange's clock: `{"serverTime":1499827319559}`.
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints#check-server-time>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

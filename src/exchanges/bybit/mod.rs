@@ -13,8 +13,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile, Reply,
-    ReplyError, RestCall, Scope, ServerTime, Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile,
+    RateLimit, RestCall, RestError, RestResponse, ServerTime, Subscription,
 };
 use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
 
@@ -22,41 +22,41 @@ use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timesta
 #[derive(Debug)]
 pub struct Bybit;
 
-/// The path of the spot markets' socket.
+/// WebSocket path of spot markets.
 const PATH: &str = "/v5/public/spot";
 
 static PROFILE: Profile = Profile {
-    // <https://bybit-exchange.github.io/docs/v5/guide#authentication>: both serve the same.
+    // <https://bybit-exchange.github.io/docs/v5/guide#authentication>: both serve the same data.
     rest_origins: &["https://api.bybit.com", "https://api.bytick.com"],
     ws_origins: &["wss://stream.bybit.com"],
     rest_headers: &[],
     probe_path: "/v5/market/time",
     // "600 requests within a 5-second window per IP": <https://bybit-exchange.github.io/docs/v5/rate-limit>
-    scopes: &[Scope { name: rest::SCOPE, limit: 600, window: Duration::from_secs(5), used_header: None }],
+    rate_limits: &[RateLimit { name: rest::RATE_LIMIT, limit: 600, window: Duration::from_secs(5), used_header: None }],
     // "Do not establish more than 500 connections within a 5-minute window", on the same page.
-    connects: Scope { name: "connections", limit: 500, window: Duration::from_mins(5), used_header: None },
+    connection_limit: RateLimit { name: "connections", limit: 500, window: Duration::from_mins(5), used_header: None },
     // "403, access too frequent […] wait for at least 10 minutes", on the same page.
-    ban_pause: Duration::from_mins(10),
+    default_ban_duration: Duration::from_mins(10),
     // "X-Bapi-Limit-Reset-Timestamp: the timestamp indicating when your request limit resets", on the same page.
     reset_header: Some("x-bapi-limit-reset-timestamp"),
-    page_cost: PageCost { scope: rest::SCOPE, weight: 1 },
+    page_cost: PageCost { scope: rest::RATE_LIMIT, weight: 1 },
     channels: &Channel::ALL,
-    minutes: MinuteCandles::Flagged,
+    minute_candles: MinuteCandles::Flagged,
     intervals: rest::INTERVALS,
-    page_rows: rest::ROWS,
-    wide_pages: false,
+    page_rows: rest::PAGE_ROWS,
+    accepts_long_ranges: false,
     rest_lag: Duration::ZERO,
-    reach_rows: None,
-    // Two pings, each of which is answered.
+    history_rows: None,
+    // More than two ping intervals; each ping is answered.
     idle_timeout: Duration::from_secs(45),
     ack_timeout: Duration::from_secs(10),
-    // Not documented: a conservative number.
+    // Not documented: a conservative value.
     messages_per_second: NonZeroU32::MIN.saturating_add(4),
     max_connection_age: None,
 };
 
-/// Subscriptions that one connection gets. "The length of the args array" may be 21,000 characters; these stay far below.
-/// <https://bybit-exchange.github.io/docs/v5/ws/connect>
+/// Maximum number of subscriptions per connection. "The length of the args array" may be 21,000 characters; this stays
+/// far below. <https://bybit-exchange.github.io/docs/v5/ws/connect>
 const SUBSCRIPTIONS_PER_CONNECTION: usize = 300;
 
 impl Exchange for Bybit {
@@ -84,15 +84,15 @@ impl Exchange for Bybit {
         rest::candles(page)
     }
 
-    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
-        rest::own_error(reply, received)
+    fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
+        rest::api_error(response, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
         let plan = |part: &[Subscription]| ConnectionPlan {
             path: PATH.to_owned(),
             subscriptions: part.to_vec(),
-            spare: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
+            spare_capacity: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
             session: |subscriptions| Box::new(session::Session::new(subscriptions)),
         };
         subscriptions.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(plan).collect()
@@ -103,10 +103,10 @@ impl Exchange for Bybit {
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {
-        symbols::guess(native)
+        symbols::guess_symbol(native)
     }
 
-    fn is_spot_stream(&self, address: &str) -> bool {
-        address.ends_with(PATH)
+    fn is_spot_stream(&self, url: &str) -> bool {
+        url.ends_with(PATH)
     }
 }

@@ -1,27 +1,31 @@
-//! Bybit's REST calls and how their replies are read.
+//! REST calls of Bybit and the parsers of their responses.
 
-use super::super::codec::{self, Blank, Int, Named, price};
-use super::super::listing::{self, Notes};
-use super::super::refusal::classify_with;
-use super::super::rows::first_column;
-use super::super::{CandlePage, CandleRows, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
-use super::wire::{self, Answer, CandleRow, Listed, Status, Ticker};
-use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
-use rust_decimal::Decimal;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of the only scope.
-pub(super) const SCOPE: &str = "rest";
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-/// The most candles of a page.
-pub(super) const ROWS: u32 = 1_000;
+use super::super::candle_rows::first_column;
+use super::super::codec::{self, Int, Object, OptionalNumber, nonzero_price};
+use super::super::errors::classify_with;
+use super::super::listing::{self, RowIssue};
+use super::super::{
+    CandlePage, CandleRows, Listing, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime,
+};
+use super::wire::{CandleRow, ListedInstrument, ResponseBody, ResponseStatus, ResultList, Ticker, Time};
+use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
 
-/// The intervals that are asked for. Weeks (`W`) and months (`M`) there are, too, but where they open is not documented.
-/// <https://bybit-exchange.github.io/docs/v5/enum#interval>
-const NAMES: [(Interval, &str); 11] = [
+/// Name of the only rate limit.
+pub(super) const RATE_LIMIT: &str = "rest";
+
+/// Maximum number of candles per page.
+pub(super) const PAGE_ROWS: u32 = 1_000;
+
+/// Intervals on our grid and their names. Weeks (`W`) and months (`M`) are left out: their open times are not
+/// documented. <https://bybit-exchange.github.io/docs/v5/enum#interval>
+const INTERVAL_NAMES: [(Interval, &str); 11] = [
     (Interval::M1, "1"),
     (Interval::M3, "3"),
     (Interval::M5, "5"),
@@ -35,24 +39,30 @@ const NAMES: [(Interval, &str); 11] = [
     (Interval::D1, "D"),
 ];
 
+/// The intervals of [`INTERVAL_NAMES`].
 pub(super) const INTERVALS: &[Interval] = &{
-    let (mut intervals, mut at) = ([Interval::M1; NAMES.len()], 0);
-    while at < NAMES.len() {
-        intervals[at] = NAMES[at].0;
+    let (mut intervals, mut at) = ([Interval::M1; INTERVAL_NAMES.len()], 0);
+    while at < INTERVAL_NAMES.len() {
+        intervals[at] = INTERVAL_NAMES[at].0;
         at += 1;
     }
     intervals
 };
 
-/// The interval that Bybit calls so.
-pub(super) fn interval_named(name: &str) -> Option<Interval> {
-    NAMES.iter().find(|(_, known)| *known == name).map(|(interval, _)| *interval)
+/// Bybit's name of an interval.
+fn interval_name(interval: Interval) -> Option<&'static str> {
+    INTERVAL_NAMES.iter().find(|(known, _)| *known == interval).map(|(_, name)| *name)
 }
 
-/// What time it is there.
+/// The interval with one of Bybit's names.
+pub(super) fn interval_by_name(name: &str) -> Option<Interval> {
+    INTERVAL_NAMES.iter().find(|(_, known)| *known == name).map(|(interval, _)| *interval)
+}
+
+/// The exchange's clock.
 pub(super) fn server_time() -> RestCall<ServerTime> {
     call("/v5/market/time", vec![], |body, _| {
-        let time: wire::Time = codec::read(body)?;
+        let time: Time = codec::parse_object(body)?;
         if time.ret_code.0 != 0 {
             return Err(codec::malformed("no time", body));
         }
@@ -60,16 +70,107 @@ pub(super) fn server_time() -> RestCall<ServerTime> {
     })
 }
 
-/// The listing of spot markets; it is not paged.
+/// The listing of spot markets; it has no pages.
 pub(super) fn instruments() -> RestCall<Listing> {
     call("/v5/market/instruments-info", vec![], |body, _| {
-        let (listed, _): (Vec<&RawValue>, _) = rows(body)?;
-        listing::read(listed.into_iter().map(|row| (None, row)), "symbol", instrument)
+        let (rows, _): (Vec<&RawValue>, _) = parse_result(body)?;
+        listing::parse_rows(rows.into_iter().map(|row| (None, row)), "symbol", instrument)
     })
 }
 
-fn instrument(listed: wire::Instrument<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
-    // Only contracts say of what kind they are.
+/// Best bid and ask and the 24-hour statistics of one market. Only the envelope has a time.
+pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
+    let native = instrument.native.clone();
+    call("/v5/market/tickers", vec![("symbol", native.clone())], move |body, _| {
+        let (rows, time): (Vec<Object<Ticker<'_>>>, _) = parse_result(body)?;
+        let row = rows.iter().find(|row| row.symbol == *native).ok_or_else(|| codec::malformed("no ticker", body))?;
+        let (bid, bid_size) = side(row.bid1_price, row.bid1_size);
+        let (ask, ask_size) = side(row.ask1_price, row.ask1_size);
+        Ok(TickerPatch { bid, bid_size, ask, ask_size, timestamp: time, ..statistics(row) })
+    })
+}
+
+/// A page of candles. `start` and `end` are both inclusive; if there are more rows, the response has the newest.
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
+    let (interval, range) = (page.interval, page.range);
+    let query = vec![
+        ("symbol", page.instrument.native.clone()),
+        ("interval", interval_name(interval)?.to_owned()),
+        ("start", range.start().millis().to_string()),
+        ("end", (range.end().millis() - 1).to_string()),
+        ("limit", PAGE_ROWS.to_string()),
+    ];
+    Some(call("/v5/market/kline", query, move |body, received| {
+        let (rows, _): (Vec<&RawValue>, _) = parse_result(body)?;
+        let open_time = |row| first_column(row).map(Int::millis);
+        Ok(CandleRows::parse(&rows, received, open_time, candle).into_page(interval, range, received))
+    }))
+}
+
+fn call<T: 'static>(
+    path: &str,
+    mut query: Vec<(&'static str, String)>,
+    parse: impl Fn(&[u8], Timestamp) -> Result<T, RestError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    query.insert(0, ("category", "spot".to_owned()));
+    let parse: Parse<T> = Arc::new(move |response: &RestResponse<'_>, received| {
+        if (200..300).contains(&response.status) {
+            parse(response.body, received)
+        } else {
+            Err(classify_with(api_error, response, received))
+        }
+    });
+    RestCall { path: path.to_owned(), query, scope: RATE_LIMIT, weight: 1, parse }
+}
+
+/// The rows and the time of a response, or its error.
+fn parse_result<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timestamp>), RestError> {
+    let status: ResponseStatus<'_> = codec::parse_object(body)?;
+    if status.ret_code.0 != 0 {
+        return Err(to_rest_error(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")));
+    }
+    let response: ResponseBody<'_, T> = codec::parse_object(body)?;
+    let Object(ResultList { category, list }) =
+        response.result.ok_or_else(|| codec::malformed("neither error nor result", body))?;
+    if let Some(category) = category.filter(|category| !category.is_empty() && **category != *"spot") {
+        let message = format!("the response is for category {}, not for spot", &*category);
+        return Err(RestError::new(RestErrorKind::Rejected, message));
+    }
+    Ok((list, response.time.map(Int::millis)))
+}
+
+/// Parses an error in Bybit's own form.
+///
+/// A 403 is a ban if it says "403, access too frequent" (<https://bybit-exchange.github.io/docs/v5/rate-limit>),
+/// otherwise a region block: "IP addresses located in the US or Mainland China are restricted and will return a 403
+/// Forbidden error" (<https://bybit-exchange.github.io/docs/v5/guide>).
+pub(super) fn api_error(response: &RestResponse<'_>, _: Timestamp) -> Option<RestError> {
+    if response.status == 403 {
+        let is_ban = String::from_utf8_lossy(response.body).to_lowercase().contains("access too frequent");
+        let kind = if is_ban { RestErrorKind::Banned } else { RestErrorKind::RegionBlocked };
+        return Some(RestError::new(kind, format!("status 403{}", if is_ban { ", access too frequent" } else { "" })));
+    }
+    let status: ResponseStatus<'_> = serde_json::from_slice(response.body).ok()?;
+    (status.ret_code.0 != 0).then(|| to_rest_error(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")))
+}
+
+/// Converts an error code: <https://bybit-exchange.github.io/docs/v5/error>.
+fn to_rest_error(code: i64, message: &str) -> RestError {
+    let kind = match code {
+        10_006 | 10_018 => RestErrorKind::RateLimited,
+        // "Service Restricted: … unavailable for your region"; "Compliance rules triggered".
+        10_009 | 10_024 => RestErrorKind::RegionBlocked,
+        10_000 | 10_016 | 10_429 => RestErrorKind::Unavailable,
+        // "Request parameter error"; the message names the parameter.
+        10_001 if message.to_lowercase().contains("symbol") => RestErrorKind::UnknownSymbol,
+        10_029 | 170_121 => RestErrorKind::UnknownSymbol,
+        _ => RestErrorKind::Rejected,
+    };
+    RestError::new(kind, format!("{message} (code {code})"))
+}
+
+fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Option<Instrument>, String> {
+    // Only derivatives have a contract type.
     if listed.contract_type.is_some() {
         return Ok(None);
     }
@@ -82,8 +183,8 @@ fn instrument(listed: wire::Instrument<'_>, notes: &mut Notes) -> Result<Option<
         symbol,
         native: listed.symbol.into_owned(),
         stream_native: None,
-        price_step: notes.step("tickSize", price_step),
-        amount_step: notes.step("basePrecision", amount_step),
+        price_step: issue.step("tickSize", price_step),
+        amount_step: issue.step("basePrecision", amount_step),
         // <https://bybit-exchange.github.io/docs/v5/enum#status>
         status: match listed.status.as_deref() {
             None | Some("Trading") => InstrumentStatus::Trading,
@@ -94,32 +195,20 @@ fn instrument(listed: wire::Instrument<'_>, notes: &mut Notes) -> Result<Option<
     }))
 }
 
-/// Best bid and ask and the last 24 hours of one market. Only the envelope has a time.
-pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
-    let asked = instrument.native.clone();
-    call("/v5/market/tickers", vec![("symbol", asked.clone())], move |body, _| {
-        let (rows, time): (Vec<Named<Ticker<'_>>>, _) = rows(body)?;
-        let row = rows.iter().find(|row| row.symbol == *asked).ok_or_else(|| codec::malformed("no ticker", body))?;
-        let (bid, bid_size) = side(row.bid1_price, row.bid1_size);
-        let (ask, ask_size) = side(row.ask1_price, row.ask1_size);
-        Ok(TickerPatch { bid, bid_size, ask, ask_size, timestamp: time, ..statistics(row) })
-    })
-}
-
-fn side(at: Blank, size: Blank) -> (Option<Decimal>, Option<Decimal>) {
-    match at.0.and_then(price) {
-        Some(at) => (Some(at), size.0.map(|size| size.0)),
+fn side(price: OptionalNumber, size: OptionalNumber) -> (Option<Decimal>, Option<Decimal>) {
+    match price.0.and_then(nonzero_price) {
+        Some(price) => (Some(price), size.0.map(|size| size.0)),
         None => (None, None),
     }
 }
 
-/// The last 24 hours. The change is a fraction there, and in per cent here.
+/// The 24-hour statistics of a ticker. Converts the change from a fraction to percent.
 pub(super) fn statistics(row: &Ticker<'_>) -> TickerPatch {
     TickerPatch {
-        last: row.last_price.0.and_then(price),
-        open: row.prev_price24h.0.and_then(price),
-        high: row.high_price24h.0.and_then(price),
-        low: row.low_price24h.0.and_then(price),
+        last: row.last_price.0.and_then(nonzero_price),
+        open: row.prev_price24h.0.and_then(nonzero_price),
+        high: row.high_price24h.0.and_then(nonzero_price),
+        low: row.low_price24h.0.and_then(nonzero_price),
         base_volume: row.volume24h.0.map(|volume| volume.0),
         quote_volume: row.turnover24h.0.map(|volume| volume.0),
         change_percent: row
@@ -129,24 +218,6 @@ pub(super) fn statistics(row: &Ticker<'_>) -> TickerPatch {
             .map(|change| change.normalize()),
         ..TickerPatch::default()
     }
-}
-
-/// A page of candles. `start` and `end` are both inclusive; where there are more rows, the newest come.
-pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
-    let (interval, range) = (page.interval, page.range);
-    let (_, name) = NAMES.iter().find(|(known, _)| *known == interval)?;
-    let query = vec![
-        ("symbol", page.instrument.native.clone()),
-        ("interval", (*name).to_owned()),
-        ("start", range.start().millis().to_string()),
-        ("end", (range.end().millis() - 1).to_string()),
-        ("limit", ROWS.to_string()),
-    ];
-    Some(call("/v5/market/kline", query, move |body, received| {
-        let (rows, _): (Vec<&RawValue>, _) = rows(body)?;
-        let open = |row| first_column(row).map(Int::millis);
-        Ok(CandleRows::decode(&rows, received, open, candle).into_page(interval, range, received))
-    }))
 }
 
 fn candle(row: &CandleRow) -> Candle {
@@ -163,66 +234,4 @@ fn candle(row: &CandleRow) -> Candle {
         closed: false,
         revision: 0,
     }
-}
-
-fn call<T: 'static>(
-    path: &str,
-    mut query: Vec<(&'static str, String)>,
-    read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
-) -> RestCall<T> {
-    query.insert(0, ("category", "spot".to_owned()));
-    let parse: Parse<T> = Arc::new(move |reply: &Reply<'_>, received| {
-        if (200..300).contains(&reply.status) {
-            read(reply.body, received)
-        } else {
-            Err(classify_with(own_error, reply, received))
-        }
-    });
-    RestCall { path: path.to_owned(), query, scope: SCOPE, weight: 1, parse }
-}
-
-/// The rows of a reply and its time, unless it says that something went wrong.
-fn rows<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(Vec<T>, Option<Timestamp>), ReplyError> {
-    let status: Status<'_> = codec::read(body)?;
-    if status.ret_code.0 != 0 {
-        return Err(refusal(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")));
-    }
-    let answer: Answer<'_, T> = codec::read(body)?;
-    let Named(Listed { category, list }) =
-        answer.result.ok_or_else(|| codec::malformed("neither error nor result", body))?;
-    if let Some(category) = category.filter(|category| !category.is_empty() && **category != *"spot") {
-        let message = format!("the reply is of {}, not of spot markets", &*category);
-        return Err(ReplyError::new(ReplyErrorKind::Refused, message));
-    }
-    Ok((list, answer.time.map(codec::Int::millis)))
-}
-
-/// An error in Bybit's own form.
-///
-/// A 403 is a ban where it says "403, access too frequent" (<https://bybit-exchange.github.io/docs/v5/rate-limit>), else a
-/// region: "IP addresses located in the US or Mainland China are restricted and will return a 403 Forbidden error"
-/// (<https://bybit-exchange.github.io/docs/v5/guide>).
-pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
-    if reply.status == 403 {
-        let is_ban = String::from_utf8_lossy(reply.body).to_lowercase().contains("access too frequent");
-        let kind = if is_ban { ReplyErrorKind::Banned } else { ReplyErrorKind::RegionClosed };
-        return Some(ReplyError::new(kind, format!("status 403{}", if is_ban { ", access too frequent" } else { "" })));
-    }
-    let status: Status<'_> = serde_json::from_slice(reply.body).ok()?;
-    (status.ret_code.0 != 0).then(|| refusal(status.ret_code.0, status.ret_msg.as_deref().unwrap_or("")))
-}
-
-/// What an error means: <https://bybit-exchange.github.io/docs/v5/error>.
-fn refusal(code: i64, message: &str) -> ReplyError {
-    let kind = match code {
-        10_006 | 10_018 => ReplyErrorKind::RateLimited,
-        // "Service Restricted: … unavailable for your region"; "Compliance rules triggered".
-        10_009 | 10_024 => ReplyErrorKind::RegionClosed,
-        10_000 | 10_016 | 10_429 => ReplyErrorKind::Unavailable,
-        // "Request parameter error"; the message says which.
-        10_001 if message.to_lowercase().contains("symbol") => ReplyErrorKind::UnknownSymbol,
-        10_029 | 170_121 => ReplyErrorKind::UnknownSymbol,
-        _ => ReplyErrorKind::Refused,
-    };
-    ReplyError::new(kind, format!("{message} (code {code})"))
 }

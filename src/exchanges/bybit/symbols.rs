@@ -1,10 +1,10 @@
-//! Bybit's ids: `BTCUSDT`.
+//! Native ids of Bybit: `BTCUSDT`.
 
 use super::super::{codec, markets};
 use crate::model::Symbol;
 
-/// Splits an id by the known quotes.
-pub(super) fn guess(native: &str) -> Option<Symbol> {
+/// Derives the symbol from a native id by known quote assets; `None` for ids of derivatives such as `BTC-26SEP25`.
+pub(super) fn guess_symbol(native: &str) -> Option<Symbol> {
     let (base, quote) = markets::split_by_quote(native, 'Y')?;
     codec::symbol(base, quote)
 }
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_split_by_the_longest_quote() {
+    fn guesses_symbol_by_longest_quote() {
         for (native, expected) in [
             ("BTCUSDT", "BTC/USDT"),
             ("ETHBTC", "ETH/BTC"),
@@ -22,10 +22,10 @@ mod tests {
             ("1INCHUSDC", "1INCH/USDC"),
             ("USDTBRL", "USDT/BRL"),
         ] {
-            assert_eq!(guess(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected));
+            assert_eq!(guess_symbol(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected));
         }
         for native in ["", "USDT", "BTC-26SEP25", "BTCUSDT-26SEP25", "nothing", "BTCPERP"] {
-            assert_eq!(guess(native), None, "{native}");
+            assert_eq!(guess_symbol(native), None, "{native}");
         }
     }
 }

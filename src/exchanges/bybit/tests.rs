@@ -1,36 +1,38 @@
-//! The rules of Bybit's dialect, one test each.
+//! Tests of the Bybit adapter, one for each rule of its API.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused, sent};
-use super::super::{CandlePage, CandleRows, Exchange, MinuteCandles, Recovery, ReplyErrorKind, RestCall, Subscription};
+use super::super::testing::{
+    NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected, sent_frames,
+};
+use super::super::{CandlePage, CandleRows, Exchange, MinuteCandles, Recovery, RestCall, RestErrorKind, Subscription};
 use super::Bybit;
 use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 const TICKER: &str = r#"{"topic":"tickers.BTCUSDT","ts":1763672400123,"type":"snapshot","cs":2588407389,"data":{"symbol":"BTCUSDT","lastPrice":"67012.3","highPrice24h":"67500","lowPrice24h":"65800","prevPrice24h":"66000.1","volume24h":"1834.10","turnover24h":"122900000.50","price24hPcnt":"-0.0153","usdIndexPrice":"67010.5"}}"#;
 
-fn market(symbol: &str) -> Vec<Subscription> {
-    every_channel(instrument(ExchangeId::Bybit, symbol, &symbol.replace('/', ""), None))
+fn subscriptions(symbol: &str) -> Vec<Subscription> {
+    all_channels(instrument(ExchangeId::Bybit, symbol, &symbol.replace('/', ""), None))
 }
 
 fn btc() -> Vec<Subscription> {
-    market("BTC/USDT")
+    subscriptions("BTC/USDT")
 }
 
-fn answer(success: bool, id: &str, message: &str) -> String {
+fn ack(success: bool, id: &str, message: &str) -> String {
     json!({"success": success, "ret_msg": message, "conn_id": "d30f1a2b", "req_id": id, "op": "subscribe"}).to_string()
 }
 
-fn book(kind: &str, bids: &str, asks: &str) -> String {
+fn book_frame(kind: &str, bids: &str, asks: &str) -> String {
     format!(
         r#"{{"topic":"orderbook.1.BTCUSDT","ts":1763672400100,"type":"{kind}","data":{{"s":"BTCUSDT","b":[{bids}],"a":[{asks}],"u":1,"seq":2}},"cts":1}}"#
     )
 }
 
-fn kline(rows: &[(i64, bool)]) -> String {
+fn candle_frame(rows: &[(i64, bool)]) -> String {
     let row = |(start, confirm): &(i64, bool)| {
         json!({
             "start": start, "end": start + 59_999, "interval": "1", "open": "2", "close": "3", "high": "4", "low": "1",
@@ -42,8 +44,8 @@ fn kline(rows: &[(i64, bool)]) -> String {
 }
 
 #[test]
-fn a_request_has_ten_arguments_at_most() {
-    let (_, sent) = Driven::open(&Bybit, &[btc(), market("ETH/EUR"), market("SOL/USDC")].concat());
+fn limits_streams_per_message() {
+    let (_, sent) = TestSession::open(&Bybit, &[btc(), subscriptions("ETH/EUR"), subscriptions("SOL/USDC")].concat());
     let args = |frame: &serde_json::Value| frame["args"].as_array().unwrap().len();
     assert!(sent.iter().all(|frame| frame["op"] == "subscribe" && args(frame) <= 10), "{sent:?}");
     assert_eq!(sent.iter().map(args).sum::<usize>(), 12);
@@ -53,57 +55,57 @@ fn a_request_has_ten_arguments_at_most() {
 }
 
 #[test]
-fn a_request_is_confirmed_as_a_whole() {
-    let (mut session, _) = Driven::open(&Bybit, &btc());
+fn acknowledges_request_as_a_whole() {
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
     let expected = ["ticker:bybit:BTC/USDT", "trades:bybit:BTC/USDT", "candles:bybit:BTC/USDT:1m"];
-    assert_eq!(confirmed(&session.frame(&answer(true, "1", "subscribe"))), expected);
-    assert_eq!(confirmed(&session.frame(&answer(true, "1", "subscribe"))), [""; 0]);
+    assert_eq!(acknowledged(&session.frame(&ack(true, "1", "subscribe"))), expected);
+    assert_eq!(acknowledged(&session.frame(&ack(true, "1", "subscribe"))), [""; 0]);
     assert_eq!(session.timer(NOW + Duration::from_secs(15)).1, Ok(()));
-    // Where the exchange leaves the id out, it answers in order.
-    let (mut session, _) = Driven::open(&Bybit, &btc());
-    assert_eq!(confirmed(&session.frame(&answer(true, "", "subscribe"))), expected);
+    // Without an id, an acknowledgement is for the oldest request.
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    assert_eq!(acknowledged(&session.frame(&ack(true, "", "subscribe"))), expected);
 }
 
 #[test]
-fn a_refused_request_is_made_again_one_by_one() {
-    let (mut session, _) = Driven::open(&Bybit, &[btc()[0].clone(), market("NO/USDT")[0].clone()]);
-    let out = session.frame(&answer(false, "1", "Invalid symbol :[tickers.NOUSDT]"));
-    let args: Vec<_> = sent(&out).into_iter().map(|frame| frame["args"][0].clone()).collect();
+fn splits_rejected_request() {
+    let (mut session, _) = TestSession::open(&Bybit, &[btc()[0].clone(), subscriptions("NO/USDT")[0].clone()]);
+    let out = session.frame(&ack(false, "1", "Invalid symbol :[tickers.NOUSDT]"));
+    let args: Vec<_> = sent_frames(&out).into_iter().map(|frame| frame["args"][0].clone()).collect();
     assert_eq!(args, [json!("tickers.BTCUSDT"), json!("tickers.NOUSDT")]);
-    assert_eq!(confirmed(&session.frame(&answer(true, "2", ""))), ["ticker:bybit:BTC/USDT"]);
-    assert_eq!(refused(&session.frame(&answer(false, "3", "Invalid symbol"))), ["ticker:bybit:NO/USDT"]);
+    assert_eq!(acknowledged(&session.frame(&ack(true, "2", ""))), ["ticker:bybit:BTC/USDT"]);
+    assert_eq!(rejected(&session.frame(&ack(false, "3", "Invalid symbol"))), ["ticker:bybit:NO/USDT"]);
 }
 
 #[test]
-fn what_is_subscribed_already_is_confirmed_and_the_rest_is_asked_for() {
-    let (mut session, _) = Driven::open(&Bybit, &[btc()[0].clone(), btc()[1].clone()]);
-    let out = session.frame(&answer(false, "1", "error:already subscribed,topic:publicTrade.BTCUSDT"));
-    assert_eq!((confirmed(&out), refused(&out)), (vec!["trades:bybit:BTC/USDT".to_owned()], vec![]));
-    assert_eq!(sent(&out)[0]["args"], json!(["tickers.BTCUSDT", "orderbook.1.BTCUSDT"]));
-    let out = session.frame(&answer(false, "2", "error:already subscribed,topic:tickers.BTCUSDT"));
-    assert_eq!((out.notices.len(), sent(&out)[0]["args"].clone()), (0, json!(["orderbook.1.BTCUSDT"])));
-    let out = session.frame(&answer(false, "3", "error:already subscribed,topic:orderbook.1.BTCUSDT"));
-    assert_eq!((confirmed(&out), out.frames.len()), (vec!["ticker:bybit:BTC/USDT".to_owned()], 0));
-    // A topic that was never asked for ends it, too.
-    let (mut other, _) = Driven::open(&Bybit, &[btc()[1].clone()]);
-    let out = other.frame(&answer(false, "1", "error:already subscribed,topic:tickers.ETHUSDT"));
-    assert_eq!((confirmed(&out), out.frames.len()), (vec!["trades:bybit:BTC/USDT".to_owned()], 0));
-    // Who left it and comes back asks for all of it.
-    session.change(&[], &[btc()[1].clone()]);
-    assert_eq!(session.change(&[btc()[1].clone()], &[])[0]["args"], json!(["publicTrade.BTCUSDT"]));
+fn acknowledges_already_subscribed_and_requests_the_rest() {
+    let (mut session, _) = TestSession::open(&Bybit, &[btc()[0].clone(), btc()[1].clone()]);
+    let out = session.frame(&ack(false, "1", "error:already subscribed,topic:publicTrade.BTCUSDT"));
+    assert_eq!((acknowledged(&out), rejected(&out)), (vec!["trades:bybit:BTC/USDT".to_owned()], vec![]));
+    assert_eq!(sent_frames(&out)[0]["args"], json!(["tickers.BTCUSDT", "orderbook.1.BTCUSDT"]));
+    let out = session.frame(&ack(false, "2", "error:already subscribed,topic:tickers.BTCUSDT"));
+    assert_eq!((out.notices.len(), sent_frames(&out)[0]["args"].clone()), (0, json!(["orderbook.1.BTCUSDT"])));
+    let out = session.frame(&ack(false, "3", "error:already subscribed,topic:orderbook.1.BTCUSDT"));
+    assert_eq!((acknowledged(&out), out.frames.len()), (vec!["ticker:bybit:BTC/USDT".to_owned()], 0));
+    // A stream that was not requested ends the retries, too.
+    let (mut other, _) = TestSession::open(&Bybit, &[btc()[1].clone()]);
+    let out = other.frame(&ack(false, "1", "error:already subscribed,topic:tickers.ETHUSDT"));
+    assert_eq!((acknowledged(&out), out.frames.len()), (vec!["trades:bybit:BTC/USDT".to_owned()], 0));
+    // After an unsubscribe, all streams are requested again.
+    session.update(&[], &[btc()[1].clone()]);
+    assert_eq!(session.update(&[btc()[1].clone()], &[])[0]["args"], json!(["publicTrade.BTCUSDT"]));
 }
 
 #[test]
-fn an_answer_that_does_not_come_is_missed() {
-    let (mut session, _) = Driven::open(&Bybit, &btc());
+fn reconnects_after_missed_ack_deadline() {
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
     let error = session.timer(NOW + Duration::from_secs(12)).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { .. }), "{error}");
 }
 
 #[test]
-fn a_ping_leaves_every_twenty_seconds() {
-    let (mut session, _) = Driven::open(&Bybit, &btc());
-    session.frame(&answer(true, "1", "subscribe"));
+fn pings_every_twenty_seconds() {
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    session.frame(&ack(true, "1", "subscribe"));
     assert_eq!(session.timer(NOW + Duration::from_secs(19)).0, [json!(null); 0]);
     let (frames, _) = session.timer(NOW + Duration::from_secs(20));
     assert_eq!((frames.len(), &frames[0]["op"]), (1, &json!("ping")));
@@ -112,52 +114,55 @@ fn a_ping_leaves_every_twenty_seconds() {
 }
 
 #[test]
-fn subscriptions_change_on_the_open_connection() {
-    let (mut session, _) = Driven::open(&Bybit, &btc());
-    let frames = session.change(&market("ETH/EUR"), &btc());
+fn updates_subscriptions_on_open_connection() {
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let frames = session.update(&subscriptions("ETH/EUR"), &btc());
     let seen: Vec<_> = frames.iter().map(|frame| (&frame["op"], frame["args"].as_array().unwrap().len())).collect();
     assert_eq!(seen, [(&json!("unsubscribe"), 4), (&json!("subscribe"), 4)]);
-    assert_eq!(session.events(TICKER), [""; 0], "no longer wanted");
+    assert_eq!(session.events(TICKER), [""; 0], "unsubscribed");
 }
 
 #[test]
-fn a_ticker_comes_together_from_statistics_and_book() {
-    let (mut session, _) = Driven::open(&Bybit, &btc());
+fn merges_statistics_and_order_book() {
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
     let first = session.events(TICKER).remove(0);
     assert!(first.contains(r#""last":67012.3,"bid":null,"bid_size":null,"ask":null"#), "{first}");
-    assert!(first.contains(r#""change_percent":-1.53,"timestamp":1763672400123"#), "a fraction there: {first}");
-    let whole = session.events(&book("snapshot", r#"["67012.3","1.20"]"#, r#"["67012.4","0.8"]"#)).remove(0);
+    assert!(
+        first.contains(r#""change_percent":-1.53,"timestamp":1763672400123"#),
+        "converted from a fraction: {first}"
+    );
+    let merged = session.events(&book_frame("snapshot", r#"["67012.3","1.20"]"#, r#"["67012.4","0.8"]"#)).remove(0);
     let expected = concat!(
         r#"{"exchange":"bybit","symbol":"BTC/USDT","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"#,
         r#""ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":122900000.5,"#,
         r#""change_percent":-1.53,"timestamp":1763672400123,"received_at":1763672400000,"source":"stream","simulated":false}"#
     );
-    assert_eq!(whole, expected, "the newest time stands");
+    assert_eq!(merged, expected, "with the newest time");
 }
 
 #[test]
-fn a_delta_of_the_book_changes_what_it_names() {
-    let (mut session, _) = Driven::open(&Bybit, &btc());
-    session.events(&book("snapshot", r#"["10","1"]"#, r#"["11","2"]"#));
-    let seen = session.events(&book("delta", r#"["10","0"],["9","3"]"#, "")).remove(0);
+fn order_book_delta_changes_only_its_sides() {
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    session.events(&book_frame("snapshot", r#"["10","1"]"#, r#"["11","2"]"#));
+    let seen = session.events(&book_frame("delta", r#"["10","0"],["9","3"]"#, "")).remove(0);
     assert!(seen.contains(r#""bid":9,"bid_size":3,"ask":11,"ask_size":2"#), "{seen}");
-    let seen = session.events(&book("snapshot", "", r#"["12","2"]"#)).remove(0);
+    let seen = session.events(&book_frame("snapshot", "", r#"["12","2"]"#)).remove(0);
     assert!(seen.contains(r#""bid":null,"bid_size":null,"ask":12,"ask_size":2"#), "an empty side: {seen}");
 }
 
 #[test]
-fn one_message_may_hold_two_candles() {
-    let (mut session, _) = Driven::open(&Bybit, &btc());
-    let seen = session.events(&kline(&[(1_763_672_340_000, true), (1_763_672_400_000, false)]));
+fn closed_flag_closes_candle() {
+    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let seen = session.events(&candle_frame(&[(1_763_672_340_000, true), (1_763_672_400_000, false)]));
     assert_eq!(seen.len(), 2);
     assert!(seen[0].contains(r#""timestamp":1763672340000,"open":2,"high":4,"low":1,"close":3,"volume":0.5,"quote_volume":1.25,"trades":null,"closed":true"#), "{seen:?}");
     assert!(seen[1].contains(r#""timestamp":1763672400000"#) && seen[1].contains(r#""closed":false"#));
-    assert_eq!(Bybit.profile().minutes, MinuteCandles::Flagged);
+    assert_eq!(Bybit.profile().minute_candles, MinuteCandles::Flagged);
 }
 
 #[test]
-fn what_is_of_derivatives_gives_nothing() {
-    let mut decoder = Driven::decoder(&Bybit);
+fn ignores_derivatives() {
+    let mut decoder = TestSession::decoder(&Bybit);
     for frame in [
         r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"ZeroPlusTick","price24hPcnt":"0.001624","lastPrice":"65114.30","markPrice":"65117.44"},"cs":1,"ts":1763672400000}"#,
         r#"{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","bid1Price":"65114.20"},"cs":1,"ts":1763672400000}"#,
@@ -171,54 +176,61 @@ fn what_is_of_derivatives_gives_nothing() {
 }
 
 #[test]
-fn frames_that_mean_nothing_give_nothing_and_broken_ones_are_left_out() {
-    let mut decoder = Driven::decoder(&Bybit);
-    for nothing in
-        ["[]", "{}", r#"{"op":"pong"}"#, r#"{"topic":"orderbook.50.BTCUSDT","data":{}}"#, &answer(false, "9", "x")]
+fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
+    let mut decoder = TestSession::decoder(&Bybit);
+    for irrelevant in
+        ["[]", "{}", r#"{"op":"pong"}"#, r#"{"topic":"orderbook.50.BTCUSDT","data":{}}"#, &ack(false, "9", "x")]
     {
-        assert!(decoder.frame(nothing).events.is_empty(), "{nothing}");
+        assert!(decoder.frame(irrelevant).events.is_empty(), "{irrelevant}");
     }
-    for broken in ["", "{", r#"{"topic":"tickers.BTCUSDT""#, r#"{"topic":"publicTrade.X","ts":1,"data":[{}]}"#] {
-        let error = decoder.receive(broken).1.unwrap_err();
-        assert!(matches!(error.recovery(), Recovery::SkipFrame), "{broken}");
+    for malformed in ["", "{", r#"{"topic":"tickers.BTCUSDT""#, r#"{"topic":"publicTrade.X","ts":1,"data":[{}]}"#] {
+        let error = decoder.receive(malformed).1.unwrap_err();
+        assert!(matches!(error.recovery(), Recovery::SkipFrame), "{malformed}");
     }
-    let impossible = kline(&[(1_763_672_340_001, true)]);
-    assert!(decoder.receive(&impossible).1.unwrap_err().message.contains("impossible candle"));
-    // Members in another order than usual.
-    let turned = TICKER.replacen(
+    let invalid = candle_frame(&[(1_763_672_340_001, true)]);
+    assert!(decoder.receive(&invalid).1.unwrap_err().message.contains("invalid candle"));
+    // Another order of members.
+    let reordered = TICKER.replacen(
         r#"{"topic":"tickers.BTCUSDT","ts":1763672400123"#,
         r#"{"ts":1763672400123,"topic":"tickers.BTCUSDT""#,
         1,
     );
-    assert_eq!(decoder.events(&turned).len(), 1);
+    assert_eq!(decoder.events(&reordered).len(), 1);
 }
 
-fn page(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
+fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
-    Bybit.candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range, asked_at: NOW })
+    let instrument = Arc::clone(&btc()[0].instrument);
+    Bybit.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
+}
+
+fn ticker_call() -> RestCall<TickerPatch> {
+    Bybit.ticker(&btc()[0].instrument).remove(0)
 }
 
 #[test]
-fn a_page_is_asked_for_with_both_ends() {
-    let call = page(Interval::H4, 1_763_654_400_000, 1_763_668_800_000).unwrap();
+fn builds_candle_request_with_inclusive_ends() {
+    let call = candles_call(Interval::H4, 1_763_654_400_000, 1_763_668_800_000).unwrap();
     let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let expected = "category=spot&symbol=BTCUSDT&interval=240&start=1763654400000&end=1763668799999&limit=1000";
     assert_eq!((&*call.path, &*query.join("&")), ("/v5/market/kline", expected));
-    assert!([Interval::H8, Interval::D3, Interval::W1].iter().all(|interval| page(*interval, 0, 60_000).is_none()));
+    assert!(
+        [Interval::H8, Interval::D3, Interval::W1].iter().all(|interval| candles_call(*interval, 0, 60_000).is_none())
+    );
 }
 
 #[test]
-fn rows_come_newest_first_in_milliseconds() {
+fn parses_candle_rows_newest_first() {
     let body = include_str!("../../../tests/fixtures/bybit/kline.json");
-    let rows = parse(&page(Interval::M1, 1_763_672_220_000, 1_763_672_400_000).unwrap(), body).unwrap().rows;
+    let rows = parse(&candles_call(Interval::M1, 1_763_672_220_000, 1_763_672_400_000).unwrap(), body).unwrap().rows;
     let seen: Vec<_> = rows.iter().map(|row| (row.timestamp.millis(), row.closed)).collect();
     assert_eq!(seen, [(1_763_672_220_000, true), (1_763_672_280_000, true), (1_763_672_340_000, false)]);
     assert_eq!((rows[0].quote_volume.unwrap().to_string(), rows[0].trades), ("536000.25".to_owned(), None));
 }
 
 #[test]
-fn a_ticker_of_rest_has_the_envelopes_time_and_a_fraction() {
-    let call = &Bybit.ticker(&btc()[0].instrument)[0];
+fn parses_rest_ticker() {
+    let call = &ticker_call();
     let values = parse(call, include_str!("../../../tests/fixtures/bybit/ticker.json")).unwrap();
     let seen = |values: &TickerPatch| {
         [values.bid, values.ask_size, values.change_percent].map(|value| value.unwrap().to_string())
@@ -228,7 +240,7 @@ fn a_ticker_of_rest_has_the_envelopes_time_and_a_fraction() {
 }
 
 #[test]
-fn the_listing_says_what_trades() {
+fn parses_listing() {
     let body = include_str!("../../../tests/fixtures/bybit/instruments.json");
     let listed = parse(&Bybit.instruments(), body).unwrap();
     let seen: Vec<_> =
@@ -238,30 +250,30 @@ fn the_listing_says_what_trades() {
 }
 
 #[test]
-fn errors_come_with_http_200() {
-    let call = &Bybit.ticker(&btc()[0].instrument)[0];
+fn classifies_errors() {
+    let call = &ticker_call();
     for (status, body, kind) in [
         (
             200,
             r#"{"result":{},"retCode":10001,"retExtInfo":{},"retMsg":"params error: symbol invalid","time":1}"#,
-            ReplyErrorKind::UnknownSymbol,
+            RestErrorKind::UnknownSymbol,
         ),
-        (200, r#"{"retCode":"10006","retMsg":"Too many visits!","result":{}}"#, ReplyErrorKind::RateLimited),
-        (200, r#"{"retCode":10016,"retMsg":"Server error.","result":{}}"#, ReplyErrorKind::Unavailable),
-        (200, r#"{"retCode":10001,"retMsg":"params error: Interval invalid","result":{}}"#, ReplyErrorKind::Refused),
+        (200, r#"{"retCode":"10006","retMsg":"Too many visits!","result":{}}"#, RestErrorKind::RateLimited),
+        (200, r#"{"retCode":10016,"retMsg":"Server error.","result":{}}"#, RestErrorKind::Unavailable),
+        (200, r#"{"retCode":10001,"retMsg":"params error: Interval invalid","result":{}}"#, RestErrorKind::Rejected),
         (
             200,
             r#"{"retCode":0,"retMsg":"OK","result":{"category":"linear","list":[]},"time":1}"#,
-            ReplyErrorKind::Refused,
+            RestErrorKind::Rejected,
         ),
         (
             200,
             r#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[]},"time":1}"#,
-            ReplyErrorKind::Malformed,
+            RestErrorKind::Malformed,
         ),
-        (200, "<html>", ReplyErrorKind::Malformed),
-        (404, "<html>", ReplyErrorKind::Unavailable),
-        (200, r#"{"retCode":10009,"retMsg":"Service Restricted","result":{}}"#, ReplyErrorKind::RegionClosed),
+        (200, "<html>", RestErrorKind::Malformed),
+        (404, "<html>", RestErrorKind::Unavailable),
+        (200, r#"{"retCode":10009,"retMsg":"Service Restricted","result":{}}"#, RestErrorKind::RegionBlocked),
     ] {
         assert_eq!(parse_status(call, status, body).unwrap_err().kind, kind, "{body}");
     }

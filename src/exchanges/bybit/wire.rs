@@ -1,15 +1,15 @@
-//! What Bybit sends, borrowed from the frame or the body. Numbers are quoted, but may be bare everywhere.
+//! Messages of Bybit, borrowed from the frame or the body. Any number may be bare or quoted; Bybit quotes them.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant};
+use super::super::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
 use super::super::listing::Step;
 use crate::model::Number;
 
-/// The members by which any frame is told apart: data of a topic, or an answer
+/// The members that distinguish the kinds of frames: data of a stream (Bybit's topic), or an acknowledgement
 /// `{"success":true,"ret_msg":"subscribe","conn_id":"d30f…","req_id":"1","op":"subscribe"}`.
 /// <https://bybit-exchange.github.io/docs/v5/ws/connect>
 #[derive(Debug, Deserialize)]
@@ -25,35 +25,35 @@ pub(super) struct Envelope<'a> {
     pub req_id: Option<Text<'a>>,
 }
 
-/// Data of a topic: `{"topic":"tickers.BTCUSDT","ts":1673853746003,"type":"snapshot","cs":2588407389,"data":{…}}`.
+/// Data of a stream: `{"topic":"tickers.BTCUSDT","ts":1673853746003,"type":"snapshot","cs":2588407389,"data":{…}}`.
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct Message<'a, T> {
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'a>>,
-    /// When the message was made, in Unix milliseconds.
+    /// Creation time of the message, in Unix milliseconds.
     pub ts: Int,
     pub data: T,
 }
 
-impl<'a, T: Deserialize<'a>> Sift<'a> for Message<'a, Rows<T>> {
-    type Tolerant = Message<'a, Rows<Tolerant<'a, T>>>;
-    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
-        Self { kind: message.kind, ts: message.ts, data: message.data.sift(bad) }
+impl<'a, T: Deserialize<'a>> RowMessage<'a> for Message<'a, Rows<T>> {
+    type Lenient = Message<'a, Rows<Lenient<'a, T>>>;
+    fn keep_valid(message: Self::Lenient, invalid: &mut Vec<InvalidRow<'a>>) -> Self {
+        Self { kind: message.kind, ts: message.ts, data: message.data.keep_valid(invalid) }
     }
     fn is_empty(&self) -> bool {
         self.data.first.is_none()
     }
 }
 
-/// The last 24 hours. There is no bid and no ask. `price24hPcnt` is a fraction.
+/// The 24-hour statistics; on the stream without bid and ask. `price24hPcnt` is a fraction.
 ///
 /// ```json
 /// {"symbol":"BTCUSDT","lastPrice":"21109.77","highPrice24h":"21426.99","lowPrice24h":"20575",
 ///  "prevPrice24h":"20704.93","volume24h":"6780.866843","turnover24h":"141946527.22907118","price24hPcnt":"0.0196",
 ///  "usdIndexPrice":"21120.2400136"}
 /// ```
-/// A derivative's has more members, such as `markPrice`.
+/// Tickers of derivatives have more members, such as `markPrice`.
 /// <https://bybit-exchange.github.io/docs/v5/websocket/public/ticker>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,47 +61,47 @@ pub(super) struct Ticker<'a> {
     #[serde(borrow)]
     pub symbol: Cow<'a, str>,
     #[serde(default)]
-    pub last_price: Blank,
+    pub last_price: OptionalNumber,
     #[serde(default)]
-    pub high_price24h: Blank,
+    pub high_price24h: OptionalNumber,
     #[serde(default)]
-    pub low_price24h: Blank,
+    pub low_price24h: OptionalNumber,
     #[serde(default)]
-    pub prev_price24h: Blank,
+    pub prev_price24h: OptionalNumber,
     #[serde(default)]
-    pub volume24h: Blank,
+    pub volume24h: OptionalNumber,
     #[serde(default)]
-    pub turnover24h: Blank,
+    pub turnover24h: OptionalNumber,
     #[serde(default)]
-    pub price24h_pcnt: Blank,
-    /// In REST only.
+    pub price24h_pcnt: OptionalNumber,
+    /// Only in REST.
     #[serde(default)]
-    pub bid1_price: Blank,
+    pub bid1_price: OptionalNumber,
     #[serde(default)]
-    pub bid1_size: Blank,
+    pub bid1_size: OptionalNumber,
     #[serde(default)]
-    pub ask1_price: Blank,
+    pub ask1_price: OptionalNumber,
     #[serde(default)]
-    pub ask1_size: Blank,
-    /// There for derivatives only.
+    pub ask1_size: OptionalNumber,
+    /// Only of derivatives.
     pub mark_price: Option<IgnoredAny>,
 }
 
-/// The best level of each side, as price and size; a size of zero takes a level away.
+/// The best level of each side, as price and size; a size of zero removes a level.
 ///
 /// ```json
 /// {"s":"BTCUSDT","b":[["16493.50","0.006"]],"a":[["16611.00","0.029"]],"u":18521288,"seq":7961638724}
 /// ```
 /// <https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook>
 #[derive(Debug, Deserialize)]
-pub(super) struct Book<'a> {
+pub(super) struct OrderBook<'a> {
     #[serde(borrow)]
     pub s: Cow<'a, str>,
     pub b: Rows<(Number, Number)>,
     pub a: Rows<(Number, Number)>,
 }
 
-/// One trade; `S` is the taker's side. `L` is there for derivatives only.
+/// One trade; `S` is the taker's side. Only trades of derivatives have `L`.
 ///
 /// ```json
 /// {"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","i":"20f43950-d8dd-5b31-9112-a178eb6023af",
@@ -124,7 +124,7 @@ pub(super) struct Trade<'a> {
     pub tick_direction: Option<IgnoredAny>,
 }
 
-/// A new state of a candle; one message may hold the one that closes and the next.
+/// An update of a candle; one message may have the candle that closes and the next.
 ///
 /// ```json
 /// {"start":1672324800000,"end":1672325099999,"interval":"5","open":"16649.5","close":"16677","high":"16677",
@@ -132,7 +132,7 @@ pub(super) struct Trade<'a> {
 /// ```
 /// <https://bybit-exchange.github.io/docs/v5/websocket/public/kline>
 #[derive(Debug, Deserialize)]
-pub(super) struct Kline<'a> {
+pub(super) struct StreamCandle<'a> {
     pub start: Int,
     #[serde(borrow)]
     pub interval: Cow<'a, str>,
@@ -145,22 +145,22 @@ pub(super) struct Kline<'a> {
     pub confirm: bool,
 }
 
-/// A reply; errors come with HTTP 200.
+/// A response; errors have HTTP 200.
 ///
 /// `{"retCode":0,"retMsg":"OK","result":{…},"retExtInfo":{},"time":1673859087947}`
 /// <https://bybit-exchange.github.io/docs/v5/guide#common-response-parameters>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
-pub(super) struct Answer<'a, T> {
+pub(super) struct ResponseBody<'a, T> {
     #[serde(borrow)]
-    pub result: Option<Named<Listed<'a, T>>>,
+    pub result: Option<Object<ResultList<'a, T>>>,
     pub time: Option<Int>,
 }
 
-/// Whether a reply went well.
+/// The status of a response.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Status<'a> {
+pub(super) struct ResponseStatus<'a> {
     pub ret_code: Int,
     #[serde(borrow)]
     pub ret_msg: Option<Text<'a>>,
@@ -169,8 +169,8 @@ pub(super) struct Status<'a> {
 /// The rows of a result.
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
-pub(super) struct Listed<'a, T> {
-    /// `spot`, or a kind of derivatives.
+pub(super) struct ResultList<'a, T> {
+    /// `spot`, or a category of derivatives.
     #[serde(borrow)]
     pub category: Option<Text<'a>>,
     pub list: Vec<T>,
@@ -185,7 +185,7 @@ pub(super) struct Listed<'a, T> {
 /// <https://bybit-exchange.github.io/docs/v5/market/instrument>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Instrument<'a> {
+pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
     pub symbol: Cow<'a, str>,
     #[serde(borrow)]
@@ -194,22 +194,22 @@ pub(super) struct Instrument<'a> {
     pub quote_coin: Cow<'a, str>,
     #[serde(borrow)]
     pub status: Option<Text<'a>>,
-    pub lot_size_filter: Option<LotSize>,
-    pub price_filter: Option<PriceStep>,
-    /// In listings of derivatives only.
+    pub lot_size_filter: Option<LotSizeFilter>,
+    pub price_filter: Option<PriceFilter>,
+    /// Only in listings of derivatives.
     pub contract_type: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct LotSize {
+pub(super) struct LotSizeFilter {
     #[serde(default)]
     pub base_precision: Step,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PriceStep {
+pub(super) struct PriceFilter {
     #[serde(default)]
     pub tick_size: Step,
 }
@@ -220,7 +220,8 @@ pub(super) struct PriceStep {
 /// <https://bybit-exchange.github.io/docs/v5/market/kline>
 pub(super) type CandleRow = (Int, Number, Number, Number, Number, Number, Number);
 
-/// What time it is at Bybit: `{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1688639403","timeNano":"…"},"time":1688639403423}`.
+/// The exchange's clock:
+/// `{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1688639403","timeNano":"…"},"time":1688639403423}`.
 /// <https://bybit-exchange.github.io/docs/v5/market/time>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

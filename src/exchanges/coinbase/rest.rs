@@ -1,27 +1,33 @@
-//! Coinbase's REST calls and how their replies are read.
+//! REST calls of Coinbase and the parsers of their responses.
 
-use super::super::codec::{self, price};
-use super::super::listing::{self, Notes};
-use super::super::refusal::classify_with;
-use super::super::{CandlePage, CandleRows, Listing, Parse, Reply, ReplyError, ReplyErrorKind, RestCall, ServerTime};
-use super::symbols;
-use super::wire::{self, Candles, LastTrades, ListedProduct, Product, Products, Refusal, Start};
-use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of the only scope.
-pub(super) const SCOPE: &str = "rest";
+use serde_json::value::RawValue;
 
-/// The most candles of a page. The documentation says 350, but a time of 350 candles is refused: "number of candles
-/// requested should be less than 350"; whether a part of a candle counts as one is not documented.
+use super::super::codec::{self, nonzero_price};
+use super::super::errors::classify_with;
+use super::super::listing::{self, RowIssue};
+use super::super::{
+    CandlePage, CandleRows, Listing, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime,
+};
+use super::symbols;
+use super::wire::{
+    CandleList, CandleRow, ErrorBody, InstrumentList, LastTrades, ListedInstrument, OpenTime, RestTicker, Time,
+};
+use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
+
+/// Name of the only rate limit.
+pub(super) const RATE_LIMIT: &str = "rest";
+
+/// Maximum number of candles per page. The documentation says 350, but a range of 350 candles is rejected: "number of
+/// candles requested should be less than 350". Whether a part of a candle counts as one is not documented.
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles>
-pub(super) const ROWS: u32 = 349;
+pub(super) const PAGE_ROWS: u32 = 349;
 
 const PRODUCTS: &str = "/api/v3/brokerage/market/products";
 
-/// The intervals that Coinbase has, all of them on our grid. Four hours came later than the others:
+/// The intervals of Coinbase, all on our grid. Four hours was added later than the others:
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/products/get-product-candles>
 pub(super) const INTERVALS: &[Interval] = &[
     Interval::M1,
@@ -36,7 +42,7 @@ pub(super) const INTERVALS: &[Interval] = &[
 ];
 
 /// Coinbase's name of an interval.
-const fn granularity(interval: Interval) -> Option<&'static str> {
+const fn interval_name(interval: Interval) -> Option<&'static str> {
     Some(match interval {
         Interval::M1 => "ONE_MINUTE",
         Interval::M5 => "FIVE_MINUTE",
@@ -51,52 +57,136 @@ const fn granularity(interval: Interval) -> Option<&'static str> {
     })
 }
 
-/// What time it is there.
+/// The exchange's clock.
 pub(super) fn server_time() -> RestCall<ServerTime> {
-    call("/api/v3/brokerage/time".to_owned(), vec![], |body| {
-        let time: wire::Time = codec::read(body)?;
+    call("/api/v3/brokerage/time".to_owned(), vec![], |body, _| {
+        let time: Time = codec::parse_object(body)?;
         Ok(ServerTime { at: time.epoch_millis.millis(), resolution: Duration::from_millis(1) })
     })
 }
 
 /// The listing of spot markets.
 pub(super) fn instruments() -> RestCall<Listing> {
-    call(PRODUCTS.to_owned(), vec![("product_type", "SPOT".to_owned())], |body| {
-        let listed: Products<'_> = codec::read(body)?;
-        listing::read(listed.products.into_iter().map(|row| (None, row)), "product_id", instrument)
+    call(PRODUCTS.to_owned(), vec![("product_type", "SPOT".to_owned())], |body, _| {
+        let list: InstrumentList<'_> = codec::parse_object(body)?;
+        listing::parse_rows(list.products.into_iter().map(|row| (None, row)), "product_id", instrument)
     })
 }
 
-fn instrument(product: ListedProduct<'_>, notes: &mut Notes) -> Result<Option<Instrument>, String> {
-    if product.kind.as_deref().is_some_and(|kind| kind != "SPOT") {
+/// The 24-hour statistics of one market.
+pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
+    call(format!("{PRODUCTS}/{}", instrument.native), vec![], |body, _| {
+        let ticker: RestTicker<'_> = codec::parse_object(body)?;
+        if let Some(kind) = ticker.kind.as_deref().filter(|kind| *kind != "SPOT") {
+            let message = format!("the product is of type {kind}, not SPOT");
+            return Err(RestError::new(RestErrorKind::Rejected, message));
+        }
+        Ok(TickerPatch {
+            last: ticker.price.0.and_then(nonzero_price),
+            high: ticker.high_24h.0.and_then(nonzero_price),
+            low: ticker.low_24h.0.and_then(nonzero_price),
+            base_volume: ticker.volume_24h.0.map(|volume| volume.0),
+            change_percent: ticker.price_percentage_change_24h.0.map(|change| change.0),
+            ..TickerPatch::default()
+        })
+    })
+}
+
+/// The last trade and the best bid and ask of one market.
+pub(super) fn last_trade(instrument: &Instrument) -> RestCall<TickerPatch> {
+    call(format!("{PRODUCTS}/{}/ticker", instrument.native), vec![("limit", "1".to_owned())], |body, _| {
+        let response: LastTrades<'_> = codec::parse_object(body)?;
+        let last = response.trades.first();
+        Ok(TickerPatch {
+            last: last.and_then(|trade| nonzero_price(trade.price)),
+            bid: response.best_bid.0.and_then(nonzero_price),
+            ask: response.best_ask.0.and_then(nonzero_price),
+            timestamp: last.and_then(|trade| trade.time.as_deref()).and_then(parse_time),
+            ..TickerPatch::default()
+        })
+    })
+}
+
+/// A page of candles. `start` and `end` are in seconds and both inclusive: a candle that opens at `end` is included.
+pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
+    let (interval, range) = (page.interval, page.range);
+    let seconds = |millis: i64| millis.div_euclid(1_000).to_string();
+    let query = vec![
+        ("start", seconds(range.start().millis())),
+        ("end", seconds(range.end().millis() - 1)),
+        ("granularity", interval_name(interval)?.to_owned()),
+        ("limit", PAGE_ROWS.to_string()),
+    ];
+    let path = format!("{PRODUCTS}/{}/candles", page.instrument.native);
+    Some(call(path, query, move |body, received| {
+        let list: CandleList<'_> = codec::parse_object(body)?;
+        Ok(CandleRows::parse(&list.candles, received, open_time, candle).into_page(interval, range, received))
+    }))
+}
+
+fn call<T: 'static>(
+    path: String,
+    query: Vec<(&'static str, String)>,
+    parse: impl Fn(&[u8], Timestamp) -> Result<T, RestError> + Send + Sync + 'static,
+) -> RestCall<T> {
+    let parse: Parse<T> = Arc::new(move |response: &RestResponse<'_>, received| {
+        if (200..300).contains(&response.status) {
+            parse(response.body, received)
+        } else {
+            Err(classify_with(api_error, response, received))
+        }
+    });
+    RestCall { path, query, scope: RATE_LIMIT, weight: 1, parse }
+}
+
+/// Parses an error in Coinbase's own form, which has a code in `error`. The documentation does not list the codes.
+pub(super) fn api_error(response: &RestResponse<'_>, _: Timestamp) -> Option<RestError> {
+    let ErrorBody { error, message } = serde_json::from_slice(response.body).ok()?;
+    // The codes look like those of gRPC; `Not Found` is an error of a proxy.
+    let code = error.filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))?;
+    let (status, message) = (response.status, message.as_deref().unwrap_or(""));
+    let names_product = message.to_lowercase().contains("product");
+    let kind = match (status, &*code) {
+        (_, "NOT_FOUND") => RestErrorKind::UnknownSymbol,
+        (400, _) if names_product => RestErrorKind::UnknownSymbol,
+        (_, "RESOURCE_EXHAUSTED") => RestErrorKind::RateLimited,
+        (_, "UNAVAILABLE" | "INTERNAL") => RestErrorKind::Unavailable,
+        _ => RestErrorKind::Rejected,
+    };
+    Some(RestError::new(kind, format!("status {status}: {} {message}", &*code).trim_end().to_owned()))
+}
+
+fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Option<Instrument>, String> {
+    if listed.kind.as_deref().is_some_and(|kind| kind != "SPOT") {
         return Ok(None);
     }
-    let symbol = match (product.base_currency_id.as_deref(), product.quote_currency_id.as_deref()) {
+    let symbol = match (listed.base_currency_id.as_deref(), listed.quote_currency_id.as_deref()) {
         (Some(base), Some(quote)) => codec::symbol(base, quote),
-        _ => symbols::guess(&product.id),
+        _ => symbols::guess_symbol(&listed.id),
     };
-    let symbol = symbol.ok_or_else(|| format!("no symbol in `{}`", &*product.id))?;
-    let is_online = product.status.as_deref().is_none_or(|status| status == "online");
-    // `limit_only` is left out on purpose: such a market matches limit orders, and so do 30 of the 920 listed ones each day.
+    let symbol = symbol.ok_or_else(|| format!("no symbol in `{}`", &*listed.id))?;
+    let is_online = listed.status.as_deref().is_none_or(|status| status == "online");
+    // Without `limit_only`: such a market matches limit orders, as 30 of the 920 listed markets do every day.
     // <https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-all-known-trading-pairs>
-    let is_restricted = product.is_disabled
-        || product.trading_disabled
-        || product.view_only
-        || product.cancel_only
-        || product.post_only
-        || product.auction_mode;
+    let is_restricted = listed.is_disabled
+        || listed.trading_disabled
+        || listed.view_only
+        || listed.cancel_only
+        || listed.post_only
+        || listed.auction_mode;
     Ok(Some(Instrument {
         exchange: ExchangeId::Coinbase,
         symbol,
-        // The stream knows a market by the id of its book only: what listens to `BTC-USDC` hears of `BTC-USD`. Those who ask
-        // for either see the same book: <https://github.com/ccxt/ccxt/issues/26465>, <https://github.com/ccxt/ccxt/pull/30567>
-        stream_native: product.alias.filter(|alias| !alias.is_empty()).map(|alias| alias.0.into_owned()),
-        native: product.id.into_owned(),
-        price_step: notes
-            .step("price_increment", product.price_increment)
-            .or_else(|| notes.step("quote_increment", product.quote_increment)),
-        amount_step: notes.step("base_increment", product.base_increment),
-        status: match product.status.as_deref() {
+        // The stream identifies a market only by the id of its order book: a subscription to `BTC-USDC` receives data
+        // for `BTC-USD`. Both have the same order book: <https://github.com/ccxt/ccxt/issues/26465>,
+        // <https://github.com/ccxt/ccxt/pull/30567>
+        stream_native: listed.alias.filter(|alias| !alias.is_empty()).map(|alias| alias.0.into_owned()),
+        native: listed.id.into_owned(),
+        price_step: issue
+            .step("price_increment", listed.price_increment)
+            .or_else(|| issue.step("quote_increment", listed.quote_increment)),
+        amount_step: issue.step("base_increment", listed.base_increment),
+        status: match listed.status.as_deref() {
             Some("delisted") => InstrumentStatus::Delisted,
             _ if is_online && !is_restricted => InstrumentStatus::Trading,
             _ => InstrumentStatus::Halted,
@@ -104,69 +194,18 @@ fn instrument(product: ListedProduct<'_>, notes: &mut Notes) -> Result<Option<In
     }))
 }
 
-/// The last 24 hours of one market.
-pub(super) fn product(instrument: &Instrument) -> RestCall<TickerPatch> {
-    call(format!("{PRODUCTS}/{}", instrument.native), vec![], |body| {
-        let product: Product<'_> = codec::read(body)?;
-        if let Some(kind) = product.kind.as_deref().filter(|kind| *kind != "SPOT") {
-            let message = format!("the product is of {kind}, not of a spot market");
-            return Err(ReplyError::new(ReplyErrorKind::Refused, message));
-        }
-        Ok(TickerPatch {
-            last: product.price.0.and_then(price),
-            high: product.high_24h.0.and_then(price),
-            low: product.low_24h.0.and_then(price),
-            base_volume: product.volume_24h.0.map(|volume| volume.0),
-            change_percent: product.price_percentage_change_24h.0.map(|change| change.0),
-            ..TickerPatch::default()
-        })
-    })
+/// Parses a time; `None` for the year 0001, which Coinbase sends for a missing time.
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
+    codec::parse_time(text).ok().filter(|at| *at > Timestamp::EPOCH)
 }
 
-/// The last trade, and the best bid and ask.
-pub(super) fn last_trade(instrument: &Instrument) -> RestCall<TickerPatch> {
-    call(format!("{PRODUCTS}/{}/ticker", instrument.native), vec![("limit", "1".to_owned())], |body| {
-        let reply: LastTrades<'_> = codec::read(body)?;
-        let last = reply.trades.first();
-        Ok(TickerPatch {
-            last: last.and_then(|trade| price(trade.price)),
-            bid: reply.best_bid.0.and_then(price),
-            ask: reply.best_ask.0.and_then(price),
-            timestamp: last.and_then(|trade| trade.time.as_deref()).and_then(moment),
-            ..TickerPatch::default()
-        })
-    })
-}
-
-/// A time; the year 0001 stands for none.
-pub(super) fn moment(text: &str) -> Option<Timestamp> {
-    codec::time(text).ok().filter(|at| *at > Timestamp::EPOCH)
-}
-
-/// A page of candles. `start` and `end` are seconds, and both inclusive: the last open time is the end.
-pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
-    let (interval, range) = (page.interval, page.range);
-    let seconds = |millis: i64| millis.div_euclid(1_000).to_string();
-    let query = vec![
-        ("start", seconds(range.start().millis())),
-        ("end", seconds(range.end().millis() - 1)),
-        ("granularity", granularity(interval)?.to_owned()),
-        ("limit", ROWS.to_string()),
-    ];
-    let path = format!("{PRODUCTS}/{}/candles", page.instrument.native);
-    Some(call_at(path, query, move |body, received| {
-        let reply: Candles<'_> = codec::read(body)?;
-        Ok(CandleRows::decode(&reply.candles, received, start, candle).into_page(interval, range, received))
-    }))
-}
-
-/// The open time of a row alone.
-fn start(row: &RawValue) -> Option<Timestamp> {
-    let Start { start } = serde_json::from_str(row.get()).ok()?;
+/// Parses only the open time of a row.
+fn open_time(row: &RawValue) -> Option<Timestamp> {
+    let OpenTime { start } = serde_json::from_str(row.get()).ok()?;
     Some(Timestamp::from_secs(start.0))
 }
 
-fn candle(row: &wire::Candle) -> Candle {
+fn candle(row: &CandleRow) -> Candle {
     Candle {
         timestamp: Timestamp::from_secs(row.start.0),
         open: row.open.0,
@@ -179,41 +218,4 @@ fn candle(row: &wire::Candle) -> Candle {
         closed: false,
         revision: 0,
     }
-}
-
-fn call<T: 'static>(
-    path: String,
-    query: Vec<(&'static str, String)>,
-    read: impl Fn(&[u8]) -> Result<T, ReplyError> + Send + Sync + 'static,
-) -> RestCall<T> {
-    call_at(path, query, move |body, _| read(body))
-}
-
-fn call_at<T: 'static>(
-    path: String,
-    query: Vec<(&'static str, String)>,
-    read: impl Fn(&[u8], Timestamp) -> Result<T, ReplyError> + Send + Sync + 'static,
-) -> RestCall<T> {
-    let parse: Parse<T> = Arc::new(move |reply: &Reply<'_>, received| match reply.status {
-        200..300 => read(reply.body, received),
-        _ => Err(classify_with(own_error, reply, received)),
-    });
-    RestCall { path, query, scope: SCOPE, weight: 1, parse }
-}
-
-/// An error in Coinbase's own form: it names itself in `error`. The documentation has no list of them.
-pub(super) fn own_error(reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
-    let Refusal { error, message } = serde_json::from_slice(reply.body).ok()?;
-    // Its names are as those of gRPC; `Not Found` is a proxy's.
-    let error = error.filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))?;
-    let (status, message) = (reply.status, message.as_deref().unwrap_or(""));
-    let is_of_product = message.to_lowercase().contains("product");
-    let kind = match (status, &*error) {
-        (_, "NOT_FOUND") => ReplyErrorKind::UnknownSymbol,
-        (400, _) if is_of_product => ReplyErrorKind::UnknownSymbol,
-        (_, "RESOURCE_EXHAUSTED") => ReplyErrorKind::RateLimited,
-        (_, "UNAVAILABLE" | "INTERNAL") => ReplyErrorKind::Unavailable,
-        _ => ReplyErrorKind::Refused,
-    };
-    Some(ReplyError::new(kind, format!("status {status}: {} {message}", &*error).trim_end().to_owned()))
 }

@@ -1,4 +1,4 @@
-//! What Coinbase sends, borrowed from the frame or the body. Numbers are quoted, but may be bare everywhere.
+//! Messages of Coinbase, borrowed from the frame or the body. Any number may be bare or quoted; Coinbase quotes them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant};
+use super::super::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
 use super::super::listing::Step;
 use crate::model::Number;
 
-/// The members by which any frame is told apart: data of a channel, or `{"type":"error","message":"…"}`.
+/// The members that distinguish the kinds of frames: data of a channel, or `{"type":"error","message":"…"}`.
 /// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview>
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {
@@ -18,7 +18,7 @@ pub(super) struct Envelope<'a> {
     pub channel: Option<Text<'a>>,
     #[serde(borrow)]
     pub timestamp: Option<Text<'a>>,
-    /// Counts every message of the connection, from 0.
+    /// Sequence number of the message on the connection, from 0.
     pub sequence_num: Option<Int>,
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'a>>,
@@ -37,26 +37,26 @@ pub(super) struct Message<'a, T> {
     #[serde(borrow)]
     pub timestamp: Option<Text<'a>>,
     pub sequence_num: Int,
-    pub events: Rows<Named<T>>,
+    pub events: Rows<Object<T>>,
 }
 
-/// An event that holds rows.
-pub(super) trait HoldsRows<'a>: Deserialize<'a> {
-    /// The same event with [`Tolerant`] rows.
-    type Tolerant: Deserialize<'a>;
-    /// The event with its good rows; the others are handed to `bad`.
-    fn sift(event: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self;
-    /// Whether there is no row.
+/// An event with rows.
+pub(super) trait RowEvent<'a>: Deserialize<'a> {
+    /// The same event with [`Lenient`] rows.
+    type Lenient: Deserialize<'a>;
+    /// The event with its valid rows; moves the others to `invalid`.
+    fn keep_valid(event: Self::Lenient, invalid: &mut Vec<InvalidRow<'a>>) -> Self;
+    /// Whether the event has no rows.
     fn is_empty(&self) -> bool;
 }
 
-impl<'a, T: HoldsRows<'a>> Sift<'a> for Message<'a, T> {
-    type Tolerant = Message<'a, T::Tolerant>;
-    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
+impl<'a, T: RowEvent<'a>> RowMessage<'a> for Message<'a, T> {
+    type Lenient = Message<'a, T::Lenient>;
+    fn keep_valid(message: Self::Lenient, invalid: &mut Vec<InvalidRow<'a>>) -> Self {
         let Message { timestamp, sequence_num, events } = message;
-        let mut sift = |event: Named<T::Tolerant>| Named(T::sift(event.0, bad));
-        let first = events.first.map(&mut sift);
-        let more = events.more.into_iter().map(sift).collect();
+        let mut keep_valid = |event: Object<T::Lenient>| Object(T::keep_valid(event.0, invalid));
+        let first = events.first.map(&mut keep_valid);
+        let more = events.more.into_iter().map(keep_valid).collect();
         Self { timestamp, sequence_num, events: Rows { first, more } }
     }
     fn is_empty(&self) -> bool {
@@ -67,21 +67,21 @@ impl<'a, T: HoldsRows<'a>> Sift<'a> for Message<'a, T> {
 /// An event of the channel `ticker`.
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
-pub(super) struct Tickers<T> {
+pub(super) struct TickerEvent<T> {
     pub tickers: Rows<T>,
 }
 
-impl<'a, T: Deserialize<'a>> HoldsRows<'a> for Tickers<T> {
-    type Tolerant = Tickers<Tolerant<'a, T>>;
-    fn sift(event: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
-        Self { tickers: event.tickers.sift(bad) }
+impl<'a, T: Deserialize<'a>> RowEvent<'a> for TickerEvent<T> {
+    type Lenient = TickerEvent<Lenient<'a, T>>;
+    fn keep_valid(event: Self::Lenient, invalid: &mut Vec<InvalidRow<'a>>) -> Self {
+        Self { tickers: event.tickers.keep_valid(invalid) }
     }
     fn is_empty(&self) -> bool {
         self.tickers.first.is_none()
     }
 }
 
-/// Best bid and ask, and the last 24 hours. Only the envelope has a time.
+/// Best bid and ask and the 24-hour statistics. Only the envelope has a time.
 ///
 /// ```json
 /// {"type":"ticker","product_id":"BTC-USD","price":"21932.98","volume_24_h":"16038.28770938","low_24_h":"21835.29",
@@ -97,39 +97,39 @@ pub(super) struct Ticker<'a> {
     #[serde(borrow)]
     pub product_id: Cow<'a, str>,
     #[serde(default)]
-    pub price: Blank,
+    pub price: OptionalNumber,
     #[serde(default)]
-    pub volume_24_h: Blank,
+    pub volume_24_h: OptionalNumber,
     #[serde(default)]
-    pub low_24_h: Blank,
+    pub low_24_h: OptionalNumber,
     #[serde(default)]
-    pub high_24_h: Blank,
-    /// In per cent.
+    pub high_24_h: OptionalNumber,
+    /// In percent.
     #[serde(default)]
-    pub price_percent_chg_24_h: Blank,
+    pub price_percent_chg_24_h: OptionalNumber,
     #[serde(default)]
-    pub best_bid: Blank,
+    pub best_bid: OptionalNumber,
     #[serde(default)]
-    pub best_bid_quantity: Blank,
+    pub best_bid_quantity: OptionalNumber,
     #[serde(default)]
-    pub best_ask: Blank,
+    pub best_ask: OptionalNumber,
     #[serde(default)]
-    pub best_ask_quantity: Blank,
+    pub best_ask_quantity: OptionalNumber,
 }
 
-/// An event of the channel `market_trades`: of a `snapshot` or an `update`, newest first.
+/// An event of the channel `market_trades`: a `snapshot` or an `update`, newest trade first.
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
-pub(super) struct Trades<'a, T> {
+pub(super) struct TradeEvent<'a, T> {
     #[serde(borrow, rename = "type")]
     pub kind: Cow<'a, str>,
     pub trades: Rows<T>,
 }
 
-impl<'a, T: Deserialize<'a>> HoldsRows<'a> for Trades<'a, T> {
-    type Tolerant = Trades<'a, Tolerant<'a, T>>;
-    fn sift(event: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
-        Self { kind: event.kind, trades: event.trades.sift(bad) }
+impl<'a, T: Deserialize<'a>> RowEvent<'a> for TradeEvent<'a, T> {
+    type Lenient = TradeEvent<'a, Lenient<'a, T>>;
+    fn keep_valid(event: Self::Lenient, invalid: &mut Vec<InvalidRow<'a>>) -> Self {
+        Self { kind: event.kind, trades: event.trades.keep_valid(invalid) }
     }
     fn is_empty(&self) -> bool {
         self.trades.first.is_none()
@@ -157,7 +157,7 @@ pub(super) struct Trade<'a> {
     pub time: Cow<'a, str>,
 }
 
-/// An event of the channel `subscriptions`: all that the connection listens to, by channel, after each request.
+/// An event of the channel `subscriptions`: all subscriptions of the connection, by channel, after each request.
 ///
 /// ```json
 /// {"channel":"subscriptions","timestamp":"…","sequence_num":2,
@@ -172,12 +172,12 @@ pub(super) struct Subscriptions<'a> {
 
 /// The listing.
 #[derive(Debug, Deserialize)]
-pub(super) struct Products<'a> {
+pub(super) struct InstrumentList<'a> {
     #[serde(borrow)]
     pub products: Vec<&'a RawValue>,
 }
 
-/// One market of the listing. A market with an `alias` is another name of that one's order book, which names it in
+/// One market of the listing. A market with an `alias` shares the order book of that market, which names it in
 /// `alias_to`.
 ///
 /// ```json
@@ -188,8 +188,8 @@ pub(super) struct Products<'a> {
 /// ```
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/list-public-products>
 #[derive(Debug, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "they are Coinbase's")]
-pub(super) struct ListedProduct<'a> {
+#[expect(clippy::struct_excessive_bools, reason = "members of Coinbase's API")]
+pub(super) struct ListedInstrument<'a> {
     #[serde(borrow, rename = "product_id")]
     pub id: Cow<'a, str>,
     #[serde(borrow, rename = "product_type")]
@@ -222,27 +222,27 @@ pub(super) struct ListedProduct<'a> {
     pub quote_increment: Step,
 }
 
-/// The last 24 hours of one market.
+/// The 24-hour statistics of one market.
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product>
 #[derive(Debug, Deserialize)]
-pub(super) struct Product<'a> {
+pub(super) struct RestTicker<'a> {
     /// `SPOT`, `FUTURE`.
     #[serde(borrow, rename = "product_type")]
     pub kind: Option<Text<'a>>,
     #[serde(default)]
-    pub price: Blank,
-    /// In per cent.
+    pub price: OptionalNumber,
+    /// In percent.
     #[serde(default)]
-    pub price_percentage_change_24h: Blank,
+    pub price_percentage_change_24h: OptionalNumber,
     #[serde(default)]
-    pub volume_24h: Blank,
+    pub volume_24h: OptionalNumber,
     #[serde(default)]
-    pub high_24h: Blank,
+    pub high_24h: OptionalNumber,
     #[serde(default)]
-    pub low_24h: Blank,
+    pub low_24h: OptionalNumber,
 }
 
-/// The last trades, and the best bid and ask without sizes. There are no figures of 24 hours.
+/// The last trades, and the best bid and ask without sizes. There are no 24-hour statistics.
 ///
 /// ```json
 /// {"trades":[{"trade_id":"34b080bf-fcfd","product_id":"BTC-USD","price":"140.91","size":"4",
@@ -254,9 +254,9 @@ pub(super) struct LastTrades<'a> {
     #[serde(borrow)]
     pub trades: Vec<LastTrade<'a>>,
     #[serde(default)]
-    pub best_bid: Blank,
+    pub best_bid: OptionalNumber,
     #[serde(default)]
-    pub best_ask: Blank,
+    pub best_ask: OptionalNumber,
 }
 
 /// The price and the time of a trade.
@@ -267,16 +267,16 @@ pub(super) struct LastTrade<'a> {
     pub time: Option<Text<'a>>,
 }
 
-/// Candles, newest first; each is a [`Candle`].
+/// Candles, newest first; each is a [`CandleRow`].
 #[derive(Debug, Deserialize)]
-pub(super) struct Candles<'a> {
+pub(super) struct CandleList<'a> {
     #[serde(borrow)]
     pub candles: Vec<&'a RawValue>,
 }
 
-/// The open time of a candle.
+/// The open time of a candle, in seconds.
 #[derive(Debug, Deserialize)]
-pub(super) struct Start {
+pub(super) struct OpenTime {
     pub start: Int,
 }
 
@@ -287,7 +287,7 @@ pub(super) struct Start {
 /// ```
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles>
 #[derive(Debug, Deserialize)]
-pub(super) struct Candle {
+pub(super) struct CandleRow {
     pub start: Int,
     pub low: Number,
     pub high: Number,
@@ -296,17 +296,18 @@ pub(super) struct Candle {
     pub volume: Number,
 }
 
-/// A refusal: `{"error":"NOT_FOUND","error_details":"valid product_id is required","message":"valid product_id is required"}`
+/// Why a request was rejected: `{"error":"NOT_FOUND","error_details":"valid product_id is required",
+/// "message":"valid product_id is required"}`
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product>
 #[derive(Debug, Deserialize)]
-pub(super) struct Refusal<'a> {
+pub(super) struct ErrorBody<'a> {
     #[serde(borrow)]
     pub error: Option<Text<'a>>,
     #[serde(borrow)]
     pub message: Option<Text<'a>>,
 }
 
-/// What time it is at Coinbase: `{"iso":"2023-07-06T18:50:48Z","epochSeconds":"1688669448","epochMillis":"1688669448123"}`.
+/// The exchange's clock: `{"iso":"2023-07-06T18:50:48Z","epochSeconds":"1688669448","epochMillis":"1688669448123"}`.
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-server-time>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,14 +1,14 @@
-//! Kraken's ids: `XBTUSD` and `XXBTZUSD` in REST, `XBT/USD` as the name of the pair, `BTC/USD` in WebSocket v2.
+//! Native ids of Kraken: `XBTUSD` and `XXBTZUSD` in REST, `XBT/USD` as the name of the pair, `BTC/USD` in WebSocket v2.
 
 use super::super::{codec, markets};
 use crate::model::Symbol;
 
-/// Currencies that Kraken's oldest ids mark with a `Z`, and coins that it marks with an `X`.
-const MARKED_QUOTES: &[&str] = &["ZUSD", "ZEUR", "ZGBP", "ZCAD", "ZAUD", "ZJPY", "XXBT", "XETH"];
+/// Quote assets with the prefixes of Kraken's oldest ids: `Z` for currencies, `X` for coins.
+const PREFIXED_QUOTES: &[&str] = &["ZUSD", "ZEUR", "ZGBP", "ZCAD", "ZAUD", "ZJPY", "XXBT", "XETH"];
 
-/// Kraken's own code of an asset in the usual spelling.
+/// The common name of an asset for which Kraken has its own code.
 /// <https://support.kraken.com/articles/360001206766-bitcoin-currency-code-xbt-vs-btc>
-fn usual(asset: &str) -> &str {
+fn common_name(asset: &str) -> &str {
     match asset {
         "XBT" => "BTC",
         "XDG" => "DOGE",
@@ -16,31 +16,31 @@ fn usual(asset: &str) -> &str {
     }
 }
 
-/// Reads the name of a pair: `XBT/USD`.
-pub(super) fn of_pair(name: &str) -> Option<Symbol> {
+/// Parses the name of a pair: `XBT/USD`.
+pub(super) fn parse_pair(name: &str) -> Option<Symbol> {
     let (base, quote) = name.split_once('/')?;
-    codec::symbol(usual(base), usual(quote))
+    codec::symbol(common_name(base), common_name(quote))
 }
 
-/// The name that the WebSocket takes for a pair that the listing names so. It tells upper from lower case: `AAPLx/USD`.
+/// The name of a pair in WebSocket v2, from its name in the listing. Case-sensitive: `AAPLx/USD`.
 /// <https://docs.kraken.com/api/docs/guides/spot-ws-intro>
 pub(super) fn stream_name(name: &str) -> Option<String> {
     let (base, quote) = name.split_once('/')?;
-    Some(format!("{}/{}", usual(base), usual(quote)))
+    Some(format!("{}/{}", common_name(base), common_name(quote)))
 }
 
-/// Reads any of the ids without the listing.
-pub(super) fn guess(native: &str) -> Option<Symbol> {
+/// Derives the symbol from a native id of any form.
+pub(super) fn guess_symbol(native: &str) -> Option<Symbol> {
     if native.contains('/') {
-        return of_pair(native);
+        return parse_pair(native);
     }
-    let (base, quote) = marked(native).or_else(|| markets::split_by_quote(native, 'K'))?;
-    codec::symbol(usual(base), usual(quote))
+    let (base, quote) = split_prefixed(native).or_else(|| markets::split_by_quote(native, 'K'))?;
+    codec::symbol(common_name(base), common_name(quote))
 }
 
-/// `XXBTZUSD`: two assets of three letters, each with its mark; in `USDTZUSD` only the second has one.
-fn marked(native: &str) -> Option<(&str, &str)> {
-    let (base, quote) = native.split_at_checked(4).filter(|(_, quote)| MARKED_QUOTES.contains(quote))?;
+/// Splits `XXBTZUSD`: two assets of three letters, each with a prefix; in `USDTZUSD` only the quote has one.
+fn split_prefixed(native: &str) -> Option<(&str, &str)> {
+    let (base, quote) = native.split_at_checked(4).filter(|(_, quote)| PREFIXED_QUOTES.contains(quote))?;
     let base = if base == "USDT" { base } else { base.strip_prefix(['X', 'Z'])? };
     Some((base, &quote[1..]))
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_an_id_is_read() {
+    fn guesses_symbol_of_every_id_form() {
         for (native, expected) in [
             ("XXBTZUSD", "BTC/USD"),
             ("XBTUSDT", "BTC/USDT"),
@@ -72,10 +72,10 @@ mod tests {
             ("AAPLx/USD", "AAPLX/USD"),
             ("1INCHUSD", "1INCH/USD"),
         ] {
-            assert_eq!(guess(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected), "{native}");
+            assert_eq!(guess_symbol(native).map(|symbol| symbol.to_string()).as_deref(), Some(expected), "{native}");
         }
         for native in ["", "USD", "/", "PI_XBTUSD", "€€€€", "XBT/USD/X"] {
-            assert_eq!(guess(native), None, "{native}");
+            assert_eq!(guess_symbol(native), None, "{native}");
         }
     }
 }

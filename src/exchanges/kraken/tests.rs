@@ -1,22 +1,22 @@
-//! The rules of Kraken's dialect, one test each.
+//! Tests of the Kraken adapter, one for each rule of its API.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{Driven, NOW, confirmed, every_channel, instrument, parse, parse_status, refused};
-use super::super::{CandlePage, CandleRows, Exchange, Notice, Recovery, ReplyErrorKind, RestCall, Subscription};
+use super::super::testing::{NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected};
+use super::super::{CandlePage, CandleRows, Exchange, Notice, Recovery, RestCall, RestErrorKind, Subscription};
 use super::Kraken;
 use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
-fn market(symbol: &str) -> Vec<Subscription> {
+fn subscriptions(symbol: &str) -> Vec<Subscription> {
     let native = symbol.replace('/', "").replace("BTC", "XBT");
-    every_channel(instrument(ExchangeId::Kraken, symbol, &native, Some(symbol)))
+    all_channels(instrument(ExchangeId::Kraken, symbol, &native, Some(symbol)))
 }
 
 fn btc() -> Vec<Subscription> {
-    market("BTC/USD")
+    subscriptions("BTC/USD")
 }
 
 fn ack(id: u64, channel: &str, symbol: &str) -> String {
@@ -27,8 +27,8 @@ fn ack(id: u64, channel: &str, symbol: &str) -> String {
 }
 
 #[test]
-fn each_channel_is_asked_for_and_each_symbol_confirmed_on_its_own() {
-    let (mut session, sent) = Driven::open(&Kraken, &[btc(), market("ETH/EUR")].concat());
+fn acknowledges_each_symbol() {
+    let (mut session, sent) = TestSession::open(&Kraken, &[btc(), subscriptions("ETH/EUR")].concat());
     let symbols = ["BTC/USD", "ETH/EUR"];
     let expected = [
         json!({"channel": "ticker", "symbol": symbols, "event_trigger": "bbo"}),
@@ -38,14 +38,14 @@ fn each_channel_is_asked_for_and_each_symbol_confirmed_on_its_own() {
     for (at, (sent, params)) in sent.iter().zip(expected).enumerate() {
         assert_eq!(*sent, json!({"method": "subscribe", "params": params, "req_id": at + 1}));
     }
-    assert_eq!(confirmed(&session.frame(&ack(2, "trade", "ETH/EUR"))), ["trades:kraken:ETH/EUR"]);
-    assert_eq!(confirmed(&session.frame(&ack(1, "ticker", "BTC/USD"))), ["ticker:kraken:BTC/USD"]);
-    assert!(session.frame(&ack(1, "ticker", "BTC/USD")).notices.is_empty(), "once is enough");
+    assert_eq!(acknowledged(&session.frame(&ack(2, "trade", "ETH/EUR"))), ["trades:kraken:ETH/EUR"]);
+    assert_eq!(acknowledged(&session.frame(&ack(1, "ticker", "BTC/USD"))), ["ticker:kraken:BTC/USD"]);
+    assert!(session.frame(&ack(1, "ticker", "BTC/USD")).notices.is_empty(), "acknowledged once only");
     let without_id = ack(3, "ohlc", "BTC/USD").replace(r#""req_id":3,"#, "");
-    assert_eq!(confirmed(&session.frame(&without_id)), ["candles:kraken:BTC/USD:1m"]);
+    assert_eq!(acknowledged(&session.frame(&without_id)), ["candles:kraken:BTC/USD:1m"]);
 }
 
-fn refusal(id: u64, symbol: &str) -> String {
+fn to_rest_error(id: u64, symbol: &str) -> String {
     format!(
         r#"{{"error":"Currency pair not supported {symbol}","method":"subscribe","req_id":{id},"success":false,
         "symbol":"{symbol}","time_in":"2025-11-20T21:00:00.000001Z","time_out":"2025-11-20T21:00:00.000002Z"}}"#
@@ -53,37 +53,37 @@ fn refusal(id: u64, symbol: &str) -> String {
 }
 
 #[test]
-fn each_symbol_is_refused_on_its_own() {
-    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("NO/USD")].concat());
-    let out = session.frame(&refusal(2, "NO/USD"));
-    assert_eq!(refused(&out), ["trades:kraken:NO/USD"], "the channel is that of the request");
-    let Some(Notice::Refused { reason, .. }) = out.notices.first() else { panic!("refused") };
+fn rejects_each_symbol_separately() {
+    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("NO/USD")].concat());
+    let out = session.frame(&to_rest_error(2, "NO/USD"));
+    assert_eq!(rejected(&out), ["trades:kraken:NO/USD"], "with the channel of the request");
+    let Some(Notice::Rejected { reason, .. }) = out.notices.first() else { panic!("no rejection") };
     assert_eq!(reason, "Currency pair not supported NO/USD");
-    assert_eq!(confirmed(&session.frame(&ack(2, "trade", "BTC/USD"))), ["trades:kraken:BTC/USD"]);
+    assert_eq!(acknowledged(&session.frame(&ack(2, "trade", "BTC/USD"))), ["trades:kraken:BTC/USD"]);
 }
 
 #[test]
-fn a_request_refused_as_a_whole_is_asked_again_one_by_one() {
-    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("NO/USD")].concat());
+fn splits_rejected_request() {
+    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("NO/USD")].concat());
     let out = session.frame(r#"{"error":"Malformed request","method":"subscribe","req_id":1,"success":false}"#);
     assert_eq!((out.frames.len(), out.notices.len()), (2, 0));
     let out = session.frame(r#"{"error":"Malformed request","method":"subscribe","req_id":5,"success":false}"#);
-    assert_eq!(refused(&out), ["ticker:kraken:NO/USD"]);
+    assert_eq!(rejected(&out), ["ticker:kraken:NO/USD"]);
 }
 
 #[test]
-fn what_is_subscribed_already_is_confirmed() {
-    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("ETH/USD")].concat());
+fn acknowledges_already_subscribed() {
+    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("ETH/USD")].concat());
     let already =
         r#"{"error":"Already subscribed","method":"subscribe","req_id":1,"success":false,"symbol":"ETH/USD"}"#;
     let out = session.frame(already);
-    assert_eq!((confirmed(&out), refused(&out)), (vec!["ticker:kraken:ETH/USD".to_owned()], vec![]));
-    assert_eq!(session.frame(already).notices, [], "it was answered");
+    assert_eq!((acknowledged(&out), rejected(&out)), (vec!["ticker:kraken:ETH/USD".to_owned()], vec![]));
+    assert_eq!(session.frame(already).notices, [], "acknowledged once only");
 }
 
 #[test]
-fn too_many_messages_mean_a_pause() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
+fn delays_reconnect_after_too_many_messages() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
     let error = session.receive(r#"{"error":"Exceeded msg rate","method":"subscribe","success":false}"#).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { after } if after > Duration::ZERO));
     let error = session.receive(r#"{"Error":"Exceeded msg rate"}"#).1.unwrap_err();
@@ -93,8 +93,8 @@ fn too_many_messages_mean_a_pause() {
 }
 
 #[test]
-fn an_answer_has_a_deadline_and_pings_are_sent() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
+fn reconnects_after_missed_ack_deadline_and_sends_pings() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
     assert_eq!(session.timer(NOW + Duration::from_secs(10)), (vec![], Ok(())));
     session.frame(&ack(1, "ticker", "BTC/USD"));
     session.frame(&ack(2, "trade", "BTC/USD"));
@@ -108,25 +108,25 @@ fn an_answer_has_a_deadline_and_pings_are_sent() {
 }
 
 #[test]
-fn messages_and_connections_are_bounded() {
-    let all: Vec<Subscription> = (0..250).flat_map(|n| market(&format!("A{n}/USD"))).collect();
+fn limits_subscriptions_per_message_and_connection() {
+    let all: Vec<Subscription> = (0..250).flat_map(|n| subscriptions(&format!("A{n}/USD"))).collect();
     let plans = Kraken.connections(&all);
-    let sizes: Vec<_> = plans.iter().map(|plan| (plan.subscriptions.len(), plan.spare)).collect();
+    let sizes: Vec<_> = plans.iter().map(|plan| (plan.subscriptions.len(), plan.spare_capacity)).collect();
     assert_eq!(sizes, [(600, 0), (150, 450)]);
-    let (_, sent) = Driven::open(&Kraken, &all);
+    let (_, sent) = TestSession::open(&Kraken, &all);
     assert_eq!(sent.len(), 12);
     assert!(sent.iter().all(|frame| frame["params"]["symbol"].as_array().unwrap().len() == 50));
 }
 
 #[test]
-fn subscriptions_change_on_the_open_connection() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
-    let sent = session.change(&market("ETH/EUR")[..1], &btc()[1..]);
+fn updates_subscriptions_on_open_connection() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let sent = session.update(&subscriptions("ETH/EUR")[..1], &btc()[1..]);
     let trade = json!({"channel": "trade", "symbol": ["BTC/USD"]});
     assert_eq!(sent[0], json!({"method": "unsubscribe", "params": trade, "req_id": 4}));
     assert_eq!((&sent[1]["method"], &sent[1]["params"]["channel"]), (&json!("unsubscribe"), &json!("ohlc")));
     assert_eq!((&sent[2]["method"], &sent[2]["params"]["symbol"]), (&json!("subscribe"), &json!(["ETH/EUR"])));
-    assert!(session.events(&ohlc("update", &[("BTC/USD", "2025-11-20T20:59:00Z")])).is_empty());
+    assert!(session.events(&candle_frame("update", &[("BTC/USD", "2025-11-20T20:59:00Z")])).is_empty());
     assert!(session.frame(r#"{"method":"unsubscribe","req_id":4,"success":true}"#).notices.is_empty());
 }
 
@@ -135,8 +135,8 @@ const TICKER: &str = r#"{"channel":"ticker","type":"update","data":[{"symbol":"B
  "change":1012.2,"change_pct":1.53,"timestamp":"2025-11-20T21:00:00.123456Z"}]}"#;
 
 #[test]
-fn a_ticker_keeps_its_digits_and_invents_nothing() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
+fn parses_ticker_without_derived_values() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
     let expected = r#"{"exchange":"kraken","symbol":"BTC/USD","last":67012.3,"bid":67012.3,"bid_size":1.2,"#.to_owned()
         + r#""ask":67012.4,"ask_size":0.8,"open":null,"high":67500,"low":65800,"base_volume":1834.1,"#
         + r#""quote_volume":null,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400000,"#
@@ -145,8 +145,8 @@ fn a_ticker_keeps_its_digits_and_invents_nothing() {
 }
 
 #[test]
-fn nothing_known_is_written_as_1970_with_zeros() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
+fn year_1970_and_zero_prices_are_missing_values() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
     let empty = r#"{"channel":"ticker","type":"snapshot","data":[{"symbol":"BTC/USD","bid":0.0,"bid_qty":0.0,"ask":0,
      "ask_qty":0,"last":1e-7,"volume":0.0,"low":0.0,"high":0.0,"timestamp":"1970-01-01T00:00:00.000000Z"}]}"#;
     let seen = &session.events(empty)[0];
@@ -155,7 +155,7 @@ fn nothing_known_is_written_as_1970_with_zeros() {
     assert!(seen.contains(r#""base_volume":0,"quote_volume":null,"change_percent":null,"timestamp":null"#), "{seen}");
 }
 
-fn trades(kind: &str) -> String {
+fn trades_frame(kind: &str) -> String {
     let trade = |id: u32, side: &str| {
         format!(
             r#"{{"symbol":"BTC/USD","side":"{side}","price":67012.3,"qty":0.00150000,"ord_type":"limit","trade_id":{id},
@@ -166,26 +166,26 @@ fn trades(kind: &str) -> String {
 }
 
 #[test]
-fn trades_are_of_the_takers_side_and_a_snapshot_is_old() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
+fn parses_trades_and_skips_snapshot() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
     let expected = [(7, "buy"), (8, "sell")].map(|(id, side)| {
         format!(
             r#"{{"exchange":"kraken","symbol":"BTC/USD","id":"{id}","price":67012.3,"amount":0.0015,"side":"{side}","timestamp":1763672400199,"simulated":false}}"#
         )
     });
-    assert_eq!(session.events(&trades("update")), expected);
-    assert!(session.events(&trades("snapshot")).is_empty());
-    assert_eq!(Driven::decoder(&Kraken).events(&trades("snapshot")), expected, "decoded, they are what they are");
+    assert_eq!(session.events(&trades_frame("update")), expected);
+    assert!(session.events(&trades_frame("snapshot")).is_empty());
+    assert_eq!(TestSession::decoder(&Kraken).events(&trades_frame("snapshot")), expected, "the decoder keeps them");
 }
 
 #[test]
-fn good_rows_are_told_beside_a_bad_one() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
-    let (out, result) = session.receive(&trades("update").replacen("buy", "both", 1));
+fn invalid_row_does_not_affect_others() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (out, result) = session.receive(&trades_frame("update").replacen("buy", "both", 1));
     assert_eq!((out.events.len(), result.unwrap_err().recovery()), (1, Recovery::SkipFrame));
 }
 
-fn ohlc(kind: &str, rows: &[(&str, &str)]) -> String {
+fn candle_frame(kind: &str, rows: &[(&str, &str)]) -> String {
     let row = |(symbol, open): &(&str, &str)| {
         format!(
             r#"{{"symbol":"{symbol}","open":67000.1,"high":67020.0,"low":66990.0,"close":67012.3,"trades":412,"volume":12.5,
@@ -197,8 +197,8 @@ fn ohlc(kind: &str, rows: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_candle_is_closed_by_a_later_one_only() {
-    let (mut session, _) = Driven::open(&Kraken, &[btc(), market("ETH/EUR")].concat());
+fn only_later_candle_closes_candle() {
+    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("ETH/EUR")].concat());
     let rows = [
         ("BTC/USD", "2025-11-20T20:59:00.000000000Z"),
         ("ETH/EUR", "2025-11-20T20:59:00.000000000Z"),
@@ -207,34 +207,34 @@ fn a_candle_is_closed_by_a_later_one_only() {
     let closed =
         |events: Vec<String>| events.iter().map(|event| event.contains(r#""closed":true"#)).collect::<Vec<_>>();
     session.now = NOW + Duration::from_secs(1);
-    assert_eq!(closed(session.events(&ohlc("snapshot", &rows))), [true, false, false]);
-    // What time it is at the exchange is not known here.
+    assert_eq!(closed(session.events(&candle_frame("snapshot", &rows))), [true, false, false]);
+    // The session does not know the exchange's clock.
     session.now = NOW + Duration::from_secs(90);
-    assert_eq!(closed(session.events(&ohlc("update", &rows[1..2]))), [false]);
-    let event = &session.events(&ohlc("update", &rows[2..]))[0];
+    assert_eq!(closed(session.events(&candle_frame("update", &rows[1..2]))), [false]);
+    let event = &session.events(&candle_frame("update", &rows[2..]))[0];
     let expected = r#"{"exchange":"kraken","symbol":"BTC/USD","interval":"1m","timestamp":1763672400000,"open":67000.1,"high":67020,"low":66990,"close":67012.3,"volume":12.5,"quote_volume":null,"trades":412,"closed":false,"revision":0,"simulated":false}"#;
     assert_eq!(event, expected);
 }
 
 #[test]
-fn impossible_candles_are_errors_and_other_grids_nothing() {
-    let (mut session, _) = Driven::open(&Kraken, &btc());
+fn rejects_invalid_candles_and_ignores_other_grids() {
+    let (mut session, _) = TestSession::open(&Kraken, &btc());
     for frame in [
-        ohlc("update", &[("BTC/USD", "2025-11-20T20:59:01Z")]),
-        ohlc("update", &[("BTC/USD", "yesterday")]),
-        ohlc("update", &[("BTC/USD", "2025-11-20T20:59:00Z")]).replace("66990.0", "67010.0"),
+        candle_frame("update", &[("BTC/USD", "2025-11-20T20:59:01Z")]),
+        candle_frame("update", &[("BTC/USD", "yesterday")]),
+        candle_frame("update", &[("BTC/USD", "2025-11-20T20:59:00Z")]).replace("66990.0", "67010.0"),
     ] {
         let (out, result) = session.receive(&frame);
         assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame));
     }
-    let weekly =
-        ohlc("update", &[("BTC/USD", "2025-11-20T00:00:00Z")]).replace(r#""interval":1,"#, r#""interval":10080,"#);
+    let weekly = candle_frame("update", &[("BTC/USD", "2025-11-20T00:00:00Z")])
+        .replace(r#""interval":1,"#, r#""interval":10080,"#);
     assert!(session.events(&weekly).is_empty());
 }
 
 #[test]
-fn what_means_nothing_to_us_gives_nothing() {
-    let mut session = Driven::decoder(&Kraken);
+fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
+    let mut session = TestSession::decoder(&Kraken);
     for frame in [
         r#"{"channel":"heartbeat"}"#,
         r#"{"channel":"status","type":"update","data":[{"api_version":"v2","connection_id":1,"system":"online","version":"2.0.0"}]}"#,
@@ -243,7 +243,7 @@ fn what_means_nothing_to_us_gives_nothing() {
         r#"[340,{"a":["1","1","1"]},"ticker","XBT/USD"]"#,
         r#"{"event":"systemStatus","status":"online"}"#,
         r#"{"channel":"ticker","type":"update","data":[]}"#,
-        &refusal(1, "XBT/USD"),
+        &to_rest_error(1, "XBT/USD"),
         &ack(1, "ticker", "BTC/USD"),
     ] {
         assert!(session.events(frame).is_empty(), "{frame}");
@@ -254,15 +254,15 @@ fn what_means_nothing_to_us_gives_nothing() {
         let (out, result) = session.receive(frame);
         assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame), "{frame}");
     }
-    let turned =
+    let reordered =
         TICKER.replacen(r#"{"channel":"ticker","type":"update","#, r#"{"type":"update","channel":"ticker","#, 1);
-    assert_eq!(session.events(&turned), session.events(TICKER));
+    assert_eq!(session.events(&reordered), session.events(TICKER));
 }
 
-fn candles(interval: Interval, start: i64, end: i64) -> RestCall<CandleRows> {
+fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
     let instrument = Arc::clone(&btc()[0].instrument);
-    Kraken.candles(&CandlePage { instrument, interval, range, asked_at: NOW }).unwrap()
+    Kraken.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
 }
 
 fn rows(times: impl Iterator<Item = i64>) -> String {
@@ -272,43 +272,38 @@ fn rows(times: impl Iterator<Item = i64>) -> String {
 }
 
 #[test]
-fn a_page_of_candles_begins_after_since_and_ends_with_the_range() {
-    let call = candles(Interval::H1, 1_763_665_200, 1_763_672_400);
+fn builds_candle_request_with_exclusive_since_and_parses_rows() {
+    let call = candles_call(Interval::H1, 1_763_665_200, 1_763_672_400).unwrap();
     let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!((&*call.path, &*query.join("&")), ("/0/public/OHLC", "pair=XBTUSD&interval=60&since=1763665199"));
     let body = rows([1_763_661_600, 1_763_665_200, 1_763_668_800, 1_763_672_400].into_iter());
     let page = parse(&call, &body).unwrap().rows;
     let seen: Vec<_> = page.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
-    assert_eq!(seen, [(1_763_665_200, true), (1_763_668_800, true)], "seconds, and only what was asked for");
+    assert_eq!(seen, [(1_763_665_200, true), (1_763_668_800, true)], "only the requested range");
     assert_eq!(
         (page[0].volume.to_string(), page[0].quote_volume, page[0].trades),
         ("12.5".to_owned(), None, Some(412))
     );
-    assert_eq!(candles(Interval::M1, 0, 60).query[2].1, "0");
+    assert_eq!(candles_call(Interval::M1, 0, 60).unwrap().query[2].1, "0");
 }
 
 #[test]
-fn rows_that_are_gone_are_not_taken_for_empty() {
+fn rejects_page_older_than_served_history() {
     let newest = 1_763_672_400;
     let full = || rows((0..720).map(|n| newest - (719 - n) * 60));
-    let reach = newest - 719 * 60;
-    assert_eq!(parse(&candles(Interval::M1, reach, newest), &full()).unwrap().rows.len(), 719);
-    let error = parse(&candles(Interval::M1, reach - 60, newest), &full()).unwrap_err();
-    assert_eq!(error.kind, ReplyErrorKind::Refused);
+    let oldest = newest - 719 * 60;
+    assert_eq!(parse(&candles_call(Interval::M1, oldest, newest).unwrap(), &full()).unwrap().rows.len(), 719);
+    let error = parse(&candles_call(Interval::M1, oldest - 60, newest).unwrap(), &full()).unwrap_err();
+    assert_eq!(error.kind, RestErrorKind::Rejected);
     assert!(error.message.contains("720"), "{}", error.message);
 }
 
 #[test]
-fn only_intervals_of_our_grid_are_offered() {
-    let offered = |interval| {
-        let range = TimeRange::new(Timestamp::EPOCH, NOW);
-        Kraken
-            .candles(&CandlePage { instrument: Arc::clone(&btc()[0].instrument), interval, range, asked_at: NOW })
-            .is_some()
-    };
+fn offers_only_intervals_on_our_grid() {
+    let offered = |interval| candles_call(interval, 0, NOW.millis() / 1000).is_some();
     let all: Vec<_> = Interval::ALL.into_iter().filter(|interval| offered(*interval)).collect();
     assert_eq!(all, Kraken.profile().intervals);
-    assert!(!offered(Interval::W1), "its weeks open on Thursday");
+    assert!(!offered(Interval::W1), "weeks open on Thursday");
 }
 
 fn ticker_call() -> RestCall<TickerPatch> {
@@ -316,7 +311,7 @@ fn ticker_call() -> RestCall<TickerPatch> {
 }
 
 #[test]
-fn a_rest_ticker_takes_the_last_24_hours_and_no_open() {
+fn parses_rest_ticker() {
     let body = include_str!("../../../tests/fixtures/kraken/ticker.json");
     let patch = parse(&ticker_call(), body).unwrap();
     let text = |value: Option<rust_decimal::Decimal>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -324,37 +319,37 @@ fn a_rest_ticker_takes_the_last_24_hours_and_no_open() {
     assert_eq!([text(patch.high), text(patch.low), text(patch.base_volume)], ["67500", "65800", "1834.1"]);
     assert_eq!((patch.open, patch.change_percent, patch.quote_volume, patch.timestamp), (None, None, None, None));
     let renamed = body.replace("XXBTZUSD", "BTC/USD");
-    assert_eq!(parse(&ticker_call(), &renamed).unwrap(), patch, "the one market, whatever its name");
+    assert_eq!(parse(&ticker_call(), &renamed).unwrap(), patch, "the only market, under another key");
 }
 
 #[test]
-fn errors_come_with_http_200() {
+fn classifies_errors() {
     let kind = |error: &str| parse(&ticker_call(), &format!(r#"{{"error":["{error}"]}}"#)).unwrap_err().kind;
     for (error, expected) in [
-        ("EQuery:Unknown asset pair", ReplyErrorKind::UnknownSymbol),
-        ("EAPI:Rate limit exceeded", ReplyErrorKind::RateLimited),
-        ("EGeneral:Too many requests", ReplyErrorKind::RateLimited),
-        ("EGeneral:Temporary lockout", ReplyErrorKind::RateLimited),
-        ("EService:Unavailable", ReplyErrorKind::Unavailable),
-        ("EService:Busy", ReplyErrorKind::Unavailable),
-        ("EGeneral:Internal error", ReplyErrorKind::Unavailable),
-        ("EGeneral:Invalid arguments", ReplyErrorKind::Refused),
-        ("nonsense", ReplyErrorKind::Refused),
+        ("EQuery:Unknown asset pair", RestErrorKind::UnknownSymbol),
+        ("EAPI:Rate limit exceeded", RestErrorKind::RateLimited),
+        ("EGeneral:Too many requests", RestErrorKind::RateLimited),
+        ("EGeneral:Temporary lockout", RestErrorKind::RateLimited),
+        ("EService:Unavailable", RestErrorKind::Unavailable),
+        ("EService:Busy", RestErrorKind::Unavailable),
+        ("EGeneral:Internal error", RestErrorKind::Unavailable),
+        ("EGeneral:Invalid arguments", RestErrorKind::Rejected),
+        ("nonsense", RestErrorKind::Rejected),
     ] {
         assert_eq!(kind(error), expected, "{error}");
     }
     let throttled = parse(&ticker_call(), r#"{"error":["EService:Throttled: 1763672460"]}"#).unwrap_err();
-    assert_eq!((throttled.kind, throttled.retry_after), (ReplyErrorKind::RateLimited, Some(Duration::from_mins(1))));
-    assert_eq!(parse(&ticker_call(), r#"{"error":[],"result":{}}"#).unwrap_err().kind, ReplyErrorKind::Malformed);
-    assert_eq!(parse(&ticker_call(), "{}").unwrap_err().kind, ReplyErrorKind::Malformed);
-    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, ReplyErrorKind::Unavailable);
+    assert_eq!((throttled.kind, throttled.retry_after), (RestErrorKind::RateLimited, Some(Duration::from_mins(1))));
+    assert_eq!(parse(&ticker_call(), r#"{"error":[],"result":{}}"#).unwrap_err().kind, RestErrorKind::Malformed);
+    assert_eq!(parse(&ticker_call(), "{}").unwrap_err().kind, RestErrorKind::Malformed);
+    assert_eq!(parse_status(&ticker_call(), 404, "gone").unwrap_err().kind, RestErrorKind::Unavailable);
     let body = include_str!("../../../tests/fixtures/kraken/ticker.json");
     let warned = body.replacen(r#""error":[]"#, r#""error":["WGeneral:Danger"]"#, 1);
-    assert!(parse(&ticker_call(), &warned).is_ok(), "a warning is no error");
+    assert!(parse(&ticker_call(), &warned).is_ok(), "a warning is not an error");
 }
 
 #[test]
-fn a_listing_speaks_our_symbols() {
+fn parses_listing() {
     let body = include_str!("../../../tests/fixtures/kraken/asset_pairs.json");
     let listed = parse(&Kraken.instruments(), body).unwrap();
     let seen: Vec<_> =
@@ -369,5 +364,5 @@ fn a_listing_speaks_our_symbols() {
     );
     let steps = |at: usize| [listed[at].price_step, listed[at].amount_step].map(|step| step.unwrap().to_string());
     assert_eq!(steps(2), ["0.1", "0.00000001"]);
-    assert_eq!(steps(1), ["0.0000001", "0.00000001"], "without a step, by its decimals");
+    assert_eq!(steps(1), ["0.0000001", "0.00000001"], "without a step, from its decimals");
 }

@@ -1,4 +1,4 @@
-//! What Kraken sends, borrowed from the frame or the body. Numbers may be bare or quoted everywhere.
+//! Messages of Kraken, borrowed from the frame or the body. Any number may be bare or quoted.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,16 +7,17 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::{BadRow, Int, Rows, Sift, Text, Tolerant};
+use super::super::codec::{Int, InvalidRow, Lenient, RowMessage, Rows, Text};
 use super::super::listing::Step;
 use crate::model::Number;
 
-/// The members by which any frame is told apart.
+/// The members that distinguish the kinds of frames.
 ///
-/// Data of a channel `{"channel":"heartbeat"}`, the answer for one symbol of a request
+/// Data of a channel `{"channel":"heartbeat"}`, the acknowledgement of one symbol of a request
 /// `{"method":"subscribe","req_id":1,"result":{"channel":"ticker","symbol":"BTC/USD","snapshot":true},"success":true,
-/// "time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}`, or a refusal
-/// `{"error":"Currency pair not supported XBT/USD","method":"subscribe","req_id":1,"success":false,"symbol":"XBT/USD",…}`
+/// "time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}`, or a rejection
+/// `{"error":"Currency pair not supported XBT/USD","method":"subscribe","req_id":1,"success":false,
+/// "symbol":"XBT/USD",…}`
 /// <https://docs.kraken.com/api/docs/websocket-v2/ticker>
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {
@@ -26,19 +27,19 @@ pub(super) struct Envelope<'a> {
     pub method: Option<Text<'a>>,
     pub req_id: Option<Int>,
     pub success: Option<bool>,
-    /// Without a method and with a capital where too many messages came: `{"Error":"Exceeded msg rate"}`, as seen by
+    /// After too many messages capitalized and without a method: `{"Error":"Exceeded msg rate"}`, as seen in
     /// <https://github.com/bitrich-info/xchange-stream/issues/502>.
     #[serde(borrow, alias = "Error")]
     pub error: Option<Text<'a>>,
     #[serde(borrow)]
     pub symbol: Option<Text<'a>>,
     #[serde(borrow)]
-    pub result: Option<Confirmed<'a>>,
+    pub result: Option<AckResult<'a>>,
 }
 
-/// What a request got.
+/// The result of an acknowledgement.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Confirmed<'a> {
+pub(super) struct AckResult<'a> {
     #[serde(borrow)]
     pub channel: Option<Text<'a>>,
     #[serde(borrow)]
@@ -54,17 +55,17 @@ pub(super) struct Message<'a, T> {
     pub data: Rows<T>,
 }
 
-impl<'a, T: Deserialize<'a>> Sift<'a> for Message<'a, T> {
-    type Tolerant = Message<'a, Tolerant<'a, T>>;
-    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
-        Self { kind: message.kind, data: message.data.sift(bad) }
+impl<'a, T: Deserialize<'a>> RowMessage<'a> for Message<'a, T> {
+    type Lenient = Message<'a, Lenient<'a, T>>;
+    fn keep_valid(message: Self::Lenient, invalid: &mut Vec<InvalidRow<'a>>) -> Self {
+        Self { kind: message.kind, data: message.data.keep_valid(invalid) }
     }
     fn is_empty(&self) -> bool {
         self.data.first.is_none()
     }
 }
 
-/// Best bid and ask, and the last 24 hours.
+/// Best bid and ask and the 24-hour statistics.
 ///
 /// ```json
 /// {"symbol":"ALGO/USD","bid":0.10025,"bid_qty":740.0,"ask":0.10036,"ask_qty":1361.44813783,"last":0.10035,
@@ -84,7 +85,7 @@ pub(super) struct Ticker<'a> {
     pub volume: Option<Number>,
     pub low: Option<Number>,
     pub high: Option<Number>,
-    /// In per cent.
+    /// In percent.
     pub change_pct: Option<Number>,
     #[serde(borrow)]
     pub timestamp: Option<Text<'a>>,
@@ -111,7 +112,7 @@ pub(super) struct Trade<'a> {
     pub timestamp: Cow<'a, str>,
 }
 
-/// A new state of a candle. `timestamp`, its end, is deprecated.
+/// An update of a candle. `timestamp`, its end, is deprecated.
 ///
 /// ```json
 /// {"symbol":"MATIC/USD","open":0.5624,"high":0.5628,"low":0.5622,"close":0.5627,"trades":12,"volume":30927.68066226,
@@ -120,7 +121,7 @@ pub(super) struct Trade<'a> {
 /// ```
 /// <https://docs.kraken.com/api/docs/websocket-v2/ohlc>
 #[derive(Debug, Deserialize)]
-pub(super) struct Ohlc<'a> {
+pub(super) struct StreamCandle<'a> {
     #[serde(borrow)]
     pub symbol: Cow<'a, str>,
     pub open: Number,
@@ -135,13 +136,13 @@ pub(super) struct Ohlc<'a> {
     pub interval: Int,
 }
 
-/// A reply; errors come with HTTP 200.
+/// A response; errors have HTTP 200.
 ///
 /// `{"error":[],"result":{…}}` or `{"error":["EQuery:Unknown asset pair"]}`
 /// <https://docs.kraken.com/api/docs/guides/spot-errors>
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
-pub(super) struct Answer<'a, T> {
+pub(super) struct ResponseBody<'a, T> {
     #[serde(borrow, default)]
     pub error: Vec<Cow<'a, str>>,
     pub result: Option<T>,
@@ -156,10 +157,10 @@ pub(super) struct Answer<'a, T> {
 /// ```
 /// <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
 #[derive(Debug, Deserialize)]
-pub(super) struct AssetPair<'a> {
+pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
     pub altname: Cow<'a, str>,
-    /// Missing where the WebSocket does not carry the market.
+    /// Missing if the WebSocket does not carry the market.
     #[serde(borrow)]
     pub wsname: Option<Text<'a>>,
     pub pair_decimals: Option<Int>,
@@ -170,8 +171,8 @@ pub(super) struct AssetPair<'a> {
     pub status: Option<Text<'a>>,
 }
 
-/// Best ask and bid as `[price, whole lots, lots]`, the last trade as `[price, lots]`, and figures as
-/// `[today, last 24 hours]`. `o` is today's open.
+/// Best ask and bid as `[price, whole lots, lots]`, the last trade as `[price, lots]`, and statistics as
+/// `[current day, last 24 hours]`. `o` is the open of the current day.
 ///
 /// ```json
 /// {"error":[],"result":{"XXBTZUSD":{"a":["30300.10000","1","1.000"],"b":["30300.00000","1","1.000"],
@@ -180,7 +181,7 @@ pub(super) struct AssetPair<'a> {
 /// ```
 /// <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
 #[derive(Debug, Deserialize)]
-pub(super) struct TickerInfo {
+pub(super) struct RestTicker {
     pub a: [Number; 3],
     pub b: [Number; 3],
     pub c: [Number; 2],
@@ -189,8 +190,8 @@ pub(super) struct TickerInfo {
     pub h: [Number; 2],
 }
 
-/// A result by the id of its market, beside which `last` may stand.
-pub(super) type ByPair<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+/// Results by the id of the market; there may be another key `last`.
+pub(super) type ResultByPair<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// A candle: open time in seconds, open, high, low, close, vwap, volume, trades.
 ///
@@ -199,9 +200,9 @@ pub(super) type ByPair<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 ///  "last":1688672160}}
 /// ```
 /// <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>
-pub(super) type OhlcRow = (Int, Number, Number, Number, Number, IgnoredAny, Number, Int);
+pub(super) type CandleRow = (Int, Number, Number, Number, Number, IgnoredAny, Number, Int);
 
-/// What time it is at Kraken, in seconds: `{"unixtime":1688669448,"rfc1123":"Thu, 06 Jul 23 18:50:48 +0000"}`.
+/// The exchange's clock, in seconds: `{"unixtime":1688669448,"rfc1123":"Thu, 06 Jul 23 18:50:48 +0000"}`.
 /// <https://docs.kraken.com/api/docs/rest-api/get-server-time>
 #[derive(Debug, Deserialize)]
 pub(super) struct Time {

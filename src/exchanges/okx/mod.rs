@@ -1,6 +1,6 @@
 //! OKX spot, version 5.
 //!
-//! Documentation: <https://www.okx.com/docs-v5/en/>, read in November 2026.
+//! Documentation: <https://www.okx.com/docs-v5/en/>, as of 2026-11.
 
 mod rest;
 mod session;
@@ -13,70 +13,71 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile, Reply,
-    ReplyError, RestCall, Scope, ServerTime, Subscription,
+    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile,
+    RateLimit, RestCall, RestError, RestResponse, ServerTime, Subscription,
 };
-use crate::model::{Channel, ExchangeId, Instrument, Interval, Symbol, TickerPatch, Timestamp};
+use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
 
 /// OKX spot.
 #[derive(Debug)]
 pub struct Okx;
 
-/// Each path is metered on its own, by address: <https://www.okx.com/docs-v5/en/#overview-rate-limits>.
-const fn every_two_seconds(name: &'static str, limit: u32) -> Scope {
-    Scope { name, limit, window: Duration::from_secs(2), used_header: None }
+/// A limit per two seconds. Each path has its own limit per address:
+/// <https://www.okx.com/docs-v5/en/#overview-rate-limits>.
+const fn rate_limit(name: &'static str, limit: u32) -> RateLimit {
+    RateLimit { name, limit, window: Duration::from_secs(2), used_header: None }
 }
 
 static PROFILE: Profile = Profile {
-    // <https://www.okx.com/docs-v5/en/#overview-production-trading-services> names the second one; the first, which it
-    // named before, serves the same.
+    // <https://www.okx.com/docs-v5/en/#overview-production-trading-services> names the second origin; the first, which
+    // it named before, serves the same data.
     rest_origins: &["https://www.okx.com", "https://openapi.okx.com"],
     ws_origins: &["wss://ws.okx.com:8443"],
     rest_headers: &[],
     probe_path: "/api/v5/public/time",
-    scopes: &[
+    rate_limits: &[
         // <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-system-time>
-        every_two_seconds(rest::TIME, 10),
-        // By address and kind of instrument: <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments>
-        every_two_seconds(rest::INSTRUMENTS, 20),
+        rate_limit(rest::TIME_RATE_LIMIT, 10),
+        // Per address and instrument type: <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments>
+        rate_limit(rest::INSTRUMENTS_RATE_LIMIT, 20),
         // <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-ticker>
-        every_two_seconds(rest::TICKER, 20),
+        rate_limit(rest::TICKER_RATE_LIMIT, 20),
         // <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks>
-        every_two_seconds(rest::CANDLES, 40),
+        rate_limit(rest::CANDLES_RATE_LIMIT, 40),
         // <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks-history>
-        every_two_seconds(rest::HISTORY_CANDLES, 20),
+        rate_limit(rest::HISTORY_CANDLES_RATE_LIMIT, 20),
     ],
-    // "3 requests per second (based on IP)": <https://www.okx.com/docs-v5/en/#overview-websocket-connect>; over two
-    // seconds, since connections do not take the same time to arrive.
-    connects: Scope { name: "connections", limit: 3, window: Duration::from_secs(2), used_header: None },
-    // A refusal names no time, and windows are short.
-    ban_pause: Duration::from_secs(10),
+    // "3 requests per second (based on IP)": <https://www.okx.com/docs-v5/en/#overview-websocket-connect>. Applied per
+    // two seconds, since the delay until a connection arrives varies.
+    connection_limit: RateLimit { name: "connections", limit: 3, window: Duration::from_secs(2), used_header: None },
+    // Errors name no duration, and windows are short.
+    default_ban_duration: Duration::from_secs(10),
     reset_header: None,
-    page_cost: PageCost { scope: rest::HISTORY_CANDLES, weight: 1 },
+    page_cost: PageCost { scope: rest::HISTORY_CANDLES_RATE_LIMIT, weight: 1 },
     channels: &Channel::ALL,
-    minutes: MinuteCandles::Flagged,
-    wide_pages: false,
+    minute_candles: MinuteCandles::Flagged,
+    accepts_long_ranges: false,
     intervals: rest::INTERVALS,
-    // The most of both paths.
-    page_rows: 300,
+    page_rows: rest::PAGE_ROWS,
     rest_lag: Duration::ZERO,
-    reach_rows: None,
-    // A ping goes out after 20 s of silence, and must be answered within as long.
+    history_rows: None,
+    // The session sends a ping after 20 s without a frame; the exchange has another 20 s to answer.
     idle_timeout: Duration::from_secs(40),
     ack_timeout: Duration::from_secs(10),
-    // Documented are 3 connections a second and 480 requests an hour on one connection, which change subscriptions; see
-    // <https://www.okx.com/docs-v5/en/#overview-websocket-connect>. Messages a second are not: a conservative number.
+    // <https://www.okx.com/docs-v5/en/#overview-websocket-connect> documents 3 connections per second, and 480
+    // subscription requests per hour per connection. Messages per second are not documented: a conservative value.
     messages_per_second: NonZeroU32::MIN.saturating_add(2),
     max_connection_age: None,
 };
 
-/// Subscriptions that one connection gets. Their "total length" may be 64 KB, each taking about 50 bytes; there is also
-/// a number that is not documented (close code 4008): <https://www.okx.com/docs-v5/en/#overview-websocket-subscribe>.
+/// Maximum number of subscriptions per connection. Their "total length" may be 64 KB, at about 50 bytes each; there is
+/// also an undocumented maximum number (close code 4008):
+/// <https://www.okx.com/docs-v5/en/#overview-websocket-subscribe>.
 const SUBSCRIPTIONS_PER_CONNECTION: usize = 400;
 
-/// Where a channel is told. The other path answers with error 60018:
+/// WebSocket path of a channel. The other path responds with error 60018:
 /// <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-candlesticks-channel>.
-const fn path_of(channel: Channel) -> &'static str {
+const fn socket_path(channel: Channel) -> &'static str {
     match channel {
         Channel::Ticker | Channel::Trades => "/ws/v5/public",
         Channel::Candles => "/ws/v5/business",
@@ -108,18 +109,19 @@ impl Exchange for Okx {
         rest::candles(page)
     }
 
-    fn refusal(&self, reply: &Reply<'_>, received: Timestamp) -> Option<ReplyError> {
-        rest::own_error(reply, received)
+    fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
+        rest::api_error(response, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
         let mut plans = Vec::new();
-        for path in [path_of(Channel::Ticker), path_of(Channel::Candles)] {
-            let here: Vec<&Subscription> = subscriptions.iter().filter(|one| path_of(one.channel) == path).collect();
-            plans.extend(here.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(|part| ConnectionPlan {
+        for path in [socket_path(Channel::Ticker), socket_path(Channel::Candles)] {
+            let on_path: Vec<&Subscription> =
+                subscriptions.iter().filter(|one| socket_path(one.channel) == path).collect();
+            plans.extend(on_path.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(|part| ConnectionPlan {
                 path: path.to_owned(),
                 subscriptions: part.iter().copied().cloned().collect(),
-                spare: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
+                spare_capacity: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
                 session: |subscriptions| Box::new(session::Session::new(subscriptions)),
             }));
         }
@@ -131,29 +133,6 @@ impl Exchange for Okx {
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {
-        symbols::guess(native)
+        symbols::guess_symbol(native)
     }
-}
-
-/// What OKX calls an interval: <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks>.
-///
-/// From six hours on the plain names open on Hong Kong's time, and those with `utc` on ours. There is no `8H`. Where
-/// `3Dutc` counts from is not documented, so that three days are made of days. A row off our grid is left out.
-const fn bar_name(interval: Interval) -> Option<&'static str> {
-    Some(match interval {
-        Interval::M1 => "1m",
-        Interval::M3 => "3m",
-        Interval::M5 => "5m",
-        Interval::M15 => "15m",
-        Interval::M30 => "30m",
-        Interval::H1 => "1H",
-        Interval::H2 => "2H",
-        Interval::H4 => "4H",
-        Interval::H6 => "6Hutc",
-        Interval::H12 => "12Hutc",
-        Interval::D1 => "1Dutc",
-        Interval::W1 => "1Wutc",
-        Interval::Mo1 => "1Mutc",
-        Interval::H8 | Interval::D3 => return None,
-    })
 }

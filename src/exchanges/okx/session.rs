@@ -1,60 +1,59 @@
-//! One connection to one of OKX's WebSocket paths.
+//! One connection to one of the WebSocket paths of OKX.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::codec::{self, Named, json_at_least};
+use super::super::codec::{self, Object, check_json};
 use super::super::markets::Markets;
-use super::super::pending::Pending;
+use super::super::pending::PendingRequests;
 use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use super::rest::{candle, interval_by_name, ticker_patch};
 use super::wire::{CandleRow, Envelope, Message, Ticker, Trade};
-use super::{PROFILE, bar_name, symbols};
+use super::{PROFILE, symbols};
 use crate::model::{CandleUpdate, Channel, ExchangeId, Interval, MarketEvent, Series, Side, Source, Timestamp};
 
-/// Arguments in one message, so that it stays below 4 KiB; documented are 64 KB.
-const ARGUMENTS_PER_MESSAGE: usize = 50;
+/// Maximum number of subscriptions per message; keeps a message below 4 KiB. The documented limit is 64 KB.
+const SUBSCRIPTIONS_PER_MESSAGE: usize = 50;
 
-/// The exchange cuts a connection on which it said nothing for 30 s; it answers a ping.
+/// Time without a frame until the session sends a ping, which the exchange answers. The exchange closes a connection on
+/// which it has sent nothing for 30 s.
 /// <https://www.okx.com/docs-v5/en/#overview-websocket-connect>
-pub(super) const PING_AFTER: Duration = Duration::from_secs(20);
+pub(super) const PING_AFTER_IDLE: Duration = Duration::from_secs(20);
 
-/// How long to stay away after too many requests, or an error inside the exchange.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
+/// Delay before a reconnect after too many requests or an internal error of the exchange.
+const RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
 /// One connection.
 pub(super) struct Session {
+    /// Sent in `on_open`.
     subscriptions: Vec<Subscription>,
     markets: Markets<()>,
-    pending: Pending,
-    /// When the exchange last said something, or was asked to.
-    heard: Timestamp,
+    pending: PendingRequests,
+    /// Time of the last received frame or sent ping.
+    last_activity: Timestamp,
 }
 
-/// What a frame holds.
+/// Kinds of channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum DataKind {
     Tickers,
     Trades,
     Candles(Interval),
 }
 
-impl Kind {
-    /// By the name of a channel. Candles on another grid than ours mean nothing to us.
-    fn of(channel: &str) -> Option<Self> {
+impl DataKind {
+    /// By the name of a channel; `None` for candles that are not on our grid.
+    fn from_channel(channel: &str) -> Option<Self> {
         match channel {
             "tickers" => Some(Self::Tickers),
             "trades" => Some(Self::Trades),
-            _ => {
-                let bar = channel.strip_prefix("candle")?;
-                let interval = PROFILE.intervals.iter().find(|interval| bar_name(**interval) == Some(bar));
-                interval.map(|interval| Self::Candles(*interval))
-            }
+            _ => interval_by_name(channel.strip_prefix("candle")?).map(Self::Candles),
         }
     }
 }
 
-/// A channel's name on the wire.
+/// OKX's name of a channel.
 const fn channel_name(channel: Channel) -> &'static str {
     match channel {
         Channel::Ticker => "tickers",
@@ -63,222 +62,237 @@ const fn channel_name(channel: Channel) -> &'static str {
     }
 }
 
-/// Subscribes or unsubscribes. The answer to each argument carries the id of the request.
-fn request(operation: &str, subscriptions: &[&Subscription], id: u64) -> String {
+/// A request to subscribe or unsubscribe. The acknowledgement of each subscription has the id of the request.
+fn request_frame(method: &str, subscriptions: &[&Subscription], id: u64) -> String {
     let argument =
         |one: &&Subscription| json!({"channel": channel_name(one.channel), "instId": one.instrument.stream_name()});
     let arguments: Vec<_> = subscriptions.iter().map(argument).collect();
-    json!({"id": id.to_string(), "op": operation, "args": arguments}).to_string()
+    json!({"id": id.to_string(), "op": method, "args": arguments}).to_string()
 }
 
 impl Session {
-    /// A session that subscribes to these, all of one path.
+    /// A session with initial subscriptions, all of one path.
     pub fn new(subscriptions: Vec<Subscription>) -> Self {
-        let markets = Markets::listed(&subscriptions);
-        Self { subscriptions, markets, pending: Pending::new(&PROFILE), heard: Timestamp::EPOCH }
+        let markets = Markets::subscribed(&subscriptions);
+        Self { subscriptions, markets, pending: PendingRequests::new(&PROFILE), last_activity: Timestamp::EPOCH }
     }
 
-    /// A session for frames of any market.
+    /// A session that accepts frames of any market.
     pub fn decoder() -> Self {
-        let markets = Markets::guessed(symbols::guess);
-        Self { subscriptions: vec![], markets, pending: Pending::new(&PROFILE), heard: Timestamp::EPOCH }
+        let (markets, pending) = (Markets::any(symbols::guess_symbol), PendingRequests::new(&PROFILE));
+        Self { subscriptions: vec![], markets, pending, last_activity: Timestamp::EPOCH }
     }
 
-    fn subscribe(&mut self, subscriptions: &[Subscription], now: Timestamp, out: &mut Outbox) {
-        for part in subscriptions.chunks(ARGUMENTS_PER_MESSAGE) {
-            let id = self.pending.request(part.to_vec(), now);
-            out.frames.push(request("subscribe", &part.iter().collect::<Vec<_>>(), id));
+    fn subscribe_all(&mut self, subscriptions: &[Subscription], now: Timestamp, out: &mut Outbox) {
+        for part in subscriptions.chunks(SUBSCRIPTIONS_PER_MESSAGE) {
+            let id = self.pending.add(part.to_vec(), now);
+            out.frames.push(request_frame("subscribe", &part.iter().collect::<Vec<_>>(), id));
         }
     }
 
-    /// Answers and notices, and data whose members stand in another order than usual.
+    /// Handles acknowledgements, rejections and notices, and data with another order of members.
     #[cold]
-    fn other_frame(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+    fn on_other_frame(&mut self, text: &str, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
         if text == "pong" {
             return Ok(());
         }
         if text.trim_start().starts_with('[') {
-            return json_at_least(text);
+            return check_json(text);
         }
-        let frame: Envelope<'_> = codec::frame(text)?;
+        let frame: Envelope<'_> = codec::parse_frame(text)?;
         let channel = frame.arg.as_ref().map(|arg| &*arg.channel);
         match (frame.event.as_deref(), frame.code.as_deref()) {
-            (None, _) => match channel.and_then(Kind::of) {
-                Some(kind) => self.data(kind, text, received, out),
+            (None, _) => match channel.and_then(DataKind::from_channel) {
+                Some(kind) => self.on_data(kind, text, received, out),
                 None => Ok(()),
             },
             (Some("subscribe"), _) => {
-                self.confirmed(&frame, out);
+                self.on_ack(&frame, out);
                 Ok(())
             }
-            (Some("error"), _) if !self.markets.is_guessing() => self.refused(&frame, received, out),
+            (Some("error"), _) if !self.markets.accepts_any() => self.on_rejection(&frame, received, out),
             (Some("notice"), Some("64008")) => {
                 out.notices.push(Notice::Rotate);
                 Ok(())
             }
-            // Unsubscribed, or of no concern to us.
+            // The response to an unsubscribe request, or a message without relevance.
             (Some(_), _) => Ok(()),
         }
     }
 
-    /// The exchange took one argument of a request.
-    fn confirmed(&mut self, frame: &Envelope<'_>, out: &mut Outbox) {
+    /// The exchange acknowledged one subscription of a request.
+    fn on_ack(&mut self, frame: &Envelope<'_>, out: &mut Outbox) {
         let Some(arg) = &frame.arg else { return };
-        let is = |one: &Subscription| {
+        let matches = |one: &Subscription| {
             channel_name(one.channel) == arg.channel && arg.inst_id.as_deref() == Some(one.instrument.stream_name())
         };
-        let confirmed = self.pending.part(id_of(frame), is).filter(|subscription| self.markets.wants(subscription));
-        out.notices.extend(confirmed.map(|subscription| Notice::Confirmed(vec![subscription])));
+        let acknowledged = self.pending.take_one(request_id(frame), matches);
+        let acknowledged = acknowledged.filter(|subscription| self.markets.is_subscribed(subscription));
+        out.notices.extend(acknowledged.map(|subscription| Notice::Acknowledged(vec![subscription])));
     }
 
-    /// The exchange refused one argument of a request, which only the text of the error names, or all of it. Whether the
-    /// other arguments pass is not documented; seen was that they do. What is not answered has its deadline.
-    fn refused(&mut self, frame: &Envelope<'_>, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+    /// The exchange rejected one subscription of a request, which only the error message names, or a request as a
+    /// whole. Whether it accepts the other subscriptions is not documented; in practice it did. Otherwise they miss
+    /// their deadline.
+    fn on_rejection(&mut self, frame: &Envelope<'_>, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
         let (code, text) = (frame.code.as_deref().unwrap_or_default(), frame.msg.as_deref().unwrap_or_default());
         let reason = format!("{text} (code {code})");
-        // Requests too frequent; failed due to an internal error: <https://www.okx.com/docs-v5/en/#error-code-websocket>
+        // Requests too frequent; failed due to an internal error:
+        // <https://www.okx.com/docs-v5/en/#error-code-websocket>
         if matches!(code, "60014" | "64007" | "63999") {
-            let recovery = Recovery::Reconnect { after: TROUBLE_PAUSE };
-            return Err(FeedError { recovery, message: format!("the exchange says: {reason}") });
+            let recovery = Recovery::Reconnect { after: RECONNECT_DELAY };
+            return Err(FeedError { recovery, message: format!("error of the exchange: {reason}") });
         }
-        let id = id_of(frame);
-        let mut refused = match (named(text), id) {
+        let id = request_id(frame);
+        let mut rejected = match (rejected_argument(text), id) {
             (Some((channel, native)), _) => {
-                let is =
+                let matches =
                     |one: &Subscription| channel_name(one.channel) == channel && one.instrument.stream_name() == native;
-                Vec::from_iter(self.pending.part(id, is))
+                Vec::from_iter(self.pending.take_one(id, matches))
             }
-            (None, Some(id)) => self.pending.answered(id).unwrap_or_default(),
+            (None, Some(id)) => self.pending.take(id).unwrap_or_default(),
             (None, None) => {
-                let message = format!("the exchange refused a request without saying which: {reason}");
+                let message = format!("the exchange rejected an unidentified request: {reason}");
                 return Err(FeedError { recovery: Recovery::SkipFrame, message });
             }
         };
-        refused.retain(|subscription| self.markets.wants(subscription));
-        if refused.len() > 1 {
-            for subscription in refused {
-                self.subscribe(&[subscription], now, out);
+        rejected.retain(|subscription| self.markets.is_subscribed(subscription));
+        if rejected.len() > 1 {
+            for subscription in rejected {
+                self.subscribe_all(&[subscription], now, out);
             }
-        } else if let Some(subscription) = refused.pop() {
+        } else if let Some(subscription) = rejected.pop() {
             self.markets.remove(&subscription);
-            out.notices.push(Notice::Refused { subscription, reason });
+            out.notices.push(Notice::Rejected { subscription, reason });
         }
         Ok(())
     }
 
-    /// Reads the rows of a channel. Good rows are told even where another of the frame is bad.
-    fn data(&mut self, kind: Kind, text: &str, received_at: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
+    /// Handles data of a channel. Valid rows become events even if another row of the frame is invalid.
+    fn on_data(
+        &mut self,
+        kind: DataKind,
+        text: &str,
+        received_at: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), FeedError> {
         let mut result = Ok(());
-        let mut note = |row: Result<(), String>| {
+        let mut record = |row: Result<(), String>| {
             if let (Ok(()), Err(what)) = (&result, row) {
                 result = Err(FeedError::malformed(what, text));
             }
         };
-        let bad = match kind {
-            Kind::Tickers => {
-                let (message, bad): (Message<'_, Named<Ticker<'_>>>, _) = codec::rows(text)?;
+        let invalid = match kind {
+            DataKind::Tickers => {
+                let (message, invalid): (Message<'_, Object<Ticker<'_>>>, _) = codec::parse_rows(text)?;
                 let Some(market) = self.markets.get(&message.arg.inst_id, Channel::Ticker) else { return Ok(()) };
                 for row in message.data.iter() {
                     let ticker = crate::model::Ticker {
                         exchange: ExchangeId::Okx,
                         symbol: market.symbol.clone(),
-                        values: row.values(),
+                        values: ticker_patch(row),
                         received_at,
                         source: Source::Stream,
                     };
-                    note(out.event(MarketEvent::Ticker(ticker), received_at).map_err(|error| error.to_string()));
+                    record(out.push_event(MarketEvent::Ticker(ticker), received_at).map_err(|error| error.to_string()));
                 }
-                bad
+                invalid
             }
-            Kind::Trades => {
-                let (message, bad): (Message<'_, Named<Trade<'_>>>, _) = codec::rows(text)?;
+            DataKind::Trades => {
+                let (message, invalid): (Message<'_, Object<Trade<'_>>>, _) = codec::parse_rows(text)?;
                 let Some(market) = self.markets.get(&message.arg.inst_id, Channel::Trades) else { return Ok(()) };
                 for row in message.data.iter() {
                     let side = match &*row.side {
                         "buy" => Side::Buy,
                         "sell" => Side::Sell,
                         other => {
-                            note(Err(format!("unknown side {other:?}")));
+                            record(Err(format!("unknown side {other:?}")));
                             continue;
                         }
                     };
                     let trade = crate::model::Trade {
                         exchange: ExchangeId::Okx,
                         symbol: market.symbol.clone(),
-                        id: row.id.id(),
+                        id: row.id.to_id(),
                         price: row.px.0,
                         amount: row.sz.0,
                         side,
                         timestamp: row.ts.millis(),
                     };
-                    note(out.event(MarketEvent::Trade(trade), received_at).map_err(|error| error.to_string()));
+                    record(out.push_event(MarketEvent::Trade(trade), received_at).map_err(|error| error.to_string()));
                 }
-                bad
+                invalid
             }
-            Kind::Candles(interval) => {
-                let (message, bad): (Message<'_, CandleRow>, _) = codec::rows(text)?;
+            DataKind::Candles(interval) => {
+                let (message, invalid): (Message<'_, CandleRow>, _) = codec::parse_rows(text)?;
                 let Some(market) = self.markets.get(&message.arg.inst_id, Channel::Candles) else { return Ok(()) };
                 for row in message.data.iter() {
                     let series = Series { exchange: ExchangeId::Okx, symbol: market.symbol.clone(), interval };
-                    let update = CandleUpdate { series, candle: row.candle() };
-                    note(out.event(MarketEvent::Candle(update), received_at).map_err(|error| error.to_string()));
+                    let update = CandleUpdate { series, candle: candle(row) };
+                    record(out.push_event(MarketEvent::Candle(update), received_at).map_err(|error| error.to_string()));
                 }
-                bad
+                invalid
             }
         };
-        result.and_then(|()| codec::first_bad(&bad))
+        result.and_then(|()| codec::first_error(&invalid))
     }
 }
 
-/// Data begin with the name of their channel, so that the rows are read in one pass by their own type. An answer may begin
-/// like that, too, but has no data after it.
-fn kind_of_data(text: &str) -> Option<Kind> {
+/// The kind of a data frame. Most data frames start with the channel name, which allows parsing the rows in one pass as
+/// their own type. An acknowledgement may start in the same way, but has no data after it.
+fn peek_data_kind(text: &str) -> Option<DataKind> {
     let (channel, rest) = text.strip_prefix("{\"arg\":{\"channel\":\"")?.split_once('"')?;
     let (_, rest) = rest.split_once('}')?;
-    if rest.starts_with(",\"data\":") { Kind::of(channel) } else { None }
+    if rest.starts_with(",\"data\":") { DataKind::from_channel(channel) } else { None }
 }
 
-fn id_of(frame: &Envelope<'_>) -> Option<u64> {
+fn request_id(frame: &Envelope<'_>) -> Option<u64> {
     frame.id.as_deref()?.parse().ok()
 }
 
-/// Which argument the text of an error names: `… channel:tickers,instId:NO-USDT doesn't exist …`.
-fn named(text: &str) -> Option<(&str, &str)> {
+/// The channel and the native id in an error message: `… channel:tickers,instId:NO-USDT doesn't exist …`.
+fn rejected_argument(text: &str) -> Option<(&str, &str)> {
     let (channel, rest) = text.split_once("channel:")?.1.split_once(",instId:")?;
     Some((channel, rest.split(|c: char| c.is_whitespace() || c == ',').next()?))
 }
 
 impl FeedSession for Session {
     fn on_open(&mut self, now: Timestamp, out: &mut Outbox) {
-        self.heard = now;
+        self.last_activity = now;
         let subscriptions = std::mem::take(&mut self.subscriptions);
-        self.subscribe(&subscriptions, now, out);
+        self.subscribe_all(&subscriptions, now, out);
     }
 
-    fn change(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox) {
-        let gone: Vec<&Subscription> = remove.iter().filter(|one| self.markets.remove(one)).collect();
-        for part in gone.chunks(ARGUMENTS_PER_MESSAGE) {
-            out.frames.push(request("unsubscribe", part, self.pending.id(now)));
+    fn update_subscriptions(
+        &mut self,
+        add: &[Subscription],
+        remove: &[Subscription],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        let removed: Vec<&Subscription> = remove.iter().filter(|one| self.markets.remove(one)).collect();
+        for part in removed.chunks(SUBSCRIPTIONS_PER_MESSAGE) {
+            out.frames.push(request_frame("unsubscribe", part, self.pending.next_id(now)));
         }
-        let new: Vec<Subscription> = add.iter().filter(|one| self.markets.add(one)).cloned().collect();
-        self.subscribe(&new, now, out);
+        let added: Vec<Subscription> = add.iter().filter(|one| self.markets.add(one)).cloned().collect();
+        self.subscribe_all(&added, now, out);
     }
 
     fn on_frame(&mut self, frame: Frame<'_>, received: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
-        self.heard = received;
+        self.last_activity = received;
         let Frame::Text(text) = frame else { return Ok(()) };
-        match kind_of_data(text) {
-            Some(kind) => self.data(kind, text, received, out),
-            None => self.other_frame(text, received, out),
+        match peek_data_kind(text) {
+            Some(kind) => self.on_data(kind, text, received, out),
+            None => self.on_other_frame(text, received, out),
         }
     }
 
     fn on_timer(&mut self, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
-        if now.since(self.heard) >= PING_AFTER {
-            self.heard = now;
-            self.pending.id(now);
+        if now.since(self.last_activity) >= PING_AFTER_IDLE {
+            self.last_activity = now;
+            self.pending.next_id(now);
             out.frames.push("ping".to_owned());
         }
-        self.pending.check(now)
+        self.pending.check_deadlines(now)
     }
 }

@@ -1,20 +1,21 @@
-//! What OKX sends, borrowed from the frame or the body. Numbers are quoted, but may be bare everywhere.
+//! Messages of OKX, borrowed from the frame or the body. Any number may be bare or quoted; OKX quotes them.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::codec::{BadRow, Blank, Int, Named, Rows, Sift, Text, Tolerant, level, price};
+use super::super::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
 use super::super::listing::Step;
-use crate::model::{Candle, Number, TickerPatch};
+use crate::model::Number;
 
-/// The members by which any frame is told apart.
+/// The members that distinguish the kinds of frames.
 ///
-/// Data of a channel; the answer for one argument of a request
-/// `{"id":"1","event":"subscribe","arg":{"channel":"tickers","instId":"BTC-USDT"},"connId":"a4d3ae55"}`; a refusal
-/// `{"id":"1","event":"error","code":"60018","msg":"Wrong URL or channel:tickers,instId:NO-USDT doesn't exist. …",…}`; or
-/// a notice `{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade. …",…}`
+/// Data of a channel; the acknowledgement of one subscription of a request
+/// `{"id":"1","event":"subscribe","arg":{"channel":"tickers","instId":"BTC-USDT"},"connId":"a4d3ae55"}`; a rejection
+/// `{"id":"1","event":"error","code":"60018","msg":"Wrong URL or channel:tickers,instId:NO-USDT doesn't exist. …",…}`;
+/// or a notice
+/// `{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade. …",…}`
 /// <https://www.okx.com/docs-v5/en/#overview-websocket-subscribe>,
 /// <https://www.okx.com/docs-v5/en/#overview-websocket-notification>
 #[derive(Debug, Deserialize)]
@@ -24,16 +25,16 @@ pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub id: Option<Text<'a>>,
     #[serde(borrow)]
-    pub arg: Option<Channel<'a>>,
+    pub arg: Option<ChannelArg<'a>>,
     #[serde(borrow)]
     pub code: Option<Text<'a>>,
     #[serde(borrow)]
     pub msg: Option<Text<'a>>,
 }
 
-/// A channel of any kind; some are not of one instrument.
+/// The channel of a frame, without `inst_id` if the channel is not of one instrument.
 #[derive(Debug, Deserialize)]
-pub(super) struct Channel<'a> {
+pub(super) struct ChannelArg<'a> {
     #[serde(borrow)]
     pub channel: Cow<'a, str>,
     #[serde(borrow, rename = "instId")]
@@ -45,28 +46,28 @@ pub(super) struct Channel<'a> {
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct Message<'a, T> {
     #[serde(borrow)]
-    pub arg: Named<Argument<'a>>,
+    pub arg: Object<InstrumentArg<'a>>,
     pub data: Rows<T>,
 }
 
-impl<'a, T: Deserialize<'a>> Sift<'a> for Message<'a, T> {
-    type Tolerant = Message<'a, Tolerant<'a, T>>;
-    fn sift(message: Self::Tolerant, bad: &mut Vec<BadRow<'a>>) -> Self {
-        Self { arg: message.arg, data: message.data.sift(bad) }
+impl<'a, T: Deserialize<'a>> RowMessage<'a> for Message<'a, T> {
+    type Lenient = Message<'a, Lenient<'a, T>>;
+    fn keep_valid(message: Self::Lenient, invalid: &mut Vec<InvalidRow<'a>>) -> Self {
+        Self { arg: message.arg, data: message.data.keep_valid(invalid) }
     }
     fn is_empty(&self) -> bool {
         self.data.first.is_none()
     }
 }
 
-/// Whose data they are.
+/// The instrument of a message.
 #[derive(Debug, Deserialize)]
-pub(super) struct Argument<'a> {
+pub(super) struct InstrumentArg<'a> {
     #[serde(borrow, rename = "instId")]
     pub inst_id: Cow<'a, str>,
 }
 
-/// Best bid and ask and the last 24 hours, the same on the stream and in REST. For spot `vol24h` is counted in the base
+/// Best bid and ask and the 24-hour statistics, the same on the stream and in REST. For spot, `vol24h` is in the base
 /// and `volCcy24h` in the quote asset.
 ///
 /// ```json
@@ -82,20 +83,20 @@ pub(super) struct Ticker<'a> {
     pub inst_type: Option<Text<'a>>,
     #[serde(borrow)]
     pub inst_id: Option<Text<'a>>,
-    pub last: Blank,
-    pub ask_px: Blank,
-    pub ask_sz: Blank,
-    pub bid_px: Blank,
-    pub bid_sz: Blank,
-    pub open24h: Blank,
-    pub high24h: Blank,
-    pub low24h: Blank,
-    pub vol_ccy24h: Blank,
-    pub vol24h: Blank,
+    pub last: OptionalNumber,
+    pub ask_px: OptionalNumber,
+    pub ask_sz: OptionalNumber,
+    pub bid_px: OptionalNumber,
+    pub bid_sz: OptionalNumber,
+    pub open24h: OptionalNumber,
+    pub high24h: OptionalNumber,
+    pub low24h: OptionalNumber,
+    pub vol_ccy24h: OptionalNumber,
+    pub vol24h: OptionalNumber,
     pub ts: Int,
 }
 
-/// What one taker's order traded at one price; `side` is the taker's, and the id that of the last of `count` trades.
+/// The trades of one taker order at one price; `side` is the taker's, and the id is that of the last of `count` trades.
 ///
 /// ```json
 /// {"instId":"BTC-USDT","tradeId":"130639474","px":"42219.9","sz":"0.12060306","side":"buy","ts":"1630048897897",
@@ -115,7 +116,7 @@ pub(super) struct Trade<'a> {
 }
 
 /// A candle, the same on the stream and in REST: open time in milliseconds, open, high, low, close, volume in the base
-/// asset, volume in the quote asset (of derivatives in the base), volume in the quote asset, whether it is closed.
+/// asset, volume in the quote asset (for derivatives in the base asset), volume in the quote asset, closed flag.
 ///
 /// ```json
 /// ["1597026383085","8533.02","8553.74","8527.17","8548.26","45247","529.5858061","5529.5858061","0"]
@@ -134,13 +135,13 @@ pub(super) struct CandleRow(
     pub Int,
 );
 
-/// A reply; errors come with HTTP 200, too.
+/// A response; errors may have HTTP 200.
 ///
 /// `{"code":"0","msg":"","data":[…]}` or `{"code":"51001","msg":"Instrument ID … doesn't exist.","data":[]}`
 /// <https://www.okx.com/docs-v5/en/#error-code-rest-api>
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
-pub(super) struct Answer<'a, T> {
+pub(super) struct ResponseBody<'a, T> {
     pub code: Int,
     #[serde(borrow)]
     pub msg: Option<Text<'a>>,
@@ -156,7 +157,7 @@ pub(super) struct Answer<'a, T> {
 /// <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Listed<'a> {
+pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
     pub inst_type: Cow<'a, str>,
     #[serde(borrow)]
@@ -174,49 +175,7 @@ pub(super) struct Listed<'a> {
     pub state: Cow<'a, str>,
 }
 
-impl Ticker<'_> {
-    /// Its values. OKX gives no change, and none is computed.
-    pub fn values(&self) -> TickerPatch {
-        let price = |value: Blank| value.0.and_then(price);
-        let side = |at: Blank, size: Blank| at.0.zip(size.0).map(|(at, size)| level(at, size)).unwrap_or_default();
-        let (bid, bid_size) = side(self.bid_px, self.bid_sz);
-        let (ask, ask_size) = side(self.ask_px, self.ask_sz);
-        TickerPatch {
-            last: price(self.last),
-            bid,
-            bid_size,
-            ask,
-            ask_size,
-            open: price(self.open24h),
-            high: price(self.high24h),
-            low: price(self.low24h),
-            base_volume: self.vol24h.0.map(|volume| volume.0),
-            quote_volume: self.vol_ccy24h.0.map(|volume| volume.0),
-            change_percent: None,
-            timestamp: Some(self.ts.millis()),
-        }
-    }
-}
-
-impl CandleRow {
-    /// The candle; OKX does not count trades.
-    pub fn candle(&self) -> Candle {
-        Candle {
-            timestamp: self.0.millis(),
-            open: self.1.0,
-            high: self.2.0,
-            low: self.3.0,
-            close: self.4.0,
-            volume: self.5.0,
-            quote_volume: Some(self.7.0),
-            trades: None,
-            closed: self.8.0 == 1,
-            revision: 0,
-        }
-    }
-}
-
-/// What time it is at OKX: `{"ts":"1597026383085"}`.
+/// The exchange's clock: `{"ts":"1597026383085"}`.
 /// <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-system-time>
 #[derive(Debug, Deserialize)]
 pub(super) struct Time {

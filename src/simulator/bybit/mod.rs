@@ -1,26 +1,26 @@
-//! Bybit's spot dialect, version 5.
+//! Bybit's spot protocol, API version 5.
 //! <https://bybit-exchange.github.io/docs/v5/intro>
 
 mod rest;
 mod stream;
 
-pub use rest::{REST_PREFIX, answer};
+pub use rest::{REST_PREFIX, handle};
 pub use stream::Feed;
 
 use rust_decimal::Decimal;
 
 use crate::model::Interval;
 use crate::simulator::catalog::Listing;
-use crate::simulator::market::Day;
+use crate::simulator::market::DayStatistics;
 
-/// Without trailing zeros: `65091`.
-fn plain(value: Decimal) -> String {
+/// Formats a decimal without trailing zeros: `65091`.
+fn format_decimal(value: Decimal) -> String {
     value.normalize().to_string()
 }
 
-/// The interval that Bybit calls so. Where weeks open is not documented; here they open on Monday.
+/// The interval with this name on Bybit. The open time of weeks is not documented; the simulator uses Monday.
 /// <https://bybit-exchange.github.io/docs/v5/enum#interval>
-fn interval(name: &str) -> Option<Interval> {
+fn parse_interval(name: &str) -> Option<Interval> {
     Some(match name {
         "1" => Interval::M1,
         "3" => Interval::M3,
@@ -39,10 +39,10 @@ fn interval(name: &str) -> Option<Interval> {
     })
 }
 
-/// The members that a ticker has everywhere. The change is a fraction, with four digits.
-fn statistics(listing: &Listing, day: &Day) -> String {
-    let price = |ticks: i64| plain(listing.price(ticks));
-    let (before, last) = (Decimal::from(day.before), Decimal::from(day.bar.close));
+/// The ticker members common to REST and stream. The change is a fraction with four decimal places.
+fn ticker_fields(listing: &Listing, day: &DayStatistics) -> String {
+    let price = |ticks: i64| format_decimal(listing.price(ticks));
+    let (before, last) = (Decimal::from(day.previous_price), Decimal::from(day.bar.close));
     let change = (last - before).checked_div(before).unwrap_or_default().round_dp(4);
     format!(
         "\"symbol\":\"{}\",\"lastPrice\":\"{}\",\"highPrice24h\":\"{}\",\"lowPrice24h\":\"{}\",\"prevPrice24h\":\"{}\",\
@@ -51,9 +51,9 @@ fn statistics(listing: &Listing, day: &Day) -> String {
         price(day.bar.close),
         price(day.bar.high),
         price(day.bar.low),
-        price(day.before),
-        plain(listing.amount(day.bar.volume)),
-        plain(listing.turnover(day.bar.turnover)),
+        price(day.previous_price),
+        format_decimal(listing.amount(day.bar.volume)),
+        format_decimal(listing.turnover(day.bar.turnover)),
         price(day.bar.close),
     )
 }

@@ -1,5 +1,6 @@
-//! Bybit's WebSocket of spot markets.
-//! <https://bybit-exchange.github.io/docs/v5/ws/connect>, `…/websocket/public/ticker`, `…/orderbook`, `…/trade`, `…/kline`
+//! Bybit's spot WebSocket.
+//! <https://bybit-exchange.github.io/docs/v5/ws/connect>, `…/websocket/public/ticker`, `…/orderbook`, `…/trade`,
+//! `…/kline`
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
@@ -12,27 +13,28 @@ use crate::model::{ExchangeId, Interval, TimeRange, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::faults::FaultKind;
-use crate::simulator::market::{Book, Market};
-use crate::simulator::socket::{Dialect, End, Flow, Frame, Habits, INSTANT};
-use crate::simulator::tape::{Bar, Trade};
+use crate::simulator::market::{Market, TopOfBook};
+use crate::simulator::socket::{Disconnect, Flow, Frame, SocketRules, StreamProtocol, TICK};
+use crate::simulator::trades::{Bar, Trade};
 
-use super::{interval, plain, statistics};
+use super::{format_decimal, parse_interval, ticker_fields};
 
 /// "Spot can input up to 10 args for each subscription request."
 const MAX_ARGS: usize = 10;
-/// Who pings less often is cut; the documentation recommends 20 seconds and names no limit. In milliseconds.
-const LONGEST_SILENCE: i64 = 120_000;
+/// A client that sends nothing for longer is disconnected, in milliseconds. The documentation recommends a ping every
+/// 20 seconds and names no limit.
+const IDLE_TIMEOUT: i64 = 120_000;
 /// "If there is no change within 3 seconds […] the snapshot will be pushed again", in milliseconds.
-const REPEATED: i64 = 3_000;
-/// Candles are told each second at most.
-const CANDLE_PACE: i64 = 1_000;
+const BOOK_REPEAT_INTERVAL: i64 = 3_000;
+/// Minimum interval of candle updates in milliseconds.
+const CANDLE_UPDATE_INTERVAL: i64 = 1_000;
 
 /// One connection to Bybit.
 pub struct Feed {
     shared: Arc<Shared>,
     subscriptions: Vec<Subscription>,
-    /// When the client last said something, in Unix milliseconds.
-    heard: i64,
+    /// Time of the last message of the client in Unix milliseconds.
+    last_received_at: i64,
     id: String,
 }
 
@@ -40,8 +42,8 @@ struct Subscription {
     index: usize,
     topic: String,
     kind: Kind,
-    /// The book that was told last, and when.
-    told: Option<(Book, i64)>,
+    /// The last published order book, and when it was published.
+    last_book: Option<(TopOfBook, i64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,49 +65,49 @@ struct Request {
 
 impl Feed {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, subscriptions: Vec::new(), heard: 0, id: String::new() }
+        Self { shared, subscriptions: Vec::new(), last_received_at: 0, id: String::new() }
     }
 
-    /// What a topic asks for.
-    fn meaning(&self, topic: &str) -> Option<(usize, Kind)> {
+    /// Parses a topic into a listing index and a kind of data.
+    fn parse_topic(&self, topic: &str) -> Option<(usize, Kind)> {
         let (name, native) = topic.rsplit_once('.')?;
-        let listing = self.shared.market.named(ExchangeId::Bybit, native)?;
+        let listing = self.shared.market.find_by_name(ExchangeId::Bybit, native)?;
         let kind = match name.split_once('.') {
             None if name == "tickers" => Kind::Ticker,
             None if name == "publicTrade" => Kind::Trades,
             Some(("orderbook", "1")) => Kind::Book,
-            Some(("kline", length)) => Kind::Candles(interval(length)?),
+            Some(("kline", length)) => Kind::Candles(parse_interval(length)?),
             _ => return None,
         };
         Some((listing.index, kind))
     }
 
-    /// Does what is asked, all of it or nothing.
-    fn obey(&mut self, request: &Request, now: i64, out: &mut Vec<Frame>) -> Result<(), String> {
+    /// Subscribes to or unsubscribes from all topics of the request. Rejects the whole request if one topic is invalid.
+    fn handle_request(&mut self, request: &Request, now: i64, out: &mut Vec<Frame>) -> Result<(), String> {
         if request.args.len() > MAX_ARGS {
             return Err("args size >10".to_owned());
         }
         let mut topics = Vec::new();
         for topic in &request.args {
-            let meaning = self.meaning(topic).ok_or_else(|| format!("Invalid symbol :[{topic}]"))?;
-            topics.push((topic, meaning));
+            let parsed = self.parse_topic(topic).ok_or_else(|| format!("Invalid symbol :[{topic}]"))?;
+            topics.push((topic, parsed));
         }
         let at = Timestamp::from_millis(now);
         let subscribe = request.op == "subscribe";
-        if subscribe && self.shared.faults.strikes(ExchangeId::Bybit, FaultKind::Refuse, at) {
+        if subscribe && self.shared.faults.trigger(ExchangeId::Bybit, FaultKind::Refuse, at) {
             return Err("subscription refused by a scripted fault".to_owned());
         }
-        // Taken all the same.
-        let already = subscribe && self.shared.faults.strikes(ExchangeId::Bybit, FaultKind::AlreadySubscribed, at);
+        // The subscription succeeds although the reply says otherwise.
+        let already = subscribe && self.shared.faults.trigger(ExchangeId::Bybit, FaultKind::AlreadySubscribed, at);
         match request.args.first().filter(|_| already) {
             Some(first) => out.push(self.reply(request, false, &format!("error:already subscribed,topic:{first}"))),
             None => out.push(self.reply(request, true, &request.op)),
         }
         for (topic, (index, kind)) in topics {
-            self.subscriptions.retain(|one| one.topic != *topic);
+            self.subscriptions.retain(|subscription| subscription.topic != *topic);
             if subscribe {
-                let mut subscription = Subscription { index, topic: topic.clone(), kind, told: None };
-                out.extend(newest(&self.shared.market, &mut subscription, now));
+                let mut subscription = Subscription { index, topic: topic.clone(), kind, last_book: None };
+                out.extend(snapshot(&self.shared.market, &mut subscription, now));
                 self.subscriptions.push(subscription);
             }
         }
@@ -113,131 +115,137 @@ impl Feed {
     }
 
     fn reply(&self, request: &Request, success: bool, message: &str) -> Frame {
-        let answer = json!({
+        let reply = json!({
             "success": success, "ret_msg": message, "conn_id": self.id, "req_id": request.req_id, "op": request.op,
         });
-        Frame::Reply(answer.to_string())
+        Frame::Control(reply.to_string())
     }
 }
 
-impl Dialect for Feed {
-    fn habits(&self) -> Habits {
-        Habits {
+impl StreamProtocol for Feed {
+    fn rules(&self) -> SocketRules {
+        SocketRules {
             exchange: ExchangeId::Bybit,
             // <https://bybit-exchange.github.io/docs/v5/rate-limit>
-            connects: (500, 300_000),
+            connection_limit: (500, 300_000),
             messages_per_second: None,
             ping: None,
             max_age: None,
         }
     }
 
-    fn open(&mut self, now: i64, _: &mut Vec<Frame>) {
-        self.heard = now;
+    fn on_open(&mut self, now: i64, _: &mut Vec<Frame>) {
+        self.last_received_at = now;
         self.id = format!("d{now:x}");
     }
 
-    fn text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow {
-        self.heard = now;
+    fn on_text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow {
+        self.last_received_at = now;
         match serde_json::from_str::<Request>(text) {
             Ok(request) if matches!(request.op.as_str(), "subscribe" | "unsubscribe") => {
-                if let Err(message) = self.obey(&request, now, out) {
+                if let Err(message) = self.handle_request(&request, now, out) {
                     out.push(self.reply(&request, false, &message));
                 }
             }
             Ok(request) if request.op == "ping" => out.push(self.reply(&request, true, "pong")),
             Ok(request) => out.push(self.reply(&request, false, "error:handler not found")),
-            Err(_) => out.push(Frame::Reply(json!({"success": false, "ret_msg": "error:invalid json"}).to_string())),
+            Err(_) => out.push(Frame::Control(json!({"success": false, "ret_msg": "error:invalid json"}).to_string())),
         }
         ControlFlow::Continue(())
     }
 
-    fn instant(&mut self, at: i64, out: &mut Vec<Frame>) {
+    fn on_tick(&mut self, at: i64, out: &mut Vec<Frame>) {
         for subscription in &mut self.subscriptions {
-            out.extend(event(&self.shared.market, subscription, at));
+            out.extend(frame_at(&self.shared.market, subscription, at));
         }
     }
 
-    fn goes_on(&mut self, at: i64) -> Flow {
-        if at - self.heard > LONGEST_SILENCE { ControlFlow::Break(End::Cut) } else { ControlFlow::Continue(()) }
+    fn check_timeouts(&mut self, at: i64) -> Flow {
+        if at - self.last_received_at > IDLE_TIMEOUT {
+            ControlFlow::Break(Disconnect::Abort)
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
-    fn farewell(&mut self, _: i64, _: &mut Vec<Frame>) {
-        // Bybit announces nothing on the connection.
+    fn announce_shutdown(&mut self, _: i64, _: &mut Vec<Frame>) {
+        // Bybit sends no notice on the connection.
     }
 }
 
-/// What comes at once on subscribing.
-fn newest(market: &Market, subscription: &mut Subscription, now: i64) -> Option<Frame> {
+/// The frame sent immediately after subscribing.
+fn snapshot(market: &Market, subscription: &mut Subscription, now: i64) -> Option<Frame> {
     let listing = market.listing(subscription.index)?;
     match subscription.kind {
-        Kind::Ticker => ticker(market, listing, subscription, now),
+        Kind::Ticker => ticker_frame(market, listing, subscription, now),
         Kind::Book => {
-            let book = market.book(listing, now)?;
-            subscription.told = Some((book, now));
-            Some(Frame::Ticker(level(listing, &subscription.topic, &book, now)))
+            let book = market.top_of_book(listing, now)?;
+            subscription.last_book = Some((book, now));
+            Some(Frame::Ticker(order_book_message(listing, &subscription.topic, &book, now)))
         }
         Kind::Trades => None,
         Kind::Candles(interval) => {
             let span = interval.span(interval.floor(Timestamp::from_millis(now)));
             let bar = market.bar_or_flat(listing, span, now)?;
-            Some(candles(listing, &subscription.topic, &[(span, bar, false)], now))
+            Some(candle_frame(listing, &subscription.topic, &[(span, bar, false)], now))
         }
     }
 }
 
-/// What a subscription says at a moment.
-fn event(market: &Market, subscription: &mut Subscription, at: i64) -> Option<Frame> {
+/// The frame of a subscription at a tick.
+fn frame_at(market: &Market, subscription: &mut Subscription, at: i64) -> Option<Frame> {
     let listing = market.listing(subscription.index)?;
-    let trades = || market.trades_between(listing, at - INSTANT, at);
+    let trades = || market.trades_between(listing, at - TICK, at);
     match subscription.kind {
-        Kind::Ticker => (!trades().is_empty()).then(|| ticker(market, listing, subscription, at)).flatten(),
+        Kind::Ticker => (!trades().is_empty()).then(|| ticker_frame(market, listing, subscription, at)).flatten(),
         Kind::Book => {
-            let book = market.book(listing, at)?;
-            let (told, when) = subscription.told?;
-            if book == told && at - when < REPEATED {
+            let book = market.top_of_book(listing, at)?;
+            let (last_book, published_at) = subscription.last_book?;
+            if book == last_book && at - published_at < BOOK_REPEAT_INTERVAL {
                 return None;
             }
-            subscription.told = Some((book, at));
-            Some(Frame::Ticker(level(listing, &subscription.topic, &book, at)))
+            subscription.last_book = Some((book, at));
+            Some(Frame::Ticker(order_book_message(listing, &subscription.topic, &book, at)))
         }
         Kind::Trades => {
             let trades = trades();
-            (!trades.is_empty()).then(|| Frame::Trade(trade(listing, &subscription.topic, &trades, at)))
+            (!trades.is_empty()).then(|| Frame::Trade(trades_message(listing, &subscription.topic, &trades, at)))
         }
         Kind::Candles(interval) => {
-            let here = interval.span(interval.floor(Timestamp::from_millis(at)));
-            if here.start().millis() == at {
-                // The one that closes and the one that opens come in one message.
-                let closed = interval.span(interval.floor(Timestamp::from_millis(at - 1)));
-                let rows = [(closed, true), (here, false)];
+            let open_span = interval.span(interval.floor(Timestamp::from_millis(at)));
+            if open_span.start().millis() == at {
+                // One message contains the candle that closes and the one that opens.
+                let closed_span = interval.span(interval.floor(Timestamp::from_millis(at - 1)));
+                let rows = [(closed_span, true), (open_span, false)];
                 let rows: Vec<_> = rows
                     .into_iter()
                     .filter_map(|(span, confirm)| Some((span, market.bar_or_flat(listing, span, at)?, confirm)))
                     .collect();
-                return Some(candles(listing, &subscription.topic, &rows, at));
+                return Some(candle_frame(listing, &subscription.topic, &rows, at));
             }
-            let changed = at % CANDLE_PACE == 0
+            let changed = at % CANDLE_UPDATE_INTERVAL == 0
                 && market
                     .last_trade(listing, at)
-                    .is_some_and(|last| last.known > at - CANDLE_PACE && last.known == last.time);
-            let bar = market.bar_or_flat(listing, here, at).filter(|_| changed)?;
-            Some(candles(listing, &subscription.topic, &[(here, bar, false)], at))
+                    .is_some_and(|last| last.known_at > at - CANDLE_UPDATE_INTERVAL && last.known_at == last.time);
+            let bar = market.bar_or_flat(listing, open_span, at).filter(|_| changed)?;
+            Some(candle_frame(listing, &subscription.topic, &[(open_span, bar, false)], at))
         }
     }
 }
 
-fn ticker(market: &Market, listing: &Listing, subscription: &Subscription, now: i64) -> Option<Frame> {
-    let day = market.day(listing, now)?;
+fn ticker_frame(market: &Market, listing: &Listing, subscription: &Subscription, now: i64) -> Option<Frame> {
+    let day = market.day_statistics(listing, now)?;
     Some(Frame::Ticker(format!(
         "{{\"topic\":\"{}\",\"ts\":{now},\"type\":\"snapshot\",\"cs\":{now},\"data\":{{{}}}}}",
         subscription.topic,
-        statistics(listing, &day)
+        ticker_fields(listing, &day)
     )))
 }
 
-fn level(listing: &Listing, topic: &str, book: &Book, now: i64) -> String {
-    let side = |at: i64, size: i64| format!("[\"{}\",\"{}\"]", plain(listing.price(at)), plain(listing.amount(size)));
+fn order_book_message(listing: &Listing, topic: &str, book: &TopOfBook, now: i64) -> String {
+    let side = |at: i64, size: i64| {
+        format!("[\"{}\",\"{}\"]", format_decimal(listing.price(at)), format_decimal(listing.amount(size)))
+    };
     format!(
         "{{\"topic\":\"{topic}\",\"ts\":{now},\"type\":\"snapshot\",\"data\":{{\"s\":\"{}\",\"b\":[{}],\"a\":[{}],\
          \"u\":{update},\"seq\":{update}}},\"cts\":{now}}}",
@@ -248,42 +256,42 @@ fn level(listing: &Listing, topic: &str, book: &Book, now: i64) -> String {
     )
 }
 
-fn trade(listing: &Listing, topic: &str, trades: &[Trade], now: i64) -> String {
+fn trades_message(listing: &Listing, topic: &str, trades: &[Trade], now: i64) -> String {
     let mut rows = String::new();
-    for (place, one) in trades.iter().enumerate() {
+    for (index, trade) in trades.iter().enumerate() {
         let _ = write!(
             rows,
             "{}{{\"i\":\"{}\",\"T\":{},\"p\":\"{}\",\"v\":\"{}\",\"S\":\"{}\",\"seq\":{},\"s\":\"{}\",\"BT\":false,\
              \"RPI\":false}}",
-            if place == 0 { "" } else { "," },
-            one.id,
-            one.time,
-            plain(listing.price(one.price)),
-            plain(listing.amount(one.amount)),
-            if one.buy { "Buy" } else { "Sell" },
-            one.id,
+            if index == 0 { "" } else { "," },
+            trade.id,
+            trade.time,
+            format_decimal(listing.price(trade.price)),
+            format_decimal(listing.amount(trade.amount)),
+            if trade.is_buy { "Buy" } else { "Sell" },
+            trade.id,
             listing.native,
         );
     }
     format!("{{\"topic\":\"{topic}\",\"ts\":{now},\"type\":\"snapshot\",\"data\":[{rows}]}}")
 }
 
-fn candles(listing: &Listing, topic: &str, rows: &[(TimeRange, Bar, bool)], now: i64) -> Frame {
+fn candle_frame(listing: &Listing, topic: &str, rows: &[(TimeRange, Bar, bool)], now: i64) -> Frame {
     let name = topic.split('.').nth(1).unwrap_or("1");
     let mut data = String::new();
-    for (place, (span, bar, confirm)) in rows.iter().enumerate() {
+    for (index, (span, bar, confirm)) in rows.iter().enumerate() {
         let [open, high, low, close] =
-            [bar.open, bar.high, bar.low, bar.close].map(|ticks| plain(listing.price(ticks)));
+            [bar.open, bar.high, bar.low, bar.close].map(|ticks| format_decimal(listing.price(ticks)));
         let _ = write!(
             data,
             "{}{{\"start\":{},\"end\":{},\"interval\":\"{name}\",\"open\":\"{open}\",\"close\":\"{close}\",\
              \"high\":\"{high}\",\"low\":\"{low}\",\"volume\":\"{}\",\"turnover\":\"{}\",\"confirm\":{confirm},\
              \"timestamp\":{now}}}",
-            if place == 0 { "" } else { "," },
+            if index == 0 { "" } else { "," },
             span.start().millis(),
             span.end().millis() - 1,
-            plain(listing.amount(bar.volume)),
-            plain(listing.turnover(bar.turnover)),
+            format_decimal(listing.amount(bar.volume)),
+            format_decimal(listing.turnover(bar.turnover)),
         );
     }
     Frame::Candle(format!("{{\"type\":\"snapshot\",\"topic\":\"{topic}\",\"data\":[{data}],\"ts\":{now}}}"))

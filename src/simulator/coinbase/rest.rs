@@ -1,4 +1,4 @@
-//! Coinbase's REST interface.
+//! Coinbase's REST API.
 //! <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles>
 
 use serde_json::{Value, json};
@@ -6,90 +6,96 @@ use serde_json::{Value, json};
 use crate::model::ExchangeId;
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::door::{Arrival, Query, Reply};
-use crate::simulator::listed::View;
-use crate::simulator::market::{Day, Market};
-use crate::simulator::tape::{Bar, LISTED_MINUTE, MINUTE};
+use crate::simulator::endpoint::{Query, RequestContext, RestResponse};
+use crate::simulator::listings::ListingView;
+use crate::simulator::market::{DayStatistics, Market};
+use crate::simulator::trades::{Bar, FIRST_MINUTE, MINUTE};
 
-use super::{change, plain, time, trade};
+use super::{change_percent, format_decimal, format_time, trade_json};
 
 pub const REST_PREFIX: &str = "/api/v3/brokerage/";
-/// Requests of an address in so many milliseconds.
+/// Requests per IP address, and the window in milliseconds.
 /// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api#rate-limits>
-const ALLOWED: (usize, i64) = (10, 1_000);
-/// "Number of candles requested should be less than 350": a part of one is taken for a whole one here, since the
-/// documentation does not say.
+const RATE_LIMIT: (usize, i64) = (10, 1_000);
+/// "Number of candles requested should be less than 350". The documentation does not say how a partial candle counts;
+/// the simulator counts it as one.
 const TOO_MANY_ROWS: i64 = 350;
-/// The most trades of a reply.
+/// Maximum number of trades in a response.
 const MAX_TRADES: usize = 1_000;
-/// How far back trades are looked for, in minutes.
-const MAX_LOOK: i64 = 600;
+/// How far back trades are searched, in minutes.
+const MAX_LOOKBACK: i64 = 600;
 
 /// An error of Coinbase: HTTP status, name, message.
-type Refusal = (u16, &'static str, String);
+type ApiError = (u16, &'static str, String);
 
-/// Answers a GET.
-pub fn answer(shared: &Shared, path: &str, query: &Query, Arrival { from, at, shown }: Arrival) -> Reply {
-    if shared.admit(from, ExchangeId::Coinbase, "rest", ALLOWED, at).is_err() {
-        // Without a word on how long to wait.
-        return refusal(429, "RESOURCE_EXHAUSTED", "too many requests");
+/// Handles a GET request.
+pub fn handle(
+    shared: &Shared,
+    path: &str,
+    query: &Query,
+    RequestContext { client, received_at, data_until }: RequestContext,
+) -> RestResponse {
+    if shared.admit(client, ExchangeId::Coinbase, "rest", RATE_LIMIT, received_at).is_err() {
+        // Coinbase sends no `Retry-After`.
+        return error_response(429, "RESOURCE_EXHAUSTED", "too many requests");
     }
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     if path == "market/products" && query.get("product_type").is_none_or(|kind| kind == "SPOT") {
-        return products(&shared.market, View::now(shared, ExchangeId::Coinbase, at), at);
+        return products(&shared.market, ListingView::now(shared, ExchangeId::Coinbase, received_at), received_at);
     }
-    match respond(&shared.market, path, query, shown) {
-        Ok(body) => Reply::new(200, body.to_string()),
-        Err((status, error, message)) => refusal(status, error, &message),
+    match respond(&shared.market, path, query, data_until) {
+        Ok(body) => RestResponse::new(200, body.to_string()),
+        Err((status, error, message)) => error_response(status, error, &message),
     }
 }
 
-/// A refusal in Coinbase's words.
-pub fn refusal(status: u16, error: &str, message: &str) -> Reply {
-    Reply::new(status, json!({ "error": error, "error_details": message, "message": message }).to_string())
+/// An error response in Coinbase's format.
+pub fn error_response(status: u16, error: &str, message: &str) -> RestResponse {
+    RestResponse::new(status, json!({ "error": error, "error_details": message, "message": message }).to_string())
 }
 
-fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<Value, Refusal> {
+fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<Value, ApiError> {
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
         ["time"] => Ok(json!({
-            "iso": time(now), "epochSeconds": (now / 1_000).to_string(), "epochMillis": now.to_string(),
+            "iso": format_time(now), "epochSeconds": (now / 1_000).to_string(), "epochMillis": now.to_string(),
         })),
         ["market", "products"] => {
-            let spot = query.get("product_type").is_none_or(|kind| kind == "SPOT");
-            let listings = market.listings(ExchangeId::Coinbase).filter(|_| spot);
-            let products: Vec<_> = listings.filter_map(|one| product(market, one, one.halted, now)).collect();
+            let is_spot = query.get("product_type").is_none_or(|kind| kind == "SPOT");
+            let listings = market.listings(ExchangeId::Coinbase).filter(|_| is_spot);
+            let products: Vec<_> =
+                listings.filter_map(|listing| product(market, listing, listing.halted, now)).collect();
             Ok(json!({ "num_products": products.len(), "products": products }))
         }
         ["market", "products", id] => {
-            let listing = listed(market, id)?;
-            product(market, listing, listing.halted, now).ok_or_else(|| unknown(id))
+            let listing = find_listing(market, id)?;
+            product(market, listing, listing.halted, now).ok_or_else(|| unknown_product(id))
         }
-        ["market", "products", id, "ticker"] => last_trades(market, listed(market, id)?, query, now),
-        ["market", "products", id, "candles"] => candles(market, listed(market, id)?, query, now),
+        ["market", "products", id, "ticker"] => last_trades(market, find_listing(market, id)?, query, now),
+        ["market", "products", id, "candles"] => candles(market, find_listing(market, id)?, query, now),
         _ => Err((404, "NOT_FOUND", "no such path".to_owned())),
     }
 }
 
-fn unknown(id: &str) -> Refusal {
+fn unknown_product(id: &str) -> ApiError {
     (404, "NOT_FOUND", format!("valid product_id is required: {id}"))
 }
 
-fn listed<'a>(market: &'a Market, id: &str) -> Result<&'a Listing, Refusal> {
-    market.named(ExchangeId::Coinbase, id).ok_or_else(|| unknown(id))
+fn find_listing<'a>(market: &'a Market, id: &str) -> Result<&'a Listing, ApiError> {
+    market.find_by_name(ExchangeId::Coinbase, id).ok_or_else(|| unknown_product(id))
 }
 
-/// The listing of spot markets.
-fn products(market: &Market, view: View, now: i64) -> Reply {
+/// The listing of all spot markets.
+fn products(market: &Market, view: ListingView, now: i64) -> RestResponse {
     let write = |listing: &Listing, halted: bool| {
         product(market, listing, halted, now).map(|product| product.to_string()).unwrap_or_default()
     };
-    let rows = view.rows(market, ExchangeId::Coinbase, write, "status", &ODD_PRODUCTS);
-    Reply::new(200, format!("{{\"num_products\":{},\"products\":[{}]}}", rows.len(), rows.join(",")))
+    let rows = view.rows(market, ExchangeId::Coinbase, write, "status", &INVALID_ROWS);
+    RestResponse::new(200, format!("{{\"num_products\":{},\"products\":[{}]}}", rows.len(), rows.join(",")))
 }
 
-/// Rows that a listing should not have; the last is of a contract.
-const ODD_PRODUCTS: [&str; 5] = [
+/// Invalid rows of a listing; the last one is a futures contract.
+const INVALID_ROWS: [&str; 5] = [
     r#"{"product_id":"ODDA-USD","base_currency_id":"ODDA","quote_currency_id":"USD","status":"online","product_type":"SPOT","price_increment":"0.1234567890123456789012345678901","base_increment":""}"#,
     r#"{"product_id":"ODDB-USD","base_currency_id":"ODD B","quote_currency_id":"USD","status":"online","product_type":"SPOT"}"#,
     r#"{"product_id":null,"base_currency_id":"ODDC","quote_currency_id":"USD","status":"online","product_type":"SPOT"}"#,
@@ -98,19 +104,23 @@ const ODD_PRODUCTS: [&str; 5] = [
 ];
 
 fn product(market: &Market, listing: &Listing, halted: bool, now: i64) -> Option<Value> {
-    // A day's figures of thousands of markets are much to add up: those that nobody asks for have plain ones.
-    let day = match listing.extra {
-        Some(_) => Day { start: 0, before: listing.level, bar: Bar::flat(listing.level), last_amount: 1 },
-        None => market.day(listing, now)?,
+    // Day statistics of thousands of markets are too expensive to compute, so generated markets have constant ones.
+    let day = match listing.generated {
+        Some(_) => {
+            let price = listing.base_price;
+            DayStatistics { start: 0, previous_price: price, bar: Bar::flat(price), last_amount: 1 }
+        }
+        None => market.day_statistics(listing, now)?,
     };
-    let alias = listing.book.and_then(|book| market.listing(book)).map_or("", |book| book.native);
-    let [price, high, low] = [day.bar.close, day.bar.high, day.bar.low].map(|ticks| plain(listing.price(ticks)));
-    let step = plain(listing.price(1));
+    let alias = listing.alias_of.and_then(|index| market.listing(index)).map_or("", |original| original.native);
+    let [price, high, low] =
+        [day.bar.close, day.bar.high, day.bar.low].map(|ticks| format_decimal(listing.price(ticks)));
+    let step = format_decimal(listing.price(1));
     Some(json!({
-        "product_id": listing.native, "price": price, "price_percentage_change_24h": change(&day),
-        "volume_24h": plain(listing.amount(day.bar.volume)), "volume_percentage_change_24h": "0",
-        "base_increment": plain(listing.amount(1)), "quote_increment": step, "quote_min_size": "1",
-        "quote_max_size": "10000000", "base_min_size": plain(listing.amount(1)), "base_max_size": "100000",
+        "product_id": listing.native, "price": price, "price_percentage_change_24h": change_percent(&day),
+        "volume_24h": format_decimal(listing.amount(day.bar.volume)), "volume_percentage_change_24h": "0",
+        "base_increment": format_decimal(listing.amount(1)), "quote_increment": step, "quote_min_size": "1",
+        "quote_max_size": "10000000", "base_min_size": format_decimal(listing.amount(1)), "base_max_size": "100000",
         "base_name": listing.base, "quote_name": listing.quote, "watched": false,
         "is_disabled": false, "new": false, "status": "online", "cancel_only": false, "limit_only": false,
         "post_only": false, "trading_disabled": halted, "auction_mode": false, "product_type": "SPOT",
@@ -118,31 +128,31 @@ fn product(market: &Market, listing: &Listing, halted: bool, now: i64) -> Option
         "fcm_trading_session_details": null, "mid_market_price": "", "alias": alias, "alias_to": [],
         "base_display_symbol": listing.base, "quote_display_symbol": listing.quote,
         "view_only": false, "price_increment": step, "display_name": listing.native, "product_venue": "CBE",
-        "approximate_quote_24h_volume": plain(listing.turnover(day.bar.turnover).round_dp(2)),
+        "approximate_quote_24h_volume": format_decimal(listing.turnover(day.bar.turnover).round_dp(2)),
         "new_at": "2023-01-01T00:00:00Z", "high_24h": high, "low_24h": low,
     }))
 }
 
 /// The last trades, newest first.
-fn last_trades(market: &Market, listing: &Listing, query: &Query, now: i64) -> Result<Value, Refusal> {
-    let invalid = || (400, "INVALID_ARGUMENT", "limit is no number from 1 to 1000".to_owned());
+fn last_trades(market: &Market, listing: &Listing, query: &Query, now: i64) -> Result<Value, ApiError> {
+    let invalid = || (400, "INVALID_ARGUMENT", "limit must be a number from 1 to 1000".to_owned());
     let limit: usize = query.get("limit").map_or(Ok(100), str::parse).map_err(|_| invalid())?;
     if !(1..=MAX_TRADES).contains(&limit) {
         return Err(invalid());
     }
     let (mut trades, mut minute) = (Vec::new(), now / MINUTE);
-    while trades.len() < limit && now / MINUTE - minute < MAX_LOOK {
-        trades.extend(market.trades(listing, minute, now).iter().rev().map(|one| trade(listing, one)));
+    while trades.len() < limit && now / MINUTE - minute < MAX_LOOKBACK {
+        trades.extend(market.trades(listing, minute, now).iter().rev().map(|one| trade_json(listing, one)));
         minute -= 1;
     }
     trades.truncate(limit);
     let trades: Vec<Value> = trades.iter().filter_map(|one| serde_json::from_str(one).ok()).collect();
-    let book = market.book(listing, now).ok_or_else(|| unknown(listing.native))?;
-    let (bid, ask) = (plain(listing.price(book.bid)), plain(listing.price(book.ask)));
+    let book = market.top_of_book(listing, now).ok_or_else(|| unknown_product(listing.native))?;
+    let (bid, ask) = (format_decimal(listing.price(book.bid)), format_decimal(listing.price(book.ask)));
     Ok(json!({ "trades": trades, "best_bid": bid, "best_ask": ask }))
 }
 
-/// How many minutes an interval has.
+/// Length of an interval in minutes.
 fn minutes(granularity: &str) -> Option<i64> {
     Some(match granularity {
         "ONE_MINUTE" => 1,
@@ -158,9 +168,9 @@ fn minutes(granularity: &str) -> Option<i64> {
     })
 }
 
-/// Candles that open from `start` to `end`, both inclusive, newest first. Times without a trade have none.
-fn candles(market: &Market, listing: &Listing, query: &Query, now: i64) -> Result<Value, Refusal> {
-    let invalid = |what: &str| (400, "INVALID_ARGUMENT", what.to_owned());
+/// Candles that open from `start` to `end`, both inclusive, newest first. Intervals without a trade have no candle.
+fn candles(market: &Market, listing: &Listing, query: &Query, now: i64) -> Result<Value, ApiError> {
+    let invalid = |message: &str| (400, "INVALID_ARGUMENT", message.to_owned());
     let number = |name: &str| {
         let value = query.get(name).and_then(|text| text.parse::<i64>().ok()).filter(|value| *value >= 0);
         value.ok_or_else(|| invalid(&format!("{name} is required")))
@@ -173,17 +183,17 @@ fn candles(market: &Market, listing: &Listing, query: &Query, now: i64) -> Resul
     let first = (start + length * 60 - 1).div_euclid(length * 60) * length;
     let last = (end / 60).min(now / MINUTE).div_euclid(length) * length;
     let mut rows = Vec::new();
-    let mut open = last;
-    while open >= first && open + length > LISTED_MINUTE {
-        if let Some(bar) = market.bar(listing, open, open + length, now) {
-            let [low, high, opened, close] =
-                [bar.low, bar.high, bar.open, bar.close].map(|ticks| plain(listing.price(ticks)));
+    let mut open_minute = last;
+    while open_minute >= first && open_minute + length > FIRST_MINUTE {
+        if let Some(bar) = market.bar(listing, open_minute, open_minute + length, now) {
+            let [low, high, open, close] =
+                [bar.low, bar.high, bar.open, bar.close].map(|ticks| format_decimal(listing.price(ticks)));
             rows.push(json!({
-                "start": (open * 60).to_string(), "low": low, "high": high, "open": opened, "close": close,
-                "volume": plain(listing.amount(bar.volume)),
+                "start": (open_minute * 60).to_string(), "low": low, "high": high, "open": open, "close": close,
+                "volume": format_decimal(listing.amount(bar.volume)),
             }));
         }
-        open -= length;
+        open_minute -= length;
     }
     Ok(json!({ "candles": rows }))
 }
@@ -195,44 +205,44 @@ mod tests {
     /// 2025-11-20T21:00:30.123Z
     const NOW: i64 = 1_763_672_430_123;
 
-    fn ask(path: &str, query: &[(&str, &str)]) -> Result<Value, Refusal> {
-        respond(&Market::new(1), path, &Query::of(query), NOW)
+    fn request(path: &str, query: &[(&str, &str)]) -> Result<Value, ApiError> {
+        respond(&Market::new(1), path, &Query::from_pairs(query), NOW)
     }
 
-    fn starts(answer: &Value) -> Vec<i64> {
-        let rows = answer["candles"].as_array().unwrap();
+    fn open_times(body: &Value) -> Vec<i64> {
+        let rows = body["candles"].as_array().unwrap();
         rows.iter().map(|row| row["start"].as_str().unwrap().parse().unwrap()).collect()
     }
 
     #[test]
-    fn candles_come_newest_first_with_both_ends() {
+    fn candles_are_newest_first_with_inclusive_ends() {
         let current = NOW / 60_000 * 60;
         let (start, end) = ((current - 120).to_string(), current.to_string());
         let query = [("start", start.as_str()), ("end", end.as_str()), ("granularity", "ONE_MINUTE")];
-        let answer = ask("market/products/BTC-USD/candles", &query).unwrap();
-        assert_eq!(starts(&answer), [current, current - 60, current - 120]);
+        let body = request("market/products/BTC-USD/candles", &query).unwrap();
+        assert_eq!(open_times(&body), [current, current - 60, current - 120]);
         for (name, value) in [("granularity", "1m"), ("start", "x"), ("end", "")] {
             let query = query.map(|pair| if pair.0 == name { (name, value) } else { pair });
-            assert_eq!(ask("market/products/BTC-USD/candles", &query).unwrap_err().0, 400, "{name}");
+            assert_eq!(request("market/products/BTC-USD/candles", &query).unwrap_err().0, 400, "{name}");
         }
         let since = |start: i64| {
             let start = start.to_string();
             let query = [("start", start.as_str()), ("end", end.as_str()), ("granularity", "ONE_MINUTE")];
-            ask("market/products/BTC-USD/candles", &query)
+            request("market/products/BTC-USD/candles", &query)
         };
         assert!(since(current - 349 * 60).is_ok());
         assert!(since(current - 349 * 60 - 1).unwrap_err().2.contains("less than 350"));
     }
 
     #[test]
-    fn the_listing_and_the_last_trade_have_the_documented_members() {
-        let listing = ask("market/products", &[("product_type", "SPOT")]).unwrap();
+    fn listing_and_ticker_have_documented_members() {
+        let listing = request("market/products", &[("product_type", "SPOT")]).unwrap();
         assert_eq!(listing["products"].as_array().unwrap().len(), 40);
-        let product = ask("market/products/BTC-USD", &[]).unwrap();
+        let product = request("market/products/BTC-USD", &[]).unwrap();
         assert_eq!(listing["products"][0], product);
-        let ticker = ask("market/products/BTC-USD/ticker", &[("limit", "1")]).unwrap();
+        let ticker = request("market/products/BTC-USD/ticker", &[("limit", "1")]).unwrap();
         assert_eq!(ticker["trades"].as_array().unwrap().len(), 1);
         assert_eq!(ticker["trades"][0]["price"], product["price"]);
-        assert_eq!(ask("market/products/NO-USD", &[]).unwrap_err().0, 404);
+        assert_eq!(request("market/products/NO-USD", &[]).unwrap_err().0, 404);
     }
 }

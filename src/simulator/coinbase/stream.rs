@@ -13,32 +13,33 @@ use crate::model::{ExchangeId, Timestamp};
 use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::faults::FaultKind;
-use crate::simulator::market::{Book, Market};
-use crate::simulator::socket::{Dialect, End, Flow, Frame, Habits, INSTANT};
-use crate::simulator::tape::{MINUTE, Trade};
+use crate::simulator::market::{Market, TopOfBook};
+use crate::simulator::socket::{Disconnect, Flow, Frame, SocketRules, StreamProtocol, TICK};
+use crate::simulator::trades::{MINUTE, Trade};
 
-use super::{change, plain, time, trade};
+use super::{change_percent, format_decimal, format_time, trade_json};
 
-/// Trades of a snapshot. How many there are is not documented; real ones had some dozens.
+/// Trades in a snapshot. The number is not documented; observed snapshots had several dozen.
 const SNAPSHOT_TRADES: usize = 50;
-/// How far back they are looked for, in minutes.
+/// How far back the trades of a snapshot are searched, in minutes.
 const SNAPSHOT_MINUTES: i64 = 60;
 /// "You must send a subscribe message within 5 seconds", in milliseconds.
-const FIRST_WORD: i64 = 5_000;
-/// Heartbeats come each second, in milliseconds.
-const HEARTBEAT: i64 = 1_000;
+const SUBSCRIBE_TIMEOUT: i64 = 5_000;
+/// Interval of heartbeats in milliseconds.
+const HEARTBEAT_INTERVAL: i64 = 1_000;
 
 /// One connection to Coinbase.
 pub struct Feed {
     shared: Arc<Shared>,
-    /// What is listened to, by channel and place in the catalog, and the book that was told last.
-    tickers: BTreeMap<usize, Option<Book>>,
+    /// Subscribed tickers: by listing, the last published order book.
+    tickers: BTreeMap<usize, Option<TopOfBook>>,
+    /// Subscribed trades, by listing.
     trades: BTreeSet<usize>,
-    /// When the last heartbeat was, once they are asked for, in Unix milliseconds.
-    beat: Option<i64>,
+    /// Time of the last heartbeat in Unix milliseconds; `None` without a heartbeat subscription.
+    last_heartbeat: Option<i64>,
     opened: i64,
-    has_asked: bool,
-    /// The number of the next message.
+    has_subscribed: bool,
+    /// Sequence number of the next message.
     sequence: u64,
 }
 
@@ -57,50 +58,50 @@ impl Feed {
             shared,
             tickers: BTreeMap::new(),
             trades: BTreeSet::new(),
-            beat: None,
+            last_heartbeat: None,
             opened: 0,
-            has_asked: false,
+            has_subscribed: false,
             sequence: 0,
         }
     }
 
-    /// Numbers a message.
+    /// A message with the next sequence number.
     fn message(&mut self, channel: &str, events: &str, now: i64) -> String {
         let number = self.sequence;
         self.sequence += 1;
-        let at = time(now);
+        let at = format_time(now);
         format!("{{\"channel\":\"{channel}\",\"timestamp\":\"{at}\",\"sequence_num\":{number},\"events\":[{events}]}}")
     }
 
-    /// Does what is asked, or says why not.
-    fn obey(&mut self, request: &Request, now: i64, out: &mut Vec<Frame>) -> Result<(), String> {
+    /// Subscribes or unsubscribes. Returns the message of the error otherwise.
+    fn handle_request(&mut self, request: &Request, now: i64, out: &mut Vec<Frame>) -> Result<(), String> {
         let subscribe = match request.kind.as_str() {
             "subscribe" => true,
             "unsubscribe" => false,
             other => return Err(format!("unknown message type {other}")),
         };
         let at = Timestamp::from_millis(now);
-        let data = matches!(request.channel.as_str(), "ticker" | "market_trades");
-        if subscribe && data && self.shared.faults.strikes(ExchangeId::Coinbase, FaultKind::Refuse, at) {
+        let is_data = matches!(request.channel.as_str(), "ticker" | "market_trades");
+        if subscribe && is_data && self.shared.faults.trigger(ExchangeId::Coinbase, FaultKind::Refuse, at) {
             return Err("subscription refused by a scripted fault".to_owned());
         }
         let find = |id: &String| {
-            // Another name of a book is heard under the book's own: <https://github.com/ccxt/ccxt/pull/30567>
-            let found = self.shared.market.named(ExchangeId::Coinbase, id);
+            // Data of an alias have the product id of its original: <https://github.com/ccxt/ccxt/pull/30567>
+            let found = self.shared.market.find_by_name(ExchangeId::Coinbase, id);
             found
-                .map(|listing| listing.book.unwrap_or(listing.index))
+                .map(|listing| listing.alias_of.unwrap_or(listing.index))
                 .ok_or_else(|| format!("{id} is not a valid product"))
         };
         let products = request.product_ids.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         match request.channel.as_str() {
-            "heartbeats" => self.beat = subscribe.then_some(now),
+            "heartbeats" => self.last_heartbeat = subscribe.then_some(now),
             "ticker" => {
                 for index in products {
                     if subscribe {
                         let shared = Arc::clone(&self.shared);
                         let Some(listing) = shared.market.listing(index) else { continue };
-                        self.tickers.insert(index, shared.market.book(listing, now));
-                        if let Some(event) = ticker(&shared.market, listing, "snapshot", now) {
+                        self.tickers.insert(index, shared.market.top_of_book(listing, now));
+                        if let Some(event) = ticker_event(&shared.market, listing, "snapshot", now) {
                             let message = self.message("ticker", &event, now);
                             out.push(Frame::Ticker(message));
                         }
@@ -113,7 +114,7 @@ impl Feed {
                 for index in products {
                     if subscribe {
                         self.trades.insert(index);
-                        let event = self.snapshot(index, now).unwrap_or_default();
+                        let event = self.trade_snapshot(index, now).unwrap_or_default();
                         let message = self.message("market_trades", &event, now);
                         out.push(Frame::Trade(message));
                     } else {
@@ -126,8 +127,8 @@ impl Feed {
         Ok(())
     }
 
-    /// The last trades, which are old.
-    fn snapshot(&self, index: usize, now: i64) -> Option<String> {
+    /// The last trades before the subscription.
+    fn trade_snapshot(&self, index: usize, now: i64) -> Option<String> {
         let market = &self.shared.market;
         let listing = market.listing(index)?;
         let mut trades: Vec<Trade> = Vec::new();
@@ -138,11 +139,11 @@ impl Feed {
             }
         }
         let newest = trades.len().saturating_sub(SNAPSHOT_TRADES);
-        Some(event(listing, &trades[newest..], "snapshot"))
+        Some(trades_event(listing, &trades[newest..], "snapshot"))
     }
 
-    /// All that the connection listens to.
-    fn subscriptions(&mut self, now: i64) -> Frame {
+    /// The confirmation that lists all subscriptions of the connection.
+    fn subscriptions_message(&mut self, now: i64) -> Frame {
         let market = &self.shared.market;
         let names = |indices: Vec<usize>| -> Vec<&str> {
             indices.into_iter().filter_map(|index| Some(market.listing(index)?.native)).collect()
@@ -156,74 +157,75 @@ impl Feed {
                 all.insert(channel.to_owned(), json!(products));
             }
         }
-        if self.beat.is_some() {
+        if self.last_heartbeat.is_some() {
             all.insert("heartbeats".to_owned(), json!(["heartbeats"]));
         }
         let event = json!({ "subscriptions": Value::Object(all) }).to_string();
-        Frame::Reply(self.message("subscriptions", &event, now))
+        Frame::Control(self.message("subscriptions", &event, now))
     }
 }
 
-impl Dialect for Feed {
-    fn habits(&self) -> Habits {
-        Habits {
+impl StreamProtocol for Feed {
+    fn rules(&self) -> SocketRules {
+        SocketRules {
             exchange: ExchangeId::Coinbase,
             // <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-rate-limits>
-            connects: (8, 1_000),
+            connection_limit: (8, 1_000),
             messages_per_second: Some(8),
             ping: None,
             max_age: None,
         }
     }
 
-    fn open(&mut self, now: i64, _: &mut Vec<Frame>) {
+    fn on_open(&mut self, now: i64, _: &mut Vec<Frame>) {
         self.opened = now;
     }
 
-    fn text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow {
-        let obeyed = match serde_json::from_str::<Request>(text) {
-            Ok(request) => self.obey(&request, now, out),
+    fn on_text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow {
+        let result = match serde_json::from_str::<Request>(text) {
+            Ok(request) => self.handle_request(&request, now, out),
             Err(error) => Err(format!("malformed request: {error}")),
         };
-        match obeyed {
+        match result {
             Ok(()) => {
-                self.has_asked = true;
-                let answer = self.subscriptions(now);
-                out.push(answer);
+                self.has_subscribed = true;
+                let confirmation = self.subscriptions_message(now);
+                out.push(confirmation);
             }
-            Err(message) => out.push(Frame::Reply(json!({ "type": "error", "message": message }).to_string())),
+            Err(message) => out.push(Frame::Control(json!({ "type": "error", "message": message }).to_string())),
         }
         ControlFlow::Continue(())
     }
 
-    fn instant(&mut self, at: i64, out: &mut Vec<Frame>) {
-        // Numbered in the order in which the frames of a moment are sent: answers, trades, tickers.
-        if self.beat.is_some_and(|last| at - last >= HEARTBEAT) {
-            self.beat = Some(at);
-            let event = json!({ "current_time": time(at), "heartbeat_counter": at / HEARTBEAT }).to_string();
+    fn on_tick(&mut self, at: i64, out: &mut Vec<Frame>) {
+        // Sequence numbers follow the order in which the frames of a tick are sent: control, trades, tickers.
+        if self.last_heartbeat.is_some_and(|last| at - last >= HEARTBEAT_INTERVAL) {
+            self.last_heartbeat = Some(at);
+            let event =
+                json!({ "current_time": format_time(at), "heartbeat_counter": at / HEARTBEAT_INTERVAL }).to_string();
             let message = self.message("heartbeats", &event, at);
-            out.push(Frame::Reply(message));
+            out.push(Frame::Control(message));
         }
         let shared = Arc::clone(&self.shared);
         let market = &shared.market;
-        // A message that gets lost on the way has its number all the same.
-        let lost = shared.faults.lasts(ExchangeId::Coinbase, FaultKind::SkipCandle, Timestamp::from_millis(at));
+        // A lost message has a sequence number all the same.
+        let is_lost = shared.faults.is_active(ExchangeId::Coinbase, FaultKind::SkipCandle, Timestamp::from_millis(at));
         for index in self.trades.iter().copied().collect::<Vec<_>>() {
             let Some(listing) = market.listing(index) else { continue };
-            let trades = market.trades_between(listing, at - INSTANT, at);
+            let trades = market.trades_between(listing, at - TICK, at);
             if !trades.is_empty() {
-                let message = self.message("market_trades", &event(listing, &trades, "update"), at);
-                if !lost {
+                let message = self.message("market_trades", &trades_event(listing, &trades, "update"), at);
+                if !is_lost {
                     out.push(Frame::Trade(message));
                 }
             }
         }
         for index in self.tickers.keys().copied().collect::<Vec<_>>() {
             let Some(listing) = market.listing(index) else { continue };
-            let book = market.book(listing, at);
+            let book = market.top_of_book(listing, at);
             if self.tickers.get(&index) != Some(&book) {
                 self.tickers.insert(index, book);
-                if let Some(event) = ticker(market, listing, "update", at) {
+                if let Some(event) = ticker_event(market, listing, "update", at) {
                     let message = self.message("ticker", &event, at);
                     out.push(Frame::Ticker(message));
                 }
@@ -231,22 +233,22 @@ impl Dialect for Feed {
         }
     }
 
-    fn farewell(&mut self, _: i64, _: &mut Vec<Frame>) {
-        // Coinbase announces nothing.
+    fn announce_shutdown(&mut self, _: i64, _: &mut Vec<Frame>) {
+        // Coinbase sends no notice.
     }
 
-    fn goes_on(&mut self, at: i64) -> Flow {
-        if !self.has_asked && at - self.opened > FIRST_WORD {
-            return ControlFlow::Break(End::Cut);
+    fn check_timeouts(&mut self, at: i64) -> Flow {
+        if !self.has_subscribed && at - self.opened > SUBSCRIBE_TIMEOUT {
+            return ControlFlow::Break(Disconnect::Abort);
         }
         ControlFlow::Continue(())
     }
 }
 
-fn ticker(market: &Market, listing: &Listing, kind: &str, now: i64) -> Option<String> {
-    let (day, book) = (market.day(listing, now)?, market.book(listing, now)?);
-    let price = |ticks: i64| plain(listing.price(ticks));
-    let amount = |steps: i64| plain(listing.amount(steps));
+fn ticker_event(market: &Market, listing: &Listing, kind: &str, now: i64) -> Option<String> {
+    let (day, book) = (market.day_statistics(listing, now)?, market.top_of_book(listing, now)?);
+    let price = |ticks: i64| format_decimal(listing.price(ticks));
+    let amount = |steps: i64| format_decimal(listing.amount(steps));
     Some(format!(
         "{{\"type\":\"{kind}\",\"tickers\":[{{\"type\":\"ticker\",\"product_id\":\"{}\",\"price\":\"{}\",\
          \"volume_24_h\":\"{}\",\"low_24_h\":\"{}\",\"high_24_h\":\"{}\",\"low_52_w\":\"{}\",\"high_52_w\":\"{}\",\
@@ -259,7 +261,7 @@ fn ticker(market: &Market, listing: &Listing, kind: &str, now: i64) -> Option<St
         price(day.bar.high),
         price(day.bar.low),
         price(day.bar.high),
-        change(&day),
+        change_percent(&day),
         price(book.bid),
         price(book.ask),
         amount(book.bid_size),
@@ -268,10 +270,10 @@ fn ticker(market: &Market, listing: &Listing, kind: &str, now: i64) -> Option<St
 }
 
 /// Trades of one market, newest first.
-fn event(listing: &Listing, trades: &[Trade], kind: &str) -> String {
+fn trades_event(listing: &Listing, trades: &[Trade], kind: &str) -> String {
     let mut event = format!("{{\"type\":\"{kind}\",\"trades\":[");
-    for (place, one) in trades.iter().rev().enumerate() {
-        let _ = write!(event, "{}{}", if place == 0 { "" } else { "," }, trade(listing, one));
+    for (index, one) in trades.iter().rev().enumerate() {
+        let _ = write!(event, "{}{}", if index == 0 { "" } else { "," }, trade_json(listing, one));
     }
     event.push_str("]}");
     event

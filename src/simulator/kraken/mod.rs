@@ -1,22 +1,22 @@
-//! Kraken's spot dialect: REST, and version 2 of its WebSocket.
+//! Kraken's spot protocol: REST and WebSocket version 2.
 //! <https://docs.kraken.com/api/>
 
 mod rest;
 mod stream;
 
-pub use rest::{REST_PREFIX, answer};
+pub use rest::{REST_PREFIX, handle};
 pub use stream::Feed;
 
 use crate::simulator::catalog::Listing;
 use crate::simulator::market::Market;
-use crate::simulator::tape::{Bar, MINUTE};
+use crate::simulator::trades::{Bar, MINUTE};
 
-/// Candle intervals in minutes, counted from the Unix epoch: weeks open on Thursday.
+/// Candle intervals in minutes, aligned to the Unix epoch: weeks open on Thursday.
 /// <https://docs.kraken.com/api-reference/market-data/get-ohlc-data>
 const INTERVALS: [i64; 9] = [1, 5, 15, 30, 60, 240, 1_440, 10_080, 21_600];
 
-/// Kraken's older codes of assets: `XXBT`, `ZUSD`.
-fn code(asset: &str) -> &str {
+/// Kraken's name of an asset: `XXBT`, `ZUSD`.
+fn asset_name(asset: &str) -> &str {
     match asset {
         "BTC" => "XXBT",
         "ETH" => "XETH",
@@ -28,8 +28,8 @@ fn code(asset: &str) -> &str {
     }
 }
 
-/// Kraken's own tickers of assets: `XBT`, `XDG`.
-fn ticker(asset: &str) -> &str {
+/// Kraken's alternate name of an asset: `XBT`, `XDG`.
+fn asset_altname(asset: &str) -> &str {
     match asset {
         "BTC" => "XBT",
         "DOGE" => "XDG",
@@ -39,25 +39,25 @@ fn ticker(asset: &str) -> &str {
 
 /// `XBTUSD`
 fn altname(listing: &Listing) -> String {
-    format!("{}{}", ticker(listing.base), ticker(listing.quote))
+    format!("{}{}", asset_altname(listing.base), asset_altname(listing.quote))
 }
 
 /// `XBT/USD`
 fn wsname(listing: &Listing) -> String {
-    format!("{}/{}", ticker(listing.base), ticker(listing.quote))
+    format!("{}/{}", asset_altname(listing.base), asset_altname(listing.quote))
 }
 
-/// `BTC/USD`: the name on version 2 of the WebSocket, which tells upper from lower case.
+/// `BTC/USD`: the case-sensitive symbol of WebSocket version 2.
 fn stream_name(listing: &Listing) -> String {
     format!("{}/{}", listing.base, listing.quote)
 }
 
-/// All names of a market beside its key.
+/// All names of a market except its id.
 pub fn names(listing: &Listing) -> [String; 3] {
     [stream_name(listing), altname(listing), wsname(listing)]
 }
 
-/// The bar of the interval that holds `at`, as known at `now`, and its first minute.
+/// The first minute and the bar of the interval that contains `at`, as known at `now`.
 fn bar(market: &Market, listing: &Listing, interval: i64, at: i64, now: i64) -> (i64, Option<Bar>) {
     let first = (at / MINUTE).div_euclid(interval) * interval;
     (first, market.bar(listing, first, first + interval, now))

@@ -1,40 +1,40 @@
-//! OKX's spot dialect, version 5.
+//! OKX's spot protocol, API version 5.
 //! <https://www.okx.com/docs-v5/en/>, read in November 2026
 
 mod rest;
 mod stream;
 
-pub use rest::{REST_PREFIX, answer};
-pub use stream::{Door, Feed};
+pub use rest::{REST_PREFIX, handle};
+pub use stream::{Feed, StreamPath};
 
 use rust_decimal::Decimal;
 
 use super::catalog::Listing;
-use super::market::{Book, Day};
-use super::tape::{self, Bar, MINUTE};
+use super::market::{DayStatistics, TopOfBook};
+use super::trades::{Bar, MINUTE, price_at};
 use crate::model::{Interval, TimeRange, Timestamp};
 
 const HOUR: i64 = 60 * MINUTE;
-/// Hong Kong's clocks are so far ahead of UTC, in milliseconds, summer and winter.
-const HONG_KONG: i64 = 8 * HOUR;
+/// Offset of Hong Kong time from UTC in milliseconds, all year.
+const HONG_KONG_OFFSET: i64 = 8 * HOUR;
 
-/// A bar size: how long a candle lasts, and by whose midnight it opens.
+/// A bar size: the interval, and the UTC offset of the clock that it is aligned to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Grid {
     interval: Interval,
-    /// How far those clocks are ahead of UTC, in milliseconds.
-    ahead: i64,
+    /// Offset of that clock from UTC in milliseconds.
+    utc_offset: i64,
 }
 
 impl Grid {
     /// "UTC+8 opening price k-line: [6H/12H/1D/2D/3D/1W/1M/3M], UTC+0 opening price k-line:
-    /// [6Hutc/12Hutc/1Dutc/2Dutc/3Dutc/1Wutc/1Mutc/3Mutc]". Where those of several days and months count from is not
-    /// documented, and so they are not simulated.
+    /// [6Hutc/12Hutc/1Dutc/2Dutc/3Dutc/1Wutc/1Mutc/3Mutc]". Bar sizes of 2 days, 3 days and 3 months are not simulated,
+    /// because the documentation does not say what they are aligned to.
     /// <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks>
-    fn named(bar: &str) -> Option<Self> {
-        let (name, ahead) = match bar.strip_suffix("utc") {
+    fn parse(bar: &str) -> Option<Self> {
+        let (name, utc_offset) = match bar.strip_suffix("utc") {
             Some(name) => (name, 0),
-            None => (bar, HONG_KONG),
+            None => (bar, HONG_KONG_OFFSET),
         };
         let interval = match (name, bar == name) {
             ("6H", _) => Interval::H6,
@@ -52,30 +52,30 @@ impl Grid {
             ("4H", true) => Interval::H4,
             _ => return None,
         };
-        // Both clocks agree on the shorter ones.
-        Some(Self { interval, ahead })
+        // Shorter intervals are the same in both time zones.
+        Some(Self { interval, utc_offset })
     }
 
-    /// The candle that holds `at`.
+    /// The span of the candle that contains `at`.
     fn span(self, at: i64) -> TimeRange {
-        let span = self.interval.span(self.interval.floor(Timestamp::from_millis(at + self.ahead)));
-        let ours = |there: Timestamp| Timestamp::from_millis(there.millis() - self.ahead);
-        TimeRange::new(ours(span.start()), ours(span.end()))
+        let span = self.interval.span(self.interval.floor(Timestamp::from_millis(at + self.utc_offset)));
+        let to_utc = |local: Timestamp| Timestamp::from_millis(local.millis() - self.utc_offset);
+        TimeRange::new(to_utc(span.start()), to_utc(span.end()))
     }
 }
 
-/// A number as OKX writes it: without trailing zeros.
-fn plain(value: Decimal) -> String {
+/// Formats a decimal without trailing zeros.
+fn format_decimal(value: Decimal) -> String {
     value.normalize().to_string()
 }
 
-/// The members of a ticker; the stream and REST tell the same.
-fn ticker(listing: &Listing, day: &Day, book: &Book, now: i64) -> String {
-    let price = |ticks| plain(listing.price(ticks));
-    let amount = |steps| plain(listing.amount(steps));
-    let midnight = |ahead: i64| {
-        let there = Interval::D1.floor(Timestamp::from_millis(now + ahead)).millis();
-        price(tape::price_at(listing, (there - ahead) / MINUTE))
+/// A ticker object, the same in the stream and REST.
+fn ticker(listing: &Listing, day: &DayStatistics, book: &TopOfBook, now: i64) -> String {
+    let price = |ticks| format_decimal(listing.price(ticks));
+    let amount = |steps| format_decimal(listing.amount(steps));
+    let midnight = |utc_offset: i64| {
+        let local = Interval::D1.floor(Timestamp::from_millis(now + utc_offset)).millis();
+        price(price_at(listing, (local - utc_offset) / MINUTE))
     };
     format!(
         "{{\"instType\":\"SPOT\",\"instId\":\"{}\",\"last\":\"{}\",\"lastSz\":\"{}\",\"askPx\":\"{}\",\"askSz\":\"{}\",\
@@ -92,20 +92,21 @@ fn ticker(listing: &Listing, day: &Day, book: &Book, now: i64) -> String {
         price(day.bar.high),
         price(day.bar.low),
         midnight(0),
-        midnight(HONG_KONG),
-        plain(listing.turnover(day.bar.turnover)),
+        midnight(HONG_KONG_OFFSET),
+        format_decimal(listing.turnover(day.bar.turnover)),
         amount(day.bar.volume),
     )
 }
 
-/// A row of a candle: `[ts,o,h,l,c,vol,volCcy,volCcyQuote,confirm]`.
+/// A candle row: `[ts,o,h,l,c,vol,volCcy,volCcyQuote,confirm]`.
 fn row(listing: &Listing, span: TimeRange, bar: &Bar, now: i64) -> String {
-    let [open, high, low, close] = [bar.open, bar.high, bar.low, bar.close].map(|ticks| plain(listing.price(ticks)));
-    let turnover = plain(listing.turnover(bar.turnover));
+    let [open, high, low, close] =
+        [bar.open, bar.high, bar.low, bar.close].map(|ticks| format_decimal(listing.price(ticks)));
+    let turnover = format_decimal(listing.turnover(bar.turnover));
     format!(
         "[\"{}\",\"{open}\",\"{high}\",\"{low}\",\"{close}\",\"{}\",\"{turnover}\",\"{turnover}\",\"{}\"]",
         span.start().millis(),
-        plain(listing.amount(bar.volume)),
+        format_decimal(listing.amount(bar.volume)),
         u8::from(span.end().millis() <= now),
     )
 }
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_names_open_by_hong_kongs_clocks_and_the_others_by_ours() {
+    fn bar_sizes_open_at_hong_kong_time_or_utc() {
         // Thursday, 2025-11-20T21:00:30Z, is Friday in Hong Kong.
         let now = 1_763_672_430_123;
         for (bar, open) in [
@@ -132,12 +133,12 @@ mod tests {
             ("1M", "2025-10-31T16:00:00.000Z"),
             ("1Mutc", "2025-11-01T00:00:00.000Z"),
         ] {
-            let span = Grid::named(bar).unwrap().span(now);
+            let span = Grid::parse(bar).unwrap().span(now);
             assert_eq!(span.start().to_string(), open, "{bar}");
             assert!(span.contains(Timestamp::from_millis(now)), "{bar}");
         }
         for bar in ["", "1h", "1d", "8H", "1mutc", "4Hutc", "3Dutc", "7m"] {
-            assert_eq!(Grid::named(bar), None, "{bar}");
+            assert_eq!(Grid::parse(bar), None, "{bar}");
         }
     }
 }

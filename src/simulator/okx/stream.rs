@@ -14,21 +14,21 @@ use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::faults::FaultKind;
 use crate::simulator::market::Market;
-use crate::simulator::socket::{Dialect, End, Flow, Frame, Habits, INSTANT};
-use crate::simulator::tape::Trade;
+use crate::simulator::socket::{Disconnect, Flow, Frame, SocketRules, StreamProtocol, TICK};
+use crate::simulator::trades::Trade;
 
-use super::{Grid, HOUR, plain, row, ticker};
+use super::{Grid, HOUR, format_decimal, row, ticker};
 
 /// "'subscribe'/'unsubscribe'/'login' requests per connection is limited to 480 times per hour."
-const REQUESTS_AN_HOUR: usize = 480;
-/// A connection on which nothing was said for longer is closed, in milliseconds.
-const LONGEST_SILENCE: i64 = 30_000;
+const REQUESTS_PER_HOUR: usize = 480;
+/// Time without a message in either direction after which OKX closes a connection, in milliseconds.
+const IDLE_TIMEOUT: i64 = 30_000;
 /// "The fastest interval 1 second push the data."
-const CANDLE_PACE: i64 = 1_000;
+const CANDLE_UPDATE_INTERVAL: i64 = 1_000;
 
-/// Which of the paths a connection came to.
+/// URL path of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum StreamPath {
     /// `/ws/v5/public`
     Public,
     /// `/ws/v5/business`
@@ -38,13 +38,13 @@ pub enum Door {
 /// One connection to OKX.
 pub struct Feed {
     shared: Arc<Shared>,
-    door: Door,
+    path: StreamPath,
     subscriptions: Vec<Subscription>,
-    /// When something was last said, in Unix milliseconds.
-    spoke: i64,
-    /// When requests of the last hour came.
+    /// Time of the last message in either direction, in Unix milliseconds.
+    last_activity_at: i64,
+    /// Times of the requests of the last hour in Unix milliseconds.
     requests: VecDeque<i64>,
-    /// Names the connection in answers.
+    /// Connection id in replies.
     id: String,
 }
 
@@ -52,8 +52,8 @@ struct Subscription {
     index: usize,
     channel: String,
     topic: Topic,
-    /// The update of the book that was told last.
-    told: i64,
+    /// Update id of the last published order book.
+    last_update: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -80,26 +80,33 @@ struct Argument {
 }
 
 impl Feed {
-    pub fn new(shared: Arc<Shared>, door: Door) -> Self {
-        Self { shared, door, subscriptions: Vec::new(), spoke: 0, requests: VecDeque::new(), id: String::new() }
+    pub fn new(shared: Arc<Shared>, path: StreamPath) -> Self {
+        Self {
+            shared,
+            path,
+            subscriptions: Vec::new(),
+            last_activity_at: 0,
+            requests: VecDeque::new(),
+            id: String::new(),
+        }
     }
 
-    /// What an argument asks for; `None` where it "doesn't exist" on this path.
-    fn meaning(&self, argument: &Argument) -> Option<(usize, Topic)> {
+    /// Parses an argument into a listing index and a topic; `None` if it "doesn't exist" on this path.
+    fn parse_argument(&self, argument: &Argument) -> Option<(usize, Topic)> {
         let market = &self.shared.market;
-        let listing = market.named(ExchangeId::Okx, &argument.inst_id)?;
-        let topic = match (self.door, argument.channel.as_str()) {
-            (Door::Public, "tickers") => Topic::Tickers,
-            (Door::Public, "trades") => Topic::Trades,
-            (Door::Business, channel) => Topic::Candles(Grid::named(channel.strip_prefix("candle")?)?),
-            (Door::Public, _) => return None,
+        let listing = market.find_by_name(ExchangeId::Okx, &argument.inst_id)?;
+        let topic = match (self.path, argument.channel.as_str()) {
+            (StreamPath::Public, "tickers") => Topic::Tickers,
+            (StreamPath::Public, "trades") => Topic::Trades,
+            (StreamPath::Business, channel) => Topic::Candles(Grid::parse(channel.strip_prefix("candle")?)?),
+            (StreamPath::Public, _) => return None,
         };
         Some((listing.index, topic))
     }
 
-    fn obey(&mut self, request: &Request, now: i64, out: &mut Vec<Frame>) {
+    fn handle_request(&mut self, request: &Request, now: i64, out: &mut Vec<Frame>) {
         self.requests.retain(|at| at + HOUR > now);
-        if self.requests.len() >= REQUESTS_AN_HOUR {
+        if self.requests.len() >= REQUESTS_PER_HOUR {
             return out.push(self.error(request.id.as_deref(), 60_014, "Requests too frequent"));
         }
         self.requests.push_back(now);
@@ -112,31 +119,31 @@ impl Feed {
             return out.push(self.error(request.id.as_deref(), 60_013, "Invalid args"));
         }
         let at = Timestamp::from_millis(now);
-        let refused = subscribe && self.shared.faults.strikes(ExchangeId::Okx, FaultKind::Refuse, at);
+        let refused = subscribe && self.shared.faults.trigger(ExchangeId::Okx, FaultKind::Refuse, at);
         for argument in &request.args {
             let Argument { channel, inst_id } = argument;
-            let Some((index, topic)) = self.meaning(argument).filter(|_| !refused) else {
-                let what = format!(
+            let Some((index, topic)) = self.parse_argument(argument).filter(|_| !refused) else {
+                let message = format!(
                     "Wrong URL or channel:{channel},instId:{inst_id} doesn't exist. Please use the correct URL, channel and \
                      parameters referring to API document."
                 );
-                out.push(self.error(request.id.as_deref(), 60_018, &what));
+                out.push(self.error(request.id.as_deref(), 60_018, &message));
                 continue;
             };
             let arg = json!({ "channel": channel, "instId": inst_id });
             out.push(self.reply(request.id.as_deref(), json!({ "event": request.op, "arg": arg })));
-            self.subscriptions.retain(|one| one.index != index || one.channel != *channel);
+            self.subscriptions.retain(|existing| existing.index != index || existing.channel != *channel);
             if subscribe {
-                let mut subscription = Subscription { index, channel: channel.clone(), topic, told: 0 };
-                // What is newest comes at once: not documented, but seen.
-                out.extend(self.newest(&mut subscription, now));
+                let mut subscription = Subscription { index, channel: channel.clone(), topic, last_update: 0 };
+                // The newest data are sent immediately: not documented, but observed.
+                out.extend(self.snapshot(&mut subscription, now));
                 self.subscriptions.push(subscription);
             }
         }
     }
 
-    fn reply(&self, id: Option<&str>, answer: Value) -> Frame {
-        let mut members = match answer {
+    fn reply(&self, id: Option<&str>, message: Value) -> Frame {
+        let mut members = match message {
             Value::Object(members) => members,
             _ => Map::new(),
         };
@@ -144,99 +151,101 @@ impl Feed {
             members.insert("id".to_owned(), id.into());
         }
         members.insert("connId".to_owned(), self.id.as_str().into());
-        Frame::Reply(Value::Object(members).to_string())
+        Frame::Control(Value::Object(members).to_string())
     }
 
     fn error(&self, id: Option<&str>, code: u32, message: &str) -> Frame {
         self.reply(id, json!({ "event": "error", "code": code.to_string(), "msg": message }))
     }
 
-    fn newest(&self, subscription: &mut Subscription, now: i64) -> Option<Frame> {
+    fn snapshot(&self, subscription: &mut Subscription, now: i64) -> Option<Frame> {
         let market = &self.shared.market;
         let listing = market.listing(subscription.index)?;
         match subscription.topic {
-            Topic::Tickers => tickers(market, listing, subscription, now),
-            Topic::Trades => market.last_trade(listing, now).map(|last| trade(listing, &last)),
-            Topic::Candles(grid) => candle(market, listing, &subscription.channel, grid, now, now),
+            Topic::Tickers => ticker_frame(market, listing, subscription, now),
+            Topic::Trades => market.last_trade(listing, now).map(|last| trade_frame(listing, &last)),
+            Topic::Candles(grid) => candle_frame(market, listing, &subscription.channel, grid, now, now),
         }
     }
 
-    /// What a subscription says at a moment.
-    fn events(market: &Market, subscription: &mut Subscription, at: i64) -> Vec<Frame> {
+    /// The frames of a subscription at a tick.
+    fn frames_at(market: &Market, subscription: &mut Subscription, at: i64) -> Vec<Frame> {
         let Some(listing) = market.listing(subscription.index) else { return Vec::new() };
         match subscription.topic {
             // "The events which can trigger update: trade, the change on best ask/bid."
             Topic::Tickers => {
-                let moved = market.book(listing, at).is_some_and(|book| book.update != subscription.told);
-                let due = moved || !market.trades_between(listing, at - INSTANT, at).is_empty();
-                if due { tickers(market, listing, subscription, at).into_iter().collect() } else { Vec::new() }
+                let book = market.top_of_book(listing, at);
+                let has_changed = book.is_some_and(|book| book.update != subscription.last_update);
+                let due = has_changed || !market.trades_between(listing, at - TICK, at).is_empty();
+                if due { ticker_frame(market, listing, subscription, at).into_iter().collect() } else { Vec::new() }
             }
             Topic::Trades => {
-                market.trades_between(listing, at - INSTANT, at).iter().map(|one| trade(listing, one)).collect()
+                market.trades_between(listing, at - TICK, at).iter().map(|trade| trade_frame(listing, trade)).collect()
             }
             Topic::Candles(grid) => {
                 let closes = grid.span(at).start().millis() == at;
-                let changed = at % CANDLE_PACE == 0
-                    && market.last_trade(listing, at).is_some_and(|last| last.known > at - CANDLE_PACE);
-                // At its end the candle that closes is told, with what is known by then.
-                let told = (closes || changed)
-                    .then(|| candle(market, listing, &subscription.channel, grid, at - 1, at))
+                let changed = at % CANDLE_UPDATE_INTERVAL == 0
+                    && market.last_trade(listing, at).is_some_and(|last| last.known_at > at - CANDLE_UPDATE_INTERVAL);
+                // At a boundary, this is the candle that closes, as known at that time.
+                let frame = (closes || changed)
+                    .then(|| candle_frame(market, listing, &subscription.channel, grid, at - 1, at))
                     .flatten();
-                told.into_iter().collect()
+                frame.into_iter().collect()
             }
         }
     }
 }
 
-impl Dialect for Feed {
-    fn habits(&self) -> Habits {
-        Habits {
+impl StreamProtocol for Feed {
+    fn rules(&self) -> SocketRules {
+        SocketRules {
             exchange: ExchangeId::Okx,
-            // "Connection limit: 3 requests per second (based on IP)": <https://www.okx.com/docs-v5/en/#overview-websocket-connect>
-            connects: (3, 1_000),
+            // "Connection limit: 3 requests per second (based on IP)":
+            // <https://www.okx.com/docs-v5/en/#overview-websocket-connect>
+            connection_limit: (3, 1_000),
             messages_per_second: None,
             ping: None,
             max_age: None,
         }
     }
 
-    fn open(&mut self, now: i64, _out: &mut Vec<Frame>) {
-        self.spoke = now;
+    fn on_open(&mut self, now: i64, _out: &mut Vec<Frame>) {
+        self.last_activity_at = now;
         self.id = format!("{:08x}", now & 0xffff_ffff);
     }
 
-    fn text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow {
+    fn on_text(&mut self, text: &str, now: i64, out: &mut Vec<Frame>) -> Flow {
         match serde_json::from_str::<Request>(text) {
-            _ if text == "ping" => out.push(Frame::Reply("pong".to_owned())),
-            Ok(request) => self.obey(&request, now, out),
+            _ if text == "ping" => out.push(Frame::Control("pong".to_owned())),
+            Ok(request) => self.handle_request(&request, now, out),
             Err(_) => out.push(self.error(None, 60_012, &format!("Invalid request: {text}"))),
         }
-        self.spoke = now;
+        self.last_activity_at = now;
         ControlFlow::Continue(())
     }
 
-    fn instant(&mut self, at: i64, out: &mut Vec<Frame>) {
+    fn on_tick(&mut self, at: i64, out: &mut Vec<Frame>) {
         for subscription in &mut self.subscriptions {
-            out.extend(Self::events(&self.shared.market, subscription, at));
+            out.extend(Self::frames_at(&self.shared.market, subscription, at));
         }
         if !out.is_empty() {
-            self.spoke = at;
+            self.last_activity_at = at;
         }
     }
 
     /// "The connection will break automatically if the subscription is not established or data has not been pushed for
     /// more than 30 seconds": <https://www.okx.com/docs-v5/en/#overview-websocket-connect>
-    fn goes_on(&mut self, at: i64) -> Flow {
-        if at - self.spoke > LONGEST_SILENCE {
-            return ControlFlow::Break(End::Close(4004, "No data received in 30s"));
+    fn check_timeouts(&mut self, at: i64) -> Flow {
+        if at - self.last_activity_at > IDLE_TIMEOUT {
+            return ControlFlow::Break(Disconnect::Close(4004, "No data received in 30s"));
         }
         ControlFlow::Continue(())
     }
 
-    /// "Supported by WebSocket Public and Private for now": the other path ends without a word.
+    /// "Supported by WebSocket Public and Private for now": the business path sends no notice.
     /// <https://www.okx.com/docs-v5/en/#overview-websocket-notification>
-    fn farewell(&mut self, _now: i64, out: &mut Vec<Frame>) {
-        if self.door == Door::Public {
+    fn announce_shutdown(&mut self, _now: i64, out: &mut Vec<Frame>) {
+        if self.path == StreamPath::Public {
             let message = "The connection will soon be closed for a service upgrade. Please reconnect.";
             out.push(self.reply(None, json!({ "event": "notice", "code": "64008", "msg": message })));
         }
@@ -244,35 +253,35 @@ impl Dialect for Feed {
 }
 
 /// `{"arg":{"channel":"…","instId":"…"},"data":[…]}`
-fn push(listing: &Listing, channel: &str, data: &str) -> String {
+fn data_message(listing: &Listing, channel: &str, data: &str) -> String {
     format!("{{\"arg\":{{\"channel\":\"{channel}\",\"instId\":\"{}\"}},\"data\":[{data}]}}", listing.native)
 }
 
-fn tickers(market: &Market, listing: &Listing, subscription: &mut Subscription, now: i64) -> Option<Frame> {
-    let (day, book) = (market.day(listing, now)?, market.book(listing, now)?);
-    subscription.told = book.update;
-    Some(Frame::Ticker(push(listing, &subscription.channel, &ticker(listing, &day, &book, now))))
+fn ticker_frame(market: &Market, listing: &Listing, subscription: &mut Subscription, now: i64) -> Option<Frame> {
+    let (day, book) = (market.day_statistics(listing, now)?, market.top_of_book(listing, now)?);
+    subscription.last_update = book.update;
+    Some(Frame::Ticker(data_message(listing, &subscription.channel, &ticker(listing, &day, &book, now))))
 }
 
-/// Each trade is an aggregate of its own.
-fn trade(listing: &Listing, trade: &Trade) -> Frame {
+/// Every aggregate contains one trade.
+fn trade_frame(listing: &Listing, trade: &Trade) -> Frame {
     let data = format!(
         "{{\"instId\":\"{}\",\"tradeId\":\"{}\",\"px\":\"{}\",\"sz\":\"{}\",\"side\":\"{}\",\"ts\":\"{}\",\"count\":\"1\",\
          \"source\":\"0\",\"seqId\":{}}}",
         listing.native,
         trade.id,
-        plain(listing.price(trade.price)),
-        plain(listing.amount(trade.amount)),
-        if trade.buy { "buy" } else { "sell" },
+        format_decimal(listing.price(trade.price)),
+        format_decimal(listing.amount(trade.amount)),
+        if trade.is_buy { "buy" } else { "sell" },
         trade.time,
         trade.id,
     );
-    Frame::Trade(push(listing, "trades", &data))
+    Frame::Trade(data_message(listing, "trades", &data))
 }
 
-/// The candle that holds `moment`, as known at `now`.
-fn candle(market: &Market, listing: &Listing, channel: &str, grid: Grid, moment: i64, now: i64) -> Option<Frame> {
+/// The candle that contains `moment`, as known at `now`.
+fn candle_frame(market: &Market, listing: &Listing, channel: &str, grid: Grid, moment: i64, now: i64) -> Option<Frame> {
     let span = grid.span(moment);
     let bar = market.bar_or_flat(listing, span, now)?;
-    Some(Frame::Candle(push(listing, channel, &row(listing, span, &bar, now))))
+    Some(Frame::Candle(data_message(listing, channel, &row(listing, span, &bar, now))))
 }

@@ -1,11 +1,11 @@
-//! What exchanges list.
+//! Listings of exchanges.
 
 use std::collections::BTreeMap;
 
 use sqlx::postgres::PgRow;
 use sqlx::{Row, query, query_scalar};
 
-use super::{PostgresStore, corrupt, failed};
+use super::{PostgresStore, corrupt, store_error};
 use crate::model::{ExchangeId, Instrument, Symbol, Timestamp};
 use crate::store::{Listing, StoreError};
 
@@ -15,11 +15,11 @@ pub(super) async fn put(
     listed: &[Instrument],
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    // Should an exchange list a symbol twice, the later one stands.
+    // If an exchange lists a symbol twice, the later entry wins.
     let listed: BTreeMap<&Symbol, &Instrument> = listed.iter().map(|one| (&one.symbol, one)).collect();
     let listed: Vec<&Instrument> = listed.into_values().collect();
-    let mut transaction = store.pool.begin().await.map_err(failed)?;
-    // First, so that two who write the same listing take turns.
+    let mut transaction = store.pool.begin().await.map_err(store_error)?;
+    // This row comes first: its lock serialises concurrent writers of the same listing.
     query(
         "INSERT INTO listings (exchange, read_at) VALUES ($1, $2) \
          ON CONFLICT (exchange) DO UPDATE SET read_at = excluded.read_at",
@@ -28,13 +28,13 @@ pub(super) async fn put(
     .bind(at.millis())
     .execute(&mut *transaction)
     .await
-    .map_err(failed)?;
+    .map_err(store_error)?;
     query("UPDATE instruments SET status = 'delisted' WHERE exchange = $1 AND status <> 'delisted' AND NOT symbol = ANY($2)")
         .bind(exchange.as_str())
         .bind(listed.iter().map(|one| one.symbol.as_str()).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await
-        .map_err(failed)?;
+        .map_err(store_error)?;
     query(
         "INSERT INTO instruments (exchange, symbol, native, stream_native, price_step, amount_step, status) \
          SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::text[]) \
@@ -50,19 +50,19 @@ pub(super) async fn put(
     .bind(listed.iter().map(|one| one.status.as_str()).collect::<Vec<_>>())
     .execute(&mut *transaction)
     .await
-    .map_err(failed)?;
-    transaction.commit().await.map_err(failed)
+    .map_err(store_error)?;
+    transaction.commit().await.map_err(store_error)
 }
 
 pub(super) async fn get(store: &PostgresStore, exchange: ExchangeId) -> Result<Listing, StoreError> {
-    // Both questions in one snapshot, so that they see the same listing.
+    // One snapshot for both queries, so that they read the same listing.
     let mut snapshot =
-        store.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
+        store.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(store_error)?;
     let read_at: Option<i64> = query_scalar("SELECT read_at FROM listings WHERE exchange = $1")
         .bind(exchange.as_str())
         .fetch_optional(&mut *snapshot)
         .await
-        .map_err(failed)?;
+        .map_err(store_error)?;
     let rows = query(
         "SELECT symbol, native, stream_native, price_step, amount_step, status FROM instruments \
          WHERE exchange = $1 ORDER BY symbol COLLATE \"C\"",
@@ -70,22 +70,24 @@ pub(super) async fn get(store: &PostgresStore, exchange: ExchangeId) -> Result<L
     .bind(exchange.as_str())
     .fetch_all(&mut *snapshot)
     .await
-    .map_err(failed)?;
-    snapshot.commit().await.map_err(failed)?;
+    .map_err(store_error)?;
+    snapshot.commit().await.map_err(store_error)?;
     let instruments = rows.iter().map(|row| instrument(exchange, row)).collect::<Result<_, _>>()?;
     Ok(Listing { instruments, read_at: read_at.map(Timestamp::from_millis).unwrap_or_default() })
 }
 
 fn instrument(exchange: ExchangeId, row: &PgRow) -> Result<Instrument, StoreError> {
-    let symbol: &str = row.try_get(0).map_err(failed)?;
-    let status: &str = row.try_get(5).map_err(failed)?;
+    let symbol: &str = row.try_get(0).map_err(store_error)?;
+    let status: &str = row.try_get(5).map_err(store_error)?;
     Ok(Instrument {
         exchange,
-        symbol: symbol.parse().map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}`")))?,
-        native: row.try_get(1).map_err(failed)?,
-        stream_native: row.try_get(2).map_err(failed)?,
-        price_step: row.try_get(3).map_err(failed)?,
-        amount_step: row.try_get(4).map_err(failed)?,
-        status: status.parse().map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}` as `{status}`")))?,
+        symbol: symbol.parse().map_err(|_| corrupt(format_args!("{exchange} lists the invalid symbol `{symbol}`")))?,
+        native: row.try_get(1).map_err(store_error)?,
+        stream_native: row.try_get(2).map_err(store_error)?,
+        price_step: row.try_get(3).map_err(store_error)?,
+        amount_step: row.try_get(4).map_err(store_error)?,
+        status: status
+            .parse()
+            .map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}` with the unknown status `{status}`")))?,
     })
 }

@@ -1,4 +1,4 @@
-//! Opening a store: the pool, and the tables.
+//! Opens a store: connection pool and migrations.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, SqlSafeStr};
 use tokio_util::sync::CancellationToken;
 
-use super::renewal::{Renewal, follow_primary, hosts, is_writable};
+use super::failover::{Failover, follow_primary, hosts, is_writable};
 use super::{Options, PostgresStore};
 use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::ids::SeriesIds;
 
-/// How long to wait for a free connection, or for a new one.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for a free or a new connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A server that starts together with this process has so long to come up.
-const COMES_UP_WITHIN: Duration = Duration::from_secs(30);
+/// How long to wait at startup for a server that may be starting as well.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often it is tried meanwhile.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of connection attempts at startup.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Every version of the tables, oldest first. What was released is never edited.
+/// All migrations, oldest first. A released migration is never edited.
 const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
     (2, "backfills", include_str!("../../../migrations/postgres/0002_backfills.sql")),
@@ -30,14 +30,14 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
     (4, "instrument_status", include_str!("../../../migrations/postgres/0004_instrument_status.sql")),
 ];
 
-/// SQLSTATE of what waiting does not mend: a wrong password, no such role, no such database.
+/// SQLSTATE codes for which retrying is useless: wrong password, unknown role, unknown database, missing privilege.
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-const NO_ENTRY: [&str; 4] = ["28P01", "28000", "3D000", "42501"];
+const FATAL_SQLSTATES: [&str; 4] = ["28P01", "28000", "3D000", "42501"];
 
 pub(super) async fn open(url: &str, options: &Options) -> Result<PostgresStore, StoreError> {
     let mut hosts = hosts(url).map_err(|error| {
         StoreError::Open(format!(
-            "`store.url` is no PostgreSQL URL ({error}); write postgres://USER:PASSWORD@HOST/NAME"
+            "`store.url` is not a PostgreSQL URL ({error}); write postgres://USER:PASSWORD@HOST/NAME"
         ))
     })?;
     let timeout = options.statement_timeout.as_millis().to_string();
@@ -48,109 +48,112 @@ pub(super) async fn open(url: &str, options: &Options) -> Result<PostgresStore, 
             .options([("statement_timeout", timeout.as_str())])
             .disable_statement_logging();
     }
-    let place = hosts.iter().map(place).collect::<Vec<_>>().join(", ");
-    let primary = come_up(&hosts, &place).await?;
+    let address = hosts.iter().map(address).collect::<Vec<_>>().join(", ");
+    let primary = wait_for_primary(&hosts, &address).await?;
     let connect = hosts[primary].clone();
-    migrate(&connect, &place).await?;
-    let renewal = Renewal::new(&place);
-    let (before, after) = (renewal.clone(), renewal.clone());
+    migrate(&connect, &address).await?;
+    let failover = Failover::new(&address);
+    let (before, after) = (failover.clone(), failover.clone());
     let pool = PgPoolOptions::new()
         .max_connections(options.connections)
-        .acquire_timeout(PATIENCE)
-        // Who waits in vain gets an error; who waits a while is no news.
-        .acquire_slow_threshold(PATIENCE)
-        // The driver's own tests wait as long as the network does: for a server that is gone, a quarter of an hour.
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // No log line for slow acquires: a timeout is an error anyway.
+        .acquire_slow_threshold(ACQUIRE_TIMEOUT)
+        // The driver's test has no timeout of its own: with a lost server it waits for TCP, about 15 minutes.
         .test_before_acquire(false)
-        .before_acquire(move |connection, seen| {
-            let renewal = before.clone();
-            Box::pin(async move { renewal.may_use(connection, seen).await })
+        .before_acquire(move |connection, metadata| {
+            let failover = before.clone();
+            Box::pin(async move { failover.is_usable(connection, metadata).await })
         })
-        .after_release(move |connection, seen| {
-            let renewal = after.clone();
-            Box::pin(async move { renewal.may_keep(connection, seen).await })
+        .after_release(move |connection, metadata| {
+            let failover = after.clone();
+            Box::pin(async move { failover.is_reusable(connection, metadata).await })
         })
         .connect_lazy_with(connect);
-    let following = (hosts.len() > 1).then(|| {
+    let primary_monitor = (hosts.len() > 1).then(|| {
         let stop = CancellationToken::new();
-        let following = follow_primary(pool.clone(), hosts, primary, renewal);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+        let monitor = follow_primary(pool.clone(), hosts, primary, failover);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(monitor));
         stop.drop_guard()
     });
-    Ok(PostgresStore { pool, ids: SeriesIds::default(), _following: following })
+    Ok(PostgresStore { pool, ids: SeriesIds::default(), _primary_monitor: primary_monitor })
 }
 
-/// A host as it is named to people.
-fn place(host: &PgConnectOptions) -> String {
+/// Address for messages: `host:port/database`.
+fn address(host: &PgConnectOptions) -> String {
     let database = host.get_database().unwrap_or_else(|| host.get_username());
     format!("{}:{}/{database}", host.get_host(), host.get_port())
 }
 
-/// Waits until a server takes connections that can write, and gives its place among the hosts.
-async fn come_up(hosts: &[PgConnectOptions], place: &str) -> Result<usize, StoreError> {
+/// Waits until a host accepts writes and returns its index.
+async fn wait_for_primary(hosts: &[PgConnectOptions], address: &str) -> Result<usize, StoreError> {
     let clock = Clock::system();
-    let deadline = clock.now() + COMES_UP_WITHIN;
+    let deadline = clock.now() + STARTUP_TIMEOUT;
     loop {
-        let mut last = "it names no host".to_owned();
-        let mut final_errors = 0;
+        let mut last_error = "the URL names no host".to_owned();
+        let mut fatal_errors = 0;
         for (index, host) in hosts.iter().enumerate() {
-            let asked = async { is_writable(&mut host.connect().await?).await };
-            let error = match clock.timeout(PATIENCE, asked).await {
+            let check = async { is_writable(&mut host.connect().await?).await };
+            let error = match clock.timeout(ACQUIRE_TIMEOUT, check).await {
                 Ok(Ok(true)) => return Ok(index),
                 Ok(Ok(false)) => {
-                    "it is read-only: it is a standby, or was made read-only".clone_into(&mut last);
+                    "the server is read-only (a standby, or `default_transaction_read_only` is set)"
+                        .clone_into(&mut last_error);
                     continue;
                 }
                 Ok(Err(error)) => error,
                 Err(_) => sqlx::Error::PoolTimedOut,
             };
-            final_errors += usize::from(is_final(&error));
-            last = reason(&error);
+            fatal_errors += usize::from(is_fatal(&error));
+            last_error = reason(&error);
         }
-        if clock.now() >= deadline || final_errors == hosts.len() {
+        if clock.now() >= deadline || fatal_errors == hosts.len() {
             return Err(StoreError::Open(format!(
-                "cannot use PostgreSQL at {place}: {last}; see that it runs there and that `store.url` (or DATABASE_URL) \
-                 names a database and a user that may make tables in it"
+                "cannot use PostgreSQL at {address}: {last_error}; check that it runs there and that `store.url` (or \
+                 DATABASE_URL) names a database and a user that may create tables in it"
             )));
         }
-        tracing::warn!(place, error = last, "PostgreSQL does not answer yet: trying again");
-        clock.sleep(LOOK).await;
+        tracing::warn!(address, error = last_error, "PostgreSQL is not available yet: retrying");
+        clock.sleep(RETRY_INTERVAL).await;
     }
 }
 
-fn is_final(error: &sqlx::Error) -> bool {
+fn is_fatal(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| NO_ENTRY.contains(&&*code)) || matches!(error, sqlx::Error::Configuration(_))
+    code.is_some_and(|code| FATAL_SQLSTATES.contains(&&*code)) || matches!(error, sqlx::Error::Configuration(_))
 }
 
-/// Makes the tables. Replicas that start together take turns by an advisory lock, and only the first makes them.
-async fn migrate(connect: &PgConnectOptions, place: &str) -> Result<(), StoreError> {
-    let known = MIGRATIONS.map(|(version, name, sql)| {
+/// Runs pending migrations. An advisory lock serialises replicas that start at the same time; only the first one has
+/// something to run.
+async fn migrate(connect: &PgConnectOptions, address: &str) -> Result<(), StoreError> {
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
-    // A migration may take its time: a connection of its own, without a limit.
+    // A migration may run long: it uses its own connection without a statement timeout.
     let connect = connect.clone().options([("statement_timeout", "0")]);
-    let one: PgPool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(connect);
-    let migrated = Migrator::with_migrations(known.to_vec()).run(&one).await;
-    one.close().await;
+    let pool: PgPool =
+        PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(connect);
+    let migrated = Migrator::with_migrations(migrations.to_vec()).run(&pool).await;
+    pool.close().await;
     migrated.map_err(|error| {
         StoreError::Open(match error {
             MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) => format!(
-                "the database {place} was made by another version of candlewick ({error}); \
+                "the database {address} was created by another version of candlewick ({error}); \
                  run that version, or name another database in `store.url`"
             ),
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                format!("cannot set up the database {place}: {}", reason(&error))
+                format!("cannot set up the database {address}: {}", reason(&error))
             }
-            _ => format!("cannot set up the database {place}: {error}"),
+            _ => format!("cannot set up the database {address}: {error}"),
         })
     })
 }
 
-/// The database's own words, without the driver's.
+/// The message of the database, without the driver's wrapper text.
 fn reason(error: &sqlx::Error) -> String {
     match error {
-        sqlx::Error::Database(inside) => inside.message().to_owned(),
-        sqlx::Error::PoolTimedOut => format!("no answer within {} s", PATIENCE.as_secs()),
+        sqlx::Error::Database(inner) => inner.message().to_owned(),
+        sqlx::Error::PoolTimedOut => format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs()),
         other => other.to_string(),
     }
 }
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_migration_of_both_folders_is_embedded_in_order() {
+    fn migrations_match_both_folders_in_order() {
         let folder = |name: &str| {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(name);
             let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
@@ -172,6 +175,6 @@ mod tests {
         };
         let embedded: Vec<_> = MIGRATIONS.iter().map(|(version, name, _)| format!("{version:04}_{name}.sql")).collect();
         assert_eq!(folder("postgres"), embedded);
-        assert_eq!(folder("sqlite"), folder("postgres"), "one list of versions");
+        assert_eq!(folder("sqlite"), folder("postgres"), "both backends have the same versions");
     }
 }

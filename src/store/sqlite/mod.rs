@@ -1,15 +1,15 @@
-//! The embedded store: one SQLite file in WAL mode, or a database in memory.
+//! Embedded store: one SQLite file in WAL mode, or a database in memory.
 //!
-//! SQLite takes one writer at a time, so there is one connection that writes; readers have a small pool and are not
-//! held up by it. What was committed survives the end of the process, however sudden.
+//! SQLite allows one writer at a time, so a single connection writes. Readers use a small pool and do not wait for the
+//! writer. Committed data survive a crash of the process.
 
 mod backfills;
-mod bound;
-mod forget;
+mod candle_limit;
 mod keys;
 mod listing;
 mod open;
 mod read;
+mod retention;
 mod write;
 
 #[cfg(test)]
@@ -22,48 +22,48 @@ use async_trait::async_trait;
 use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, SqlitePool};
 
-use self::bound::Bound;
+use self::candle_limit::CandleLimit;
 use super::ids::SeriesIds;
-use super::{Backfills, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
+use super::{BackfillFilter, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
 use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp, wire};
 
-/// Candles, ledger and listings in SQLite.
+/// A [`CandleStore`] in SQLite.
 pub struct SqliteStore {
-    /// Of one connection.
+    /// A pool with one connection.
     writer: SqlitePool,
     readers: SqlitePool,
     ids: SeriesIds,
-    /// Of a store in memory that forgets.
-    bound: Option<Bound>,
+    /// Set for a store in memory with a maximum number of candles.
+    candle_limit: Option<CandleLimit>,
 }
 
 impl SqliteStore {
-    /// Opens `sqlite://path/to.db`, making its folder, the file and its tables where they are not there yet;
-    /// `sqlite::memory:` is [`SqliteStore::in_memory`].
+    /// Opens `sqlite://path/to.db`. Creates the folder and the file if they are missing and runs pending migrations.
+    /// `sqlite::memory:` is the same as [`SqliteStore::in_memory`].
     ///
     /// # Errors
-    /// [`StoreError::Open`] names the path and says what to do.
+    /// [`StoreError::Open`], which names the path and says what to do.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        open::at(url).await
+        open::open(url).await
     }
 
-    /// A store that lives as long as this value.
+    /// Opens a store in memory. Its data are lost when the value is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where there is no memory for it.
+    /// [`StoreError::Open`] if there is not enough memory.
     pub async fn in_memory() -> Result<Self, StoreError> {
         open::in_memory().await
     }
 
-    /// The same, which never has more than `most` candles: the oldest of all series are forgotten, and with them what the
-    /// ledger says of their time, so that it is unknown again.
+    /// Opens a store in memory that holds at most `limit` candles. Above the limit it evicts the oldest candles of all
+    /// series and their coverage, so that their time is unknown again.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where there is no memory for it.
-    pub async fn in_memory_up_to(most: u64) -> Result<Self, StoreError> {
+    /// [`StoreError::Open`] if there is not enough memory.
+    pub async fn in_memory_with_limit(limit: u64) -> Result<Self, StoreError> {
         let mut store = open::in_memory().await?;
-        bound::prepare(&store.writer).await?;
-        store.bound = Some(Bound::new(most));
+        candle_limit::create_index(&store.writer).await?;
+        store.candle_limit = Some(CandleLimit::new(limit));
         Ok(store)
     }
 }
@@ -82,8 +82,8 @@ impl CandleStore for SqliteStore {
         read::page(self, series, range, take).await
     }
 
-    async fn ledger(&self, series: &Series, range: TimeRange, most: u32) -> Result<Coverage, StoreError> {
-        read::ledger(self, series, range, most).await
+    async fn coverage_page(&self, series: &Series, range: TimeRange, limit: u32) -> Result<Coverage, StoreError> {
+        read::coverage_page(self, series, range, limit).await
     }
 
     async fn put_instruments(
@@ -103,8 +103,8 @@ impl CandleStore for SqliteStore {
         backfills::put(self, backfill).await
     }
 
-    async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
-        backfills::get(self, which).await
+    async fn backfills(&self, filter: BackfillFilter<'_>) -> Result<Vec<Backfill>, StoreError> {
+        backfills::get(self, filter).await
     }
 
     async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
@@ -115,33 +115,33 @@ impl CandleStore for SqliteStore {
         keys::all(self).await
     }
 
-    async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {
-        forget::forget(self, before, most).await
+    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError> {
+        retention::delete_before(self, before, limit).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1 FROM listings LIMIT 1").fetch_optional(&self.readers).await.map_err(failed)?;
+        sqlx::query("SELECT 1 FROM listings LIMIT 1").fetch_optional(&self.readers).await.map_err(store_error)?;
         Ok(())
     }
 
     async fn close(&self) {
-        // The writer last: the last connection to close folds the write-ahead log into the file.
+        // The writer last: the last connection that closes checkpoints the write-ahead log into the file.
         self.readers.close().await;
         self.writer.close().await;
     }
 }
 
-/// SQLite's result codes of a damaged file: <https://www.sqlite.org/rescode.html>.
+/// SQLite result codes of a damaged file: <https://www.sqlite.org/rescode.html>.
 const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_NOTADB: i32 = 26;
 
-/// What an error of the driver means to a caller.
-fn failed(error: sqlx::Error) -> StoreError {
+/// Maps a driver error.
+fn store_error(error: sqlx::Error) -> StoreError {
     let damaged = match &error {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => true,
-        sqlx::Error::Database(inside) => {
-            // The low byte is the primary code.
-            let code = inside.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default() & 0xff;
+        sqlx::Error::Database(inner) => {
+            // The low byte of an extended result code is the primary code.
+            let code = inner.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default() & 0xff;
             code == SQLITE_CORRUPT || code == SQLITE_NOTADB
         }
         _ => false,
@@ -149,29 +149,28 @@ fn failed(error: sqlx::Error) -> StoreError {
     if damaged { corrupt(error) } else { StoreError::Unavailable(error.to_string()) }
 }
 
-fn corrupt(what: impl Display) -> StoreError {
-    StoreError::Corrupt(what.to_string())
+fn corrupt(detail: impl Display) -> StoreError {
+    StoreError::Corrupt(detail.to_string())
 }
 
-/// A decimal as it is stored: without trailing zeros, so that equal numbers are equal texts.
+/// The stored form of a decimal: without trailing zeros, so that equal numbers are equal strings.
 fn decimal_text(value: Decimal) -> String {
     let mut out = Vec::with_capacity(16);
     wire::decimal(&mut out, value);
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A statement with many rows of values, in a few sizes, so that each is prepared once and any number of rows takes few
-/// round trips.
+/// A multi-row `INSERT` in a few sizes: each size is prepared once, and any number of rows needs few round trips.
 struct MultiRow(Vec<(usize, Arc<str>)>);
 
 impl MultiRow {
     /// `head VALUES row, row, … tail`
     fn new(head: &str, row: &str, tail: &str) -> Self {
-        let of = |size: usize| format!("{head} VALUES {} {tail}", vec![row; size].join(","));
-        Self([64, 16, 4, 1].into_iter().map(|size| (size, of(size).into())).collect())
+        let statement = |size: usize| format!("{head} VALUES {} {tail}", vec![row; size].join(","));
+        Self([64, 16, 4, 1].into_iter().map(|size| (size, statement(size).into())).collect())
     }
 
-    /// Cuts `rows` into the sizes that there are statements for.
+    /// Splits `rows` into chunks of the available sizes, each with its statement.
     fn chunks<'a, T>(&'a self, mut rows: &'a [T]) -> impl Iterator<Item = (AssertSqlSafe<Arc<str>>, &'a [T])> {
         std::iter::from_fn(move || {
             let (size, statement) = self.0.iter().find(|(size, _)| *size <= rows.len())?;

@@ -1,4 +1,4 @@
-//! What only this backend promises; the rest is in the contract suite.
+//! Tests of properties that only this backend has; the contract tests cover the rest.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{CoveredRange, Interval, Knowledge};
+use crate::model::{CoverageState, CoveredRange, Interval};
 
 fn series() -> Series {
     Series { exchange: ExchangeId::Kraken, symbol: "BTC/USD".parse().unwrap(), interval: Interval::M1 }
 }
 
-fn ever() -> TimeRange {
+fn all_time() -> TimeRange {
     TimeRange::new(Timestamp::EPOCH, Timestamp::MAX)
 }
 
@@ -31,64 +31,64 @@ fn batch(minutes: i64) -> [SeriesWrite; 1] {
         revision: 0,
     };
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(minutes * 60));
-    let claims = vec![CoveredRange { range, state: Knowledge::Observed }];
+    let claims = vec![CoveredRange { range, state: CoverageState::Observed }];
     [SeriesWrite { series: series(), candles: (0..minutes).map(candle).collect(), claims }]
 }
 
 async fn count(store: &SqliteStore) -> usize {
-    store.candles(&series(), ever(), Take::First(u32::MAX)).await.unwrap().len()
+    store.candles(&series(), all_time(), Take::First(u32::MAX)).await.unwrap().len()
 }
 
 fn url(path: &Path) -> String {
     format!("sqlite://{}", path.display())
 }
 
-async fn refused(url: &str) -> String {
+async fn open_error(url: &str) -> String {
     match SqliteStore::open(url).await {
-        Err(StoreError::Open(sentence)) => sentence,
+        Err(StoreError::Open(message)) => message,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("{url} was opened"),
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_is_said_in_one_sentence_with_its_path() {
-    let home = TempDir::new().unwrap();
-    let file = home.path().join("file");
+async fn open_error_is_one_line_with_path_and_setting() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
     std::fs::write(&file, "this is no database, and long enough to have a header of its own: ".repeat(20)).unwrap();
-    // A file in place of the folder, a folder in place of the file, a file of another kind.
-    for (path, shown) in [
+    // A file instead of the folder, a folder instead of the file, a file with other content.
+    for (path, expected) in [
         (file.join("sub/candles.db"), file.join("sub")),
-        (home.path().into(), home.path().into()),
+        (folder.path().into(), folder.path().into()),
         (file.clone(), file),
     ] {
-        let sentence = refused(&url(&path)).await;
-        assert!(sentence.contains(&shown.display().to_string()), "{sentence}");
-        assert!(sentence.contains("store.url"), "{sentence}");
-        assert_eq!(sentence.lines().count(), 1, "{sentence}");
+        let message = open_error(&url(&path)).await;
+        assert!(message.contains(&expected.display().to_string()), "{message}");
+        assert!(message.contains("store.url"), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
     for url in ["", "sqlite:", "sqlite://", "postgres://db", "sqlite://a.db?mode=ro", "sqlite://a\0b"] {
-        assert!(refused(url).await.contains("store.url"), "{url}");
+        assert!(open_error(url).await.contains("store.url"), "{url}");
     }
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_left_alone() {
-    let home = TempDir::new().unwrap();
-    let path = home.path().join("candles.db");
+async fn rejects_database_of_newer_version() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("candles.db");
     let store = SqliteStore::open(&url(&path)).await.unwrap();
     sqlx::query("UPDATE _sqlx_migrations SET version = 9000 + version").execute(&store.writer).await.unwrap();
     store.close().await;
-    let sentence = refused(&url(&path)).await;
-    assert!(sentence.contains("another version of candlewick"), "{sentence}");
-    assert!(sentence.contains(&path.display().to_string()), "{sentence}");
+    let message = open_error(&url(&path)).await;
+    assert!(message.contains("another version of candlewick"), "{message}");
+    assert!(message.contains(&path.display().to_string()), "{message}");
 }
 
-/// A database of the version before knows two states of a market; the third came with migration 4.
+/// Before migration 4 an instrument was active or not; the migration adds a third status.
 #[tokio::test]
-async fn a_listing_of_an_older_version_keeps_its_states() {
-    let home = TempDir::new().unwrap();
-    let path = home.path().join("candles.db");
+async fn migration_preserves_instrument_status() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("candles.db");
     let store = SqliteStore::open(&url(&path)).await.unwrap();
     for statement in [
         "DELETE FROM _sqlx_migrations WHERE version = 4",
@@ -100,50 +100,50 @@ async fn a_listing_of_an_older_version_keeps_its_states() {
     }
     store.close().await;
     let store = SqliteStore::open(&url(&path)).await.unwrap();
-    let listed = store.instruments(ExchangeId::Kraken).await.unwrap().instruments;
-    let statuses: Vec<&str> = listed.iter().map(|one| one.status.as_str()).collect();
+    let instruments = store.instruments(ExchangeId::Kraken).await.unwrap().instruments;
+    let statuses: Vec<&str> = instruments.iter().map(|one| one.status.as_str()).collect();
     assert_eq!(statuses, ["trading", "delisted"]);
 }
 
 #[tokio::test]
-async fn memory_can_be_named_by_url() {
+async fn memory_url_opens_separate_stores() {
     let (one, two) = (SqliteStore::open("sqlite::memory:").await.unwrap(), SqliteStore::in_memory().await.unwrap());
     one.write(&batch(3)).await.unwrap();
-    assert_eq!((count(&one).await, count(&two).await), (3, 0), "each has its own");
+    assert_eq!((count(&one).await, count(&two).await), (3, 0), "each store has its own data");
 }
 
-/// A killed process leaves its files as they are at that moment.
+/// A copy of the files simulates a killed process.
 #[tokio::test]
-async fn what_was_committed_survives_a_kill() {
-    let home = TempDir::new().unwrap();
-    let store = SqliteStore::open(&url(&home.path().join("candles.db"))).await.unwrap();
+async fn committed_data_survive_kill() {
+    let folder = TempDir::new().unwrap();
+    let store = SqliteStore::open(&url(&folder.path().join("candles.db"))).await.unwrap();
     for minutes in [10, 20, 30] {
         store.write(&batch(minutes)).await.unwrap();
-        let after = TempDir::new().unwrap();
+        let copy = TempDir::new().unwrap();
         for suffix in ["", "-wal"] {
             let name = format!("candles.db{suffix}");
-            std::fs::copy(home.path().join(&name), after.path().join(&name)).unwrap();
+            std::fs::copy(folder.path().join(&name), copy.path().join(&name)).unwrap();
         }
-        let again = SqliteStore::open(&url(&after.path().join("candles.db"))).await.unwrap();
-        assert_eq!(count(&again).await, usize::try_from(minutes).unwrap());
-        let known = again.coverage(&series(), ever()).await.unwrap();
+        let reopened = SqliteStore::open(&url(&copy.path().join("candles.db"))).await.unwrap();
+        assert_eq!(count(&reopened).await, usize::try_from(minutes).unwrap());
+        let known = reopened.coverage(&series(), all_time()).await.unwrap();
         assert_eq!(known.ranges(), batch(minutes)[0].claims);
     }
 }
 
 #[tokio::test]
-async fn closing_folds_the_log_into_the_file() {
-    let home = TempDir::new().unwrap();
-    let store = SqliteStore::open(&url(&home.path().join("candles.db"))).await.unwrap();
+async fn close_checkpoints_the_write_ahead_log() {
+    let folder = TempDir::new().unwrap();
+    let store = SqliteStore::open(&url(&folder.path().join("candles.db"))).await.unwrap();
     store.write(&batch(10)).await.unwrap();
     assert_eq!(count(&store).await, 10);
     store.close().await;
-    let files: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, ["candles.db"]);
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_is_corrupt() {
+async fn invalid_values_are_reported_as_corrupt() {
     for (damage, word) in [
         ("UPDATE candles SET high = 'much' WHERE open_time = 0", "much"),
         ("UPDATE candles SET close = '' WHERE open_time = 0", "kraken:BTC/USD:1m"),
@@ -153,19 +153,22 @@ async fn what_cannot_be_understood_is_corrupt() {
         let store = SqliteStore::in_memory().await.unwrap();
         store.write(&batch(3)).await.unwrap();
         sqlx::query(damage).execute(&store.writer).await.unwrap();
-        match store.candles(&series(), ever(), Take::Last(9)).await {
-            Err(StoreError::Corrupt(what)) => assert!(what.contains(word), "{what}"),
+        match store.candles(&series(), all_time(), Take::Last(9)).await {
+            Err(StoreError::Corrupt(detail)) => assert!(detail.contains(word), "{detail}"),
             other => panic!("{damage}: {other:?}"),
         }
         let rest = TimeRange::new(Timestamp::from_secs(60), Timestamp::MAX);
-        assert_eq!(store.candles(&series(), rest, Take::Last(9)).await.unwrap().len(), 2, "the rest is still there");
+        assert_eq!(
+            store.candles(&series(), rest, Take::Last(9)).await.unwrap().len(),
+            2,
+            "the other candles are readable"
+        );
     }
     let store = SqliteStore::in_memory().await.unwrap();
     store.write(&batch(3)).await.unwrap();
     sqlx::query("UPDATE coverage SET state = 'guessed'").execute(&store.writer).await.unwrap();
-    assert!(
-        matches!(store.coverage(&series(), ever()).await, Err(StoreError::Corrupt(what)) if what.contains("guessed"))
-    );
+    let coverage = store.coverage(&series(), all_time()).await;
+    assert!(matches!(coverage, Err(StoreError::Corrupt(detail)) if detail.contains("guessed")));
     sqlx::query(
         "INSERT INTO instruments (exchange, symbol, native, status) VALUES ('kraken', 'BTC', 'BTC', 'trading')",
     )
@@ -173,12 +176,12 @@ async fn what_cannot_be_understood_is_corrupt() {
     .await
     .unwrap();
     let listing = store.instruments(ExchangeId::Kraken).await;
-    assert!(matches!(listing, Err(StoreError::Corrupt(what)) if what.contains("BTC")));
+    assert!(matches!(listing, Err(StoreError::Corrupt(detail)) if detail.contains("BTC")));
 }
 
-/// Stopped at any point a write leaves all of itself or nothing, and the next one works.
+/// A write that is cancelled at any point is stored completely or not at all, and the next write works.
 #[tokio::test]
-async fn a_write_that_is_cancelled_leaves_nothing_half_done() {
+async fn cancelled_write_is_atomic() {
     let store = SqliteStore::in_memory().await.unwrap();
     for polls in 1..40 {
         {
@@ -188,33 +191,33 @@ async fn a_write_that_is_cancelled_leaves_nothing_half_done() {
                 if write.as_mut().now_or_never().is_some() {
                     break;
                 }
-                // Lets the database's own thread get on.
+                // Lets the database thread run.
                 std::thread::yield_now();
                 tokio::task::yield_now().await;
             }
         }
         let rows = count(&store).await;
         assert!(rows == 0 || rows == 200, "{rows} rows");
-        let known = store.coverage(&series(), ever()).await.unwrap();
+        let known = store.coverage(&series(), all_time()).await.unwrap();
         assert_eq!(known.ranges().len(), usize::from(rows == 200));
     }
     store.write(&batch(200)).await.unwrap();
     assert_eq!(count(&store).await, 200);
 }
 
-/// Reading would hide it if neighbours of the same state stood in rows of their own.
+/// Counts rows, because reading joins adjacent ranges of the same state and would hide separate rows.
 #[tokio::test]
-async fn the_ledger_takes_no_more_rows_than_it_must() {
+async fn adjacent_ranges_of_same_state_share_a_row() {
     let store = SqliteStore::in_memory().await.unwrap();
     let mut model = Coverage::default();
     for (start, end, state) in [
-        (0, 10, Knowledge::Observed),
-        (10, 20, Knowledge::Derived),
-        (10, 20, Knowledge::Observed),
-        (30, 40, Knowledge::Fetched),
-        (20, 30, Knowledge::Observed),
-        (5, 35, Knowledge::Empty),
-        (0, 30, Knowledge::Fetched),
+        (0, 10, CoverageState::Observed),
+        (10, 20, CoverageState::Derived),
+        (10, 20, CoverageState::Observed),
+        (30, 40, CoverageState::Fetched),
+        (20, 30, CoverageState::Observed),
+        (5, 35, CoverageState::Empty),
+        (0, 30, CoverageState::Fetched),
     ] {
         let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
         let claim = CoveredRange { range, state };
@@ -226,23 +229,23 @@ async fn the_ledger_takes_no_more_rows_than_it_must() {
 }
 
 #[tokio::test]
-async fn readers_do_not_wait_for_a_writer() {
-    let home = TempDir::new().unwrap();
-    let store = SqliteStore::open(&url(&home.path().join("candles.db"))).await.unwrap();
+async fn readers_do_not_wait_for_writer() {
+    let folder = TempDir::new().unwrap();
+    let store = SqliteStore::open(&url(&folder.path().join("candles.db"))).await.unwrap();
     store.write(&batch(3)).await.unwrap();
-    let mut writing = store.writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    sqlx::query("DELETE FROM candles").execute(&mut *writing).await.unwrap();
+    let mut transaction = store.writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    sqlx::query("DELETE FROM candles").execute(&mut *transaction).await.unwrap();
     assert_eq!(count(&store).await, 3);
     store.ping().await.unwrap();
-    writing.rollback().await.unwrap();
+    transaction.rollback().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_questions_use_the_primary_key() {
+async fn queries_use_the_primary_key() {
     let store = SqliteStore::in_memory().await.unwrap();
     for statement in [read::FIRST, read::LAST, read::RANGES] {
-        let explain = format!("EXPLAIN QUERY PLAN {statement}");
-        let mut plan = sqlx::query_as::<_, (i64, i64, i64, String)>(AssertSqlSafe(explain));
+        let statement_text = format!("EXPLAIN QUERY PLAN {statement}");
+        let mut plan = sqlx::query_as::<_, (i64, i64, i64, String)>(AssertSqlSafe(statement_text));
         for value in [1, 0, 100, 10] {
             plan = plan.bind(value);
         }
@@ -255,7 +258,7 @@ async fn the_questions_use_the_primary_key() {
 }
 
 #[test]
-fn every_migration_of_the_folder_is_embedded_in_order() {
+fn migrations_match_the_folder_in_order() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
     let mut files: Vec<i64> = std::fs::read_dir(folder)
         .unwrap()
@@ -267,7 +270,7 @@ fn every_migration_of_the_folder_is_embedded_in_order() {
 }
 
 #[test]
-fn a_page_of_rows_takes_few_round_trips() {
+fn multi_row_statement_needs_few_round_trips() {
     let statements = MultiRow::new("INSERT INTO t", "(?)", "RETURNING 1");
     let rows: Vec<i64> = (0..1_000).collect();
     let chunks: Vec<_> = statements.chunks(&rows).map(|(statement, chunk)| (statement.0, chunk)).collect();
@@ -280,15 +283,15 @@ fn a_page_of_rows_takes_few_round_trips() {
 }
 
 #[tokio::test]
-async fn what_sqlite_undoes_by_itself_does_not_stop_the_writer() {
-    let home = TempDir::new().unwrap();
-    let store = SqliteStore::open(&url(&home.path().join("candles.db"))).await.unwrap();
+async fn writer_works_after_rollback_by_sqlite() {
+    let folder = TempDir::new().unwrap();
+    let store = SqliteStore::open(&url(&folder.path().join("candles.db"))).await.unwrap();
     let mut writer = store.writer.acquire().await.unwrap();
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    // As SQLite does where the disk is full; the driver is not told.
+    // As SQLite does on a full disk, without the driver noticing.
     sqlx::query("ROLLBACK").execute(&mut *transaction).await.unwrap();
     drop(transaction);
     drop(writer);
     store.write(&batch(10)).await.unwrap();
-    assert_eq!(store.candles(&series(), ever(), Take::First(u32::MAX)).await.unwrap(), batch(10)[0].candles);
+    assert_eq!(store.candles(&series(), all_time(), Take::First(u32::MAX)).await.unwrap(), batch(10)[0].candles);
 }

@@ -1,15 +1,15 @@
-//! Writing: rows and the claims that they rest on, in one transaction.
+//! Writes candles and their coverage claims in one transaction.
 
 use std::sync::LazyLock;
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
-use super::{MultiRow, SqliteStore, corrupt, decimal_text, failed, read};
+use super::{MultiRow, SqliteStore, corrupt, decimal_text, read, store_error};
 use crate::model::{Candle, CoveredRange, Series};
-use crate::store::{SeriesWrite, StoreError, ledger, refuse_open_candles};
+use crate::store::{SeriesWrite, StoreError, ledger, reject_open_candles};
 
-/// Unchanged rows are left alone and not returned; new ones come back with revision 0.
+/// Does not update or return equal rows. Returns new rows with revision 0.
 static UPSERT: LazyLock<MultiRow> = LazyLock::new(|| {
     MultiRow::new(
         "INSERT INTO candles (series_id, open_time, open, high, low, close, volume, quote_volume, trades)",
@@ -25,12 +25,12 @@ static UPSERT: LazyLock<MultiRow> = LazyLock::new(|| {
 });
 
 pub(super) async fn write(store: &SqliteStore, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError> {
-    refuse_open_candles(batch)?;
+    reject_open_candles(batch)?;
     if batch.is_empty() {
         return Ok(Vec::new());
     }
-    let mut writer = store.writer.acquire().await.map_err(failed)?;
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut writer = store.writer.acquire().await.map_err(store_error)?;
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
     let mut ids = Vec::with_capacity(batch.len());
     for part in batch {
         ids.push(series_id(store, &mut transaction, &part.series).await?);
@@ -39,19 +39,19 @@ pub(super) async fn write(store: &SqliteStore, batch: &[SeriesWrite]) -> Result<
     for (part, id) in batch.iter().zip(&ids) {
         put_claims(&mut transaction, *id, &part.claims).await?;
     }
-    let room = match &store.bound {
-        Some(bound) => {
+    let enforced = match &store.candle_limit {
+        Some(candle_limit) => {
             let written = batch.iter().map(|part| part.candles.len()).sum();
-            Some((bound, bound.enforce(&mut transaction, written).await?))
+            Some((candle_limit, candle_limit.enforce(&mut transaction, written).await?))
         }
         None => None,
     };
-    transaction.commit().await.map_err(failed)?;
-    if let Some((bound, estimate)) = room {
-        bound.committed(estimate);
+    transaction.commit().await.map_err(store_error)?;
+    if let Some((candle_limit, estimate)) = enforced {
+        candle_limit.set_estimate(estimate);
     }
-    // Only now: an id of a transaction that was rolled back would be nobody's.
-    store.ids.remember(batch.iter().map(|part| &part.series).zip(ids));
+    // Only after the commit: an id from a transaction that was rolled back would be invalid.
+    store.ids.extend(batch.iter().map(|part| &part.series).zip(ids));
     Ok(changed)
 }
 
@@ -65,11 +65,11 @@ async fn series_id(store: &SqliteStore, tx: &mut SqliteConnection, series: &Seri
     for name in names {
         insert = insert.bind(name);
     }
-    insert.execute(&mut *tx).await.map_err(failed)?;
-    read::find_id(&mut *tx, series).await?.ok_or_else(|| corrupt(format_args!("{series} has no id")))
+    insert.execute(&mut *tx).await.map_err(store_error)?;
+    read::select_id(&mut *tx, series).await?.ok_or_else(|| corrupt(format_args!("the series {series} has no id")))
 }
 
-/// Returns the candles that were there with other values, as they are now.
+/// Returns the candles that replaced stored ones with other values, with their new revision.
 async fn put_candles(
     tx: &mut SqliteConnection,
     batch: &[SeriesWrite],
@@ -95,33 +95,34 @@ async fn put_candles(
                 .bind(candle.quote_volume.map(decimal_text))
                 .bind(candle.trades.map(|count| i64::try_from(count).unwrap_or(i64::MAX)));
         }
-        for row in upsert.fetch_all(&mut *tx).await.map_err(failed)? {
-            let revision: u32 = row.try_get(2).map_err(failed)?;
+        for row in upsert.fetch_all(&mut *tx).await.map_err(store_error)? {
+            let revision: u32 = row.try_get(2).map_err(store_error)?;
             if revision == 0 {
                 continue;
             }
-            let (id, at): (i64, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
-            let written = chunk.iter().rfind(|(of, _, candle)| (*of, candle.timestamp.millis()) == (id, at));
+            let (id, at): (i64, i64) = (row.try_get(0).map_err(store_error)?, row.try_get(1).map_err(store_error)?);
+            let written =
+                chunk.iter().rfind(|(series_id, _, candle)| (*series_id, candle.timestamp.millis()) == (id, at));
             changed.extend(written.map(|(_, series, candle)| ((*series).clone(), Candle { revision, ..**candle })));
         }
     }
     Ok(changed)
 }
 
-/// Merges the claims into the ranges of the ledger that they touch, and writes back what became different.
+/// Merges the claims into the adjacent and overlapping ranges of the ledger and writes the changed ranges.
 async fn put_claims(tx: &mut SqliteConnection, id: i64, claims: &[CoveredRange]) -> Result<(), StoreError> {
-    let Some(touched) = ledger::touched(claims) else { return Ok(()) };
-    let before = read::ranges(&mut *tx, id, touched, read::ALL).await?;
+    let Some(touched_range) = ledger::touched_range(claims) else { return Ok(()) };
+    let before = read::ranges(&mut *tx, id, touched_range, read::NO_LIMIT).await?;
     let change = ledger::merge(&before, claims);
-    for start in change.gone {
+    for start in change.removed {
         sqlx::query("DELETE FROM coverage WHERE series_id = ? AND start_time = ?")
             .bind(id)
             .bind(start.millis())
             .execute(&mut *tx)
             .await
-            .map_err(failed)?;
+            .map_err(store_error)?;
     }
-    for new in change.put {
+    for new in change.upserted {
         sqlx::query(
             "INSERT INTO coverage (series_id, start_time, end_time, state) VALUES (?, ?, ?, ?) \
              ON CONFLICT (series_id, start_time) DO UPDATE SET end_time = excluded.end_time, state = excluded.state",
@@ -132,7 +133,7 @@ async fn put_claims(tx: &mut SqliteConnection, id: i64, claims: &[CoveredRange])
         .bind(new.state.as_str())
         .execute(&mut *tx)
         .await
-        .map_err(failed)?;
+        .map_err(store_error)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the headers of a reply say about limits.
+//! Reads rate-limit and time headers of a response.
 
 use std::time::Duration;
 
@@ -6,35 +6,35 @@ use chrono::DateTime;
 use reqwest::header::{AGE, DATE, HeaderMap, RETRY_AFTER};
 
 use crate::model::Timestamp;
-use crate::upstream::LONGEST_BAN;
+use crate::upstream::MAX_BAN;
 
-/// How long `Retry-After` says to stay away: seconds, or an HTTP date.
+/// `Retry-After` as a duration: seconds, or an HTTP date.
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(secs) = text.parse::<u32>() {
-        return Some(Duration::from_secs(secs.into()).min(LONGEST_BAN));
+        return Some(Duration::from_secs(secs.into()).min(MAX_BAN));
     }
-    // An HTTP date is written as in RFC 2822.
+    // An HTTP date has the format of RFC 2822.
     let at = DateTime::parse_from_rfc2822(text).ok()?;
-    Some(Timestamp::from_millis(at.timestamp_millis()).since(now).min(LONGEST_BAN))
+    Some(Timestamp::from_millis(at.timestamp_millis()).since(now).min(MAX_BAN))
 }
 
-/// How long it takes until the moment, in Unix milliseconds, that the header `name` says a limit's window ends at. The two
-/// clocks may differ: a moment that is over says nothing, and no window is longer than `window` and a minute.
-pub(super) fn reset(headers: &HeaderMap, name: &str, now: Timestamp, window: Duration) -> Option<Duration> {
+/// Time until the window of a limit ends. The header `name` holds that moment in Unix milliseconds. The two clocks may
+/// differ: a moment in the past is ignored, and the result is at most `window` plus a minute.
+pub(super) fn window_reset(headers: &HeaderMap, name: &str, now: Timestamp, window: Duration) -> Option<Duration> {
     let at = headers.get(name)?.to_str().ok()?.trim().parse().ok().map(Timestamp::from_millis)?;
     Some(at.since(now).min(window + Duration::from_mins(1))).filter(|wait| !wait.is_zero())
 }
 
-/// What time it was where the answer was made.
+/// `Date`: when the server made the response.
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.date>
 pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let at = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
     Some(Timestamp::from_millis(at.timestamp_millis()))
 }
 
-/// How long ago a cache on the way got the answer; zero where it says nothing.
+/// `Age`: how long an intermediate cache has held the response; zero without the header.
 /// <https://www.rfc-editor.org/rfc/rfc9111#field.age>
 pub(super) fn age(headers: &HeaderMap) -> Duration {
     let text = headers.get(AGE).and_then(|value| value.to_str().ok());
@@ -51,21 +51,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_window_is_waited_for_within_reason() {
+    fn window_reset_is_bounded_and_past_or_invalid_values_are_ignored() {
         let (now, window) = (Timestamp::from_millis(1_700_000_000_000), Duration::from_secs(5));
         let read = |text: &str| {
             let headers = HeaderMap::from_iter([("x-reset".parse().unwrap(), text.parse().unwrap())]);
-            reset(&headers, "x-reset", now, window)
+            window_reset(&headers, "x-reset", now, window)
         };
         assert_eq!(read("1700000003500"), Some(Duration::from_millis(3_500)));
-        assert_eq!(read("1800000000000"), Some(Duration::from_secs(65)), "a clock that is behind");
+        assert_eq!(read("1800000000000"), Some(Duration::from_secs(65)), "our clock is behind");
         for text in ["1699999999999", "1700000000000", "", "soon", "99999999999999999999"] {
             assert_eq!(read(text), None, "{text}");
         }
     }
 
     #[test]
-    fn reads_both_ways_of_retry_after() {
+    fn retry_after_reads_seconds_and_http_dates() {
         let now = Timestamp::parse("1994-11-06T08:49:07Z").unwrap();
         let read = |text: &str| {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
@@ -73,7 +73,7 @@ mod tests {
         };
         assert_eq!(read("120"), Some(Duration::from_mins(2)));
         assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "it is over");
+        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "it is in the past");
         for text in ["", "soon", "-1", "1.5", "99999999999999"] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -1,12 +1,14 @@
-//! Asks an exchange over REST, within its limits.
+//! REST client of an exchange.
 //!
-//! A call goes through four gates: identical calls in flight share one request (`flight`); the breaker and the budget of
-//! its scope let it go or hold it back (`super::meter`); origins are tried in order and what failed for the moment
-//! is tried again (`fetch`); and the reply is read by the call's own pure function.
+//! A call has four steps: identical calls in flight share one request (`flight`); the rate limiter of its scope admits
+//! or defers it (`super::rate_limiter`); origins are tried in order, transient errors are retried (`fetch`); the call's
+//! own pure function parses the response.
 
 mod fetch;
 mod flight;
 mod headers;
+mod origins;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,56 +16,56 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::fetch::Fetcher;
-use self::flight::Flights;
+use self::flight::SingleFlight;
 use super::tap::Tap;
-use super::{Backoff, ExchangeClock, UpstreamError, Urgency};
+use super::{Backoff, ExchangeClock, Priority, UpstreamError};
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, Parse, Reply, ReplyError, ReplyErrorKind, RestCall};
+use crate::exchanges::{Exchange, Parse, RestCall, RestError, RestErrorKind, RestResponse};
 use crate::model::{BudgetState, Timestamp};
 
-/// How often a reply that came damaged is asked for.
-const TRIES: u32 = 3;
+/// Attempts to get a response that is not damaged.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// A body of so many bytes is large: it takes more than a millisecond to read.
-const LARGE: usize = 256 * 1024;
+/// A body of this many bytes takes more than a millisecond to parse.
+const LARGE_BODY: usize = 256 * 1024;
 
-/// One exchange's REST interface, shared by all who ask it.
+/// REST client of one exchange, shared by all callers.
 pub struct RestClient {
     fetcher: Arc<Fetcher>,
-    flights: Flights,
+    single_flight: SingleFlight,
 }
 
-/// What an exchange answered, as all who asked share it.
+/// A response, shared by all callers of the same request.
 #[derive(Clone, Debug)]
-struct Fetched {
+struct FetchedResponse {
     status: u16,
     body: Bytes,
-    /// When the request was sent and its reply was here, by the clock's `elapsed`.
-    asked: Duration,
+    /// When the request was sent and the response headers were received, by the clock's `elapsed`.
+    sent: Duration,
     received: Duration,
-    /// What time it was there, in whole seconds.
+    /// The `Date` header: the server's time, in whole seconds.
     date: Option<Timestamp>,
-    /// How long its headers say to stay away, should it be a refusal.
-    named: Option<Duration>,
-    /// Which origin gave it, by their order.
+    /// The pause that its headers ask for, if it is a rejection.
+    retry_after: Option<Duration>,
+    /// Index of the origin that sent it.
     origin: usize,
 }
 
 impl RestClient {
-    /// A client that tries `origins` (`https://api.example.com`, no path) in order.
+    /// A client that tries `origins` in order: `https://api.example.com`, no path.
     ///
     /// # Errors
-    /// [`UpstreamError::Setup`] for an origin that is none, and where TLS cannot be set up.
+    /// [`UpstreamError::Setup`] if an origin is invalid or TLS cannot be set up.
     pub fn new(exchange: &'static dyn Exchange, origins: &[String], clock: Clock) -> Result<Arc<Self>, UpstreamError> {
         Self::build(exchange, origins, clock, None, None)
     }
 
-    /// The same, inside of limits that others behind the same address use, too.
+    /// Like [`RestClient::new`], within rate limits that processes behind the same address share.
     ///
     /// # Errors
     /// As for [`RestClient::new`].
-    pub fn sharing(
+    pub fn with_shared_budgets(
         exchange: &'static dyn Exchange,
         origins: &[String],
         clock: Clock,
@@ -72,11 +74,11 @@ impl RestClient {
         Self::build(exchange, origins, clock, None, Some(budgets))
     }
 
-    /// The same; what is answered is handed on.
+    /// Like [`RestClient::new`]; `tap` gets a copy of each response.
     ///
     /// # Errors
     /// As for [`RestClient::new`].
-    pub fn tapped(
+    pub fn with_tap(
         exchange: &'static dyn Exchange,
         origins: &[String],
         clock: Clock,
@@ -93,119 +95,133 @@ impl RestClient {
         budgets: Option<Arc<dyn Budgets>>,
     ) -> Result<Arc<Self>, UpstreamError> {
         let fetcher = Arc::new(Fetcher::new(exchange, origins, clock, tap, budgets)?);
-        Ok(Arc::new(Self { fetcher, flights: Flights::default() }))
+        Ok(Arc::new(Self { fetcher, single_flight: SingleFlight::default() }))
     }
 
-    /// Asks, and reads the answer. What fails for the moment is tried a few times, and so is a reply that came damaged; one that
-    /// says with HTTP 200 that the exchange is busy is not.
+    /// Sends a call with [`Priority::Live`] and parses the response. Retries transient errors and damaged responses a
+    /// few times, but not an HTTP 200 that says that the exchange is busy.
     ///
     /// # Errors
     /// [`UpstreamError`].
     pub async fn call<T: Send + 'static>(&self, call: &RestCall<T>) -> Result<T, UpstreamError> {
-        self.call_with(call, Urgency::Live).await
+        self.call_with_priority(call, Priority::Live).await
     }
 
-    /// The same, with this claim on the budget.
+    /// Like [`RestClient::call`], with this priority.
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn call_with<T: Send + 'static>(&self, call: &RestCall<T>, urgency: Urgency) -> Result<T, UpstreamError> {
-        let target = fetch::target(&call.path, &call.query);
+    pub async fn call_with_priority<T: Send + 'static>(
+        &self,
+        call: &RestCall<T>,
+        priority: Priority,
+    ) -> Result<T, UpstreamError> {
+        let target = target::target(&call.path, &call.query);
         let exchange = self.fetcher.exchange();
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
-        let mut tries = 1;
+        let mut attempt = 1;
         loop {
-            let fetched = self.fetched(call, &target, urgency).await?;
-            let error = match parse(call, &fetched, self.exchange_clock().now()).await {
-                Ok(answer) => return Ok(answer),
+            let response = self.fetch(call, &target, priority).await?;
+            let error = match parse(call, &response, self.exchange_clock().now()).await {
+                Ok(parsed) => return Ok(parsed),
                 Err(error) => error,
             };
-            if let Some(error) = self.fetcher.refused(call.scope, &fetched, &error) {
+            if let Some(error) = self.fetcher.record_rejection(call.scope, &response, &error) {
                 return Err(error);
             }
-            // Each time one origin less is open.
-            if error.kind == ReplyErrorKind::RegionClosed {
+            // The origin is now marked as blocked, so this loop ends.
+            if error.kind == RestErrorKind::RegionBlocked {
                 continue;
             }
-            let is_damaged = error.kind == ReplyErrorKind::Malformed && !is_json(&fetched.body);
-            let error = UpstreamError::Reply { exchange, error };
-            if !is_damaged || tries == TRIES {
+            let is_damaged = error.kind == RestErrorKind::Malformed && !is_json(&response.body);
+            let error = UpstreamError::ErrorResponse { exchange, error };
+            if !is_damaged || attempt == MAX_ATTEMPTS {
                 return Err(error);
             }
-            self.fetcher.avoid(fetched.origin);
-            self.fetcher.pause(&mut backoff, &target, &error).await;
-            tries += 1;
+            self.fetcher.origins().avoid(response.origin);
+            self.fetcher.back_off(&mut backoff, &target, &error).await;
+            attempt += 1;
         }
     }
 
-    /// What is answered to `target`, in a request that may be shared.
-    async fn fetched<T>(&self, call: &RestCall<T>, target: &str, urgency: Urgency) -> Result<Fetched, UpstreamError> {
-        // Who is in a hurry does not join those who are not.
-        let flight = self.flights.join((urgency, target), || {
+    /// Sends a request to `target`, or joins an identical one in flight.
+    async fn fetch<T>(
+        &self,
+        call: &RestCall<T>,
+        target: &str,
+        priority: Priority,
+    ) -> Result<FetchedResponse, UpstreamError> {
+        // A call does not join a request of lower priority.
+        let flight = self.single_flight.join((priority, target), || {
             let (fetcher, target) = (Arc::clone(&self.fetcher), target.to_owned());
             let (scope, weight) = (call.scope, call.weight);
-            async move { fetcher.fetch(&target, scope, weight, urgency).await }
+            async move { fetcher.fetch(&target, scope, weight, priority).await }
         });
         flight.await
     }
 
-    /// The exchange's own time, as far as its answers say it.
+    /// The exchange's time, measured from its responses.
     #[must_use]
     pub fn exchange_clock(&self) -> &ExchangeClock {
         self.fetcher.exchange_clock()
     }
 
-    /// Asks the exchange what time it is there, for [`RestClient::exchange_clock`]: by its own call, else by the `Date`
+    /// Measures the exchange's time for [`RestClient::exchange_clock`]: with its server-time call, else with the `Date`
     /// header of a probe.
     ///
     /// # Errors
     /// [`UpstreamError`].
     pub async fn measure_clock(&self) -> Result<(), UpstreamError> {
         let Some(call) = self.fetcher.server_time() else { return self.probe().await.map(drop) };
-        let target = fetch::target(&call.path, &call.query);
-        let fetched = self.fetched(&call, &target, Urgency::Live).await?;
+        let target = target::target(&call.path, &call.query);
+        let response = self.fetch(&call, &target, Priority::Live).await?;
         let clock = self.exchange_clock();
-        let told = parse(&call, &fetched, clock.now())
+        let server_time = parse(&call, &response, clock.now())
             .await
-            .map_err(|error| UpstreamError::Reply { exchange: self.fetcher.exchange(), error })?;
-        clock.answered(fetched.asked, fetched.received, told.at, told.resolution);
+            .map_err(|error| UpstreamError::ErrorResponse { exchange: self.fetcher.exchange(), error })?;
+        clock.record_response(response.sent, response.received, server_time.at, server_time.resolution);
         Ok(())
     }
 
-    /// Whether the exchange is there: its cheapest path, once an origin, with little patience. Gives the time that it was
-    /// there, in whole seconds, if the answer says so.
+    /// Checks whether the exchange is reachable: one request for the probe path per origin, with a short timeout.
+    /// Returns the `Date` of the response, in whole seconds.
     ///
     /// # Errors
-    /// [`UpstreamError`]: why the last origin tried was not there.
+    /// [`UpstreamError`]: the error of the origin that failed last.
     pub async fn probe(&self) -> Result<Option<Timestamp>, UpstreamError> {
         self.fetcher.probe().await
     }
 
-    /// Begins the next calls with another of the exchange's origins, where there are several.
+    /// Starts the next calls at the next origin, if there are several.
     pub fn prefer_next_origin(&self) {
-        self.fetcher.prefer_next_origin();
+        self.fetcher.origins().prefer_next();
     }
 
-    /// How much of each of the exchange's limits is used.
+    /// Usage of each of the exchange's rate limits.
     #[must_use]
     pub fn budgets(&self) -> Vec<BudgetState> {
         self.fetcher.budgets()
     }
 }
 
-/// Reads a reply: a large one, such as a listing of thousands of markets, on a thread that no socket waits for.
-async fn parse<T: Send + 'static>(call: &RestCall<T>, fetched: &Fetched, now: Timestamp) -> Result<T, ReplyError> {
-    let read =
-        move |parse: &Parse<T>, fetched: &Fetched| parse(&Reply { status: fetched.status, body: &fetched.body }, now);
-    if fetched.body.len() < LARGE {
-        return read(&call.parse, fetched);
+/// Parses a response. A large one, such as a listing of thousands of markets, is parsed on a blocking thread.
+async fn parse<T: Send + 'static>(
+    call: &RestCall<T>,
+    response: &FetchedResponse,
+    now: Timestamp,
+) -> Result<T, RestError> {
+    let read = move |parse: &Parse<T>, response: &FetchedResponse| {
+        parse(&RestResponse { status: response.status, body: &response.body }, now)
+    };
+    if response.body.len() < LARGE_BODY {
+        return read(&call.parse, response);
     }
-    let (parse, fetched) = (Arc::clone(&call.parse), fetched.clone());
-    let reading = tokio::task::spawn_blocking(move || read(&parse, &fetched)).await;
-    reading.unwrap_or_else(|error| Err(ReplyError::new(ReplyErrorKind::Malformed, error.to_string())))
+    let (parse, response) = (Arc::clone(&call.parse), response.clone());
+    let reading = tokio::task::spawn_blocking(move || read(&parse, &response)).await;
+    reading.unwrap_or_else(|error| Err(RestError::new(RestErrorKind::Malformed, error.to_string())))
 }
 
-/// Whether a body came whole: all interfaces answer in JSON. A page of a proxy, and half a reply, is none.
+/// Whether a body is complete: all exchanges answer in JSON. A proxy's page or a truncated body is not JSON.
 fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Opens the socket of a WebSocket connection.
+//! Opens WebSockets.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::Feed;
-use crate::exchanges::names_region;
-use crate::upstream::{LONGEST_BAN, LONGEST_TROUBLE, Urgency};
+use crate::exchanges::is_region_block;
+use crate::upstream::{MAX_BAN, MAX_RETRY_AFTER, Priority};
 
-/// The longest that opening a socket may take, an origin.
+/// Timeout for opening a socket, per origin.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest message that is taken; the largest real ones are snapshots of some 100 kB.
-const MESSAGE_LIMIT: usize = 4 << 20;
+/// Maximum size of a received message. The largest real ones are snapshots of about 100 kB.
+const MAX_MESSAGE: usize = 4 << 20;
 
-/// What bytes come and go over.
+/// A byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// An open WebSocket.
 pub type Socket = WebSocketStream<MaybeTlsStream<Box<dyn Io>>>;
 
-/// Opens sockets: [`Dialer`] over the network, tests over memory.
+/// Opens sockets: [`Dialer`] over the network, tests in memory.
 #[async_trait]
 pub trait Dial: Send + Sync + 'static {
-    /// Connects to `url` (`wss://host/path?query`). The caller limits how long it may take.
+    /// Connects to `url` (`wss://host/path?query`). The caller sets the timeout.
     ///
     /// # Errors
     /// [`DialError`].
@@ -45,58 +45,58 @@ pub trait Dial: Send + Sync + 'static {
 pub struct DialError {
     pub kind: DialErrorKind,
     pub message: String,
-    /// How long to stay away, where the exchange says so.
+    /// The pause that the exchange asks for.
     pub retry_after: Option<Duration>,
 }
 
 /// Kinds of [`DialError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialErrorKind {
-    /// Nobody answers, or not in WebSocket.
+    /// No answer, or not a WebSocket server.
     Unreachable,
-    /// It says that it does not serve this region.
-    RegionClosed,
-    /// It answers 418 or 429, or 403 as a firewall does.
+    /// The origin does not serve this region.
+    RegionBlocked,
+    /// HTTP 418 or 429, or a firewall's 403.
     RateLimited,
 }
 
 impl DialError {
-    /// An origin that does not answer.
+    /// An error of kind [`DialErrorKind::Unreachable`].
     #[must_use]
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self { kind: DialErrorKind::Unreachable, message: message.into(), retry_after: None }
     }
 
-    fn refused(response: &Response<Option<Vec<u8>>>) -> Self {
+    fn from_response(response: &Response<Option<Vec<u8>>>) -> Self {
         let status = response.status().as_u16();
         let (kind, message) = match status {
-            451 => (DialErrorKind::RegionClosed, format!("closed to this region (HTTP {status})")),
-            403 if response.body().as_deref().is_some_and(names_region) => {
-                (DialErrorKind::RegionClosed, format!("closed to this region (HTTP {status})"))
+            451 => (DialErrorKind::RegionBlocked, format!("closed to this region (HTTP {status})")),
+            403 if response.body().as_deref().is_some_and(is_region_block) => {
+                (DialErrorKind::RegionBlocked, format!("closed to this region (HTTP {status})"))
             }
-            403 => (DialErrorKind::RateLimited, format!("shut out by a firewall or a ban (HTTP {status})")),
+            403 => (DialErrorKind::RateLimited, format!("blocked by a firewall or banned (HTTP {status})")),
             418 | 429 => (DialErrorKind::RateLimited, format!("too many connections (HTTP {status})")),
-            _ => (DialErrorKind::Unreachable, format!("no WebSocket there (HTTP {status})")),
+            _ => (DialErrorKind::Unreachable, format!("not a WebSocket endpoint (HTTP {status})")),
         };
-        let longest = if kind == DialErrorKind::RateLimited { LONGEST_BAN } else { LONGEST_TROUBLE };
+        let max = if kind == DialErrorKind::RateLimited { MAX_BAN } else { MAX_RETRY_AFTER };
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|secs| secs.to_str().ok()?.parse::<u32>().ok());
-        let retry_after = retry_after.map(|secs| Duration::from_secs(secs.into()).min(longest));
+        let retry_after = retry_after.map(|secs| Duration::from_secs(secs.into()).min(max));
         Self { kind, message, retry_after }
     }
 }
 
-/// Bounds of one WebSocket. Frames in are small; the buffers need not be tungstenite's 128 KiB.
+/// Limits of one WebSocket. Received frames are small, so the buffers are smaller than tungstenite's 128 KiB.
 #[must_use]
 pub fn socket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(32 << 10)
         .write_buffer_size(4 << 10)
         .max_write_buffer_size(1 << 20)
-        .max_message_size(Some(MESSAGE_LIMIT))
-        .max_frame_size(Some(MESSAGE_LIMIT))
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE))
 }
 
-/// Dials over TCP, and TLS for `wss://`.
+/// Dials over TCP, with TLS for `wss://`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dialer;
 
@@ -107,14 +107,14 @@ impl Dial for Dialer {
         let unreachable = |error: &dyn std::fmt::Display| DialError::unreachable(error.to_string());
         let mut request = url.into_client_request().map_err(|error| unreachable(&error))?;
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(crate::upstream::USER_AGENT));
-        let address = address(request.uri()).ok_or_else(|| DialError::unreachable("no ws:// or wss:// address"))?;
+        let address = address(request.uri()).ok_or_else(|| DialError::unreachable("not a ws:// or wss:// address"))?;
         let tcp = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
-        // Subscriptions and pongs are small and wanted at once.
+        // Subscriptions and pongs are small and must be sent without delay.
         tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
         let io: Box<dyn Io> = Box::new(tcp);
         match client_async_tls_with_config(request, io, Some(socket_config()), None).await {
             Ok((socket, _)) => Ok(socket),
-            Err(Error::Http(response)) => Err(DialError::refused(&response)),
+            Err(Error::Http(response)) => Err(DialError::from_response(&response)),
             Err(error) => Err(unreachable(&error)),
         }
     }
@@ -131,12 +131,12 @@ fn address(uri: &http::Uri) -> Option<(String, u16)> {
     Some((host.to_owned(), uri.port_u16().unwrap_or(default)))
 }
 
-/// Opens a socket to the first origin that answers, beginning with the one at `first`.
+/// Opens a socket to the first origin that answers, starting with index `first`. Returns its index and the socket.
 pub(super) async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket), DialError> {
     let mut failed: Option<DialError> = None;
     for index in (first..feed.origins.len()).chain(0..first) {
         let origin = feed.origins[index].trim_end_matches('/');
-        feed.connects.admit(1, Urgency::Live).await.map_err(|held_back| feed.held_back(held_back))?;
+        feed.connect_limiter.acquire(1, Priority::Live).await.map_err(|deferred| feed.deferred(deferred))?;
         let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
         let mut error = match dialed {
             Ok(Ok(socket)) => return Ok((index, socket)),
@@ -145,9 +145,9 @@ pub(super) async fn dial(feed: Feed, first: usize, path: String) -> Result<(usiz
         };
         error.message = format!("{origin}: {}", error.message);
         if error.kind == DialErrorKind::RateLimited {
-            let pause = error.retry_after.unwrap_or(feed.exchange.profile().ban_pause);
-            feed.connects.open_breaker(pause);
-            // It is this address that is shut out: the other origins would only count against it.
+            let pause = error.retry_after.unwrap_or(feed.exchange.profile().default_ban_duration);
+            feed.connect_limiter.open_breaker(pause);
+            // The limit is per address: more attempts at other origins would count against it.
             return Err(DialError { retry_after: Some(pause), ..error });
         }
         if let Some(earlier) = failed {
@@ -164,26 +164,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_the_schemes_port() {
-        let of = |url: &str| address(&url.parse().unwrap());
-        assert_eq!(of("wss://a.example/x"), Some(("a.example".to_owned(), 443)));
-        assert_eq!(of("ws://[::1]:9/x"), Some(("::1".to_owned(), 9)));
-        assert_eq!(of("https://a"), None);
+    fn address_defaults_to_the_port_of_the_scheme() {
+        let parse = |url: &str| address(&url.parse().unwrap());
+        assert_eq!(parse("wss://a.example/x"), Some(("a.example".to_owned(), 443)));
+        assert_eq!(parse("ws://[::1]:9/x"), Some(("::1".to_owned(), 9)));
+        assert_eq!(parse("https://a"), None);
     }
 
     #[test]
-    fn a_refusal_says_why_and_until_when() {
-        let refused_with = |status: u16, body: &str| {
+    fn http_error_maps_to_kind_and_retry_after() {
+        let error_with = |status: u16, body: &str| {
             let response = Response::builder().status(status).header(RETRY_AFTER, "7");
-            DialError::refused(&response.body(Some(body.into())).unwrap())
+            DialError::from_response(&response.body(Some(body.into())).unwrap())
         };
-        let refused = |status| refused_with(status, "");
-        assert_eq!(refused(403).kind, DialErrorKind::RateLimited, "a firewall, not a region");
+        let error = |status| error_with(status, "");
+        assert_eq!(error(403).kind, DialErrorKind::RateLimited, "a firewall, not a region");
         let cloudfront = "The Amazon CloudFront distribution is configured to block access from your country.";
-        assert_eq!(refused_with(403, cloudfront).kind, DialErrorKind::RegionClosed);
-        assert_eq!(refused(451).kind, DialErrorKind::RegionClosed);
-        assert_eq!(refused(429).kind, DialErrorKind::RateLimited);
-        assert_eq!(refused(429).retry_after, Some(Duration::from_secs(7)));
-        assert_eq!(refused(502).kind, DialErrorKind::Unreachable);
+        assert_eq!(error_with(403, cloudfront).kind, DialErrorKind::RegionBlocked);
+        assert_eq!(error(451).kind, DialErrorKind::RegionBlocked);
+        assert_eq!(error(429).kind, DialErrorKind::RateLimited);
+        assert_eq!(error(429).retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(error(502).kind, DialErrorKind::Unreachable);
     }
 }

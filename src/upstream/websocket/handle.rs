@@ -1,4 +1,4 @@
-//! What others see of a connection, and what they want of it.
+//! Handle to a connection: its state and its subscriptions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +9,15 @@ use tokio::sync::Notify;
 use crate::exchanges::Subscription;
 use crate::model::{ConnectionState, FeedState, Timestamp, Topic};
 
-/// One connection, from outside. Clones are the same connection.
+/// Handle to one connection. Clones refer to the same connection.
 #[derive(Clone)]
 pub struct ConnectionHandle(Arc<Shared>);
 
 struct Shared {
     name: String,
     capacity: usize,
-    /// What shall be listened to. The runner makes it so, over any number of reconnections; so no change is ever lost
-    /// on the way.
-    wanted: Mutex<BTreeMap<Topic, Subscription>>,
+    /// The target subscriptions. The runner applies them to each new connection, so that no change is lost.
+    target: Mutex<BTreeMap<Topic, Subscription>>,
     changed: Notify,
     status: Mutex<Status>,
 }
@@ -30,74 +29,75 @@ pub(super) struct Status {
     pub reconnects: u64,
 }
 
-/// The connection cannot take so many subscriptions; nothing was changed.
+/// The connection cannot carry that many subscriptions; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this connection has room for {room} more subscriptions only: open another one")]
-pub struct NoRoom {
-    pub room: usize,
+#[error("this connection can carry only {spare_capacity} more subscriptions: open another one")]
+pub struct ConnectionFull {
+    pub spare_capacity: usize,
 }
 
 impl ConnectionHandle {
-    pub(super) fn new(name: String, subscriptions: Vec<Subscription>, spare: usize) -> Self {
-        let wanted: BTreeMap<_, _> = subscriptions.into_iter().map(|wanted| (wanted.topic(), wanted)).collect();
+    pub(super) fn new(name: String, subscriptions: Vec<Subscription>, spare_capacity: usize) -> Self {
+        let target: BTreeMap<_, _> =
+            subscriptions.into_iter().map(|subscription| (subscription.topic(), subscription)).collect();
         let status = Status { state: FeedState::Connecting, last_message: None, reconnects: 0 };
         Self(Arc::new(Shared {
             name,
-            capacity: wanted.len() + spare,
-            wanted: Mutex::new(wanted),
+            capacity: target.len() + spare_capacity,
+            target: Mutex::new(target),
             changed: Notify::new(),
             status: Mutex::new(status),
         }))
     }
 
-    /// `binance.1`
+    /// Name of the connection: `binance.1`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Adds and removes subscriptions, at once or with the next connection. What is there already is not added again.
+    /// Adds and removes subscriptions, now or with the next connection. Existing ones are not added again.
     ///
     /// # Errors
-    /// [`NoRoom`], and nothing is changed.
-    pub fn change(&self, add: &[Subscription], remove: &[Subscription]) -> Result<(), NoRoom> {
+    /// [`ConnectionFull`]; nothing is changed.
+    pub fn update_subscriptions(&self, add: &[Subscription], remove: &[Subscription]) -> Result<(), ConnectionFull> {
         {
-            let mut wanted = self.0.wanted.lock();
-            let mut next = wanted.clone();
-            for gone in remove {
-                next.remove(&gone.topic());
+            let mut target = self.0.target.lock();
+            let mut next = target.clone();
+            for removed in remove {
+                next.remove(&removed.topic());
             }
-            next.extend(add.iter().map(|new| (new.topic(), new.clone())));
+            next.extend(add.iter().map(|added| (added.topic(), added.clone())));
             if next.len() > self.0.capacity {
-                return Err(NoRoom { room: self.0.capacity.saturating_sub(wanted.len()) });
+                return Err(ConnectionFull { spare_capacity: self.0.capacity.saturating_sub(target.len()) });
             }
-            *wanted = next;
+            *target = next;
         }
         self.0.changed.notify_one();
         Ok(())
     }
 
-    /// What it listens to, or shall.
+    /// The target subscriptions.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Subscription> {
-        self.0.wanted.lock().values().cloned().collect()
+        self.0.target.lock().values().cloned().collect()
     }
 
-    /// How many further subscriptions it can take.
+    /// How many more subscriptions it can carry.
     #[must_use]
-    pub fn spare(&self) -> usize {
-        self.0.capacity.saturating_sub(self.0.wanted.lock().len())
+    pub fn spare_capacity(&self) -> usize {
+        self.0.capacity.saturating_sub(self.0.target.lock().len())
     }
 
-    /// How it is doing.
+    /// State for `/v1/exchanges`.
     #[must_use]
     pub fn state(&self) -> ConnectionState {
         let Status { state, last_message, reconnects } = *self.0.status.lock();
-        let topics = self.0.wanted.lock().len();
+        let topics = self.0.target.lock().len();
         ConnectionState { id: self.0.name.clone(), state, topics, last_message, reconnects }
     }
 
-    pub(super) fn update(&self, update: impl FnOnce(&mut Status)) {
+    pub(super) fn update_status(&self, update: impl FnOnce(&mut Status)) {
         update(&mut self.0.status.lock());
     }
 
@@ -105,19 +105,19 @@ impl ConnectionHandle {
         self.0.changed.notified().await;
     }
 
-    pub(super) fn is_wanted(&self, topic: &Topic) -> bool {
-        self.0.wanted.lock().contains_key(topic)
+    pub(super) fn contains(&self, topic: &Topic) -> bool {
+        self.0.target.lock().contains_key(topic)
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.0.wanted.lock().is_empty()
+        self.0.target.lock().is_empty()
     }
 
-    pub(super) fn forget(&self, topic: &Topic) {
-        self.0.wanted.lock().remove(topic);
+    pub(super) fn remove(&self, topic: &Topic) {
+        self.0.target.lock().remove(topic);
     }
 
-    pub(super) fn wanted(&self) -> BTreeMap<Topic, Subscription> {
-        self.0.wanted.lock().clone()
+    pub(super) fn target(&self) -> BTreeMap<Topic, Subscription> {
+        self.0.target.lock().clone()
     }
 }

@@ -1,19 +1,21 @@
-//! Keeps one WebSocket connection to an exchange alive and tells what came over it.
+//! Keeps one WebSocket connection to an exchange open and reports what it receives.
 //!
-//! [`Feed::open`] gives a handle and a future to run. The future dials (`dial`), runs the exchange's session on the open
-//! socket at the exchange's pace (`link`, `wire`, `pace`), and connects anew when it breaks or is due to be cut (`runner`). A
-//! feed is one link, or none while it is broken, or two while a new one takes over from an old one.
+//! [`Feed::open`] returns a handle and a future to run. The future dials (`dial`), runs the exchange's session on the
+//! open socket (`connection`, `framed_socket`, `pacer`, `liveness`), and reconnects when the connection breaks or
+//! before the exchange closes it (`runner`). A feed has one open connection, none while it is disconnected, and two
+//! while a new one takes over.
 //!
-//! What was missed is part of the stream: [`FeedItem::Lost`] comes at the moment of the loss, and a
-//! [`MarketEvent::Gap`] stands before the first data of each topic after it.
+//! Missed data is part of the stream: [`FeedItem::Lost`] is sent when the connection is lost, and a
+//! [`MarketEvent::Gap`] precedes the first data of each topic after it.
 
+mod connection;
 mod dial;
+mod framed_socket;
 mod handle;
-mod link;
-mod pace;
-mod rhythm;
+mod liveness;
+mod pacer;
 mod runner;
-mod wire;
+mod skip_log;
 
 use std::sync::Arc;
 
@@ -21,13 +23,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::dial::{Dial, DialError, DialErrorKind, Dialer, Io, Socket, socket_config};
-pub use self::handle::{ConnectionHandle, NoRoom};
+pub use self::handle::{ConnectionFull, ConnectionHandle};
 use self::runner::Runner;
 use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{ConnectionPlan, Exchange, Subscription};
 use crate::model::{BudgetState, MarketEvent, Timestamp};
-use crate::upstream::meter::{HeldBack, Meter, Others};
+use crate::upstream::rate_limiter::{Deferred, RateLimiter, SharedBudget};
 use crate::upstream::tap::Tap;
 
 /// How WebSocket connections to one exchange are opened.
@@ -37,70 +39,71 @@ pub struct Feed {
     origins: Vec<String>,
     dialer: Arc<dyn Dial>,
     clock: Clock,
-    /// All connections of an exchange are opened within one budget.
-    connects: Arc<Meter>,
+    /// Limits the connects to the exchange, shared by all its connections.
+    connect_limiter: Arc<RateLimiter>,
     tap: Option<Tap>,
 }
 
-/// What a connection tells, in order.
+/// What a connection reports, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedItem {
-    /// From now on the events of these are whole.
-    Confirmed { subscriptions: Vec<Subscription>, at: Timestamp },
-    /// What happened on the market, as it was read together. Before the first event of a topic after a loss stands a
-    /// [`MarketEvent::Gap`]. While a new connection takes over from an old one, events come twice.
+    /// The exchange acknowledged these: from now on their events are complete.
+    Acknowledged { subscriptions: Vec<Subscription>, at: Timestamp },
+    /// The events of one read. A [`MarketEvent::Gap`] precedes the first event of a topic after a loss. While a new
+    /// connection takes over from an old one, events are duplicated.
     Events(Vec<MarketEvent>),
-    /// All that the exchange had to tell up to this moment of its clock was handed on, on the connection of that name.
-    Reached { connection: Arc<str>, at: Timestamp },
-    /// The connection broke; the last frame came at `since`. They will be confirmed anew.
+    /// All events up to this time of the exchange's clock were reported, on the connection of that name.
+    CompleteUntil { connection: Arc<str>, at: Timestamp },
+    /// The connection broke; the last frame was received at `since`. `Acknowledged` follows when they resume.
     Lost { subscriptions: Vec<Subscription>, since: Timestamp },
-    /// The exchange refuses this one; it is not asked for again.
-    Refused { subscription: Subscription, reason: String },
+    /// The exchange rejected this one; it is not subscribed to again.
+    Rejected { subscription: Subscription, reason: String },
     /// The connection ended for good.
     GaveUp { subscriptions: Vec<Subscription>, reason: String },
 }
 
 impl Feed {
-    /// How to reach `exchange` at `origins`, which are tried in order: `wss://stream.example.com`, no path.
+    /// A feed of `exchange` that tries `origins` in order: `wss://stream.example.com`, no path.
     #[must_use]
     pub fn new(exchange: &'static dyn Exchange, origins: Vec<String>, dialer: Arc<dyn Dial>, clock: Clock) -> Self {
-        let connects = Arc::new(Meter::new(&exchange.profile().connects, clock.clone(), None));
-        Self { exchange, origins, dialer, clock, connects, tap: None }
+        let connect_limiter = Arc::new(RateLimiter::new(&exchange.profile().connection_limit, clock.clone(), None));
+        Self { exchange, origins, dialer, clock, connect_limiter, tap: None }
     }
 
-    /// Hands on what comes and goes.
+    /// Copies all traffic to `tap`.
     #[must_use]
-    pub fn tapped(self, tap: Tap) -> Self {
+    pub fn with_tap(self, tap: Tap) -> Self {
         Self { tap: Some(tap), ..self }
     }
 
-    /// Opens connections inside of a limit that others behind the same address use, too.
+    /// Opens connections within a limit that processes behind the same address share.
     #[must_use]
-    pub fn sharing(self, budgets: Arc<dyn Budgets>) -> Self {
-        let others = Some(Others { exchange: self.exchange.id(), budgets });
-        let connects = Arc::new(Meter::new(&self.exchange.profile().connects, self.clock.clone(), others));
-        Self { connects, ..self }
+    pub fn with_shared_budgets(self, budgets: Arc<dyn Budgets>) -> Self {
+        let shared = Some(SharedBudget { exchange: self.exchange.id(), budgets });
+        let connect_limiter =
+            Arc::new(RateLimiter::new(&self.exchange.profile().connection_limit, self.clock.clone(), shared));
+        Self { connect_limiter, ..self }
     }
 
-    /// How many connections were opened of those that the exchange allows.
+    /// Usage of the exchange's connect limit.
     #[must_use]
     pub fn budget(&self) -> BudgetState {
-        self.connects.state()
+        self.connect_limiter.state()
     }
 
-    /// Why no socket is opened before the budget allows it.
-    fn held_back(&self, HeldBack(until): HeldBack) -> DialError {
+    /// The error of a connect that the budget defers.
+    fn deferred(&self, Deferred(until): Deferred) -> DialError {
         DialError {
             kind: DialErrorKind::RateLimited,
-            message: format!("too many connections were opened; none is before {until}"),
+            message: format!("connect limit reached: no connection is opened before {until}"),
             retry_after: Some(until.since(self.clock.now())),
         }
     }
 
-    /// Opens a connection called `name` (`binance.1`) for `plan`. Nothing happens until the returned future runs; it
-    /// ends when `stop` is cancelled (with a close frame), when `items` is closed, or after [`FeedItem::GaveUp`].
+    /// Opens a connection called `name` (`binance.1`) for `plan`. Nothing happens until the returned future is polled.
+    /// It ends when `stop` is cancelled (with a close frame), when `items` is closed, or after [`FeedItem::GaveUp`].
     ///
-    /// A full `items` makes the reader wait, and in the end the exchange (TCP back-pressure): nothing is dropped.
+    /// A full `items` blocks the reader and, through TCP back-pressure, the exchange. Nothing is dropped.
     pub fn open(
         &self,
         name: impl Into<String>,
@@ -108,7 +111,7 @@ impl Feed {
         items: mpsc::Sender<FeedItem>,
         stop: CancellationToken,
     ) -> (ConnectionHandle, impl Future<Output = ()> + Send + 'static) {
-        let handle = ConnectionHandle::new(name.into(), plan.subscriptions, plan.spare);
+        let handle = ConnectionHandle::new(name.into(), plan.subscriptions, plan.spare_capacity);
         let runner = Runner::new(self.clone(), plan.path, plan.session, handle.clone(), items, stop);
         (handle, runner.run())
     }

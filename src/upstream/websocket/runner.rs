@@ -1,4 +1,4 @@
-//! The life of a connection: dialled, listened to, lost, dialled again; and replaced before it is cut.
+//! Runs a connection: dials, reads, reconnects, and rotates before the exchange closes it.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -10,33 +10,32 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{ActiveSubscription, CloseReason, ConnectionEvent, OpenConnection};
 use super::dial::dial;
-use super::link::{End, Link, Listening, Told};
-use super::rhythm::Rhythm;
+use super::liveness::LivenessMonitor;
+use super::skip_log::SkipLog;
 use super::{ConnectionHandle, DialError, Feed, FeedItem, Socket};
 use crate::exchanges::{FeedSession, Notice, Subscription};
 use crate::model::{ExchangeId, FeedState, Gap, GapReason, MarketEvent, Symbol, TimeRange, Timestamp, Topic};
 use crate::telemetry::upstream::{
-    FeedConnected, FeedDialFailed, FeedGaveUp, FeedLost, FeedRotated, FeedStale, FrameSkipped, FramesReceived,
-    SubscriptionRefused,
+    ConnectionFailed, ConnectionGivenUp, ConnectionLost, ConnectionOpened, ConnectionRotated, ConnectionStale,
+    FrameSkipped, FramesReceived, SubscriptionRejected,
 };
 use crate::upstream::Backoff;
 use crate::upstream::tap::ConnectionTap;
 
-/// The longest wait before connecting anew.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-/// After so many failures in a row the exchange counts as down.
+/// Maximum reconnect delay.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// After this many consecutive dial failures the connection is down.
 const DOWN_AFTER: u32 = 3;
-/// How long a new connection may take until everything on it is confirmed.
-const TAKEOVER: Duration = Duration::from_mins(2);
-/// How long both connections run side by side once the new one is whole: the old one may lag behind.
+/// Timeout for a new connection to get all acknowledgements.
+const TAKEOVER_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long both connections run in parallel once the new one is fully acknowledged: the old one may lag behind.
 const OVERLAP: Duration = Duration::from_secs(2);
-/// How long after a takeover, or one that failed, the next is tried.
+/// Minimum delay after a takeover, successful or not, before the next.
 const TAKEOVER_PAUSE: Duration = Duration::from_mins(1);
-/// Nothing is due for longer than this only while nothing is wanted.
-const LONGEST_SLEEP: Duration = Duration::from_hours(1);
-/// How often skipped frames are logged.
-const SKIP_LOG: Duration = Duration::from_secs(10);
+/// Upper bound of a sleep. A longer one occurs only without subscriptions.
+const MAX_SLEEP: Duration = Duration::from_hours(1);
 
 pub(super) struct Runner {
     feed: Feed,
@@ -46,38 +45,32 @@ pub(super) struct Runner {
     handle: ConnectionHandle,
     items: mpsc::Sender<FeedItem>,
     stop: CancellationToken,
-    /// None while broken; two while the second takes over from the first.
-    links: Vec<Link>,
+    /// None while disconnected; two while the second takes over from the first.
+    connections: Vec<OpenConnection>,
     dialing: Option<BoxFuture<'static, Result<(usize, Socket), DialError>>>,
-    /// Not before then, by the clock's `elapsed`, is the next socket opened.
+    /// The next socket is opened no earlier than this, by the clock's `elapsed`.
     dial_at: Duration,
-    /// The origin that is tried first: the one that worked last.
+    /// Index of the origin to try first: the one that worked last.
     origin: usize,
     backoff: Backoff,
     was_connected: bool,
-    /// When the new one of two links came, and when it was whole.
     takeover: Option<Takeover>,
-    /// Topics that broke off and did not come back yet, with the last frame before.
+    /// Topics that were interrupted and have not resumed, with the time of the last frame before.
     lost: BTreeMap<Topic, Timestamp>,
-    skips: SkipLog,
-    /// How often data come, as the last link left it.
-    rhythm: Rhythm,
-    /// The last link ended without data although its socket was alive: only data prove the next one.
-    is_mute: bool,
+    skip_log: SkipLog,
+    /// Liveness as of the last connection.
+    liveness: LivenessMonitor,
+    /// The last connection timed out without data although its socket worked. Only data make the next one live.
+    is_stalled: bool,
     given_up: bool,
-    /// What is to be told next.
-    told: Vec<FeedItem>,
+    /// Items to send next.
+    outgoing: Vec<FeedItem>,
 }
 
 struct Takeover {
-    by: Duration,
-    whole_at: Option<Duration>,
-}
-
-#[derive(Default)]
-struct SkipLog {
-    logged_at: Option<Duration>,
-    unlogged: u64,
+    deadline: Duration,
+    /// When the new connection was fully acknowledged.
+    acked_at: Option<Duration>,
 }
 
 impl Runner {
@@ -97,56 +90,57 @@ impl Runner {
             handle,
             items,
             stop,
-            links: Vec::new(),
+            connections: Vec::new(),
             dialing: None,
             dial_at: Duration::ZERO,
             origin: 0,
-            backoff: Backoff::new(Duration::from_secs(1), LONGEST_BACKOFF),
+            backoff: Backoff::new(Duration::from_secs(1), MAX_BACKOFF),
             was_connected: false,
             takeover: None,
             lost: BTreeMap::new(),
-            skips: SkipLog::default(),
-            rhythm: Rhythm::default(),
-            is_mute: false,
+            skip_log: SkipLog::default(),
+            liveness: LivenessMonitor::default(),
+            is_stalled: false,
             given_up: false,
-            told: Vec::new(),
+            outgoing: Vec::new(),
         }
     }
 
-    /// Runs until it is stopped, nobody listens, or the session gives up.
+    /// Runs until `stop` is cancelled, `items` is closed, or the session gives up.
     pub async fn run(mut self) {
         while !self.given_up {
             self.dial_if_due();
-            let wait = self.deadline().saturating_sub(self.feed.clock.elapsed()).min(LONGEST_SLEEP);
+            let wait = self.deadline().saturating_sub(self.feed.clock.elapsed()).min(MAX_SLEEP);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 () = self.items.closed() => break,
-                () = self.handle.changed() => self.sync(),
+                () = self.handle.changed() => self.sync_subscriptions(),
                 dialed = poll_fn(|context| match &mut self.dialing {
                     Some(dialing) => dialing.poll_unpin(context),
                     None => Poll::Pending,
-                }) => self.dialed(dialed),
+                }) => self.on_dialed(dialed),
                 () = poll_fn(|context| {
-                    let ready = self.links.iter_mut().filter_map(|link| link.poll(context).is_ready().then_some(()));
+                    let connections = self.connections.iter_mut();
+                    let ready = connections.filter_map(|open| open.poll(context).is_ready().then_some(()));
                     if ready.count() > 0 { Poll::Ready(()) } else { Poll::Pending }
                 }) => {}
                 () = self.feed.clock.sleep(wait) => {}
             }
-            self.work();
-            self.take_over();
-            if !self.deliver().await {
+            self.process();
+            self.advance_takeover();
+            if !self.send_items().await {
                 break;
             }
         }
-        for link in self.links.drain(..) {
-            link.close().await;
+        for open in self.connections.drain(..) {
+            open.close().await;
         }
     }
 
-    /// Tells what there is to tell, waiting for whoever listens. Says whether to go on.
-    async fn deliver(&mut self) -> bool {
-        for item in self.told.drain(..) {
+    /// Sends the pending items; waits while the channel is full. Returns whether to go on.
+    async fn send_items(&mut self) -> bool {
+        for item in self.outgoing.drain(..) {
             tokio::select! {
                 biased;
                 sent = self.items.send(item) => if sent.is_err() { return false },
@@ -156,23 +150,23 @@ impl Runner {
         true
     }
 
-    /// When there is something to do even if nothing comes.
+    /// When the runner must act even if nothing is received.
     fn deadline(&self) -> Duration {
-        let mut deadline = self.links.iter().map(Link::deadline).min().unwrap_or(Duration::MAX);
+        let mut deadline = self.connections.iter().map(OpenConnection::deadline).min().unwrap_or(Duration::MAX);
         if let Some(takeover) = &self.takeover {
-            deadline = deadline.min(takeover.whole_at.map_or(takeover.by, |at| at + OVERLAP));
+            deadline = deadline.min(takeover.acked_at.map_or(takeover.deadline, |at| at + OVERLAP));
         }
         deadline.min(self.next_dial().unwrap_or(Duration::MAX))
     }
 
-    /// When the next socket shall be opened, if one shall.
+    /// When to open the next socket, if one is needed.
     fn next_dial(&self) -> Option<Duration> {
-        if self.dialing.is_some() || self.links.len() > 1 || self.handle.is_idle() {
+        if self.dialing.is_some() || self.connections.len() > 1 || self.handle.is_idle() {
             return None;
         }
-        match self.links.first() {
+        match self.connections.first() {
             None => Some(self.dial_at),
-            Some(link) => link.rotate_at.map(|at| at.max(self.dial_at)),
+            Some(open) => open.rotate_at.map(|at| at.max(self.dial_at)),
         }
     }
 
@@ -182,292 +176,298 @@ impl Runner {
         }
     }
 
-    fn dialed(&mut self, dialed: Result<(usize, Socket), DialError>) {
+    fn on_dialed(&mut self, dialed: Result<(usize, Socket), DialError>) {
         self.dialing = None;
         let now = self.feed.clock.elapsed();
         let connection = self.handle.name();
         match dialed {
             Ok(opened) => {
                 self.origin = opened.0;
-                let wanted = self.handle.wanted();
+                let subscriptions = self.handle.target();
                 let (exchange, origin) = (self.exchange, self.feed.origins[opened.0].as_str());
-                FeedConnected { exchange, connection, origin, subscriptions: wanted.len() }.emit();
+                ConnectionOpened { exchange, connection, origin, subscriptions: subscriptions.len() }.emit();
                 let address = || format!("{}{}", origin.trim_end_matches('/'), self.path);
                 let tap = self.feed.tap.as_ref().map(|tap| ConnectionTap::new(tap, connection, address()));
                 let profile = self.feed.exchange.profile();
-                let rhythm = self.links.first().map_or(self.rhythm, |link| link.rhythm);
-                let link = Link::open(opened, self.session, wanted, profile, &self.feed.clock, rhythm, tap);
-                if !self.links.is_empty() {
-                    self.takeover = Some(Takeover { by: now + TAKEOVER, whole_at: None });
+                let liveness = self.connections.first().map_or(self.liveness, |open| open.liveness);
+                let open =
+                    OpenConnection::open(opened, self.session, subscriptions, profile, &self.feed.clock, liveness, tap);
+                if !self.connections.is_empty() {
+                    self.takeover = Some(Takeover { deadline: now + TAKEOVER_TIMEOUT, acked_at: None });
                 } else if std::mem::replace(&mut self.was_connected, true) {
-                    self.handle.update(|status| status.reconnects += 1);
+                    self.handle.update_status(|status| status.reconnects += 1);
                 }
-                self.links.push(link);
+                self.connections.push(open);
             }
-            Err(error) if self.links.is_empty() => {
+            Err(error) if self.connections.is_empty() => {
                 let wait = self.backoff.next(&self.feed.clock).max(error.retry_after.unwrap_or_default());
                 self.dial_at = now + wait;
                 let (exchange, error) = (self.exchange, error.message.as_str());
-                FeedDialFailed { exchange, connection, error, retry_after: wait }.emit();
-                if self.backoff.tries() >= DOWN_AFTER {
-                    self.handle.update(|status| status.state = FeedState::Down);
+                ConnectionFailed { exchange, connection, error, retry_after: wait }.emit();
+                if self.backoff.attempts() >= DOWN_AFTER {
+                    self.handle.update_status(|status| status.state = FeedState::Down);
                 }
             }
             Err(error) => {
                 self.dial_at = now + TAKEOVER_PAUSE.max(error.retry_after.unwrap_or_default());
-                FeedRotated { exchange: self.exchange, connection, outcome: Err(&error.message) }.emit();
+                ConnectionRotated { exchange: self.exchange, connection, outcome: Err(&error.message) }.emit();
             }
         }
     }
 
-    /// Makes every link listen to what is wanted now.
-    fn sync(&mut self) {
-        let wanted = self.handle.wanted();
-        self.lost.retain(|topic, _| wanted.contains_key(topic));
-        if wanted.is_empty() {
-            // A connection without a topic would fall silent; the next one is opened when something is wanted again.
+    /// Applies the target subscriptions to every connection.
+    fn sync_subscriptions(&mut self) {
+        let target = self.handle.target();
+        self.lost.retain(|topic, _| target.contains_key(topic));
+        if target.is_empty() {
+            // A connection without subscriptions would time out. The next one is opened with the next subscription.
             self.takeover = None;
-            for link in self.links.drain(..) {
-                tokio::spawn(link.close());
+            for open in self.connections.drain(..) {
+                tokio::spawn(open.close());
             }
-            self.handle.update(|status| status.state = FeedState::Connecting);
+            self.handle.update_status(|status| status.state = FeedState::Connecting);
             return;
         }
-        for index in 0..self.links.len() {
-            let mut told = Vec::new();
-            self.links[index].sync(&wanted, &mut told);
-            for told in told {
-                self.tell(index, told);
+        for index in 0..self.connections.len() {
+            let mut events = Vec::new();
+            self.connections[index].sync_subscriptions(&target, &mut events);
+            for event in events {
+                self.handle_event(index, event);
             }
         }
     }
 
-    fn work(&mut self) {
+    fn process(&mut self) {
         let mut index = 0;
-        while index < self.links.len() {
-            let mut told = Vec::new();
-            let result = self.links[index].work(&mut told);
-            for told in told {
-                self.tell(index, told);
+        while index < self.connections.len() {
+            let mut events = Vec::new();
+            let result = self.connections[index].process(&mut events);
+            for event in events {
+                self.handle_event(index, event);
             }
             match result {
                 Ok(()) => index += 1,
-                Err(end) => self.ended(index, end),
+                Err(reason) => self.on_closed(index, reason),
             }
         }
     }
 
-    /// Ends a takeover that succeeded or took too long.
-    fn take_over(&mut self) {
+    /// Ends a takeover that is complete or timed out.
+    fn advance_takeover(&mut self) {
         let Some(takeover) = &mut self.takeover else { return };
-        let [_, new] = &*self.links else {
+        let [_, new] = &*self.connections else {
             self.takeover = None;
             return;
         };
         let now = self.feed.clock.elapsed();
-        if !new.is_settled() {
-            takeover.whole_at = None;
-            if takeover.by <= now {
-                self.ended(1, End::Closed("not everything was confirmed in time".to_owned()));
+        if !new.is_fully_acked() {
+            takeover.acked_at = None;
+            if takeover.deadline <= now {
+                self.on_closed(1, CloseReason::Closed("not all subscriptions were acknowledged in time".to_owned()));
             }
-        } else if *takeover.whole_at.get_or_insert(now) + OVERLAP <= now {
+        } else if *takeover.acked_at.get_or_insert(now) + OVERLAP <= now {
             self.takeover = None;
-            // An exchange that announces its end on each new connection is not followed from one to the next at once.
+            // An exchange may announce the end of each new connection at once: rotate with a pause.
             self.dial_at = now + TAKEOVER_PAUSE;
-            let old = self.links.remove(0);
-            FeedRotated { exchange: self.exchange, connection: self.handle.name(), outcome: Ok(()) }.emit();
-            // Its leave must not hold up the new one; it takes a second at most.
+            let old = self.connections.remove(0);
+            ConnectionRotated { exchange: self.exchange, connection: self.handle.name(), outcome: Ok(()) }.emit();
+            // The closing handshake takes up to a second and must not delay the new connection.
             tokio::spawn(old.close());
         }
     }
 
-    /// A link is gone: says what was lost with it, and when to connect again.
-    fn ended(&mut self, index: usize, end: End) {
-        let link = self.links.remove(index);
+    /// Handles the end of a connection: reports lost topics and schedules the reconnect.
+    fn on_closed(&mut self, index: usize, reason: CloseReason) {
+        let closed = self.connections.remove(index);
         self.takeover = None;
         let now = self.feed.clock.elapsed();
-        let since = if matches!(end, End::NoData(_)) { link.last_data } else { link.last_frame };
-        self.rhythm = link.rhythm;
-        let mut gone = Vec::new();
-        for (topic, listening) in link.topics {
-            if !self.handle.is_wanted(&topic) || self.links.iter().any(|link| link.is_whole(&topic)) {
+        let since = if matches!(reason, CloseReason::NoData(_)) { closed.last_data } else { closed.last_frame };
+        self.liveness = closed.liveness;
+        let mut lost = Vec::new();
+        for (topic, active) in closed.topics {
+            if !self.handle.contains(&topic) || self.connections.iter().any(|open| open.is_acked(&topic)) {
                 continue;
             }
-            // Data may come before the confirmation; what was not confirmed was never said to be whole.
-            if listening.is_confirmed || link.has_data {
+            // Data may arrive before the acknowledgement. `Lost` is only for topics that were reported as acknowledged.
+            if active.is_acked || closed.has_data {
                 self.lost.entry(topic).or_insert(since);
             }
-            if listening.is_confirmed {
-                gone.push(listening.subscription);
+            if active.is_acked {
+                lost.push(active.subscription);
             }
         }
-        if !gone.is_empty() {
-            self.told.push(FeedItem::Lost { subscriptions: gone, since });
+        if !lost.is_empty() {
+            self.outgoing.push(FeedItem::Lost { subscriptions: lost, since });
         }
-        if !link.has_data {
-            self.origin = (link.origin + 1) % self.feed.origins.len().max(1);
+        if !closed.has_data {
+            self.origin = (closed.origin + 1) % self.feed.origins.len().max(1);
         }
-        let (exchange, connection, replaced) = (self.exchange, self.handle.name(), !self.links.is_empty());
-        let (state, reason, after) = match end {
-            End::Closed(reason) => (FeedState::Reconnecting, reason, Duration::ZERO),
-            End::Reconnect { message, after } => (FeedState::Reconnecting, message, after),
-            End::Silent(silent_for) => {
-                FeedStale { exchange, connection, silent_for }.emit();
-                (FeedState::Stale, "connected, but silent".to_owned(), Duration::ZERO)
+        let (exchange, connection, replaced) = (self.exchange, self.handle.name(), !self.connections.is_empty());
+        let (state, reason, after) = match reason {
+            CloseReason::Closed(reason) => (FeedState::Reconnecting, reason, Duration::ZERO),
+            CloseReason::Reconnect { message, after } => (FeedState::Reconnecting, message, after),
+            CloseReason::Idle(silent_for) => {
+                ConnectionStale { exchange, connection, silent_for }.emit();
+                (FeedState::Stale, "no frames received".to_owned(), Duration::ZERO)
             }
-            End::NoData(silent_for) => {
-                self.rhythm.ended_silent();
-                self.is_mute = true;
-                FeedStale { exchange, connection, silent_for }.emit();
-                let reason = format!("the socket is alive, but no data came for {} s", silent_for.as_secs());
+            CloseReason::NoData(silent_for) => {
+                self.liveness.record_timeout();
+                self.is_stalled = true;
+                ConnectionStale { exchange, connection, silent_for }.emit();
+                let reason = format!("connected, but no data for {} s", silent_for.as_secs());
                 (FeedState::Stale, reason, Duration::ZERO)
             }
-            End::GaveUp(reason) => {
-                FeedGaveUp { exchange, connection, reason: &reason }.emit();
-                self.handle.update(|status| status.state = FeedState::Down);
-                self.told.push(FeedItem::GaveUp { subscriptions: self.handle.subscriptions(), reason });
+            CloseReason::GaveUp(reason) => {
+                ConnectionGivenUp { exchange, connection, reason: &reason }.emit();
+                self.handle.update_status(|status| status.state = FeedState::Down);
+                self.outgoing.push(FeedItem::GaveUp { subscriptions: self.handle.subscriptions(), reason });
                 self.given_up = true;
                 return;
             }
         };
-        FeedLost { exchange, connection, reason: &reason, since, replaced }.emit();
+        ConnectionLost { exchange, connection, reason: &reason, since, replaced }.emit();
         if !replaced {
             self.dial_at = now + self.backoff.next(&self.feed.clock).max(after);
-            self.handle.update(|status| {
-                // Down is left only for live.
+            self.handle.update_status(|status| {
+                // `Down` changes only to `Live`.
                 if status.state != FeedState::Down {
                     status.state = state;
                 }
             });
         } else if index == 1 {
             self.dial_at = now + TAKEOVER_PAUSE;
-            FeedRotated { exchange, connection, outcome: Err(&reason) }.emit();
+            ConnectionRotated { exchange, connection, outcome: Err(&reason) }.emit();
         }
     }
 
-    fn tell(&mut self, index: usize, told: Told) {
-        match told {
-            Told::Frames(frames) => {
+    fn handle_event(&mut self, index: usize, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Frames(frames) => {
                 FramesReceived { exchange: self.exchange, frames: frames as u64 }.emit();
             }
-            Told::Events(events) => {
-                self.heard_data();
-                self.gave_data(index);
-                let events = if self.lost.is_empty() { events } else { self.with_gaps(events) };
-                self.told.push(FeedItem::Events(events));
+            ConnectionEvent::Events(events) => {
+                self.record_liveness();
+                self.record_data(index);
+                let events = if self.lost.is_empty() { events } else { self.insert_gaps(events) };
+                self.outgoing.push(FeedItem::Events(events));
             }
-            Told::Notice(Notice::Confirmed(subscriptions)) => self.confirmed(index, subscriptions),
-            Told::Notice(Notice::Refused { subscription, reason }) => self.refused(subscription, reason),
-            // The one that takes over may not tell everything yet.
-            Told::Notice(Notice::Reached(at)) if index == 0 => {
-                self.heard_data();
-                self.told.push(FeedItem::Reached { connection: self.handle.name().into(), at });
+            ConnectionEvent::Notice(Notice::Acknowledged(subscriptions)) => self.on_acknowledged(index, subscriptions),
+            ConnectionEvent::Notice(Notice::Rejected { subscription, reason }) => {
+                self.on_rejected(subscription, reason);
             }
-            Told::Notice(Notice::Reached(_) | Notice::Alive) => self.heard_data(),
-            Told::Notice(Notice::TradeSkipped(symbol)) => self.trade_skipped(index, symbol.as_ref()),
-            Told::Notice(Notice::Rotate) => self.links[index].rotate_at = Some(self.feed.clock.elapsed()),
-            Told::Skipped(error) => {
-                let unlogged = self.skips.skip(self.feed.clock.elapsed());
+            // A connection that takes over may not be complete yet.
+            ConnectionEvent::Notice(Notice::CompleteUntil(at)) if index == 0 => {
+                self.record_liveness();
+                self.outgoing.push(FeedItem::CompleteUntil { connection: self.handle.name().into(), at });
+            }
+            ConnectionEvent::Notice(Notice::CompleteUntil(_) | Notice::Heartbeat) => self.record_liveness(),
+            ConnectionEvent::Notice(Notice::TradeSkipped(symbol)) => self.on_trade_skipped(index, symbol.as_ref()),
+            ConnectionEvent::Notice(Notice::Rotate) => {
+                self.connections[index].rotate_at = Some(self.feed.clock.elapsed());
+            }
+            ConnectionEvent::FrameSkipped(error) => {
+                let unlogged = self.skip_log.record(self.feed.clock.elapsed());
                 let connection = self.handle.name();
                 FrameSkipped { exchange: self.exchange, connection, error: &error, unlogged }.emit();
             }
         }
     }
 
-    /// It works: only this ends the growing of the backoff, since a server may well accept and then say nothing.
-    fn gave_data(&mut self, index: usize) {
-        self.links[index].has_data = true;
+    /// Records that a connection delivered data. Only this resets the backoff, because a server may accept a connection
+    /// and then send nothing.
+    fn record_data(&mut self, index: usize) {
+        self.connections[index].has_data = true;
         self.backoff.reset();
-        if !self.is_mute {
-            self.handle.update(|status| status.state = FeedState::Live);
+        if !self.is_stalled {
+            self.handle.update_status(|status| status.state = FeedState::Live);
         }
     }
 
-    /// Data or a heartbeat came.
-    fn heard_data(&mut self) {
+    /// Records data or a heartbeat.
+    fn record_liveness(&mut self) {
         let now = self.feed.clock.now();
-        let was_mute = std::mem::take(&mut self.is_mute);
-        self.handle.update(|status| {
+        let was_stalled = std::mem::take(&mut self.is_stalled);
+        self.handle.update_status(|status| {
             status.last_message = Some(now);
-            if was_mute {
+            if was_stalled {
                 status.state = FeedState::Live;
             }
         });
     }
 
-    /// A trade was left out: what is built from the trades of that market, or of all of them where the market is not
-    /// known, is not whole now.
-    fn trade_skipped(&mut self, index: usize, symbol: Option<&Symbol>) {
-        let link = &self.links[index];
-        let is_concerned = |topic: &Topic, listening: &Listening| {
+    /// Handles a skipped trade: reports a gap in the trades of its market, or of all markets if the market is not
+    /// known.
+    fn on_trade_skipped(&mut self, index: usize, symbol: Option<&Symbol>) {
+        let open = &self.connections[index];
+        let is_affected = |topic: &Topic, active: &ActiveSubscription| {
             matches!(topic, Topic::Trades { .. })
-                && listening.is_confirmed
+                && active.is_acked
                 && symbol.is_none_or(|symbol| topic.symbol() == symbol)
         };
-        let concerned = link.topics.iter().filter(|(topic, listening)| is_concerned(topic, listening));
+        let affected = open.topics.iter().filter(|(topic, active)| is_affected(topic, active));
         let (topics, subscriptions): (Vec<_>, Vec<_>) =
-            concerned.map(|(topic, listening)| (topic.clone(), listening.subscription.clone())).unzip();
+            affected.map(|(topic, active)| (topic.clone(), active.subscription.clone())).unzip();
         if topics.is_empty() {
             return;
         }
-        let (at, since) = (self.feed.clock.now(), link.last_frame);
+        let (at, since) = (self.feed.clock.now(), open.last_frame);
         let gap = self.gap(topics, since, at);
-        self.told.push(FeedItem::Lost { subscriptions: subscriptions.clone(), since });
-        self.told.push(FeedItem::Events(vec![gap]));
-        self.told.push(FeedItem::Confirmed { subscriptions, at });
+        self.outgoing.push(FeedItem::Lost { subscriptions: subscriptions.clone(), since });
+        self.outgoing.push(FeedItem::Events(vec![gap]));
+        self.outgoing.push(FeedItem::Acknowledged { subscriptions, at });
     }
 
-    fn confirmed(&mut self, index: usize, subscriptions: Vec<Subscription>) {
-        self.gave_data(index);
+    fn on_acknowledged(&mut self, index: usize, subscriptions: Vec<Subscription>) {
+        self.record_data(index);
         let at = self.feed.clock.now();
-        let (mut fresh, mut back) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        let (mut acknowledged, mut resumed) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
         for subscription in subscriptions {
             let topic = subscription.topic();
-            // While a new link takes over, what was whole stays whole.
-            let was_whole = self.links.iter().any(|link| link.is_whole(&topic));
-            let Some(listening) = self.links[index].topics.get_mut(&topic) else { continue };
-            listening.is_confirmed = true;
+            // During a takeover the old connection may already have the acknowledgement.
+            let was_acked = self.connections.iter().any(|open| open.is_acked(&topic));
+            let Some(active) = self.connections[index].topics.get_mut(&topic) else { continue };
+            active.is_acked = true;
             if let Some(since) = self.lost.remove(&topic) {
-                back.entry(since).or_default().push(topic);
+                resumed.entry(since).or_default().push(topic);
             }
-            if !was_whole {
-                fresh.push(subscription);
+            if !was_acked {
+                acknowledged.push(subscription);
             }
         }
-        if !back.is_empty() {
-            let gaps = back.into_iter().map(|(since, topics)| self.gap(topics, since, at)).collect();
-            self.told.push(FeedItem::Events(gaps));
+        if !resumed.is_empty() {
+            let gaps = resumed.into_iter().map(|(since, topics)| self.gap(topics, since, at)).collect();
+            self.outgoing.push(FeedItem::Events(gaps));
         }
-        if !fresh.is_empty() {
-            self.told.push(FeedItem::Confirmed { subscriptions: fresh, at });
+        if !acknowledged.is_empty() {
+            self.outgoing.push(FeedItem::Acknowledged { subscriptions: acknowledged, at });
         }
     }
 
-    fn refused(&mut self, subscription: Subscription, reason: String) {
+    fn on_rejected(&mut self, subscription: Subscription, reason: String) {
         let topic = subscription.topic();
         let (channel, symbol) = (subscription.channel.as_str(), subscription.instrument.symbol.as_str());
-        SubscriptionRefused { exchange: self.exchange, channel, symbol, reason: &reason }.emit();
-        self.handle.forget(&topic);
+        SubscriptionRejected { exchange: self.exchange, channel, symbol, reason: &reason }.emit();
+        self.handle.remove(&topic);
         self.lost.remove(&topic);
-        for link in &mut self.links {
-            link.topics.remove(&topic);
+        for open in &mut self.connections {
+            open.topics.remove(&topic);
         }
-        self.told.push(FeedItem::Refused { subscription, reason });
+        self.outgoing.push(FeedItem::Rejected { subscription, reason });
     }
 
-    /// Puts a gap before the first event of each topic that comes back before its confirmation does.
-    fn with_gaps(&mut self, events: Vec<MarketEvent>) -> Vec<MarketEvent> {
+    /// Inserts a gap before the first event of each lost topic that resumes before its acknowledgement.
+    fn insert_gaps(&mut self, events: Vec<MarketEvent>) -> Vec<MarketEvent> {
         let at = self.feed.clock.now();
-        let mut whole = Vec::with_capacity(events.len() + 1);
+        let mut with_gaps = Vec::with_capacity(events.len() + 1);
         for event in events {
             if let Some(topic) = topic(&event)
                 && let Some(since) = self.lost.remove(&topic)
             {
-                whole.push(self.gap(vec![topic], since, at));
+                with_gaps.push(self.gap(vec![topic], since, at));
             }
-            whole.push(event);
+            with_gaps.push(event);
         }
-        whole
+        with_gaps
     }
 
     fn gap(&self, topics: Vec<Topic>, since: Timestamp, until: Timestamp) -> MarketEvent {
@@ -476,19 +476,7 @@ impl Runner {
     }
 }
 
-impl SkipLog {
-    /// Counts a skipped frame; if it may be logged, says how many were not since the last.
-    fn skip(&mut self, now: Duration) -> Option<u64> {
-        if self.logged_at.is_some_and(|at| now < at + SKIP_LOG) {
-            self.unlogged += 1;
-            return None;
-        }
-        self.logged_at = Some(now);
-        Some(std::mem::take(&mut self.unlogged))
-    }
-}
-
-/// Which topic an event belongs to.
+/// The topic of an event.
 fn topic(event: &MarketEvent) -> Option<Topic> {
     match event {
         MarketEvent::Ticker(ticker) => Some(Topic::Ticker { exchange: ticker.exchange, symbol: ticker.symbol.clone() }),

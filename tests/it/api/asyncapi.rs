@@ -1,4 +1,4 @@
-//! The document of the streams against the streams.
+//! The AsyncAPI document, compared with what the streams send.
 
 use std::collections::BTreeSet;
 
@@ -9,96 +9,97 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::support::schema::check;
 
-async fn document(house: &House) -> Value {
-    house.json("/asyncapi.json").await
+async fn document(service: &TestService) -> Value {
+    service.json("/asyncapi.json").await
 }
 
 #[tokio::test]
-async fn every_reference_leads_somewhere_and_every_example_fits_its_schema() {
-    let house = House::open().await;
-    let document = document(&house).await;
+async fn references_resolve_and_examples_match_schemas() {
+    let service = TestService::start().await;
+    let document = document(&service).await;
     assert_eq!(document["asyncapi"], "3.0.0");
-    let mut left = vec![&document];
-    while let Some(value) = left.pop() {
-        if let Some(place) = value.get("$ref").and_then(Value::as_str) {
-            assert!(document.pointer(&place[1..]).is_some(), "{place}");
+    let mut pending = vec![&document];
+    while let Some(value) = pending.pop() {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
         }
-        left.extend(value.as_object().into_iter().flat_map(|object| object.values()));
-        left.extend(value.as_array().into_iter().flatten());
+        pending.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+        pending.extend(value.as_array().into_iter().flatten());
     }
     for (name, message) in document["components"]["messages"].as_object().unwrap() {
         let examples = message["examples"].as_array().unwrap();
         assert!(!examples.is_empty(), "{name}");
         for example in examples {
-            check(&message["payload"], &example["payload"]).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+            check(&message["payload"], &example["payload"]).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn what_the_examples_ask_is_answered_as_described() {
-    let house = House::open().await;
-    let document = document(&house).await;
+async fn responses_to_examples_match_schemas() {
+    let service = TestService::start().await;
+    let document = document(&service).await;
     let messages = &document["components"]["messages"];
-    let mut seen = BTreeSet::new();
-    let mut round = 1_813;
-    let fits = |frame: &Value| {
+    let mut seen_types = BTreeSet::new();
+    let mut seq = 1_813;
+    let checked_type = |frame: &Value| {
         let kind = frame["type"].as_str().unwrap().to_owned();
-        check(&messages[&kind]["payload"], frame).unwrap_or_else(|wrong| panic!("{kind}: {wrong}"));
+        check(&messages[&kind]["payload"], frame).unwrap_or_else(|error| panic!("{kind}: {error}"));
         kind
     };
-    for (request, answer) in
+    for (request, response) in
         [("subscribe", "subscribed"), ("unsubscribe", "unsubscribed"), ("list", "topics"), ("ping", "pong")]
     {
         for example in messages[request]["examples"].as_array().unwrap() {
-            let url = format!("ws://{}/v1/stream", house.address);
+            let url = format!("ws://{}/v1/stream", service.address);
             let mut socket = tokio_tungstenite::connect_async(url).await.unwrap().0;
             socket.send(Message::text(example["payload"].to_string())).await.unwrap();
-            // Something of everything follows.
+            // An invalid message provokes an error frame.
             socket.send(Message::text("nonsense")).await.unwrap();
             let mut first = true;
-            let mut kinds = BTreeSet::new();
-            while !kinds.contains("heartbeat") {
+            let mut types = BTreeSet::new();
+            while !types.contains("heartbeat") {
                 let message = socket.next().await.unwrap().unwrap();
                 let Message::Text(text) = message else { continue };
                 let frame: Value = serde_json::from_str(&text).unwrap();
-                let kind = fits(&frame);
+                let kind = checked_type(&frame);
                 if first && kind != "error" {
-                    assert_eq!((kind.as_str(), &frame["id"]), (answer, &example["payload"]["id"]));
+                    assert_eq!((kind.as_str(), &frame["id"]), (response, &example["payload"]["id"]));
                     first = false;
-                    round += 10;
-                    house.events_of_all_kinds(round).await;
+                    seq += 10;
+                    service.publish_events_of_all_kinds(seq).await;
                 }
-                // What was told while a snapshot was made, it shows already.
+                // A snapshot covers the events published before it, so publish more after it.
                 if kind == "snapshot" {
-                    round += 10;
-                    house.events_of_all_kinds(round).await;
+                    seq += 10;
+                    service.publish_events_of_all_kinds(seq).await;
                 }
-                kinds.insert(kind);
+                types.insert(kind);
             }
-            assert!(!first, "{request} has an answer");
-            seen.extend(kinds);
+            assert!(!first, "{request} has a response");
+            seen_types.extend(types);
         }
     }
-    let url = format!("ws://{}/v1/stream", house.address);
+    let url = format!("ws://{}/v1/stream", service.address);
     let mut last = tokio_tungstenite::connect_async(url).await.unwrap().0;
-    house.life.drain();
-    while !seen.contains("shutdown") {
+    service.lifecycle.drain();
+    while !seen_types.contains("shutdown") {
         if let Message::Text(text) = last.next().await.unwrap().unwrap() {
-            seen.insert(fits(&serde_json::from_str(&text).unwrap()));
+            seen_types.insert(checked_type(&serde_json::from_str(&text).unwrap()));
         }
     }
-    let sent = document["channels"]["stream"]["messages"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-    let own: BTreeSet<String> = ["subscribe", "unsubscribe", "list", "ping"].map(str::to_owned).into();
-    assert_eq!(seen, &sent - &own, "every message that is described was seen");
-    house.close().await;
+    let documented =
+        document["channels"]["stream"]["messages"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let client_types: BTreeSet<String> = ["subscribe", "unsubscribe", "list", "ping"].map(str::to_owned).into();
+    assert_eq!(seen_types, &documented - &client_types, "every documented server message was received");
+    service.shut_down().await;
 }
 
-impl House {
-    /// A ticker, a trade, a candle and a gap, as a collector would tell them.
-    async fn events_of_all_kinds(&self, seq: u64) {
-        self.put_ticker(seq, 67_000).await;
+impl TestService {
+    /// Publishes a ticker, a trade, a candle and a gap, as a collector does.
+    async fn publish_events_of_all_kinds(&self, seq: u64) {
+        self.publish_ticker(seq, 67_000).await;
         let trade = candlewick::model::Trade {
             exchange: ExchangeId::Binance,
             symbol: btc(),
@@ -129,12 +130,12 @@ impl House {
 }
 
 #[tokio::test]
-async fn the_command_prints_what_the_service_serves() {
-    let house = House::open().await;
+async fn command_prints_served_document() {
+    let service = TestService::start().await;
     let folder = tempfile::tempdir().unwrap();
     let printed = crate::support::process::run(folder.path(), &["asyncapi"], &[]);
     let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
-    assert_eq!(printed, document(&house).await);
+    assert_eq!(printed, document(&service).await);
     assert_eq!(printed["info"]["license"], json!({"name": "MIT OR Apache-2.0"}));
-    house.close().await;
+    service.shut_down().await;
 }

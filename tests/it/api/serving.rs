@@ -1,48 +1,48 @@
-//! From start to end: readiness, and a shutdown that nobody can hold up.
+//! Serving and shutdown: readiness, drain, panics and the connection limit.
 
 use async_trait::async_trait;
 use candlewick::model::{ApiKey, Backfill, Coverage};
-use candlewick::store::{Backfills, Listing, StoreError, StoredPage, Take};
+use candlewick::store::{BackfillFilter, Listing, StoreError, StoredPage, Take};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
 
 #[tokio::test]
-async fn readiness_follows_the_life_of_the_process() {
-    let house = House::open().await;
-    assert_eq!(house.get("/readyz").await.status(), 200);
-    house.life.drain();
-    problem(house.get("/readyz").await, 503, "not_ready").await;
-    assert_eq!(house.json("/health").await["status"], "draining");
-    let address = house.address;
-    house.close().await;
-    assert!(TcpStream::connect(address).await.is_err(), "the door is shut");
+async fn readiness_follows_lifecycle() {
+    let service = TestService::start().await;
+    assert_eq!(service.get("/readyz").await.status(), 200);
+    service.lifecycle.drain();
+    expect_problem(service.get("/readyz").await, 503, "not_ready").await;
+    assert_eq!(service.json("/health").await["status"], "draining");
+    let address = service.address;
+    service.shut_down().await;
+    assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");
 }
 
 #[tokio::test]
-async fn a_half_sent_request_does_not_hold_the_shutdown() {
-    let house = House::open().await;
-    let mut half = TcpStream::connect(house.address).await.unwrap();
-    half.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n").await.unwrap();
-    let mut idle = TcpStream::connect(house.address).await.unwrap();
+async fn partial_request_does_not_delay_shutdown() {
+    let service = TestService::start().await;
+    let mut partial = TcpStream::connect(service.address).await.unwrap();
+    partial.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    let mut idle = TcpStream::connect(service.address).await.unwrap();
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let mut answer = [0; 12];
-    idle.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
-    let began = house.clock.elapsed();
-    let clock = house.clock.clone();
-    house.close().await;
-    assert!(clock.elapsed().saturating_sub(began) < Duration::from_secs(3));
+    let mut status_line = [0; 12];
+    idle.read_exact(&mut status_line).await.unwrap();
+    assert_eq!(&status_line, b"HTTP/1.1 200");
+    let started = service.clock.elapsed();
+    let clock = service.clock.clone();
+    service.shut_down().await;
+    assert!(clock.elapsed().saturating_sub(started) < Duration::from_secs(3));
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
 }
 
-/// A store with one broken shelf.
-struct Broken(SqliteStore);
+/// A store whose coverage pages fail: it panics for a range from the epoch, else it is unavailable.
+struct BrokenLedgerStore(SqliteStore);
 
 #[async_trait]
-impl CandleStore for Broken {
+impl CandleStore for BrokenLedgerStore {
     async fn write(&self, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError> {
         self.0.write(batch).await
     }
@@ -52,8 +52,8 @@ impl CandleStore for Broken {
     async fn page(&self, series: &Series, range: TimeRange, _: Take) -> Result<StoredPage, StoreError> {
         self.coverage(series, range).await.map(|coverage| StoredPage { candles: Vec::new(), coverage })
     }
-    async fn ledger(&self, _: &Series, range: TimeRange, _: u32) -> Result<Coverage, StoreError> {
-        assert_ne!(range.start(), Timestamp::EPOCH, "asked for all of time");
+    async fn coverage_page(&self, _: &Series, range: TimeRange, _: u32) -> Result<Coverage, StoreError> {
+        assert_ne!(range.start(), Timestamp::EPOCH, "range of all time");
         Err(StoreError::Unavailable("the disk is gone".to_owned()))
     }
     async fn put_instruments(&self, id: ExchangeId, listed: &[Instrument], at: Timestamp) -> Result<(), StoreError> {
@@ -65,8 +65,8 @@ impl CandleStore for Broken {
     async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError> {
         self.0.put_backfill(backfill).await
     }
-    async fn backfills(&self, which: Backfills<'_>) -> Result<Vec<Backfill>, StoreError> {
-        self.0.backfills(which).await
+    async fn backfills(&self, filter: BackfillFilter<'_>) -> Result<Vec<Backfill>, StoreError> {
+        self.0.backfills(filter).await
     }
     async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
         self.0.put_key(key).await
@@ -74,8 +74,8 @@ impl CandleStore for Broken {
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.0.keys().await
     }
-    async fn forget(&self, before: Timestamp, most: u32) -> Result<Option<u64>, StoreError> {
-        self.0.forget(before, most).await
+    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError> {
+        self.0.delete_before(before, limit).await
     }
     async fn ping(&self) -> Result<(), StoreError> {
         self.0.ping().await
@@ -86,27 +86,27 @@ impl CandleStore for Broken {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer_and_the_process_lives() {
-    let store = Arc::new(Broken(SqliteStore::in_memory().await.unwrap()));
-    let house = House::with(store, ApiConfig::default()).await;
-    problem(house.get("/v1/coverage?symbol=BTC/USDT").await, 500, "internal").await;
-    problem(house.get("/v1/coverage?symbol=BTC/USDT&start=60000").await, 503, "store_unavailable").await;
-    assert_eq!(house.get("/livez").await.status(), 200);
-    house.close().await;
+async fn panic_returns_internal_error_and_process_continues() {
+    let store = Arc::new(BrokenLedgerStore(SqliteStore::in_memory().await.unwrap()));
+    let service = TestService::with_store(store, ApiConfig::default()).await;
+    expect_problem(service.get("/v1/coverage?symbol=BTC/USDT").await, 500, "internal").await;
+    expect_problem(service.get("/v1/coverage?symbol=BTC/USDT&start=60000").await, 503, "store_unavailable").await;
+    assert_eq!(service.get("/livez").await.status(), 200);
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn connections_past_the_bound_wait() {
+async fn connections_past_limit_wait() {
     let store = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let house = House::with(store, ApiConfig { max_connections: 1, ..ApiConfig::default() }).await;
-    let first = TcpStream::connect(house.address).await.unwrap();
-    let mut second = TcpStream::connect(house.address).await.unwrap();
+    let service = TestService::with_store(store, ApiConfig { max_connections: 1, ..ApiConfig::default() }).await;
+    let first = TcpStream::connect(service.address).await.unwrap();
+    let mut second = TcpStream::connect(service.address).await.unwrap();
     second.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = [0; 12];
-    let early = house.clock.timeout(Duration::from_millis(200), second.read_exact(&mut answer)).await;
-    assert!(early.is_err(), "the only seat is taken");
+    let mut status_line = [0; 12];
+    let early = service.clock.timeout(Duration::from_millis(200), second.read_exact(&mut status_line)).await;
+    assert!(early.is_err(), "the only permit is taken");
     drop(first);
-    second.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
-    house.close().await;
+    second.read_exact(&mut status_line).await.unwrap();
+    assert_eq!(&status_line, b"HTTP/1.1 200");
+    service.shut_down().await;
 }

@@ -1,4 +1,4 @@
-//! `/v1/stream`, message by message.
+//! The `/v1/stream` protocol.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -11,29 +11,29 @@ use super::*;
 /// A client of `/v1/stream`.
 struct Client(Socket);
 
-impl House {
+impl TestService {
     async fn stream(&self) -> Client {
         Client(self.connect("/v1/stream").await)
     }
 
-    /// An event, as a collector would put it on the bus.
+    /// Publishes an event on the bus, as a collector does.
     async fn publish(&self, topic: &str, seq: u64, data: &Value) {
         let kind = BusEventKind::Data(Bytes::from(data.to_string()));
-        self.put_event(topic, BusEvent { epoch: "1.e".into(), seq, kind }).await;
+        self.publish_event(topic, BusEvent { epoch: "1.e".into(), seq, kind }).await;
     }
 
-    async fn put_event(&self, topic: &str, event: BusEvent) {
+    async fn publish_event(&self, topic: &str, event: BusEvent) {
         self.cache.bus.publish(&topic.parse().unwrap(), event).await.unwrap();
     }
 }
 
 impl Client {
-    async fn say(&mut self, message: &Value) {
+    async fn send(&mut self, message: &Value) {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    /// The next frame that is no heartbeat.
-    async fn hear(&mut self) -> Value {
+    /// Receives the next frame that is not a heartbeat.
+    async fn receive(&mut self) -> Value {
         loop {
             let frame = next(&mut self.0).await;
             if frame["type"] != "heartbeat" {
@@ -42,13 +42,13 @@ impl Client {
         }
     }
 
-    async fn ask(&mut self, message: &Value) -> Value {
-        self.say(message).await;
-        self.hear().await
+    async fn request(&mut self, message: &Value) -> Value {
+        self.send(message).await;
+        self.receive().await
     }
 
-    /// Whether the socket was closed, and with which code.
-    async fn closed(&mut self) -> Option<CloseCode> {
+    /// Reads until the socket ends. Returns the close code, if any.
+    async fn close_code(&mut self) -> Option<CloseCode> {
         loop {
             match self.0.next().await {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code),
@@ -68,33 +68,33 @@ fn subscribe(channel: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_ticker_is_shown_at_once_and_then_as_it_changes() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    let answer = client.ask(&subscribe("ticker")).await;
-    assert_eq!(answer, json!({"type": "subscribed", "id": 1, "topics": [TICKER], "rejected": []}));
-    let snapshot = client.hear().await;
+async fn subscribe_sends_snapshot_then_updates() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    let response = client.request(&subscribe("ticker")).await;
+    assert_eq!(response, json!({"type": "subscribed", "id": 1, "topics": [TICKER], "rejected": []}));
+    let snapshot = client.receive().await;
     assert_eq!((&snapshot["type"], &snapshot["topic"]), (&json!("snapshot"), &json!(TICKER)));
     assert_eq!(snapshot["data"][0]["last"], 67_000);
-    house.put_ticker(2, 67_001).await;
-    let tick = client.hear().await;
+    service.publish_ticker(2, 67_001).await;
+    let tick = client.receive().await;
     assert_eq!((&tick["type"], &tick["topic"], &tick["epoch"]), (&json!("ticker"), &json!(TICKER), &json!("1.e")));
     assert_eq!((&tick["seq"], &tick["data"]["last"]), (&json!(2), &json!(67_001)));
     assert!(tick["data"].get("age_ms").is_none() && tick["data"]["exchange"] == "binance");
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_had_is_rejected_and_the_rest_is_subscribed() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    let answer = client
-        .ask(&json!({"op": "subscribe", "id": "a", "channel": "candles", "exchange": "binance", "interval": "5m",
+async fn partial_subscribe_reports_rejected_symbols() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    let response = client
+        .request(&json!({"op": "subscribe", "id": "a", "channel": "candles", "exchange": "binance", "interval": "5m",
             "symbols": ["btc-usdt", "X/Y", "", "ETHUSDT"], "snapshot": 0}))
         .await;
     let rejected = json!([{"symbol": "X/Y", "code": "unknown_symbol"}, {"symbol": "", "code": "invalid_parameter"}]);
     let topics = ["candles:binance:BTC/USDT:5m", "candles:binance:ETH/USDT:5m"];
-    assert_eq!(answer, json!({"type": "subscribed", "id": "a", "topics": topics, "rejected": rejected}));
+    assert_eq!(response, json!({"type": "subscribed", "id": "a", "topics": topics, "rejected": rejected}));
     for (message, code) in [
         (
             json!({"op": "subscribe", "channel": "candles", "exchange": "binance", "symbols": ["BTC/USDT"], "interval": "3d"}),
@@ -106,47 +106,48 @@ async fn what_cannot_be_had_is_rejected_and_the_rest_is_subscribed() {
         ),
         (json!({"op": "subscribe", "channel": "ticker", "exchange": "kraken", "symbols": ["BTC/USD"]}), "not_ready"),
     ] {
-        let answer = client.ask(&message).await;
-        assert_eq!((&answer["topics"], &answer["rejected"][0]["code"]), (&json!([]), &json!(code)), "{message}");
+        let response = client.request(&message).await;
+        assert_eq!((&response["topics"], &response["rejected"][0]["code"]), (&json!([]), &json!(code)), "{message}");
     }
-    let list = client.ask(&json!({"op": "list", "id": 3})).await;
+    let list = client.request(&json!({"op": "list", "id": 3})).await;
     assert_eq!(list, json!({"type": "topics", "id": 3, "topics": topics}));
-    let left = client.ask(&json!({"op": "unsubscribe", "id": 2, "topics": [topics[0], "ticker:okx:A/B", "?"]})).await;
-    assert_eq!(left["topics"], json!([topics[0]]));
-    assert_eq!(left["rejected"][1], json!({"topic": "?", "code": "not_subscribed"}));
-    let pong = client.ask(&json!({"op": "ping", "id": 4})).await;
+    let unsubscribed =
+        client.request(&json!({"op": "unsubscribe", "id": 2, "topics": [topics[0], "ticker:okx:A/B", "?"]})).await;
+    assert_eq!(unsubscribed["topics"], json!([topics[0]]));
+    assert_eq!(unsubscribed["rejected"][1], json!({"topic": "?", "code": "not_subscribed"}));
+    let pong = client.request(&json!({"op": "ping", "id": 4})).await;
     assert_eq!((&pong["type"], &pong["id"]), (&json!("pong"), &json!(4)));
     assert!(pong["timestamp"].is_i64());
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn history_meets_the_stream_without_a_seam() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    let mut wish = subscribe("candles");
-    wish["snapshot"] = 10.into();
-    client.ask(&wish).await;
-    let snapshot = client.hear().await;
-    let shown = snapshot["data"].as_array().unwrap();
-    assert_eq!(shown.len(), 10);
-    assert!(shown.iter().all(|candle| candle["symbol"] == "BTC/USDT" && candle["interval"] == "1m"));
-    house.publish(MINUTES_TOPIC, 7, &json!({"x": 1})).await;
-    let candle = client.hear().await;
+async fn candle_snapshot_contains_history_before_updates() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    let mut request = subscribe("candles");
+    request["snapshot"] = 10.into();
+    client.request(&request).await;
+    let snapshot = client.receive().await;
+    let candles = snapshot["data"].as_array().unwrap();
+    assert_eq!(candles.len(), 10);
+    assert!(candles.iter().all(|candle| candle["symbol"] == "BTC/USDT" && candle["interval"] == "1m"));
+    service.publish(MINUTES_TOPIC, 7, &json!({"x": 1})).await;
+    let candle = client.receive().await;
     assert_eq!((&candle["type"], &candle["seq"]), (&json!("candle"), &json!(7)));
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_snapshot_claims_no_more_than_it_shows() {
-    let house = House::open().await;
+async fn snapshot_sequence_number_matches_its_data() {
+    let service = TestService::start().await;
     let series = Series { exchange: ExchangeId::Binance, symbol: btc(), interval: Interval::M1 };
-    // A candle that changes all the time; its volume is the number of the event that tells it.
-    let (cache, clock) = (house.cache.clone(), house.clock.clone());
-    let busy = tokio::spawn(async move {
+    // A candle that changes continuously. Its volume equals the sequence number of its event.
+    let (cache, clock) = (service.cache.clone(), service.clock.clone());
+    let publisher = tokio::spawn(async move {
         for seq in 1.. {
             let open = Candle { closed: false, volume: seq.into(), ..candle(Interval::M1.floor(clock.now())) };
-            cache.candles.put(&series, open, Position { token: 1, seq }).await.unwrap();
+            cache.candles.put(&series, open, Version { token: 1, seq }).await.unwrap();
             let kind = BusEventKind::Data(Bytes::from_static(b"{}"));
             let event = BusEvent { epoch: "1.e".into(), seq, kind };
             cache.bus.publish(&Topic::Candles(series.clone()), event).await.unwrap();
@@ -154,124 +155,127 @@ async fn a_snapshot_claims_no_more_than_it_shows() {
         }
     });
     for _ in 0..10 {
-        let mut client = house.stream().await;
-        client.ask(&subscribe("candles")).await;
-        let snapshot = client.hear().await;
-        let shown = snapshot["data"][0]["volume"].as_u64().unwrap();
-        // Before the first event was heard there is no number.
-        let Some(told) = snapshot["seq"].as_u64() else { continue };
-        assert!(told <= shown, "{snapshot}");
-        let next = client.hear().await;
-        let follows = next.get("seq").or(next.get("from_seq")).and_then(Value::as_u64);
-        assert_eq!(follows, Some(told + 1), "no number is left out: {next}");
+        let mut client = service.stream().await;
+        client.request(&subscribe("candles")).await;
+        let snapshot = client.receive().await;
+        let volume = snapshot["data"][0]["volume"].as_u64().unwrap();
+        // Before the hub receives the first event, the snapshot has no sequence number.
+        let Some(seq) = snapshot["seq"].as_u64() else { continue };
+        assert!(seq <= volume, "{snapshot}");
+        let next = client.receive().await;
+        let next_seq = next.get("seq").or(next.get("from_seq")).and_then(Value::as_u64);
+        assert_eq!(next_seq, Some(seq + 1), "no sequence number is skipped: {next}");
     }
-    busy.abort();
-    house.close().await;
+    publisher.abort();
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_misses_nothing() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    let mut wish = subscribe("trades");
-    wish["snapshot"] = 0.into();
-    client.ask(&wish).await;
+async fn resume_replays_missed_events() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    let mut request = subscribe("trades");
+    request["snapshot"] = 0.into();
+    client.request(&request).await;
     for seq in 1..=3 {
-        house.publish(TRADES, seq, &json!({"n": seq})).await;
-        assert_eq!(client.hear().await["seq"], seq);
+        service.publish(TRADES, seq, &json!({"n": seq})).await;
+        assert_eq!(client.receive().await["seq"], seq);
     }
     drop(client);
     for seq in 4..=6 {
-        house.publish(TRADES, seq, &json!({"n": seq})).await;
+        service.publish(TRADES, seq, &json!({"n": seq})).await;
     }
-    let mut back = house.stream().await;
-    wish["resume"] = json!({"epoch": "1.e", "seq": 3});
-    back.ask(&wish).await;
+    let mut resumed = service.stream().await;
+    request["resume"] = json!({"epoch": "1.e", "seq": 3});
+    resumed.request(&request).await;
     for seq in 4..=6 {
-        assert_eq!(back.hear().await["data"]["n"], seq);
+        assert_eq!(resumed.receive().await["data"]["n"], seq);
     }
-    // Another that was away for too long, or knew another epoch.
-    for (place, from, reason) in
+    // Resume from before the first event, and with another epoch.
+    for (position, gap_from, reason) in
         [(json!({"epoch": "1.e", "seq": 0}), None, ""), (json!({"epoch": "0.d", "seq": 9}), Some(1), "new_epoch")]
     {
-        let mut late = house.stream().await;
-        wish["resume"] = place;
-        late.ask(&wish).await;
-        let first = late.hear().await;
-        match from {
-            None => assert_eq!(first["seq"], 1, "all of it is still here"),
+        let mut late = service.stream().await;
+        request["resume"] = position;
+        late.request(&request).await;
+        let first = late.receive().await;
+        match gap_from {
+            None => assert_eq!(first["seq"], 1, "all events are still buffered"),
             Some(from) => {
                 let gap = json!({"type": "gap", "topic": TRADES, "epoch": "1.e", "from_seq": from, "to_seq": 6, "reason": reason});
                 assert_eq!(first, gap);
-                let snapshot = late.hear().await;
+                let snapshot = late.receive().await;
                 assert_eq!((&snapshot["seq"], &snapshot["data"][0]["n"]), (&json!(6), &json!(6)));
             }
         }
     }
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn an_upstream_gap_reaches_the_client_with_its_number() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    let mut wish = subscribe("trades");
-    wish["snapshot"] = 0.into();
-    client.ask(&wish).await;
+async fn upstream_gap_is_sent_with_its_sequence_number() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    let mut request = subscribe("trades");
+    request["snapshot"] = 0.into();
+    client.request(&request).await;
     let kind = BusEventKind::Gap(candlewick::model::GapReason::UpstreamDisconnect);
-    house.put_event(TRADES, BusEvent { epoch: "1.e".into(), seq: 5, kind }).await;
-    let gap = client.hear().await;
+    service.publish_event(TRADES, BusEvent { epoch: "1.e".into(), seq: 5, kind }).await;
+    let gap = client.receive().await;
     assert_eq!(
         (&gap["from_seq"], &gap["to_seq"], &gap["reason"]),
         (&json!(5), &json!(5), &json!("upstream_disconnect"))
     );
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn the_state_of_an_exchange_is_told_at_once_and_when_it_changes() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    let wish = json!({"op": "subscribe", "id": 1, "channel": "status", "exchange": "binance"});
-    let answer = client.ask(&wish).await;
-    assert_eq!(answer["topics"], json!(["status:binance"]));
-    let status = client.hear().await;
+async fn status_topic_sends_current_state_and_changes() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    let request = json!({"op": "subscribe", "id": 1, "channel": "status", "exchange": "binance"});
+    let response = client.request(&request).await;
+    assert_eq!(response["topics"], json!(["status:binance"]));
+    let status = client.receive().await;
     assert_eq!(
         (&status["type"], &status["exchange"], &status["state"]),
         (&json!("status"), &json!("binance"), &json!("live"))
     );
-    let known = house.cache.states.get(ExchangeId::Binance).await.unwrap().unwrap();
-    let ended = candlewick::model::EndedSymbol { symbol: btc(), since: house.clock.now(), detail: "gone".to_owned() };
+    let known = service.cache.states.get(ExchangeId::Binance).await.unwrap().unwrap();
+    let ended = candlewick::model::EndedSymbol { symbol: btc(), since: service.clock.now(), detail: "gone".to_owned() };
     let changed = ExchangeState { state: FeedState::Stale, ended: vec![ended], ..ExchangeState::clone(&known) };
-    house.cache.states.put(changed).await.unwrap();
-    let status = client.hear().await;
+    service.cache.states.put(changed).await.unwrap();
+    let status = client.receive().await;
     assert_eq!((&status["state"], &status["ended"][0]["symbol"]), (&json!("stale"), &json!("BTC/USDT")));
-    let left = client.ask(&json!({"op": "unsubscribe", "topics": ["status:binance"]})).await;
-    assert_eq!(left["topics"], json!(["status:binance"]));
-    let nope = client.ask(&json!({"op": "subscribe", "id": 9, "channel": "status", "exchange": "nope"})).await;
-    assert_eq!((&nope["type"], &nope["id"], &nope["code"]), (&json!("error"), &json!(9), &json!("unknown_exchange")));
-    house.close().await;
+    let unsubscribed = client.request(&json!({"op": "unsubscribe", "topics": ["status:binance"]})).await;
+    assert_eq!(unsubscribed["topics"], json!(["status:binance"]));
+    let unknown = client.request(&json!({"op": "subscribe", "id": 9, "channel": "status", "exchange": "nope"})).await;
+    assert_eq!(
+        (&unknown["type"], &unknown["id"], &unknown["code"]),
+        (&json!("error"), &json!(9), &json!("unknown_exchange"))
+    );
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_socket_without_traffic_has_a_heartbeat() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
+async fn idle_socket_receives_heartbeats() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
     for n in 1..=2 {
-        let beat = next(&mut client.0).await;
-        assert_eq!((&beat["type"], &beat["n"]), (&json!("heartbeat"), &json!(n)));
-        assert!(beat["timestamp"].is_i64());
+        let heartbeat = next(&mut client.0).await;
+        assert_eq!((&heartbeat["type"], &heartbeat["n"]), (&json!("heartbeat"), &json!(n)));
+        assert!(heartbeat["timestamp"].is_i64());
     }
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn an_error_keeps_the_subscriptions_as_they_were() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    let mut wish = subscribe("trades");
-    wish["snapshot"] = 0.into();
-    client.ask(&wish).await;
+async fn invalid_message_leaves_subscriptions_unchanged() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    let mut request = subscribe("trades");
+    request["snapshot"] = 0.into();
+    client.request(&request).await;
     for (message, id) in [
         (Message::text("{"), Value::Null),
         (Message::text(r#"{"op":"fly","id":7}"#), json!(7)),
@@ -280,25 +284,25 @@ async fn an_error_keeps_the_subscriptions_as_they_were() {
         (Message::text("x".repeat(60_000)), Value::Null),
     ] {
         client.0.send(message).await.unwrap();
-        let error = client.hear().await;
+        let error = client.receive().await;
         assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("invalid_message")), "{error}");
         assert_eq!(error.get("id").unwrap_or(&Value::Null), &id);
     }
-    house.publish(TRADES, 1, &json!({})).await;
-    assert_eq!(client.hear().await["seq"], 1);
-    house.close().await;
+    service.publish(TRADES, 1, &json!({})).await;
+    assert_eq!(client.receive().await["seq"], 1);
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_frame_of_a_megabyte_and_a_flood_end_the_connection() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
+async fn oversized_frame_or_message_flood_closes_connection() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
     client.0.feed(Message::text("x".repeat(1_000_000))).await.unwrap();
-    // The server may have hung up before all of it was sent.
+    // The server may close the connection before all of it is sent.
     let _ = client.0.flush().await;
-    assert!(matches!(client.closed().await, Some(CloseCode::Size) | None));
+    assert!(matches!(client.close_code().await, Some(CloseCode::Size) | None));
 
-    let mut client = house.stream().await;
+    let mut client = service.stream().await;
     let mut limited = 0;
     for _ in 0..300 {
         if client.0.feed(Message::text(r#"{"op":"ping"}"#)).await.is_err() {
@@ -316,79 +320,86 @@ async fn a_frame_of_a_megabyte_and_a_flood_end_the_connection() {
     };
     assert!(matches!(code, Some(CloseCode::Policy) | None), "{code:?}");
     assert!(limited >= 100, "{limited}");
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn topics_of_a_connection_and_connections_of_an_address_are_bounded() {
+async fn topics_and_sockets_per_address_are_limited() {
     let store = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let config =
-        ApiConfig { max_topics: 2, max_sockets_each: 1, notice: Duration::from_millis(100), ..ApiConfig::default() };
-    let house = House::with(store, config).await;
-    let mut client = house.stream().await;
+    let config = ApiConfig {
+        max_topics: 2,
+        max_sockets_per_client: 1,
+        shutdown_notice: Duration::from_millis(100),
+        ..ApiConfig::default()
+    };
+    let service = TestService::with_store(store, config).await;
+    let mut client = service.stream().await;
     let symbols: Vec<String> =
         (0..5_000).map(|n| if n < 2 { ["BTC/USDT", "ETH/USDT"][n].to_owned() } else { format!("C{n}/X") }).collect();
-    let answer = client
-        .ask(&json!({"op": "subscribe", "channel": "ticker", "exchange": "binance", "symbols": symbols, "snapshot": 0}))
+    let response = client
+        .request(
+            &json!({"op": "subscribe", "channel": "ticker", "exchange": "binance", "symbols": symbols, "snapshot": 0}),
+        )
         .await;
-    assert_eq!(answer["topics"].as_array().unwrap().len(), 2);
-    assert_eq!(answer["rejected"].as_array().unwrap().len(), 4_998);
-    assert_eq!(answer["rejected"][4_000]["code"], "too_many_topics");
-    let again = client.ask(&subscribe("trades")).await;
-    assert_eq!(again["rejected"][0]["code"], "too_many_topics");
-    match tokio_tungstenite::connect_async(format!("ws://{}/v1/stream", house.address)).await {
+    assert_eq!(response["topics"].as_array().unwrap().len(), 2);
+    assert_eq!(response["rejected"].as_array().unwrap().len(), 4_998);
+    assert_eq!(response["rejected"][4_000]["code"], "too_many_topics");
+    let response = client.request(&subscribe("trades")).await;
+    assert_eq!(response["rejected"][0]["code"], "too_many_topics");
+    match tokio_tungstenite::connect_async(format!("ws://{}/v1/stream", service.address)).await {
         Err(tokio_tungstenite::tungstenite::Error::Http(response)) => assert_eq!(response.status(), 429),
         other => panic!("{other:?}"),
     }
-    house.close().await;
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_market_that_cannot_be_collected_any_more_is_rejected() {
-    let house = House::open().await;
-    let known = house.cache.states.get(ExchangeId::Binance).await.unwrap().unwrap();
-    house.cache.states.put(ExchangeState { room: 0, ..ExchangeState::clone(&known) }).await.unwrap();
-    let mut client = house.stream().await;
-    let answer = client
-        .ask(&json!({"op": "subscribe", "channel": "trades", "exchange": "binance", "symbols": ["BTC/USDT", "ETH/USDT"]}))
+async fn new_market_is_rejected_when_collector_is_full() {
+    let service = TestService::start().await;
+    let known = service.cache.states.get(ExchangeId::Binance).await.unwrap().unwrap();
+    service.cache.states.put(ExchangeState { on_demand_capacity: 0, ..ExchangeState::clone(&known) }).await.unwrap();
+    let mut client = service.stream().await;
+    let response = client
+        .request(&json!({"op": "subscribe", "channel": "trades", "exchange": "binance", "symbols": ["BTC/USDT", "ETH/USDT"]}))
         .await;
-    assert_eq!(answer["topics"], json!([TRADES]));
-    assert_eq!(answer["rejected"], json!([{"symbol": "ETH/USDT", "code": "too_many_symbols"}]));
-    house.close().await;
+    assert_eq!(response["topics"], json!([TRADES]));
+    assert_eq!(response["rejected"], json!([{"symbol": "ETH/USDT", "code": "too_many_symbols"}]));
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn the_process_says_goodbye() {
-    let house = House::open().await;
-    let mut client = house.stream().await;
-    client.ask(&subscribe("trades")).await;
-    client.hear().await;
-    house.life.drain();
-    assert_eq!(client.hear().await, json!({"type": "shutdown", "in_ms": 200}));
-    assert_eq!(client.closed().await, Some(CloseCode::Away));
-    house.close().await;
+async fn drain_notifies_and_closes_stream() {
+    let service = TestService::start().await;
+    let mut client = service.stream().await;
+    client.request(&subscribe("trades")).await;
+    client.receive().await;
+    service.lifecycle.drain();
+    assert_eq!(client.receive().await, json!({"type": "shutdown", "in_ms": 200}));
+    assert_eq!(client.close_code().await, Some(CloseCode::Away));
+    service.shut_down().await;
 }
 
 #[tokio::test]
-async fn who_stops_reading_is_cut_off_and_costs_nobody_anything() {
+async fn slow_client_is_disconnected_without_affecting_others() {
     let store = Arc::new(SqliteStore::in_memory().await.unwrap());
-    let config = ApiConfig { notice: Duration::from_millis(100), max_behind_bytes: 1 << 20, ..ApiConfig::default() };
-    let house = House::with(store, config).await;
-    let (mut stuck, mut reader) = (house.stream().await, house.stream().await);
-    let mut wish = subscribe("trades");
-    wish["snapshot"] = 0.into();
-    stuck.ask(&wish).await;
-    reader.ask(&wish).await;
+    let config =
+        ApiConfig { shutdown_notice: Duration::from_millis(100), max_behind_bytes: 1 << 20, ..ApiConfig::default() };
+    let service = TestService::with_store(store, config).await;
+    let (mut slow, mut reader) = (service.stream().await, service.stream().await);
+    let mut request = subscribe("trades");
+    request["snapshot"] = 0.into();
+    slow.request(&request).await;
+    reader.request(&request).await;
     let filler = "x".repeat(2_000);
-    // Far more than the network between two processes of a machine holds.
+    // Far more data than the socket buffers of one machine hold.
     let last = 20_000;
     for seq in 1..=last {
-        house.publish(TRADES, seq, &json!({"f": filler})).await;
-        assert_eq!(reader.hear().await["seq"], seq, "the others get each");
+        service.publish(TRADES, seq, &json!({"f": filler})).await;
+        assert_eq!(reader.receive().await["seq"], seq, "the other client receives each event");
     }
     let (mut next_seq, mut code) = (1, None);
     loop {
-        match stuck.0.next().await {
+        match slow.0.next().await {
             Some(Ok(Message::Text(text))) => {
                 let frame: Value = serde_json::from_str(&text).unwrap();
                 match frame["type"].as_str().unwrap() {
@@ -412,6 +423,6 @@ async fn who_stops_reading_is_cut_off_and_costs_nobody_anything() {
         }
     }
     assert_eq!(code, Some(CloseCode::Policy));
-    assert!(next_seq < last, "it was not given everything: {next_seq}");
-    house.close().await;
+    assert!(next_seq < last, "the slow client did not receive all events: {next_seq}");
+    service.shut_down().await;
 }

@@ -1,24 +1,24 @@
-//! Reads the paths out of Rust source: `use` trees flattened, `self` and `super` resolved, comments and texts left out.
+//! Extracts paths from Rust source: flattens `use` trees, resolves `self` and `super`, ignores comments and strings.
 
-/// One path that a source uses: `["crate", "model", "Candle"]`, `["sqlx", "query"]`. A glob ends in `*`.
+/// A path that a source uses: `["crate", "model", "Candle"]`, `["sqlx", "query"]`. A glob ends in `*`.
 pub type UsedPath = Vec<String>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
-    Word(String),
+    Ident(String),
     /// `::`
     Colons,
     Other(char),
 }
 
-/// All paths of a source that lies `depth` modules below the root of its crate (`src/lib.rs` 0, `src/store/mod.rs` 1).
-/// Paths that climb to the root by `super` begin with `crate`, as those that say so.
+/// All paths in a source file that is `depth` modules below the crate root (`src/lib.rs` 0, `src/store/mod.rs` 1).
+/// Paths that reach the root by `super` are returned with `crate` as the first segment.
 pub fn used_paths(source: &str, depth: usize) -> Vec<UsedPath> {
     let mut reader = Reader { tokens: tokens(source), next: 0, in_use: false, found: Vec::new() };
-    // What each open brace adds to the depth.
+    // The module depth that each open brace adds.
     let mut braces: Vec<usize> = Vec::new();
     while let Some(token) = reader.tokens.get(reader.next).cloned() {
-        let opens_module = matches!(&token, Token::Word(word) if word == "mod") && reader.is(2, '{');
+        let opens_module = matches!(&token, Token::Ident(ident) if ident == "mod") && reader.is(2, '{');
         match token {
             _ if opens_module => {
                 braces.push(1);
@@ -32,10 +32,10 @@ pub fn used_paths(source: &str, depth: usize) -> Vec<UsedPath> {
                 braces.pop();
                 reader.next += 1;
             }
-            Token::Word(word) => {
-                reader.in_use = word == "use";
+            Token::Ident(ident) => {
+                reader.in_use = ident == "use";
                 reader.next += usize::from(reader.in_use);
-                reader.tree(&mut Vec::new(), depth + braces.iter().sum::<usize>());
+                reader.read_tree(&mut Vec::new(), depth + braces.iter().sum::<usize>());
             }
             _ => reader.next += 1,
         }
@@ -46,7 +46,7 @@ pub fn used_paths(source: &str, depth: usize) -> Vec<UsedPath> {
 struct Reader {
     tokens: Vec<Token>,
     next: usize,
-    /// In a `use`, where `as` gives a new name; elsewhere a type follows it.
+    /// Within a `use`, where a name follows `as`. Elsewhere a type follows it.
     in_use: bool,
     found: Vec<UsedPath>,
 }
@@ -56,34 +56,34 @@ impl Reader {
         self.tokens.get(self.next + ahead) == Some(&Token::Other(sign))
     }
 
-    /// Reads one path, or a tree of them, that continues `prefix`.
-    fn tree(&mut self, prefix: &mut UsedPath, depth: usize) {
-        let kept = prefix.len();
+    /// Reads a path or a `use` tree that continues `prefix`.
+    fn read_tree(&mut self, prefix: &mut UsedPath, depth: usize) {
+        let prefix_len = prefix.len();
         loop {
             match self.tokens.get(self.next) {
-                Some(Token::Word(word)) => {
-                    prefix.push(word.clone());
+                Some(Token::Ident(ident)) => {
+                    prefix.push(ident.clone());
                     self.next += 1;
                     if self.tokens.get(self.next) == Some(&Token::Colons) {
                         self.next += 1;
                         continue;
                     }
-                    if self.in_use && matches!(self.tokens.get(self.next), Some(Token::Word(word)) if word == "as") {
+                    if self.in_use && matches!(self.tokens.get(self.next), Some(Token::Ident(ident)) if ident == "as") {
                         self.next += 2;
                     }
-                    self.found.extend(resolved(prefix, depth));
+                    self.found.extend(resolve(prefix, depth));
                 }
                 Some(Token::Other('*')) if !prefix.is_empty() => {
                     prefix.push("*".to_owned());
                     self.next += 1;
-                    self.found.extend(resolved(prefix, depth));
+                    self.found.extend(resolve(prefix, depth));
                 }
                 Some(Token::Other('{')) => {
                     self.next += 1;
                     while self.next < self.tokens.len() && !self.is(0, '}') {
                         let before = self.next;
-                        self.tree(prefix, depth);
-                        // A comma, or something that does not belong into a tree.
+                        self.read_tree(prefix, depth);
+                        // Skip a comma, or a token that is no part of a tree.
                         if self.is(0, ',') || self.next == before {
                             self.next += 1;
                         }
@@ -95,55 +95,55 @@ impl Reader {
                     self.next += 1;
                     continue;
                 }
-                // Generic arguments: what lies inside them are paths of their own.
-                _ if prefix.len() > kept => self.found.extend(resolved(prefix, depth)),
+                // Generic arguments: paths inside them are read separately.
+                _ if prefix.len() > prefix_len => self.found.extend(resolve(prefix, depth)),
                 _ => {}
             }
-            prefix.truncate(kept);
+            prefix.truncate(prefix_len);
             return;
         }
     }
 }
 
-/// A path from the root of the crate, or from another crate; `None` for what stays in its own module.
-fn resolved(path: &[String], depth: usize) -> Option<UsedPath> {
-    let climbs = path.iter().take_while(|part| *part == "super" || *part == "self").count();
-    let supers = path[..climbs].iter().filter(|part| *part == "super").count();
-    if climbs == 0 {
+/// The path from the crate root or from another crate; `None` if it stays within its own module.
+fn resolve(path: &[String], depth: usize) -> Option<UsedPath> {
+    let leading = path.iter().take_while(|part| *part == "super" || *part == "self").count();
+    let supers = path[..leading].iter().filter(|part| *part == "super").count();
+    if leading == 0 {
         return Some(path.to_vec());
     }
     (supers >= depth && supers > 0 || depth == 0)
-        .then(|| std::iter::once("crate".to_owned()).chain(path[climbs..].iter().cloned()).collect())
+        .then(|| std::iter::once("crate".to_owned()).chain(path[leading..].iter().cloned()).collect())
 }
 
-/// The tokens of a source without comments, texts and lifetimes.
+/// The tokens of a source without comments, strings and lifetimes.
 fn tokens(source: &str) -> Vec<Token> {
     let chars: Vec<char> = source.chars().collect();
     let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
-    let is_word = |sign: char| sign.is_alphanumeric() || sign == '_';
+    let is_ident_char = |sign: char| sign.is_alphanumeric() || sign == '_';
     let (mut tokens, mut i) = (Vec::new(), 0);
     while i < chars.len() {
         match at(i) {
             '/' if at(i + 1) == '/' => i = skip_line(&chars, i),
             '/' if at(i + 1) == '*' => i = skip_block(&chars, i),
-            '"' => i = skip_text(&chars, i),
-            // `'a'` and `'\n'` are characters, `'a` is a lifetime.
+            '"' => i = skip_string(&chars, i),
+            // `'a'` and `'\n'` are characters; `'a` is a lifetime.
             '\'' if at(i + 1) == '\\' => {
                 i = (i + 3..chars.len()).find(|j| at(*j) == '\'').map_or(chars.len(), |j| j + 1);
             }
             '\'' if at(i + 2) == '\'' => i += 3,
-            '\'' => i = (i + 1..=chars.len()).find(|j| !is_word(at(*j))).unwrap_or(chars.len()),
-            sign if is_word(sign) => {
-                let end = (i..=chars.len()).find(|j| !is_word(at(*j))).unwrap_or(chars.len());
-                let word: String = chars[i..end].iter().collect();
-                let raw = matches!(word.as_str(), "r" | "br" | "cr");
+            '\'' => i = (i + 1..=chars.len()).find(|j| !is_ident_char(at(*j))).unwrap_or(chars.len()),
+            sign if is_ident_char(sign) => {
+                let end = (i..=chars.len()).find(|j| !is_ident_char(at(*j))).unwrap_or(chars.len());
+                let ident: String = chars[i..end].iter().collect();
+                let raw = matches!(ident.as_str(), "r" | "br" | "cr");
                 match at(end) {
-                    '"' if raw => i = skip_raw_text(&chars, end),
-                    '#' if raw && matches!(at(end + 1), '"' | '#') => i = skip_raw_text(&chars, end),
+                    '"' if raw => i = skip_raw_string(&chars, end),
+                    '#' if raw && matches!(at(end + 1), '"' | '#') => i = skip_raw_string(&chars, end),
                     // `r#name`
-                    '#' if word == "r" => i = end + 1,
+                    '#' if ident == "r" => i = end + 1,
                     _ => {
-                        tokens.push(Token::Word(word));
+                        tokens.push(Token::Ident(ident));
                         i = end;
                     }
                 }
@@ -183,7 +183,7 @@ fn skip_block(chars: &[char], from: usize) -> usize {
     i
 }
 
-fn skip_text(chars: &[char], from: usize) -> usize {
+fn skip_string(chars: &[char], from: usize) -> usize {
     let mut i = from + 1;
     while i < chars.len() && chars[i] != '"' {
         i += if chars[i] == '\\' { 2 } else { 1 };
@@ -191,8 +191,8 @@ fn skip_text(chars: &[char], from: usize) -> usize {
     i + 1
 }
 
-/// From the first `#` or `"` of `r#"…"#`.
-fn skip_raw_text(chars: &[char], from: usize) -> usize {
+/// Starts at the first `#` or `"` of `r#"…"#`.
+fn skip_raw_string(chars: &[char], from: usize) -> usize {
     let hashes = chars[from..].iter().take_while(|sign| **sign == '#').count();
     let ends = |i: &usize| {
         chars[*i] == '"' && chars[*i + 1..].iter().take(hashes).filter(|sign| **sign == '#').count() == hashes
@@ -200,14 +200,14 @@ fn skip_raw_text(chars: &[char], from: usize) -> usize {
     (from + hashes + 1..chars.len()).find(ends).map_or(chars.len(), |i| i + 1 + hashes)
 }
 
-/// The paths of a source as text, those of one part left out.
+/// The paths of a source as text, without those of a single segment.
 #[cfg(test)]
-fn written(source: &str, depth: usize) -> Vec<String> {
+fn joined_paths(source: &str, depth: usize) -> Vec<String> {
     used_paths(source, depth).into_iter().filter(|path| path.len() > 1).map(|path| path.join("::")).collect()
 }
 
 #[test]
-fn trees_are_flattened() {
+fn flattens_use_trees() {
     let source = "use crate::{model::{Candle, wire::{self, decimal}}, clock::Clock as C, cache::*}; use ::sqlx::query;";
     let expected = [
         "crate::model::Candle",
@@ -217,13 +217,13 @@ fn trees_are_flattened() {
         "crate::cache::*",
         "sqlx::query",
     ];
-    assert_eq!(written(source, 1), expected);
-    assert_eq!(written("pub use {crate::api::X, tokio::sync::mpsc};", 1), ["crate::api::X", "tokio::sync::mpsc"]);
-    assert_eq!(written("use\n  crate ::\n  api /* here */ :: X ;", 1), ["crate::api::X"]);
+    assert_eq!(joined_paths(source, 1), expected);
+    assert_eq!(joined_paths("pub use {crate::api::X, tokio::sync::mpsc};", 1), ["crate::api::X", "tokio::sync::mpsc"]);
+    assert_eq!(joined_paths("use\n  crate ::\n  api /* here */ :: X ;", 1), ["crate::api::X"]);
 }
 
 #[test]
-fn paths_outside_of_use_are_found() {
+fn finds_paths_outside_use() {
     let source = "fn f(x: &'a crate::api::X<'a>) -> Vec<crate::hub::Y> { crate::market::ask::<crate::app::Z>(x); m!(crate::store::S) }
         #[tokio::main] impl From<reqwest::Error> for E {} static A: ::poem::B = <crate::cli::C as D>::E; x as crate::simulator::T";
     let expected = [
@@ -238,24 +238,24 @@ fn paths_outside_of_use_are_found() {
         "crate::cli::C",
         "crate::simulator::T",
     ];
-    assert_eq!(written(source, 1), expected);
+    assert_eq!(joined_paths(source, 1), expected);
 }
 
 #[test]
-fn climbing_to_the_root_is_seen() {
-    assert_eq!(written("use super::model::X;", 1), ["crate::model::X"]);
-    assert_eq!(written("use super::{api::X, self::Y};", 1), ["crate::api::X", "crate::Y"]);
-    assert_eq!(written("use super::super::model::X; use super::Y; use self::Z;", 2), ["crate::model::X"]);
-    assert_eq!(written("mod tests { use super::super::api::X; use super::*; }", 1), ["crate::api::X"]);
+fn resolves_super_to_crate_root() {
+    assert_eq!(joined_paths("use super::model::X;", 1), ["crate::model::X"]);
+    assert_eq!(joined_paths("use super::{api::X, self::Y};", 1), ["crate::api::X", "crate::Y"]);
+    assert_eq!(joined_paths("use super::super::model::X; use super::Y; use self::Z;", 2), ["crate::model::X"]);
+    assert_eq!(joined_paths("mod tests { use super::super::api::X; use super::*; }", 1), ["crate::api::X"]);
     assert_eq!(
-        written("mod tests { mod deep { use super::super::api::X; } } use super::api::Y;", 1),
+        joined_paths("mod tests { mod deep { use super::super::api::X; } } use super::api::Y;", 1),
         ["crate::api::Y"]
     );
-    assert_eq!(written("use self::api::X;", 0), ["crate::api::X"]);
+    assert_eq!(joined_paths("use self::api::X;", 0), ["crate::api::X"]);
 }
 
 #[test]
-fn comments_and_texts_are_no_imports() {
+fn ignores_comments_and_strings() {
     let source = r##"
         //! [`crate::api::X`]
         /// crate::api::X
@@ -265,5 +265,5 @@ fn comments_and_texts_are_no_imports() {
         const C: [char; 4] = ['"', '\'', '\\', '"'];
         fn f<'a>(x: &'a str) { crate::model::Y; }
     "##;
-    assert_eq!(written(source, 1), ["crate::model::Y"]);
+    assert_eq!(joined_paths(source, 1), ["crate::model::Y"]);
 }

@@ -1,9 +1,9 @@
-//! The table: which room may use which, and where a library may be seen.
+//! The rules: which module may import which, and where a library may be used.
 
 use super::paths::{UsedPath, used_paths};
 
-/// The rooms that stand on the ground, and what each may import besides the ground and itself.
-const ROOMS: [(&str, &[&str]); 11] = [
+/// The modules above the foundation, and what each may import besides the foundation and itself.
+const MODULES: [(&str, &[&str]); 11] = [
     ("exchanges", &[]),
     ("upstream", &["exchanges", "cache"]),
     ("simulator", &[]),
@@ -17,8 +17,8 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("cli", &["app", "api", "market", "hub", "collect", "upstream", "exchanges", "simulator", "store", "cache"]),
 ];
 
-/// The ground, and what each room of it may import besides itself.
-const GROUND: [(&str, &[&str]); 5] = [
+/// The foundation modules, and what each may import besides itself.
+const FOUNDATION: [(&str, &[&str]); 5] = [
     ("model", &[]),
     ("clock", &["model"]),
     ("telemetry", &["model"]),
@@ -26,13 +26,13 @@ const GROUND: [(&str, &[&str]); 5] = [
     ("lifecycle", &["model", "clock", "telemetry", "config"]),
 ];
 
-/// The rooms that may name a single exchange's folder.
-const SEES_EACH_EXCHANGE: [&str; 3] = ["exchanges", "app", "cli"];
+/// Modules that may import a single exchange's folder.
+const MAY_NAME_EXCHANGE_FOLDERS: [&str; 3] = ["exchanges", "app", "cli"];
 
-/// What `exchanges` keeps to itself.
+/// The folders of single exchanges within `exchanges`.
 const EXCHANGE_FOLDERS: [&str; 5] = ["binance", "bybit", "coinbase", "kraken", "okx"];
 
-/// Libraries that may be seen only in files whose path begins like this.
+/// Libraries, and the path prefixes of the files that may use them.
 const LIBRARIES: [(&[&str], &[&str]); 9] = [
     (&["sqlx"], &["src/store/sqlite", "src/store/postgres"]),
     (&["fred"], &["src/cache/redis"]),
@@ -45,13 +45,13 @@ const LIBRARIES: [(&[&str], &[&str]); 9] = [
     (&["arrow_array", "arrow_schema", "parquet"], &["src/cli/export/parquet"]),
 ];
 
-/// Rooms that are data and pure functions: they know of no runtime.
+/// Modules of data and pure functions: they must not use the async runtime.
 const PURE: [&str; 3] = ["model", "exchanges", "config"];
 
-/// The runtime and what is built on it.
+/// The async runtime and crates built on it.
 const RUNTIME: [&str; 3] = ["tokio", "tokio_util", "tokio_tungstenite"];
 
-/// Time and chance that no test could own, as ends of paths.
+/// Path suffixes of ambient time and randomness, which tests cannot control.
 const AMBIENT: [&str; 14] = [
     "SystemTime::now",
     "Instant::now",
@@ -69,67 +69,69 @@ const AMBIENT: [&str; 14] = [
     "StdRng::from_os_rng",
 ];
 
-/// The one file that asks the machine for time and chance.
+/// The only file that may use ambient time and randomness.
 const CLOCK: &str = "src/clock.rs";
 
-/// What a file does against the table, in a sentence each.
-pub fn broken_by(file: &str, source: &str) -> Vec<String> {
-    let inside: Vec<&str> = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
-    let room = inside[0];
-    let depth = inside.iter().filter(|part| !matches!(**part, "mod" | "lib" | "main")).count();
-    let mut wrong: Vec<String> =
-        used_paths(source, depth).iter().filter_map(|path| problem(file, room, path)).collect();
-    wrong.dedup();
-    wrong
+/// The rule violations of a file, one message each.
+pub fn violations(file: &str, source: &str) -> Vec<String> {
+    let segments: Vec<&str> = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
+    let module = segments[0];
+    let depth = segments.iter().filter(|segment| !matches!(**segment, "mod" | "lib" | "main")).count();
+    let mut found: Vec<String> =
+        used_paths(source, depth).iter().filter_map(|path| violation(file, module, path)).collect();
+    found.dedup();
+    found
 }
 
-fn problem(file: &str, room: &str, path: &UsedPath) -> Option<String> {
-    let shown = path.join("::");
+fn violation(file: &str, module: &str, path: &UsedPath) -> Option<String> {
+    let joined = path.join("::");
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     match parts[..] {
         ["crate" | "candlewick", other, ref rest @ ..] => {
-            if !may_import(room, other) {
-                return Some(format!("`{room}` may not import `{shown}`"));
+            if !may_import(module, other) {
+                return Some(format!("`{module}` may not import `{joined}`"));
             }
-            let each = rest.first().is_some_and(|inner| EXCHANGE_FOLDERS.contains(inner));
-            if other == "exchanges" && each && !SEES_EACH_EXCHANGE.contains(&room) {
-                return Some(format!("`{room}` may import the trait only, not `{shown}`"));
+            let names_folder = rest.first().is_some_and(|inner| EXCHANGE_FOLDERS.contains(inner));
+            if other == "exchanges" && names_folder && !MAY_NAME_EXCHANGE_FOLDERS.contains(&module) {
+                return Some(format!("`{module}` may import only the trait, not `{joined}`"));
             }
         }
         [library, _, ..] => {
-            if let Some((_, places)) = LIBRARIES.iter().find(|(names, _)| names.contains(&library))
-                && !places.iter().any(|place| file.starts_with(place))
+            if let Some((_, prefixes)) = LIBRARIES.iter().find(|(names, _)| names.contains(&library))
+                && !prefixes.iter().any(|prefix| file.starts_with(prefix))
             {
-                return Some(format!("`{shown}` may be seen only in {}", places.join(", ")));
+                return Some(format!("`{joined}` may be used only in {}", prefixes.join(", ")));
             }
-            if PURE.contains(&room) && RUNTIME.contains(&library) {
-                return Some(format!("`{room}` is pure and may not see `{shown}`"));
+            if PURE.contains(&module) && RUNTIME.contains(&library) {
+                return Some(format!("`{module}` is pure and may not use `{joined}`"));
             }
         }
         _ => {}
     }
-    let ambient = AMBIENT.iter().any(|end| shown == *end || shown.ends_with(&format!("::{end}")));
-    (ambient && file != CLOCK).then(|| format!("`{shown}`: ask the Clock"))
+    let ambient = AMBIENT.iter().any(|end| joined == *end || joined.ends_with(&format!("::{end}")));
+    (ambient && file != CLOCK).then(|| format!("`{joined}`: use the Clock"))
 }
 
-fn may_import(room: &str, other: &str) -> bool {
-    match room {
+fn may_import(module: &str, other: &str) -> bool {
+    match module {
         "main" => other == "cli",
-        // The list of rooms imports none.
+        // `lib.rs` only declares modules.
         "lib" => false,
-        _ if room == other => true,
+        _ if module == other => true,
         _ => {
-            let lists = |table: &[(&str, &[&str])]| {
-                table.iter().any(|(name, allowed)| *name == room && allowed.contains(&other))
+            let is_allowed = |table: &[(&str, &[&str])]| {
+                table.iter().any(|(name, allowed)| *name == module && allowed.contains(&other))
             };
-            let on_ground = ROOMS.iter().any(|(name, _)| *name == room);
-            lists(&GROUND) || lists(&ROOMS) || on_ground && GROUND.iter().any(|(name, _)| *name == other)
+            let is_above_foundation = MODULES.iter().any(|(name, _)| *name == module);
+            is_allowed(&FOUNDATION)
+                || is_allowed(&MODULES)
+                || is_above_foundation && FOUNDATION.iter().any(|(name, _)| *name == other)
         }
     }
 }
 
 #[test]
-fn what_the_table_forbids_is_found() {
+fn forbidden_imports_are_reported() {
     for (file, source) in [
         ("src/exchanges/mod.rs", "use crate::upstream::X;"),
         ("src/exchanges/kraken/rest.rs", "use tokio::time::Duration;"),
@@ -163,19 +165,19 @@ fn what_the_table_forbids_is_found() {
         ("src/app.rs", "use crate::cli::X;"),
         ("src/main.rs", "use candlewick::app::App;"),
         ("src/lib.rs", "pub use crate::model::Candle;"),
-        ("src/newroom/mod.rs", "use crate::model::Candle;"),
+        ("src/newmodule/mod.rs", "use crate::model::Candle;"),
         ("src/api/mod.rs", "use crate::*;"),
         ("src/store/mod.rs", "use std::time::SystemTime; fn f() { SystemTime::now(); }"),
         ("src/store/mod.rs", "use tokio::time::{Duration, sleep};"),
         ("src/store/mod.rs", "fn f() { std::time::Instant::now(); }"),
         ("src/store/mod.rs", "fn f() { rand::random::<u64>(); }"),
     ] {
-        assert!(!broken_by(file, source).is_empty(), "{file}: {source}");
+        assert!(!violations(file, source).is_empty(), "{file}: {source}");
     }
 }
 
 #[test]
-fn what_the_table_allows_is_not() {
+fn allowed_imports_are_not_reported() {
     for (file, source) in [
         (
             "src/exchanges/kraken/rest.rs",
@@ -199,6 +201,6 @@ fn what_the_table_allows_is_not() {
         ("src/clock.rs", "fn f() { tokio::time::Instant::now(); tokio::time::sleep(d); }"),
         ("src/store/mod.rs", "fn f(clock: &Clock) { clock.sleep(d); clock.now(); }"),
     ] {
-        assert_eq!(broken_by(file, source), Vec::<String>::new(), "{file}: {source}");
+        assert_eq!(violations(file, source), Vec::<String>::new(), "{file}: {source}");
     }
 }

@@ -1,4 +1,4 @@
-//! What every backend of [`Cache`] must do. A backend is a function that makes an empty one, and one line below.
+//! Contract suite for every backend of [`Cache`]. A new backend needs a function that creates it and lines at the end.
 
 mod bus;
 mod limits;
@@ -8,99 +8,99 @@ mod shared;
 
 use std::time::Duration;
 
-use candlewick::cache::{Cache, Questions, RedisConfig, memory, redis};
+use candlewick::cache::{Cache, RedisConfig, RequestReceiver, memory, redis};
 use candlewick::clock::Clock;
 use candlewick::model::{ExchangeId, Timestamp};
 use futures_util::future::BoxFuture;
 
 use crate::support::servers;
 
-/// An empty cache, and how time passes for it.
+/// An empty cache and its clock.
 struct Backend {
     cache: Cache,
     clock: Clock,
-    /// Lets time pass by the clock and by the backend's own, if it has one.
-    pass: fn(Clock, Duration) -> BoxFuture<'static, ()>,
-    /// Where a backend tells apart who collects: the sign that this process does.
-    desks: Vec<Box<dyn Questions>>,
+    /// Advances the clock and the backend's own time, if it has one.
+    advance: fn(Clock, Duration) -> BoxFuture<'static, ()>,
+    /// Registered receivers: they make this process the collector, where the backend distinguishes.
+    receivers: Vec<Box<dyn RequestReceiver>>,
 }
 
 impl Backend {
-    async fn pass(&self, time: Duration) {
-        (self.pass)(self.clock.clone(), time).await;
+    async fn advance(&self, time: Duration) {
+        (self.advance)(self.clock.clone(), time).await;
     }
 }
 
-async fn in_memory() -> Backend {
+async fn memory_backend() -> Backend {
     let clock = Clock::manual(Timestamp::from_secs(1_763_672_400));
     Backend {
         cache: memory(clock.clone()),
         clock,
-        pass: |clock, time| Box::pin(async move { clock.advance(time).await }),
-        desks: Vec::new(),
+        advance: |clock, time| Box::pin(async move { clock.advance(time).await }),
+        receivers: Vec::new(),
     }
 }
 
-/// One replica on a server; Redis counts time for it, so that it passes by itself, sixty times as fast as outside.
+/// One replica on a Redis server. Redis expires keys by its own time.
 async fn replica(url: &str, prefix: &str, clock: &Clock) -> Cache {
     let config = RedisConfig { url: url.into(), prefix: prefix.to_owned(), egress: "here".to_owned() };
     redis(&config, clock.clone()).await.unwrap()
 }
 
-async fn on_redis((url, prefix): (String, String)) -> Backend {
+async fn redis_backend((url, prefix): (String, String)) -> Backend {
     let clock = Clock::scaled(10.0);
     Backend {
         cache: replica(&url, &prefix, &clock).await,
         clock,
-        pass: |clock, time| Box::pin(async move { clock.sleep(time).await }),
-        desks: Vec::new(),
+        advance: |clock, time| Box::pin(async move { clock.sleep(time).await }),
+        receivers: Vec::new(),
     }
 }
 
-async fn on_one_redis() -> Backend {
-    on_redis(servers::redis().await).await
+async fn redis_server_backend() -> Backend {
+    redis_backend(servers::redis().await).await
 }
 
-/// The collector of all exchanges: what it knows it need not ask for.
-async fn collecting() -> Backend {
-    let mut backend = on_one_redis().await;
+/// The collector of all exchanges: it reads its own values from memory.
+async fn redis_collector_backend() -> Backend {
+    let mut backend = redis_server_backend().await;
     for exchange in ExchangeId::ALL {
-        backend.desks.push(backend.cache.requests.serve(exchange).await.unwrap());
+        backend.receivers.push(backend.cache.requests.serve(exchange).await.unwrap());
     }
     backend
 }
 
-/// Two replicas on one server: one collects, the other serves.
+/// Two replicas on one Redis: one collects, the other serves the API.
 struct Replicas {
     collector: Cache,
-    server: Cache,
+    api: Cache,
     clock: Clock,
     url: String,
     prefix: String,
 }
 
-async fn two((url, prefix): (String, String)) -> Replicas {
+async fn start_replicas((url, prefix): (String, String)) -> Replicas {
     let clock = Clock::scaled(10.0);
     let collector = replica(&url, &prefix, &clock).await;
-    Replicas { collector, server: replica(&url, &prefix, &clock).await, clock, url, prefix }
+    Replicas { collector, api: replica(&url, &prefix, &clock).await, clock, url, prefix }
 }
 
-/// One more beside them.
-async fn replica_of(two: &Replicas) -> Cache {
-    replica(&two.url, &two.prefix, &two.clock).await
+/// Another replica on the same Redis.
+async fn add_replica(replicas: &Replicas) -> Cache {
+    replica(&replicas.url, &replicas.prefix, &replicas.clock).await
 }
 
-/// Redis has lost all that they told.
-async fn forget(two: &Replicas) {
-    servers::forget(&two.url, &two.prefix).await;
+/// Deletes all data of the replicas from Redis, as after a data loss.
+async fn delete_data(replicas: &Replicas) {
+    servers::delete_keys(&replicas.url, &replicas.prefix).await;
 }
 
-async fn two_on_redis() -> Replicas {
-    two(servers::redis().await).await
+async fn replicas_on_server() -> Replicas {
+    start_replicas(servers::redis().await).await
 }
 
-async fn two_on_a_cluster() -> Replicas {
-    two(servers::redis_cluster().await).await
+async fn replicas_on_cluster() -> Replicas {
+    start_replicas(servers::redis_cluster().await).await
 }
 
 macro_rules! cases {
@@ -116,82 +116,82 @@ macro_rules! cases {
     };
 }
 
-macro_rules! keeps_values {
+macro_rules! value_cases {
     ($name:ident, $backend:ident) => {
         cases! { $name, $backend,
             shared:
-                tickers_of_a_stream_follow_their_position
-                a_rest_ticker_never_replaces_a_live_streams
-                rest_tickers_replace_each_other_in_time
-                tickers_are_kept_by_market
-                markets_with_odd_names_are_kept_apart
-                a_ticker_is_read_whole_while_it_changes
-                live_candles_follow_their_position
-                a_closed_candle_is_not_opened_again
-                the_newest_live_candles_are_kept
-                live_candles_are_kept_by_series
-                states_come_in_registry_order;
+                stream_tickers_are_ordered_by_version
+                rest_ticker_does_not_replace_fresh_stream_ticker
+                rest_tickers_are_ordered_by_token_and_receive_time
+                tickers_are_cached_per_market
+                markets_with_unusual_symbols_are_separate
+                ticker_reads_are_atomic
+                live_candles_are_ordered_by_version
+                closed_candle_is_not_reopened
+                only_newest_live_candles_are_retained
+                live_candles_are_cached_per_series
+                states_are_in_registry_order;
         }
     };
 }
 
-macro_rules! shares_state {
+macro_rules! coordination_cases {
     ($name:ident, $backend:ident) => {
         cases! { $name, $backend,
             shared:
-                a_lease_has_one_holder
-                a_lease_that_ran_out_is_lost
-                a_lease_given_back_can_be_taken
-                demand_ends_with_its_time;
+                lease_has_one_holder
+                expired_lease_is_lost
+                released_lease_can_be_acquired
+                demand_expires_after_ttl;
             limits:
-                what_is_used_is_told_and_bounded;
+                usage_is_returned_and_capped;
             bus:
-                events_come_in_their_order
-                events_before_subscribing_do_not_come
-                topics_do_not_mix
-                a_slow_listener_learns_that_it_missed_some
-                a_gap_is_not_lost_with_a_cancelled_wait
-                who_left_is_not_waited_for;
+                events_are_received_in_order
+                events_before_subscribe_are_not_received
+                topics_are_separate
+                slow_subscriber_receives_gap
+                cancelled_wait_does_not_lose_gap
+                dropped_subscriber_does_not_block_publish;
             requests:
-                an_answer_reaches_who_asked
-                identical_questions_are_asked_once
-                who_waits_too_long_learns_that_it_is_pending
-                nobody_serves
-                a_collector_that_goes_leaves_nobody_waiting
-                a_question_that_is_dropped_has_failed
-                an_asker_that_leaves_does_not_stop_the_collector
-                a_new_collector_takes_over
-                errors_are_answers;
+                reply_reaches_caller
+                identical_requests_are_sent_once
+                request_past_time_budget_is_pending
+                request_without_collector_is_offline
+                dropped_receiver_fails_requests_as_offline
+                dropped_request_fails
+                cancelled_caller_does_not_cancel_request
+                new_collector_takes_over
+                errors_are_returned_to_caller;
         }
     };
 }
 
-macro_rules! joins_replicas {
+macro_rules! replica_cases {
     ($name:ident, $backend:ident) => {
         cases! { $name, $backend,
             replicas:
-                tickers_reach_the_other_replica
-                an_old_collector_changes_nothing
-                candles_reach_the_other_replica
-                states_reach_the_other_replica
-                events_reach_the_other_replica
-                missing_numbers_are_a_gap
-                a_lease_is_held_against_others
-                tokens_grow_though_redis_forgets
-                questions_reach_the_collector
-                nobody_serves_elsewhere
-                demand_is_heard_elsewhere
-                budgets_are_shared
-                an_exchange_that_changed_its_source_is_forgotten;
+                tickers_reach_other_replica
+                ticker_with_older_lease_token_is_ignored
+                candles_reach_other_replica
+                states_reach_other_replica
+                events_reach_other_replica
+                missing_sequence_numbers_are_a_gap
+                lease_excludes_other_replicas
+                lease_tokens_increase_after_redis_data_loss
+                requests_reach_collector_on_other_replica
+                request_without_remote_collector_is_offline
+                demand_reaches_other_replica
+                rate_limit_budgets_are_shared
+                clear_removes_exchange_on_all_replicas;
             limits:
-                what_is_used_elsewhere_counts;
+                usage_on_other_replica_counts;
         }
     };
 }
 
-keeps_values!(memory_values, in_memory);
-shares_state!(memory, in_memory);
-keeps_values!(redis_values, collecting);
-shares_state!(redis_server, on_one_redis);
-joins_replicas!(redis_replicas, two_on_redis);
-joins_replicas!(redis_cluster, two_on_a_cluster);
+value_cases!(memory_values, memory_backend);
+coordination_cases!(memory, memory_backend);
+value_cases!(redis_values, redis_collector_backend);
+coordination_cases!(redis_server, redis_server_backend);
+replica_cases!(redis_replicas, replicas_on_server);
+replica_cases!(redis_cluster, replicas_on_cluster);

@@ -1,16 +1,16 @@
-//! What every [`CandleStore`] must do. A backend is a function that opens it, and one line for each suite below.
+//! Contract suites for every [`CandleStore`]. A new backend needs a function that opens it and one line for each suite.
 
 mod backfills;
 mod candles;
+mod concurrency;
 mod keys;
 mod ledger;
 mod listing;
-mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use candlewick::model::{Candle, CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp};
+use candlewick::model::{Candle, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite, Take};
@@ -22,27 +22,27 @@ use crate::support::servers;
 
 type Store = Arc<dyn CandleStore>;
 
-/// A place for data that is empty when it is made.
+/// A new, empty database and how to open a store on it.
 struct Backend {
     open: Box<dyn Fn() -> BoxFuture<'static, Store> + Send + Sync>,
-    _home: Option<TempDir>,
+    _folder: Option<TempDir>,
 }
 
 async fn sqlite_memory() -> Backend {
     let open = || -> BoxFuture<'static, Store> {
         Box::pin(async { Arc::new(SqliteStore::in_memory().await.unwrap()) as Store })
     };
-    Backend { open: Box::new(open), _home: None }
+    Backend { open: Box::new(open), _folder: None }
 }
 
 async fn sqlite_file() -> Backend {
-    let home = TempDir::new().unwrap();
-    let url = format!("sqlite://{}/new/folder/candles.db", home.path().display());
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite://{}/new/folder/candles.db", folder.path().display());
     let open = move || -> BoxFuture<'static, Store> {
         let url = url.clone();
         Box::pin(async move { Arc::new(SqliteStore::open(&url).await.unwrap()) as Store })
     };
-    Backend { open: Box::new(open), _home: Some(home) }
+    Backend { open: Box::new(open), _folder: Some(folder) }
 }
 
 async fn postgres_server() -> Backend {
@@ -52,7 +52,7 @@ async fn postgres_server() -> Backend {
         let options = Options { connections: 8, statement_timeout: Duration::from_secs(5) };
         Box::pin(async move { Arc::new(PostgresStore::open(&url, &options).await.unwrap()) as Store })
     };
-    Backend { open: Box::new(open), _home: None }
+    Backend { open: Box::new(open), _folder: None }
 }
 
 macro_rules! cases {
@@ -68,56 +68,56 @@ macro_rules! cases {
     };
 }
 
-macro_rules! keeps_candles {
+macro_rules! store_cases {
     ($name:ident, $backend:ident) => {
         cases! { $name, $backend,
             candles:
-                an_empty_store_knows_nothing
-                what_is_written_is_read
-                the_same_rows_again_change_nothing
-                a_changed_row_is_replaced_and_its_revision_raised
-                nothing_of_a_refused_batch_is_written
-                the_first_or_the_last_rows_come_ascending
+                empty_store_has_no_rows_or_claims
+                written_candles_are_read_back
+                rewriting_same_rows_changes_nothing
+                changed_row_is_replaced_with_higher_revision
+                rejected_batch_writes_nothing
+                first_or_last_rows_are_ascending
                 ranges_are_half_open
-                series_do_not_mix
-                any_number_of_rows_is_written
-                of_one_candle_in_a_batch_the_last_word_stays
-                what_is_old_is_forgotten;
+                series_are_separate
+                writes_any_number_of_rows
+                last_duplicate_in_batch_wins
+                delete_before_removes_old_rows_and_claims;
             ledger:
-                the_ledger_agrees_with_the_model
-                a_part_of_the_ledger_has_a_bound
-                order_and_repetition_do_not_matter
-                claims_without_rows_are_kept;
+                coverage_matches_model
+                coverage_page_is_limited
+                merging_claims_is_order_independent_and_idempotent
+                claims_without_rows_are_stored;
             backfills:
-                a_backfill_is_kept_and_changed
-                of_backfills_that_ended_the_newest_are_kept;
+                backfill_is_stored_and_updated
+                only_newest_ended_backfills_are_retained;
             keys:
-                a_key_is_kept_and_revoked
-                of_revoked_keys_the_latest_are_kept;
+                key_is_stored_and_revoked
+                only_latest_revoked_keys_are_retained;
             listing:
-                a_listing_is_replaced_and_what_is_gone_stays_inactive;
-            together:
-                readers_see_only_whole_batches
-                a_page_is_of_one_moment
-                writers_at_the_same_time_lose_nothing
-                a_closed_store_says_so;
+                missing_instruments_become_delisted;
+            concurrency:
+                batches_are_atomic_for_readers
+                page_is_a_consistent_snapshot
+                concurrent_writers_lose_nothing
+                closed_store_returns_unavailable;
         }
     };
 }
 
-macro_rules! lasts {
+macro_rules! persistence_cases {
     ($name:ident, $backend:ident) => {
-        cases! { $name, $backend, together: all_is_there_after_opening_again two_handles_share_what_is_stored; }
+        cases! { $name, $backend, concurrency: data_persists_after_reopening two_handles_share_data; }
     };
 }
 
-keeps_candles!(memory, sqlite_memory);
-keeps_candles!(file, sqlite_file);
-lasts!(file_reopened, sqlite_file);
-keeps_candles!(postgres, postgres_server);
-lasts!(postgres_reopened, postgres_server);
+store_cases!(memory, sqlite_memory);
+store_cases!(file, sqlite_file);
+persistence_cases!(file_reopened, sqlite_file);
+store_cases!(postgres, postgres_server);
+persistence_cases!(postgres_reopened, postgres_server);
 
-const EVER: (i64, i64) = (0, 1_000_000);
+const ALL_TIME: (i64, i64) = (0, 1_000_000);
 
 fn series(symbol: &str) -> Series {
     Series { exchange: ExchangeId::Binance, symbol: symbol.parse().unwrap(), interval: Interval::M1 }
@@ -131,7 +131,7 @@ fn minutes((start, end): (i64, i64)) -> TimeRange {
     TimeRange::new(minute(start), minute(end))
 }
 
-fn claim(range: (i64, i64), state: Knowledge) -> CoveredRange {
+fn claim(range: (i64, i64), state: CoverageState) -> CoveredRange {
     CoveredRange { range: minutes(range), state }
 }
 
@@ -155,9 +155,9 @@ fn candles((start, end): (i64, i64)) -> Vec<Candle> {
     (start..end).map(candle).collect()
 }
 
-/// The candles of a range with a claim for all of it.
+/// A write of all candles of a range, with a `fetched` claim for the range.
 fn fetched(series: &Series, range: (i64, i64)) -> SeriesWrite {
-    SeriesWrite { series: series.clone(), candles: candles(range), claims: vec![claim(range, Knowledge::Fetched)] }
+    SeriesWrite { series: series.clone(), candles: candles(range), claims: vec![claim(range, CoverageState::Fetched)] }
 }
 
 fn rows(series: &Series, candles: Vec<Candle>) -> [SeriesWrite; 1] {
@@ -165,5 +165,5 @@ fn rows(series: &Series, candles: Vec<Candle>) -> [SeriesWrite; 1] {
 }
 
 async fn all(store: &Store, series: &Series) -> Vec<Candle> {
-    store.candles(series, minutes(EVER), Take::First(u32::MAX)).await.unwrap()
+    store.candles(series, minutes(ALL_TIME), Take::First(u32::MAX)).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! What cannot be exported is said in a sentence that says what to do, and what fails leaves nothing that looks whole.
+//! Failed exports: the error says what to do, and no partial output file remains.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -8,111 +8,111 @@ use candlewick::model::{Instrument, InstrumentStatus};
 use super::*;
 
 on_each_store! {
-    a_killed_export_leaves_no_file
-    a_full_disk_is_an_error
-    who_stops_reading_is_not_told_off
-    what_the_store_does_not_have_is_said
+    killed_export_leaves_no_output_file
+    full_disk_is_an_error
+    closed_pipe_is_not_an_error
+    missing_data_error_names_the_fix
 }
 
-/// What a run that must fail said.
-fn failed(output: &Output) -> String {
+/// Checks that a run failed with one line on stderr. Returns that line.
+fn expect_failure(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty());
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(said.starts_with("candlewick: ") && said.trim_end().lines().count() == 1, "{said}");
-    said
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(stderr.starts_with("candlewick: ") && stderr.trim_end().lines().count() == 1, "{stderr}");
+    stderr
 }
 
-async fn many(kept: &Kept) {
-    kept.keep(0..MINUTES, vec![claim(0, MINUTES, Knowledge::Fetched)]).await;
+async fn write_all_candles(fixture: &StoreFixture) {
+    fixture.write_candles(0..MINUTES, vec![claim(0, MINUTES, CoverageState::Fetched)]).await;
 }
 
-impl Kept {
-    /// An export in a shell that does this before.
-    fn after(&self, preparation: &str, more: &[&str]) -> Command {
+impl StoreFixture {
+    /// An export in a shell that first runs `preparation`.
+    fn export_after(&self, preparation: &str, extra: &[&str]) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{preparation}; exec \"$0\" export --exchange binance --symbol BTC/USDT \"$@\""));
-        command.arg(env!("CARGO_BIN_EXE_candlewick")).args(more).current_dir(self.home.path());
+        command.arg(env!("CARGO_BIN_EXE_candlewick")).args(extra).current_dir(self.folder.path());
         command.env_clear().env("DATABASE_URL", &self.url).stdin(Stdio::null());
         command
     }
 }
 
-/// The limit on the size of a file kills who passes it: in the middle of the first page.
-async fn a_killed_export_leaves_no_file(kept: Kept) {
-    many(&kept).await;
-    let output = kept.after("ulimit -f 256", &["--output", "btc.csv"]).output().unwrap();
-    assert_eq!(output.status.code(), None, "a signal ended it: {output:?}");
-    let left = kept.files();
-    assert!(left.len() == 1 && left[0].starts_with(".btc.csv."), "{left:?}");
-    // The next one is not disturbed by what is left.
-    succeeded(kept.export(&["--output", "btc.csv"]));
-    assert_eq!(kept.files()[1..], ["btc.csv", "btc.csv.coverage.json"]);
+/// A file size limit kills the process in the middle of the first page.
+async fn killed_export_leaves_no_output_file(fixture: StoreFixture) {
+    write_all_candles(&fixture).await;
+    let output = fixture.export_after("ulimit -f 256", &["--output", "btc.csv"]).output().unwrap();
+    assert_eq!(output.status.code(), None, "killed by a signal: {output:?}");
+    let files = fixture.files();
+    assert!(files.len() == 1 && files[0].starts_with(".btc.csv."), "{files:?}");
+    // The leftover temporary file does not disturb the next export.
+    expect_success(fixture.export(&["--output", "btc.csv"]));
+    assert_eq!(fixture.files()[1..], ["btc.csv", "btc.csv.coverage.json"]);
 }
 
-/// Where the signal is ignored, writing fails as it does on a full disk.
-async fn a_full_disk_is_an_error(kept: Kept) {
-    many(&kept).await;
-    fs::write(kept.home.path().join("btc.csv"), "the one of yesterday").unwrap();
+/// With the signal ignored, writes fail as on a full disk.
+async fn full_disk_is_an_error(fixture: StoreFixture) {
+    write_all_candles(&fixture).await;
+    fs::write(fixture.folder.path().join("btc.csv"), "an older export").unwrap();
     for format in ["csv", "ndjson"] {
-        let shell = "trap '' XFSZ; ulimit -f 256";
-        let output = kept.after(shell, &["--output", "btc.csv", "--format", format]).output().unwrap();
-        let said = failed(&output);
-        assert!(said.contains("btc.csv cannot be written: File too large"), "{said}");
+        let preparation = "trap '' XFSZ; ulimit -f 256";
+        let output = fixture.export_after(preparation, &["--output", "btc.csv", "--format", format]).output().unwrap();
+        let stderr = expect_failure(&output);
+        assert!(stderr.contains("btc.csv cannot be written: File too large"), "{stderr}");
     }
-    assert_eq!(kept.files(), ["btc.csv"], "nothing else is left");
-    assert_eq!(fs::read_to_string(kept.home.path().join("btc.csv")).unwrap(), "the one of yesterday");
+    assert_eq!(fixture.files(), ["btc.csv"], "no temporary file is left");
+    assert_eq!(fs::read_to_string(fixture.folder.path().join("btc.csv")).unwrap(), "an older export");
     if Path::new("/dev/full").exists() {
-        let said = failed(&kept.after("exec >/dev/full", &[]).output().unwrap());
-        assert!(said.contains("standard output cannot be written to: No space left on device"), "{said}");
+        let stderr = expect_failure(&fixture.export_after("exec >/dev/full", &[]).output().unwrap());
+        assert!(stderr.contains("standard output cannot be written to: No space left on device"), "{stderr}");
     }
 }
 
-async fn who_stops_reading_is_not_told_off(kept: Kept) {
-    many(&kept).await;
-    let mut child = kept.after(":", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut begin = [0; 9];
-    child.stdout.take().unwrap().read_exact(&mut begin).unwrap();
-    assert_eq!(&begin, b"timestamp");
+async fn closed_pipe_is_not_an_error(fixture: StoreFixture) {
+    write_all_candles(&fixture).await;
+    let mut child = fixture.export_after(":", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut start = [0; 9];
+    child.stdout.take().unwrap().read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"timestamp");
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
-async fn what_the_store_does_not_have_is_said(kept: Kept) {
-    kept.keep(0..100, vec![claim(0, 100, Knowledge::Fetched)]).await;
+async fn missing_data_error_names_the_fix(fixture: StoreFixture) {
+    fixture.write_candles(0..100, vec![claim(0, 100, CoverageState::Fetched)]).await;
     for (arguments, expected) in [
         (
             &["--interval", "5m"][..],
-            "the store has no candles of 5m of binance BTC/USDT, but of 1m; `candlewick backfill --exchange binance --symbol \
+            "the store has no 5m candles of binance BTC/USDT, only 1m; `candlewick backfill --exchange binance --symbol \
              BTC/USDT --interval 5m` fetches them",
         ),
-        (&["--symbol", "BTC-EUR"], "the store has nothing of binance BTC/EUR; a service that collects it fills"),
-        (&["--symbol", "bitcoin"], "`bitcoin` is no market: a symbol is written BASE/QUOTE"),
+        (&["--symbol", "BTC-EUR"], "the store has no data of binance BTC/EUR; a running service stores new candles"),
+        (&["--symbol", "bitcoin"], "`bitcoin` is not a market: expected BASE/QUOTE"),
         (
             &["--since", "2023-01-01", "--until", "2023-02-01"],
-            "the store knows nothing of binance BTC/USDT 1m from 2023-01-01 to 2023-02-01; what it has lies between \
-             2024-01-01 and 2024-01-01T01:40:00Z; `candlewick backfill --exchange binance --symbol BTC/USDT --interval 1m \
-             --since 2023-01-01 --until 2023-02-01` fetches it",
+            "the store has no coverage of binance BTC/USDT 1m from 2023-01-01 to 2023-02-01; it covers \
+             2024-01-01 to 2024-01-01T01:40:00Z; `candlewick backfill --exchange binance --symbol BTC/USDT --interval 1m \
+             --since 2023-01-01 --until 2023-02-01` fetches the range",
         ),
         (
             &["--since", "2024-02-01", "--until", "2024-01-01"],
-            "--since (2024-02-01) must lie before --until (2024-01-01)",
+            "--since (2024-02-01) must be before --until (2024-01-01)",
         ),
-        (&["--since", "2999-01-01", "--until", "2999-02-01"], "no candle of 1m opens and closes from 2999-01-01"),
-        (&["--output", "."], ". is there and no ordinary file"),
+        (&["--since", "2999-01-01", "--until", "2999-02-01"], "there is no closed 1m candle from 2999-01-01"),
+        (&["--output", "."], ". exists and is not a regular file"),
         (&["--output", "no/such/folder.csv"], "no/such/folder.csv cannot be written: No such file"),
         (&["--format", "parquet"], "parquet"),
     ] {
-        // The last word counts: clap takes an argument once.
+        // clap accepts an argument only once.
         let market: &[&str] = if arguments.contains(&"--symbol") { &[] } else { &["--symbol", "BTC/USDT"] };
         let all = [&["export", "--exchange", "binance"], market, arguments].concat();
-        let said = failed(&process::run(kept.home.path(), &all, &[("DATABASE_URL", &kept.url)]));
-        assert!(said.contains(expected), "{arguments:?}: {said}");
+        let stderr = expect_failure(&process::run(fixture.folder.path(), &all, &[("DATABASE_URL", &fixture.url)]));
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
-    assert_eq!(kept.files(), [""; 0]);
+    assert_eq!(fixture.files(), [""; 0]);
 
-    // Where the listing is known, a market may have any of its spellings, and a wrong one is told what is near.
-    let listed = Instrument {
+    // With a stored listing, any spelling of a market is accepted and an unknown one gets a suggestion.
+    let instrument = Instrument {
         exchange: ExchangeId::Binance,
         symbol: series().symbol,
         native: "BTCUSDT".to_owned(),
@@ -121,25 +121,28 @@ async fn what_the_store_does_not_have_is_said(kept: Kept) {
         amount_step: None,
         status: InstrumentStatus::Trading,
     };
-    kept.store.put_instruments(ExchangeId::Binance, &[listed], minute(0)).await.unwrap();
-    let asked = |symbol| {
+    fixture.store.put_instruments(ExchangeId::Binance, &[instrument], minute(0)).await.unwrap();
+    let export = |symbol| {
         let arguments = ["export", "--exchange", "binance", "--symbol", symbol, "--until", "2024-01-01T01:40:00Z"];
-        process::run(kept.home.path(), &arguments, &[("DATABASE_URL", &kept.url)])
+        process::run(fixture.folder.path(), &arguments, &[("DATABASE_URL", &fixture.url)])
     };
-    let said = failed(&asked("BTC/USDTT"));
-    assert!(said.contains("binance lists no BTC/USDTT") && said.contains("did you mean BTC/USDT?"), "{said}");
-    assert!(succeeded(asked("btcusdt")).1.contains("100 candles of binance BTC/USDT 1m"));
+    let stderr = expect_failure(&export("BTC/USDTT"));
+    assert!(
+        stderr.contains("binance does not list BTC/USDTT") && stderr.contains("did you mean BTC/USDT?"),
+        "{stderr}"
+    );
+    assert!(expect_success(export("btcusdt")).1.contains("100 candles of binance BTC/USDT 1m"));
 }
 
 #[test]
-fn an_export_makes_no_store() {
-    let home = TempDir::new().unwrap();
-    let asked = ["export", "--exchange", "binance", "--symbol", "BTC/USDT"];
+fn export_creates_no_store() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["export", "--exchange", "binance", "--symbol", "BTC/USDT"];
     for (url, expected) in
         [("sqlite://data/none.db", "there is no store at data/none.db"), ("sqlite://:memory:", "GET /v1/history")]
     {
-        let said = failed(&process::run(home.path(), &asked, &[("DATABASE_URL", url)]));
-        assert!(said.contains(expected), "{said}");
+        let stderr = expect_failure(&process::run(folder.path(), &arguments, &[("DATABASE_URL", url)]));
+        assert!(stderr.contains(expected), "{stderr}");
     }
-    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

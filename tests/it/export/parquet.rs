@@ -1,4 +1,4 @@
-//! What is in a Parquet file, as its own library reads it.
+//! Contents of a Parquet export, read with the parquet library.
 
 use std::fs::File;
 
@@ -9,19 +9,19 @@ use arrow_array::{Array, RecordBatch};
 
 use super::*;
 
-on_each_store! { a_parquet_file_has_exact_rows_and_its_coverage }
+on_each_store! { parquet_file_has_exact_rows_and_coverage }
 
-/// The candles of a batch.
+/// The candles of a record batch.
 fn candles(batch: &RecordBatch) -> Vec<Candle> {
     let number = |row: usize, name: &str| {
         let column = batch.column_by_name(name).unwrap().as_primitive::<Decimal128Type>();
         let exact = || Decimal::from_i128_with_scale(column.value(row) / 10_i128.pow(8), 10).normalize();
         column.is_valid(row).then(|| {
-            assert_eq!(column.value(row) % 10_i128.pow(8), 0, "these candles have at most ten digits behind the point");
+            assert_eq!(column.value(row) % 10_i128.pow(8), 0, "these candles have at most ten decimal places");
             exact()
         })
     };
-    let of = |row: usize| {
+    let candle = |row: usize| {
         let times = batch.column_by_name("timestamp").unwrap().as_primitive::<TimestampMillisecondType>();
         let trades = batch.column_by_name("trades").unwrap().as_primitive::<Int64Type>();
         let revisions = batch.column_by_name("revision").unwrap().as_primitive::<Int32Type>();
@@ -38,33 +38,33 @@ fn candles(batch: &RecordBatch) -> Vec<Candle> {
             revision: revisions.value(row).unsigned_abs(),
         }
     };
-    (0..batch.num_rows()).map(of).collect()
+    (0..batch.num_rows()).map(candle).collect()
 }
 
-async fn a_parquet_file_has_exact_rows_and_its_coverage(kept: Kept) {
-    kept.keep(0..MINUTES, vec![claim(0, MINUTES, Knowledge::Fetched)]).await;
-    // The last minute changes once more, and one more is unknown.
+async fn parquet_file_has_exact_rows_and_coverage(fixture: StoreFixture) {
+    fixture.write_candles(0..MINUTES, vec![claim(0, MINUTES, CoverageState::Fetched)]).await;
+    // The last minute is revised, and the minute after it is unknown.
     let changed = Candle { volume: Decimal::new(5, 1), ..candle(MINUTES - 1) };
     let write = SeriesWrite { series: series(), candles: vec![changed], claims: Vec::new() };
-    kept.store.write(&[write]).await.unwrap();
+    fixture.store.write(&[write]).await.unwrap();
     let until = minute(MINUTES + 1).to_string();
-    let (_, said) = succeeded(kept.export(&["--until", &until, "--output", "btc.parquet"]));
-    assert!(said.contains("10,500 candles") && said.contains("with 1 gap:"), "{said}");
-    assert_eq!(kept.files(), ["btc.parquet"], "the coverage is in the file");
+    let (_, stderr) = expect_success(fixture.export(&["--until", &until, "--output", "btc.parquet"]));
+    assert!(stderr.contains("10,500 candles") && stderr.contains("with 1 gap:"), "{stderr}");
+    assert_eq!(fixture.files(), ["btc.parquet"], "the coverage is in the file");
 
-    let file = File::open(kept.home.path().join("btc.parquet")).unwrap();
+    let file = File::open(fixture.folder.path().join("btc.parquet")).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
     let time = reader.schema().field(0).data_type().to_string();
     assert!(time.starts_with("Timestamp(") && time.contains("UTC"), "{time}");
     assert_eq!(reader.schema().field(1).data_type().to_string(), "Decimal128(38, 18)");
-    let about = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
-    let about = |key: &str| about.iter().find(|one| one.key == key).and_then(|one| one.value.clone()).unwrap();
-    assert_eq!(about("candlewick.exchange"), "binance");
-    assert_eq!(about("candlewick.symbol"), "BTC/USDT");
-    assert_eq!(about("candlewick.interval"), "1m");
-    assert_eq!(about("candlewick.version"), env!("CARGO_PKG_VERSION"));
-    assert!(Timestamp::parse(&about("candlewick.created_at")).is_ok());
-    let coverage: Value = serde_json::from_str(&about("candlewick.coverage")).unwrap();
+    let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    let metadata = |key: &str| metadata.iter().find(|one| one.key == key).and_then(|one| one.value.clone()).unwrap();
+    assert_eq!(metadata("candlewick.exchange"), "binance");
+    assert_eq!(metadata("candlewick.symbol"), "BTC/USDT");
+    assert_eq!(metadata("candlewick.interval"), "1m");
+    assert_eq!(metadata("candlewick.version"), env!("CARGO_PKG_VERSION"));
+    assert!(Timestamp::parse(&metadata("candlewick.created_at")).is_ok());
+    let coverage: Value = serde_json::from_str(&metadata("candlewick.coverage")).unwrap();
     let (first, last) = (minute(0).millis(), minute(MINUTES).millis());
     assert_eq!(
         coverage,
@@ -80,12 +80,12 @@ async fn a_parquet_file_has_exact_rows_and_its_coverage(kept: Kept) {
     *expected.last_mut().unwrap() = Candle { revision: 1, ..changed };
     assert_eq!(rows, expected);
 
-    // A number with more digits than the column holds is named, and no file is left.
+    // A number with more digits than the column holds is an error that names it, and no file remains.
     let long = Candle { volume: Decimal::new(1, 19), ..candle(0) };
-    kept.store.write(&[SeriesWrite { series: series(), candles: vec![long], claims: Vec::new() }]).await.unwrap();
-    let output = kept.export(&["--until", &until, "--output", "long.parquet"]);
-    let said = String::from_utf8(output.stderr).unwrap();
+    fixture.store.write(&[SeriesWrite { series: series(), candles: vec![long], claims: Vec::new() }]).await.unwrap();
+    let output = fixture.export(&["--until", &until, "--output", "long.parquet"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(said.contains("`volume` of the candle at 2024-01-01T00:00:00.000Z is 0.0000000000000000001"), "{said}");
-    assert_eq!(kept.files(), ["btc.parquet"]);
+    assert!(stderr.contains("`volume` of the candle at 2024-01-01T00:00:00.000Z is 0.0000000000000000001"), "{stderr}");
+    assert_eq!(fixture.files(), ["btc.parquet"]);
 }

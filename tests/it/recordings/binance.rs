@@ -1,9 +1,9 @@
-//! Binance.
+//! Recordings of Binance.
 
 use super::*;
 
 #[test]
-fn every_recorded_frame_of_binance_gives_its_events() {
+fn recorded_binance_frames_decode_to_events() {
     let mut session = exchange(ExchangeId::Binance).decoder();
     let mut counts = BTreeMap::new();
     for line in lines("ws/binance.jsonl").iter().filter(|line| line["t"] == "recv") {
@@ -17,8 +17,8 @@ fn every_recorded_frame_of_binance_gives_its_events() {
             ("depth@100ms", []) => {}
             ("bookTicker", [MarketEvent::Ticker(ticker)]) => {
                 assert_eq!(ticker.symbol.as_str().replace('/', ""), data["s"].as_str().unwrap());
-                let of = |values: &TickerPatch| [values.bid, values.bid_size, values.ask, values.ask_size];
-                assert_eq!(of(&ticker.values), ["b", "B", "a", "A"].map(|name| number(&data[name])));
+                let quotes = |values: &TickerPatch| [values.bid, values.bid_size, values.ask, values.ask_size];
+                assert_eq!(quotes(&ticker.values), ["b", "B", "a", "A"].map(|name| number(&data[name])));
             }
             ("aggTrade", [MarketEvent::Trade(trade)]) => {
                 assert_eq!((Some(trade.price), Some(trade.amount)), (number(&data["p"]), number(&data["q"])));
@@ -31,13 +31,13 @@ fn every_recorded_frame_of_binance_gives_its_events() {
                 assert_eq!(values, ["o", "h", "l", "c", "v"].map(|name| number(&kline[name])));
                 assert_eq!((candle.closed, update.series.interval), (kline["x"] == true, Interval::M1));
             }
-            (channel, events) => panic!("a frame of {channel} gave {events:?}"),
+            (channel, events) => panic!("a {channel} frame decoded to {events:?}"),
         }
         let count: &mut [usize; 2] = counts.entry(channel.to_owned()).or_default();
         *count = [count[0] + 1, count[1] + out.events.len()];
     }
     print_table("ws/binance.jsonl", &counts);
-    if folder().is_some() {
+    if recordings_folder().is_some() {
         let all: Vec<_> = counts.into_iter().collect();
         let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["aggTrade", "bookTicker", "depth@100ms", "kline_1m"]);
@@ -45,29 +45,29 @@ fn every_recorded_frame_of_binance_gives_its_events() {
 }
 
 #[test]
-fn the_recorded_listing_of_binance_is_read() {
+fn parses_recorded_binance_listing() {
     let http = lines("ws/binance.jsonl").into_iter().filter(|line| line["t"] == "http");
     for line in http.filter(|line| line["url"].as_str().unwrap().ends_with("/exchangeInfo")) {
         let listed = parse(&exchange(ExchangeId::Binance).instruments(), line["data"].as_str().unwrap()).unwrap();
         eprintln!("exchangeInfo: {} instruments", listed.len());
-        assert!(listed.odd.is_empty(), "{:?}", listed.odd);
+        assert!(listed.issues.is_empty(), "{:?}", listed.issues);
         assert!(
             listed.iter().any(|one| one.symbol.as_str() == "NKN/USDT" && one.is_trading() && one.price_step.is_some())
         );
         let guessed =
             |one: &&Instrument| exchange(ExchangeId::Binance).guess_symbol(&one.native) == Some(one.symbol.clone());
         let wrong: Vec<_> = listed.iter().filter(|one| !guessed(one)).map(|one| &one.native).collect();
-        assert!(wrong.is_empty(), "ids that were guessed wrong: {wrong:?}");
+        assert!(wrong.is_empty(), "wrongly guessed native ids: {wrong:?}");
     }
 }
 
 #[test]
-fn rest_replies_of_binance_mean_what_ccxt_says() {
+fn binance_rest_replies_match_ccxt() {
     check_rest(ExchangeId::Binance, &[]);
 }
 
 #[test]
-fn bodies_of_binance_with_their_true_types_are_read() {
+fn parses_binance_bodies_with_true_types() {
     let (binance, mut counts) = (exchange(ExchangeId::Binance), BTreeMap::new());
     for line in lines("rest_true_types/binance.jsonl") {
         let (file, body) = (line["file"].as_str().unwrap(), &line["body"]);
@@ -96,30 +96,30 @@ fn bodies_of_binance_with_their_true_types_are_read() {
         counts.insert(file.to_owned(), [1, read]);
     }
     print_table("rest_true_types/binance.jsonl", &counts);
-    assert_eq!(counts.len(), if folder().is_some() { 3 } else { 0 });
+    assert_eq!(counts.len(), if recordings_folder().is_some() { 3 } else { 0 });
 }
 
 #[test]
-fn recorded_errors_of_binance_are_told_apart() {
+fn classifies_recorded_binance_errors() {
     for line in lines("errors/binance.jsonl") {
         let status = line["http_status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap();
         let body = line["body"].to_string();
         let call = &exchange(ExchangeId::Binance).ticker(&instrument(ExchangeId::Binance, "NO/USDT"))[0];
-        let error = (call.parse)(&Reply { status, body: body.as_bytes() }, NOW).unwrap_err();
-        assert_eq!(error.kind, ReplyErrorKind::UnknownSymbol, "{body}");
+        let error = (call.parse)(&RestResponse { status, body: body.as_bytes() }, NOW).unwrap_err();
+        assert_eq!(error.kind, RestErrorKind::UnknownSymbol, "{body}");
     }
 }
 
 #[test]
-fn binance_is_asked_as_ccxt_asks() {
-    check_requests(ExchangeId::Binance, |ours, theirs| {
-        // We always ask for the most rows, and say where the range ends.
-        assert_eq!(ours.1.remove("limit").unwrap(), "1000");
-        theirs.1.remove("limit");
-        assert!(ours.1.remove("endTime").unwrap() > ours.1["startTime"]);
-        theirs.1.remove("endTime");
-        if !theirs.1.contains_key("startTime") {
-            ours.1.remove("startTime");
+fn binance_requests_match_ccxt() {
+    check_requests(ExchangeId::Binance, |actual, expected| {
+        // We always request the maximum number of rows and name the end of the range.
+        assert_eq!(actual.1.remove("limit").unwrap(), "1000");
+        expected.1.remove("limit");
+        assert!(actual.1.remove("endTime").unwrap() > actual.1["startTime"]);
+        expected.1.remove("endTime");
+        if !expected.1.contains_key("startTime") {
+            actual.1.remove("startTime");
         }
     });
 }

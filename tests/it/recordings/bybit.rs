@@ -1,4 +1,4 @@
-//! Bybit. Most of what was recorded is of derivatives.
+//! Recordings of Bybit. Most of them are of derivatives.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ fn number(value: &Value) -> Decimal {
 }
 
 #[test]
-fn every_recorded_frame_of_bybit_gives_its_events() {
+fn recorded_bybit_frames_decode_to_events() {
     let bybit = exchange(ExchangeId::Bybit);
     let (mut counts, mut is_spot) = (BTreeMap::new(), HashMap::new());
     let mut session = bybit.decoder();
@@ -29,14 +29,14 @@ fn every_recorded_frame_of_bybit_gives_its_events() {
         let mut out = Outbox::default();
         assert_eq!(session.on_frame(Frame::Text(frame_text), NOW, &mut out), Ok(()), "{frame_text}");
         let frame: Value = serde_json::from_str(frame_text).unwrap();
-        let topic = frame["topic"].as_str().unwrap_or("answer").split('.').next().unwrap().to_owned();
+        let topic = frame["topic"].as_str().unwrap_or("reply").split('.').next().unwrap().to_owned();
         let rows = frame["data"].as_array().map_or(1, Vec::len);
         match (spot, topic.as_str(), &*out.events) {
             (true, "tickers", [MarketEvent::Ticker(ticker)]) => {
                 let (values, row) = (&ticker.values, &frame["data"]);
-                let ours = [values.last, values.open, values.high, values.base_volume, values.quote_volume];
+                let actual = [values.last, values.open, values.high, values.base_volume, values.quote_volume];
                 let names = ["lastPrice", "prevPrice24h", "highPrice24h", "volume24h", "turnover24h"];
-                assert_eq!(ours, names.map(|name| Some(number(&row[name]))));
+                assert_eq!(actual, names.map(|name| Some(number(&row[name]))));
                 assert_eq!(
                     values.change_percent,
                     Some((number(&row["price24hPcnt"]) * Decimal::ONE_HUNDRED).normalize())
@@ -58,24 +58,24 @@ fn every_recorded_frame_of_bybit_gives_its_events() {
                     }
                 }
             }
-            // A derivative's candles look like those of spot markets; only their connection tells.
+            // Candles of derivatives look like those of spot markets; only the connection's URL differs.
             (false, "kline", _) => out.events.clear(),
             (_, _, []) => {}
-            (_, topic, events) => panic!("{topic} gave {events:?}"),
+            (_, topic, events) => panic!("{topic} decoded to {events:?}"),
         }
         let kind = if spot { "spot" } else { "derivative" };
         let count: &mut [usize; 2] = counts.entry(format!("{kind} {topic}")).or_default();
         *count = [count[0] + 1, count[1] + out.events.len()];
     }
     print_table("ws/bybit.jsonl", &counts);
-    if folder().is_some() {
+    if recordings_folder().is_some() {
         assert!(counts["spot tickers"][1] > 50 && counts["spot kline"][1] > 20 && counts["spot publicTrade"][1] > 10);
     }
 }
 
 #[test]
-fn a_recording_of_several_connections_is_decoded_without_derivatives() {
-    let Some(folder) = folder() else { return };
+fn decode_skips_derivatives_of_mixed_recordings() {
+    let Some(folder) = recordings_folder() else { return };
     let path = folder.join("ws/bybit.jsonl");
     let decoded = std::process::Command::new(env!("CARGO_BIN_EXE_candlewick"))
         .args(["decode", "--exchange", "bybit"])
@@ -83,14 +83,14 @@ fn a_recording_of_several_connections_is_decoded_without_derivatives() {
         .output()
         .unwrap();
     let events = String::from_utf8(decoded.stdout).unwrap();
-    let prices: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(prices.iter().all(|event| event["error"].is_null()));
-    let candles = prices.iter().filter(|event| event["type"] == "candle").count();
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().all(|event| event["error"].is_null()));
+    let candles = events.iter().filter(|event| event["type"] == "candle").count();
     assert!((20..60).contains(&candles), "{candles} candles");
 }
 
 #[test]
-fn the_recorded_listing_of_bybit_is_read() {
+fn parses_recorded_bybit_listing() {
     let bybit = exchange(ExchangeId::Bybit);
     for line in lines("ws/bybit.jsonl").iter().filter(|line| line["t"] == "http") {
         let (url, body) = (text(&line["url"]), text(&line["data"]));
@@ -100,19 +100,19 @@ fn the_recorded_listing_of_bybit_is_read() {
             eprintln!("ws/bybit.jsonl, listing: {} instruments", listed.len());
             let wrong: Vec<_> =
                 listed.iter().filter(|one| bybit.guess_symbol(&one.native) != Some(one.symbol.clone())).collect();
-            assert!(wrong.is_empty(), "ids that were guessed wrong: {wrong:?}");
+            assert!(wrong.is_empty(), "wrongly guessed native ids: {wrong:?}");
             assert!(listed.iter().all(|one| one.is_trading() && one.price_step.is_some()));
         } else {
-            assert_eq!(listed.unwrap_err().kind, ReplyErrorKind::Refused, "{url}");
+            assert_eq!(listed.unwrap_err().kind, RestErrorKind::Rejected, "{url}");
         }
     }
 }
 
 #[test]
-fn replies_of_derivatives_are_refused_and_errors_told_apart() {
+fn rejects_derivative_replies_and_classifies_errors() {
     let bybit = exchange(ExchangeId::Bybit);
-    let of_btc = instrument(ExchangeId::Bybit, "BTC/USDT");
-    let call = &bybit.ticker(&of_btc)[0];
+    let btc = instrument(ExchangeId::Bybit, "BTC/USDT");
+    let call = &bybit.ticker(&btc)[0];
     let mut counts = BTreeMap::new();
     for line in lines("rest/bybit.jsonl") {
         let (method, body) = (text(&line["method"]), line["httpResponse"].to_string());
@@ -121,59 +121,59 @@ fn replies_of_derivatives_are_refused_and_errors_told_apart() {
             "fetchOHLCV" => parse(&candles(bybit, "BTC/USDT", Interval::H1), &body).unwrap_err(),
             _ => continue,
         };
-        assert_eq!(error.kind, ReplyErrorKind::Refused, "{body:.200}");
+        assert_eq!(error.kind, RestErrorKind::Rejected, "{body:.200}");
         counts.insert(format!("rest {method}"), [1, 0]);
     }
     for line in lines("rest_true_types/bybit.jsonl").iter().filter(|line| line["file"] == "fetch_ticker.json") {
-        assert_eq!(parse(call, &line["body"].to_string()).unwrap_err().kind, ReplyErrorKind::Refused);
+        assert_eq!(parse(call, &line["body"].to_string()).unwrap_err().kind, RestErrorKind::Rejected);
         counts.insert("rest_true_types ticker".to_owned(), [1, 0]);
     }
     for line in lines("errors/bybit.jsonl") {
-        assert_eq!(parse(call, &line["body"].to_string()).unwrap_err().kind, ReplyErrorKind::UnknownSymbol);
+        assert_eq!(parse(call, &line["body"].to_string()).unwrap_err().kind, RestErrorKind::UnknownSymbol);
         counts.insert("errors".to_owned(), [1, 0]);
     }
-    print_table("bybit, all of derivatives: refused", &counts);
-    assert_eq!(counts.len(), if folder().is_some() { 5 } else { 0 });
+    print_table("bybit, derivatives: rejected", &counts);
+    assert_eq!(counts.len(), if recordings_folder().is_some() { 5 } else { 0 });
 }
 
 #[test]
-fn bybit_is_asked_as_ccxt_asks() {
+fn bybit_requests_match_ccxt() {
     let bybit = exchange(ExchangeId::Bybit);
-    let of_btc = Arc::new(instrument(ExchangeId::Bybit, "BTC/USDT"));
+    let btc = Arc::new(instrument(ExchangeId::Bybit, "BTC/USDT"));
     let mut seen = 0;
     for line in lines("requests/bybit.jsonl").iter().filter(|line| line["url"].is_string()) {
         let (path, query) = text(&line["url"]).split_once('?').unwrap_or((text(&line["url"]), ""));
-        let theirs: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        let expected: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
         let origin = bybit.profile().rest_origins[0];
-        let (ours, skipped) = match text(&line["method"]) {
+        let (actual, skipped) = match text(&line["method"]) {
             "fetchTime" => {
                 assert_eq!(path, format!("{origin}{}", bybit.profile().probe_path));
                 seen += 1;
                 continue;
             }
-            "fetchOHLCV" if theirs.get("category") == Some(&"spot") => {
-                let at = |name: &str| theirs.get(name).map(|at| Timestamp::from_millis(at.parse().unwrap()));
+            "fetchOHLCV" if expected.get("category") == Some(&"spot") => {
+                let at = |name: &str| expected.get(name).map(|at| Timestamp::from_millis(at.parse().unwrap()));
                 let start = at("start").unwrap_or(Timestamp::EPOCH);
                 let end = at("end").map_or(NOW, |end| Timestamp::from_millis(end.millis() + 1));
-                let interval = if theirs["interval"] == "60" { Interval::H1 } else { Interval::M1 };
+                let interval = if expected["interval"] == "60" { Interval::H1 } else { Interval::M1 };
                 let range = TimeRange::new(start, end);
-                let page = CandlePage { instrument: Arc::clone(&of_btc), interval, range, asked_at: NOW };
+                let page = CandlePage { instrument: Arc::clone(&btc), interval, range, requested_at: NOW };
                 let call = bybit.candles(&page).unwrap();
                 ((call.path, call.query), ["limit"])
             }
-            "fetchTickers" if theirs.get("category") == Some(&"spot") && path.starts_with(origin) => {
-                let call = bybit.ticker(&of_btc).remove(0);
+            "fetchTickers" if expected.get("category") == Some(&"spot") && path.starts_with(origin) => {
+                let call = bybit.ticker(&btc).remove(0);
                 ((call.path, call.query), ["symbol"])
             }
             _ => continue,
         };
-        assert_eq!(format!("{origin}{}", ours.0), path);
-        let ours: BTreeMap<_, _> = ours.1.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        for (name, value) in theirs.iter().filter(|(name, _)| !skipped.contains(name)) {
-            assert_eq!(ours.get(name), Some(value), "{name} in {query}");
+        assert_eq!(format!("{origin}{}", actual.0), path);
+        let actual: BTreeMap<_, _> = actual.1.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        for (name, value) in expected.iter().filter(|(name, _)| !skipped.contains(name)) {
+            assert_eq!(actual.get(name), Some(value), "{name} in {query}");
         }
         seen += 1;
     }
-    eprintln!("requests/bybit.jsonl: {seen} urls agree");
-    assert!(folder().is_none() || seen >= 5, "{seen}");
+    eprintln!("requests/bybit.jsonl: {seen} urls match");
+    assert!(recordings_folder().is_none() || seen >= 5, "{seen}");
 }

@@ -1,4 +1,4 @@
-//! Coinbase.
+//! Recordings of Coinbase.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn number(value: &Value) -> Decimal {
 }
 
 #[test]
-fn every_recorded_frame_of_coinbase_gives_its_events() {
+fn recorded_coinbase_frames_decode_to_events() {
     let mut session = exchange(ExchangeId::Coinbase).decoder();
     let mut counts = BTreeMap::new();
     for line in lines("ws/coinbase.jsonl").iter().filter(|line| line["t"] == "recv") {
@@ -22,42 +22,42 @@ fn every_recorded_frame_of_coinbase_gives_its_events() {
         let (channel, event) = (text(&frame["channel"]), &frame["events"][0]);
         match channel {
             "market_trades" => {
-                // Newest first on the wire, oldest first here.
+                // The exchange sends newest first; events are oldest first.
                 let rows: Vec<&Value> = event["trades"].as_array().unwrap().iter().rev().collect();
                 assert_eq!(out.events.len(), rows.len(), "{frame_text}");
-                for (told, row) in out.events.iter().zip(rows) {
-                    let MarketEvent::Trade(trade) = told else { panic!("{told:?}") };
+                for (event, row) in out.events.iter().zip(rows) {
+                    let MarketEvent::Trade(trade) = event else { panic!("{event:?}") };
                     assert_eq!((trade.price, trade.amount), (number(&row["price"]), number(&row["size"])));
                     assert_eq!(
                         (&*trade.id, trade.symbol.dashed().as_str()),
                         (text(&row["trade_id"]), text(&row["product_id"]))
                     );
-                    assert_eq!(trade.side.as_str() == "buy", row["side"] == "SELL", "the maker's side is told");
+                    assert_eq!(trade.side.as_str() == "buy", row["side"] == "SELL", "the frame names the maker's side");
                 }
             }
             "ticker" => {
                 let [MarketEvent::Ticker(ticker)] = &*out.events else { panic!("{:?}", out.events) };
                 let (values, row) = (&ticker.values, &event["tickers"][0]);
-                let ours =
+                let actual =
                     [values.last, values.bid, values.ask, values.bid_size, values.base_volume, values.change_percent];
                 let names =
                     ["price", "best_bid", "best_ask", "best_bid_quantity", "volume_24_h", "price_percent_chg_24_h"];
-                assert_eq!(ours, names.map(|name| Some(number(&row[name]))));
+                assert_eq!(actual, names.map(|name| Some(number(&row[name]))));
                 assert!(values.timestamp.is_some());
             }
-            _ => assert!(out.events.is_empty(), "{channel} gave {:?}", out.events),
+            _ => assert!(out.events.is_empty(), "{channel} decoded to {:?}", out.events),
         }
         let count: &mut [usize; 2] = counts.entry(channel.to_owned()).or_default();
         *count = [count[0] + 1, count[1] + out.events.len()];
     }
     print_table("ws/coinbase.jsonl", &counts);
-    if folder().is_some() {
+    if recordings_folder().is_some() {
         assert!(counts["ticker"][1] > 100 && counts["market_trades"][1] > 100, "{counts:?}");
     }
 }
 
 #[test]
-fn the_recorded_listing_of_coinbase_is_read() {
+fn parses_recorded_coinbase_listing() {
     let coinbase = exchange(ExchangeId::Coinbase);
     for line in lines("ws/coinbase.jsonl").iter().filter(|line| line["t"] == "http") {
         let listed = parse(&coinbase.instruments(), text(&line["data"])).unwrap();
@@ -65,32 +65,32 @@ fn the_recorded_listing_of_coinbase_is_read() {
         eprintln!("ws/coinbase.jsonl, listing: {} instruments, {active} active", listed.len());
         let find = |native: &str| listed.iter().find(|one| one.native == native).unwrap();
         assert!(find("BTC-USD").is_trading() && find("BTC-USD").price_step == Some(Decimal::new(1, 2)));
-        assert!(listed.odd.is_empty(), "{:?}", listed.odd);
+        assert!(listed.issues.is_empty(), "{:?}", listed.issues);
         let alias = find("BTC-USDC");
-        assert!(alias.is_trading() && alias.stream_name() == "BTC-USD", "another name of the same book");
+        assert!(alias.is_trading() && alias.stream_name() == "BTC-USD", "an alias of the same order book");
         assert!(listed.iter().all(|one| coinbase.guess_symbol(&one.native) == Some(one.symbol.clone())));
     }
 }
 
 #[test]
-fn rest_replies_of_coinbase_mean_what_ccxt_says() {
+fn coinbase_rest_replies_match_ccxt() {
     for line in lines("rest/coinbase.jsonl") {
-        let (reply, theirs) = (&line["httpResponse"], &line["parsedResponse"]);
-        let of_btc = instrument(ExchangeId::Coinbase, "BTC/USDC");
-        let calls = exchange(ExchangeId::Coinbase).ticker(&of_btc);
+        let (reply, expected) = (&line["httpResponse"], &line["parsedResponse"]);
+        let btc = instrument(ExchangeId::Coinbase, "BTC/USDC");
+        let calls = exchange(ExchangeId::Coinbase).ticker(&btc);
         let patch = parse(&calls[1], &reply.to_string()).unwrap();
         let pairs = [(patch.last, "last"), (patch.bid, "bid"), (patch.ask, "ask")];
-        assert!(pairs.iter().all(|(ours, name)| same(*ours, &theirs[name])), "{patch:?}");
-        assert_eq!(patch.timestamp.map(Timestamp::millis), theirs["timestamp"].as_i64());
-        assert_eq!((patch.high, patch.base_volume), (None, None), "there are no figures of 24 hours");
-        eprintln!("rest/coinbase.jsonl: {} agrees", text(&line["method"]));
+        assert!(pairs.iter().all(|(actual, name)| matches_float(*actual, &expected[name])), "{patch:?}");
+        assert_eq!(patch.timestamp.map(Timestamp::millis), expected["timestamp"].as_i64());
+        assert_eq!((patch.high, patch.base_volume), (None, None), "no 24 h statistics in this reply");
+        eprintln!("rest/coinbase.jsonl: {} matches", text(&line["method"]));
     }
 }
 
 #[test]
-fn coinbase_is_asked_as_ccxt_asks() {
+fn coinbase_requests_match_ccxt() {
     let coinbase = exchange(ExchangeId::Coinbase);
-    let of_btc = instrument(ExchangeId::Coinbase, "BTC/USDT");
+    let btc = instrument(ExchangeId::Coinbase, "BTC/USDT");
     let origin = coinbase.profile().rest_origins[0];
     let url = |path: &str, query: &[(&str, String)]| {
         let query: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -98,35 +98,35 @@ fn coinbase_is_asked_as_ccxt_asks() {
     };
     let mut seen = 0;
     for line in lines("requests/coinbase.jsonl") {
-        let theirs = text(&line["url"]);
-        let ours = match text(&line["method"]) {
+        let expected = text(&line["url"]);
+        let actual = match text(&line["method"]) {
             "fetchTicker" => {
-                let call = &coinbase.ticker(&of_btc)[1];
+                let call = &coinbase.ticker(&btc)[1];
                 url(&call.path, &call.query)
             }
             "fetchOHLCV" => {
-                // Theirs: granularity, start, end. The end is the second before ours.
+                // CCXT sends granularity, start and an inclusive end, one second before ours.
                 let value = |name: &str| {
-                    let found = theirs.split(['?', '&']).find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+                    let found = expected.split(['?', '&']).find_map(|pair| pair.strip_prefix(&format!("{name}=")));
                     found.unwrap().to_owned()
                 };
                 let interval = if value("granularity") == "ONE_HOUR" { Interval::H1 } else { Interval::M1 };
                 let at = |name: &str| Timestamp::from_secs(value(name).parse().unwrap());
                 let range = TimeRange::new(at("start"), Timestamp::from_millis(at("end").millis() + 1));
-                let instrument = Arc::new(of_btc.clone());
-                let call = coinbase.candles(&CandlePage { instrument, interval, range, asked_at: NOW }).unwrap();
+                let instrument = Arc::new(btc.clone());
+                let call = coinbase.candles(&CandlePage { instrument, interval, range, requested_at: NOW }).unwrap();
                 let named: BTreeMap<_, _> = call.query.iter().cloned().collect();
                 url(&call.path, &["granularity", "start", "end"].map(|name| (name, named[name].clone())))
             }
-            "fetchTickers" if theirs.ends_with("product_type=SPOT") && !theirs.contains("product_ids") => {
+            "fetchTickers" if expected.ends_with("product_type=SPOT") && !expected.contains("product_ids") => {
                 let call = coinbase.instruments();
                 url(&call.path, &call.query)
             }
             _ => continue,
         };
-        assert_eq!(ours, theirs);
+        assert_eq!(actual, expected);
         seen += 1;
     }
-    eprintln!("requests/coinbase.jsonl: {seen} urls agree");
-    assert!(folder().is_none() || seen >= 5, "{seen}");
+    eprintln!("requests/coinbase.jsonl: {seen} urls match");
+    assert!(recordings_folder().is_none() || seen >= 5, "{seen}");
 }

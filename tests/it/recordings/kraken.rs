@@ -1,19 +1,19 @@
-//! Kraken.
+//! Recordings of Kraken.
 
 use super::*;
 
 #[test]
-fn rest_replies_of_kraken_mean_what_ccxt_says() {
-    // CCXT takes today's open for that of 24 hours, and computes from it and from the average price.
+fn kraken_rest_replies_match_ccxt() {
+    // CCXT uses today's open as the 24 h open, derives the change from it, and the quote volume from the average price.
     check_rest(ExchangeId::Kraken, &["open", "percentage", "quoteVolume"]);
 }
 
 #[test]
-fn kraken_is_asked_as_ccxt_asks() {
-    check_requests(ExchangeId::Kraken, |ours, theirs| {
-        // Rows come from after `since`: they go back a whole candle, we a second.
+fn kraken_requests_match_ccxt() {
+    check_requests(ExchangeId::Kraken, |actual, expected| {
+        // `since` is exclusive: CCXT subtracts a whole candle, we subtract one second.
         let seconds = |request: &mut Request| request.1.remove("since").map(|text| text.parse::<i64>().unwrap());
-        let (ours, theirs) = (seconds(ours).unwrap(), seconds(theirs));
-        assert!(theirs.is_none_or(|theirs| theirs + 3_599 == ours), "{ours}, {theirs:?}");
+        let (actual, expected) = (seconds(actual).unwrap(), seconds(expected));
+        assert!(expected.is_none_or(|expected| expected + 3_599 == actual), "{actual}, {expected:?}");
     });
 }

@@ -1,14 +1,14 @@
-//! OKX.
+//! Recordings of OKX.
 
 use super::*;
 
-/// Whether an id is that of a spot market: those of derivatives have more parts.
+/// Whether a native id is a spot market's. Ids of derivatives have more parts.
 fn is_spot(native: &str) -> bool {
     native.split('-').count() == 2
 }
 
 #[test]
-fn every_recorded_frame_of_okx_gives_its_events() {
+fn recorded_okx_frames_decode_to_events() {
     let mut session = exchange(ExchangeId::Okx).decoder();
     let mut counts = BTreeMap::new();
     for line in lines("ws/okx.jsonl").iter().filter(|line| line["t"] == "recv") {
@@ -22,17 +22,17 @@ fn every_recorded_frame_of_okx_gives_its_events() {
         let kind = frame["event"].as_str().unwrap_or(if is_spot(native) { "spot" } else { "derivative" });
         match (kind, channel) {
             ("spot", "tickers" | "trades") => assert_eq!(out.events.len(), rows.len(), "{text}"),
-            _ => assert!(out.events.is_empty(), "a {kind} frame of {channel} gave {:?}", out.events),
+            _ => assert!(out.events.is_empty(), "a {kind} frame of {channel} decoded to {:?}", out.events),
         }
         for (event, row) in out.events.iter().zip(rows) {
             match event {
                 MarketEvent::Ticker(ticker) => {
                     assert_eq!(ticker.symbol.as_str().replace('/', "-"), native);
                     let values = &ticker.values;
-                    let ours =
+                    let actual =
                         [values.last, values.bid, values.ask, values.open, values.base_volume, values.quote_volume];
                     let names = ["last", "bidPx", "askPx", "open24h", "vol24h", "volCcy24h"];
-                    assert_eq!(ours, names.map(|name| number(&row[name])));
+                    assert_eq!(actual, names.map(|name| number(&row[name])));
                     assert_eq!(values.timestamp.unwrap().to_string(), time(&row["ts"]));
                 }
                 MarketEvent::Trade(trade) => {
@@ -47,7 +47,7 @@ fn every_recorded_frame_of_okx_gives_its_events() {
         *count = [count[0] + 1, count[1] + out.events.len()];
     }
     print_table("ws/okx.jsonl", &counts);
-    if folder().is_some() {
+    if recordings_folder().is_some() {
         assert!(counts["spot tickers"][1] > 20 && counts["spot trades"][1] > 60, "{counts:?}");
         assert!(counts["derivative tickers"][0] > 0 && counts["derivative trades"][0] > 0, "{counts:?}");
     }
@@ -57,13 +57,13 @@ fn str(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Milliseconds in a text, as our times are written.
+/// Formats a string of milliseconds as our timestamps are formatted.
 fn time(value: &Value) -> String {
     Timestamp::from_millis(str(value).parse().unwrap()).to_string()
 }
 
 #[test]
-fn the_recorded_listing_of_okx_is_read() {
+fn parses_recorded_okx_listing() {
     let okx = exchange(ExchangeId::Okx);
     let mut counts = BTreeMap::new();
     for line in lines("ws/okx.jsonl").iter().filter(|line| line["t"] == "http") {
@@ -79,13 +79,13 @@ fn the_recorded_listing_of_okx_is_read() {
 }
 
 #[test]
-fn rest_replies_of_okx_mean_what_ccxt_says() {
-    // CCXT computes the change.
+fn okx_rest_replies_match_ccxt() {
+    // OKX does not send the change; CCXT computes it.
     check_rest(ExchangeId::Okx, &["percentage"]);
 }
 
 #[test]
-fn bodies_of_okx_with_their_true_types_are_read() {
+fn parses_okx_bodies_with_true_types() {
     let (okx, mut counts) = (exchange(ExchangeId::Okx), BTreeMap::new());
     for line in lines("rest_true_types/okx.jsonl") {
         let (file, body) = (str(&line["file"]), &line["body"]);
@@ -97,7 +97,7 @@ fn bodies_of_okx_with_their_true_types_are_read() {
             }
             "fetch_markets_by_type.json" => {
                 let listed = parse(&okx.instruments(), &body.to_string()).unwrap();
-                assert!(listed.is_empty(), "swaps are no spot markets");
+                assert!(listed.is_empty(), "swaps are not spot markets");
                 0
             }
             _ => continue,
@@ -105,30 +105,30 @@ fn bodies_of_okx_with_their_true_types_are_read() {
         counts.insert(file.to_owned(), [1, read]);
     }
     print_table("rest_true_types/okx.jsonl", &counts);
-    assert_eq!(counts.len(), if folder().is_some() { 2 } else { 0 });
+    assert_eq!(counts.len(), if recordings_folder().is_some() { 2 } else { 0 });
 }
 
 #[test]
-fn recorded_errors_of_okx_are_told_apart() {
+fn classifies_recorded_okx_errors() {
     for line in lines("errors/okx.jsonl") {
         let status = line["http_status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap();
         let body = line["body"].to_string();
         let call = &exchange(ExchangeId::Okx).ticker(&instrument(ExchangeId::Okx, "NO/USDT"))[0];
-        let error = (call.parse)(&Reply { status, body: body.as_bytes() }, NOW).unwrap_err();
-        assert_eq!((status, error.kind), (200, ReplyErrorKind::UnknownSymbol), "{body}");
+        let error = (call.parse)(&RestResponse { status, body: body.as_bytes() }, NOW).unwrap_err();
+        assert_eq!((status, error.kind), (200, RestErrorKind::UnknownSymbol), "{body}");
         eprintln!("errors/okx.jsonl: {} is an unknown symbol", error.message);
     }
 }
 
-/// A call as its address, the parameters in alphabetical order.
-fn address<T>(call: &RestCall<T>) -> String {
+/// The URL of a call, with parameters in alphabetical order.
+fn url_of<T>(call: &RestCall<T>) -> String {
     let mut query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     query.sort();
     format!("https://www.okx.com{}?{}", call.path, query.join("&"))
 }
 
 #[test]
-fn requests_of_okx_are_those_of_ccxt() {
+fn okx_requests_match_ccxt() {
     let (okx, mut counts) = (exchange(ExchangeId::Okx), BTreeMap::new());
     let market = || Arc::new(instrument(ExchangeId::Okx, "BTC/USDT"));
     for line in lines("requests/okx.jsonl") {
@@ -136,28 +136,28 @@ fn requests_of_okx_are_those_of_ccxt() {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let mut query: Vec<&str> = query.split('&').collect();
         query.sort_unstable();
-        let theirs = format!("{path}?{}", query.join("&"));
+        let expected = format!("{path}?{}", query.join("&"));
         let value = |name: &str| query.iter().find_map(|pair| pair.strip_prefix(&format!("{name}=")));
         match (method, input[0].as_str()) {
             ("fetchTime", _) => assert_eq!(url, format!("https://www.okx.com{}", okx.profile().probe_path)),
-            ("fetchTicker", Some("BTC/USDT")) => assert_eq!(address(&okx.ticker(&market())[0]), theirs),
+            ("fetchTicker", Some("BTC/USDT")) => assert_eq!(url_of(&okx.ticker(&market())[0]), expected),
             ("fetchOHLCV", Some("BTC/USDT")) => {
                 let interval = input[1].as_str().unwrap_or("1m").parse().unwrap();
-                // Both ends are exclusive there: a range begins after `before` and ends with `after`.
+                // Both parameters are exclusive: rows are after `before` and before `after`.
                 let end = value("after").map(|after| Timestamp::from_millis(after.parse().unwrap()));
                 let end = end.unwrap_or(Timestamp::from_millis(1_763_672_400_000));
-                let begin = value("before").map(|before| Timestamp::from_millis(before.parse::<i64>().unwrap() + 1));
-                let range = TimeRange::new(begin.unwrap_or(Interval::M1.back(end, 100)), end);
-                let asked_at = if begin.is_some() { NOW } else { end };
-                let page = CandlePage { instrument: market(), interval, range, asked_at };
-                let ours = address(&okx.candles(&page).unwrap());
-                if begin.is_some() {
-                    assert_eq!(ours, theirs);
+                let start = value("before").map(|before| Timestamp::from_millis(before.parse::<i64>().unwrap() + 1));
+                let range = TimeRange::new(start.unwrap_or(Interval::M1.back(end, 100)), end);
+                let requested_at = if start.is_some() { NOW } else { end };
+                let page = CandlePage { instrument: market(), interval, range, requested_at };
+                let actual = url_of(&okx.candles(&page).unwrap());
+                if start.is_some() {
+                    assert_eq!(actual, expected);
                 } else {
                     let shared = ["instId", "bar"].map(|name| format!("{name}={}", value(name).unwrap()));
                     assert!(
-                        ours.starts_with(&format!("{path}?")) && shared.iter().all(|pair| ours.contains(pair)),
-                        "{ours}"
+                        actual.starts_with(&format!("{path}?")) && shared.iter().all(|pair| actual.contains(pair)),
+                        "{actual}"
                     );
                 }
             }
@@ -167,5 +167,5 @@ fn requests_of_okx_are_those_of_ccxt() {
         *count = [count[0] + 1, count[1] + 1];
     }
     print_table("requests/okx.jsonl", &counts);
-    assert_eq!(counts.len(), if folder().is_some() { 3 } else { 0 });
+    assert_eq!(counts.len(), if recordings_folder().is_some() { 3 } else { 0 });
 }

@@ -1,26 +1,26 @@
-//! Failover: a standby of PostgreSQL, or a replica of Redis, takes over. The service goes on by itself, and nothing is lost.
+//! Failover to a PostgreSQL standby or to a Redis replica: the service resumes without intervention and loses no data.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use candlewick::cache::{Cache, RedisConfig, redis};
 use candlewick::clock::Clock;
-use candlewick::model::{Candle, CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp};
+use candlewick::model::{Candle, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::{CandleStore, SeriesWrite, StoreError};
 use rust_decimal::Decimal;
 use sqlx::{Connection, PgConnection};
 
-use super::both::{Both, collected};
+use super::replica_pair::{ReplicaPair, collected_markets};
 use crate::support::failover::{RedisPair, postgres_pair, redis_pair};
-use crate::support::proxy::{Proxy, server_of};
-use crate::support::{servers, until};
+use crate::support::proxy::{Proxy, host_and_port};
+use crate::support::{servers, wait_until};
 
-/// From the moment at which the new server can be reached until the service goes on.
-const GOES_ON_WITHIN: Duration = Duration::from_secs(15);
+/// Maximum time from the moment the new server is reachable until the service resumes.
+const RESUME_WITHIN: Duration = Duration::from_secs(15);
 
-/// Every candle of a database: by series and time, its values.
-async fn candles_of(url: &str) -> HashMap<(String, i64), String> {
+/// The values of every candle in a database, by series and open time.
+async fn stored_candles(url: &str) -> HashMap<(String, i64), String> {
     let mut database = PgConnection::connect(url).await.unwrap();
     let rows: Vec<(String, i64, String)> = sqlx::query_as(
         "SELECT exchange || ' ' || symbol || ' ' || interval, open_time, \
@@ -29,57 +29,58 @@ async fn candles_of(url: &str) -> HashMap<(String, i64), String> {
     .fetch_all(&mut database)
     .await
     .unwrap();
-    rows.into_iter().map(|(series, at, values)| ((series, at), values)).collect()
+    rows.into_iter().map(|(series, open_time, values)| ((series, open_time), values)).collect()
 }
 
-/// How many connections of ours a server has.
-async fn connections_to(url: &str) -> i64 {
+/// Number of connections that the service has to a server.
+async fn connection_count(url: &str) -> i64 {
     let mut database = PgConnection::connect(url).await.unwrap();
-    let asked = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'candlewick'");
-    asked.fetch_one(&mut database).await.unwrap()
+    let query = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'candlewick'");
+    query.fetch_one(&mut database).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_go_on_after_a_failover_of_postgresql() {
+async fn writes_resume_after_postgres_failover() {
     let postgres = postgres_pair().await;
-    let (to_redis, prefix) = servers::redis().await;
-    let proxy = Proxy::to(server_of(&postgres.primary)).await;
-    let both = Both::start(&proxy.url(&postgres.primary), &to_redis, &prefix).await;
-    let since = both.world.clock.now();
-    let sockets = both.sockets();
-    both.world.pass(Duration::from_mins(2)).await;
+    let (redis_url, prefix) = servers::redis().await;
+    let proxy = Proxy::start(host_and_port(&postgres.primary)).await;
+    let replicas = ReplicaPair::start(&proxy.url(&postgres.primary), &redis_url, &prefix).await;
+    let since = replicas.simulation.clock.now();
+    let sockets = replicas.sockets_opened();
+    replicas.simulation.sleep(Duration::from_mins(2)).await;
 
     postgres.fence().await;
-    let acknowledged = candles_of(&postgres.primary).await;
+    let acknowledged = stored_candles(&postgres.primary).await;
     assert!(acknowledged.len() > 1_000, "{}", acknowledged.len());
     postgres.promote().await;
-    // Writes fail meanwhile.
-    both.world.pass(Duration::from_mins(2)).await;
-    assert_eq!(candles_of(&postgres.standby).await, acknowledged, "nobody writes to either");
+    // Writes fail during this time.
+    replicas.simulation.sleep(Duration::from_mins(2)).await;
+    assert_eq!(stored_candles(&postgres.standby).await, acknowledged, "nothing is written to the new primary yet");
 
-    proxy.switch(server_of(&postgres.standby));
+    proxy.set_server(host_and_port(&postgres.standby));
     let clock = Clock::system();
     let switched = clock.now();
-    until("candles are written to the new primary", async || {
-        candles_of(&postgres.standby).await.len() > acknowledged.len()
+    wait_until("candles are written to the new primary", async || {
+        stored_candles(&postgres.standby).await.len() > acknowledged.len()
     })
     .await;
-    let took = clock.now().since(switched);
-    assert!(took < GOES_ON_WITHIN, "writes went on after {took:?}");
-    until("no connection to the old primary is kept", async || connections_to(&postgres.primary).await == 0).await;
-    until("all is well", async || both.degraded().await.is_empty()).await;
-    both.assert_whole(since).await;
-    let after = candles_of(&postgres.standby).await;
+    let elapsed = clock.now().since(switched);
+    assert!(elapsed < RESUME_WITHIN, "writes resumed after {elapsed:?}");
+    let primary = &postgres.primary;
+    wait_until("all connections to the old primary are closed", async || connection_count(primary).await == 0).await;
+    wait_until("nothing is degraded", async || replicas.degraded().await.is_empty()).await;
+    replicas.assert_complete(since).await;
+    let after = stored_candles(&postgres.standby).await;
     let lost: Vec<_> = acknowledged.keys().filter(|key| !after.contains_key(*key)).collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-    assert_eq!(both.sockets(), sockets, "no connection to an exchange was lost for it");
+    assert!(lost.is_empty(), "acknowledged but lost: {lost:?}");
+    assert_eq!(replicas.sockets_opened(), sockets, "no connection to an exchange was lost");
 }
 
 fn series() -> Series {
     Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
 }
 
-/// Writes the candle of a minute.
+/// Writes one candle of this minute since the epoch.
 async fn write(store: &PostgresStore, minute: i64) -> Result<(), StoreError> {
     let timestamp = Timestamp::from_secs(60 * minute);
     let price = Decimal::from(minute);
@@ -95,15 +96,15 @@ async fn write(store: &PostgresStore, minute: i64) -> Result<(), StoreError> {
         closed: true,
         revision: 0,
     };
-    let claims = vec![CoveredRange { range: Interval::M1.span(timestamp), state: Knowledge::Fetched }];
+    let claims = vec![CoveredRange { range: Interval::M1.span(timestamp), state: CoverageState::Fetched }];
     store.write(&[SeriesWrite { series: series(), candles: vec![candle], claims }]).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_with_several_hosts_leads_to_the_one_that_can_write() {
+async fn multi_host_url_selects_writable_server() {
     let postgres = postgres_pair().await;
-    let (primary, standby) = (server_of(&postgres.primary), server_of(&postgres.standby));
-    // The standby stands first.
+    let (primary, standby) = (host_and_port(&postgres.primary), host_and_port(&postgres.standby));
+    // The standby is the first host.
     let url = format!("postgres://postgres@{standby},{primary}/postgres?target_session_attrs=read-write");
     let options = Options { connections: 4, statement_timeout: Duration::from_secs(5) };
     let store = PostgresStore::open(&url, &options).await.unwrap();
@@ -111,84 +112,85 @@ async fn a_url_with_several_hosts_leads_to_the_one_that_can_write() {
         write(&store, minute).await.unwrap();
     }
     postgres.fence().await;
-    assert!(matches!(write(&store, 10).await, Err(StoreError::Unavailable(_))), "it is read-only");
+    assert!(matches!(write(&store, 10).await, Err(StoreError::Unavailable(_))), "the primary is read-only");
     postgres.promote().await;
     let clock = Clock::system();
     let promoted = clock.now();
-    until("a write is acknowledged", async || write(&store, 10).await.is_ok()).await;
-    let took = clock.now().since(promoted);
-    assert!(took < GOES_ON_WITHIN, "writes went on after {took:?}");
-    assert_eq!(candles_of(&postgres.standby).await.len(), 11);
+    wait_until("a write is acknowledged", async || write(&store, 10).await.is_ok()).await;
+    let elapsed = clock.now().since(promoted);
+    assert!(elapsed < RESUME_WITHIN, "writes resumed after {elapsed:?}");
+    assert_eq!(stored_candles(&postgres.standby).await.len(), 11);
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(660));
-    assert!(store.coverage(&series(), range).await.unwrap().completes(range));
+    assert!(store.coverage(&series(), range).await.unwrap().is_complete(range));
     store.close().await;
 }
 
-/// One more replica that asks a server itself.
-async fn replica(both: &Both, port: u16, prefix: &str) -> Cache {
+/// A cache that connects directly to one Redis server.
+async fn open_cache(replicas: &ReplicaPair, port: u16, prefix: &str) -> Cache {
     let config = RedisConfig { url: RedisPair::url(port).into(), prefix: prefix.to_owned(), egress: "test".to_owned() };
-    redis(&config, both.world.clock.clone()).await.unwrap()
+    redis(&config, replicas.simulation.clock.clone()).await.unwrap()
 }
 
-/// After `port` became the master: what replicas share is there and grows, and candles are whole.
-async fn goes_on(both: &Both, port: u16, prefix: &str, since: Timestamp) {
+/// Waits until the server at `port` is the master. Then checks that it receives tickers and leases within
+/// [`RESUME_WITHIN`] and that the candles since `since` are complete.
+async fn assert_resumes(replicas: &ReplicaPair, port: u16, prefix: &str, since: Timestamp) {
     let clock = Clock::system();
-    let (begun, failed_over) = (clock.now(), both.world.clock.now());
-    until("the new server is the master", async || RedisPair::is_master(port).await).await;
-    let there = replica(both, port, prefix).await;
-    for (exchange, symbol) in collected() {
+    let (start, failed_over) = (clock.now(), replicas.simulation.clock.now());
+    wait_until("the new server is the master", async || RedisPair::is_master(port).await).await;
+    let cache = open_cache(replicas, port, prefix).await;
+    for (exchange, symbol) in collected_markets() {
         let symbol = symbol.parse().unwrap();
-        until(&format!("tickers of {exchange} are told to the new master"), async || {
-            let ticker = there.tickers.get(exchange, &symbol).await.unwrap();
-            ticker.is_some_and(|kept| kept.ticker.received_at > failed_over)
+        wait_until(&format!("the new master receives tickers of {exchange}"), async || {
+            let ticker = cache.tickers.get(exchange, &symbol).await.unwrap();
+            ticker.is_some_and(|cached| cached.ticker.received_at > failed_over)
         })
         .await;
-        until(&format!("the lease of {exchange} is held there"), async || {
+        wait_until(&format!("the new master has the lease of {exchange}"), async || {
             let name = format!("collect:{exchange}");
-            there.leases.acquire(&name, Duration::from_millis(1)).await.unwrap().is_none()
+            cache.leases.acquire(&name, Duration::from_millis(1)).await.unwrap().is_none()
         })
         .await;
     }
-    both.until_live().await;
-    until("all is well", async || both.degraded().await.is_empty()).await;
-    let took = clock.now().since(begun);
-    assert!(took < GOES_ON_WITHIN, "it went on after {took:?}");
-    both.assert_whole(since).await;
+    replicas.wait_until_live().await;
+    wait_until("nothing is degraded", async || replicas.degraded().await.is_empty()).await;
+    let elapsed = clock.now().since(start);
+    assert!(elapsed < RESUME_WITHIN, "resumed after {elapsed:?}");
+    replicas.assert_complete(since).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sentinels_lead_to_the_new_master_when_the_old_one_is_gone() {
+async fn sentinels_provide_new_master_after_old_one_stops() {
     let pair = redis_pair(3).await;
     let database = servers::database().await;
-    let both = Both::start(&database, &pair.sentinel_url(), "failover").await;
-    let since = both.world.clock.now();
-    both.world.pass(Duration::from_mins(1)).await;
-    RedisPair::tell(pair.master, "SHUTDOWN NOSAVE").await;
-    goes_on(&both, pair.replica, "failover", since).await;
+    let replicas = ReplicaPair::start(&database, &pair.sentinel_url(), "failover").await;
+    let since = replicas.simulation.clock.now();
+    replicas.simulation.sleep(Duration::from_mins(1)).await;
+    RedisPair::send_command(pair.master, "SHUTDOWN NOSAVE").await;
+    assert_resumes(&replicas, pair.replica, "failover", since).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sentinels_lead_to_the_new_master_when_the_old_one_follows_it() {
+async fn sentinels_provide_new_master_after_old_one_becomes_replica() {
     let pair = redis_pair(3).await;
     let database = servers::database().await;
-    let both = Both::start(&database, &pair.sentinel_url(), "failover").await;
-    let since = both.world.clock.now();
-    both.world.pass(Duration::from_mins(1)).await;
-    RedisPair::tell(pair.sentinels[0], "SENTINEL FAILOVER main").await;
-    goes_on(&both, pair.replica, "failover", since).await;
+    let replicas = ReplicaPair::start(&database, &pair.sentinel_url(), "failover").await;
+    let since = replicas.simulation.clock.now();
+    replicas.simulation.sleep(Duration::from_mins(1)).await;
+    RedisPair::send_command(pair.sentinels[0], "SENTINEL FAILOVER main").await;
+    assert_resumes(&replicas, pair.replica, "failover", since).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_master_that_became_a_replica_behind_one_address_is_left() {
+async fn reconnects_when_master_behind_single_address_becomes_replica() {
     let pair = redis_pair(0).await;
     let database = servers::database().await;
-    let proxy = Proxy::to(server_of(&RedisPair::url(pair.master))).await;
-    let both = Both::start(&database, &proxy.url(&RedisPair::url(pair.master)), "failover").await;
-    let since = both.world.clock.now();
-    both.world.pass(Duration::from_mins(1)).await;
-    // Connections that stand lead to the old one, which answers, and takes no writes.
-    proxy.switch(server_of(&RedisPair::url(pair.replica)));
-    RedisPair::tell(pair.replica, "REPLICAOF NO ONE").await;
-    RedisPair::tell(pair.master, &format!("REPLICAOF 127.0.0.1 {}", pair.replica)).await;
-    goes_on(&both, pair.replica, "failover", since).await;
+    let proxy = Proxy::start(host_and_port(&RedisPair::url(pair.master))).await;
+    let replicas = ReplicaPair::start(&database, &proxy.url(&RedisPair::url(pair.master)), "failover").await;
+    let since = replicas.simulation.clock.now();
+    replicas.simulation.sleep(Duration::from_mins(1)).await;
+    // Existing connections stay with the old master, which responds but rejects writes.
+    proxy.set_server(host_and_port(&RedisPair::url(pair.replica)));
+    RedisPair::send_command(pair.replica, "REPLICAOF NO ONE").await;
+    RedisPair::send_command(pair.master, &format!("REPLICAOF 127.0.0.1 {}", pair.replica)).await;
+    assert_resumes(&replicas, pair.replica, "failover", since).await;
 }

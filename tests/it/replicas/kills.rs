@@ -1,4 +1,4 @@
-//! Two processes that serve and two that collect; the one at work is killed again and again.
+//! Two API replicas and two collectors. The active collector is killed repeatedly.
 
 use std::time::Duration;
 
@@ -7,26 +7,23 @@ use candlewick::model::{ExchangeId, Symbol, Topic};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-use super::shared::{Shared, token_of};
+use super::deployment::{Deployment, lease_token};
 use crate::support::process::Process;
-use crate::support::{markets, minutes_after, rows, truth_rows, until};
+use crate::support::{candle_rows, json_rows, markets, minutes_after, wait_until};
 
 const KILLS: usize = 10;
 
-/// From the death of a collector until another has its lease.
-const TAKEOVER: Duration = Duration::from_secs(10);
+/// Maximum time from the kill of a collector until another one has its lease.
+const TAKEOVER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Listens to a topic for good, and counts numbers that are missing without a gap having been told.
-async fn listens(cache: &Cache, topic: Topic) -> tokio::task::JoinHandle<()> {
-    let mut listener = cache.bus.subscribe(&topic).await.unwrap();
+/// Starts a task that receives a topic and panics if sequence numbers are missing without a gap event.
+async fn check_sequence(cache: &Cache, topic: Topic) -> tokio::task::JoinHandle<()> {
+    let mut subscriber = cache.bus.subscribe(&topic).await.unwrap();
     tokio::spawn(async move {
         let mut last: Option<(std::sync::Arc<str>, u64)> = None;
-        while let Some(event) = listener.next().await {
-            if let (Some((epoch, number)), BusEventKind::Data(_)) = (&last, &event.kind) {
-                assert!(
-                    *epoch == event.epoch && event.seq == number + 1,
-                    "{topic}: {event:?} after {number} of {epoch}"
-                );
+        while let Some(event) = subscriber.next().await {
+            if let (Some((epoch, seq)), BusEventKind::Data(_)) = (&last, &event.kind) {
+                assert!(*epoch == event.epoch && event.seq == seq + 1, "{topic}: {event:?} after {seq} of {epoch}");
             }
             last = Some((event.epoch, event.seq));
         }
@@ -34,53 +31,50 @@ async fn listens(cache: &Cache, topic: Topic) -> tokio::task::JoinHandle<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_collector_is_replaced_and_nothing_is_missing() {
-    let shared = Shared::new().await;
-    let clock = shared.world.clock.clone();
-    let mut serving = [shared.spawn("api"), shared.spawn("api")];
-    let mut collecting = [shared.spawn("collector"), shared.spawn("collector")];
-    let fresh = async |process: &mut Process, exchange: ExchangeId, symbol: &str| {
-        let ticker = shared.get(process, &format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
+async fn killed_collector_is_replaced_without_data_loss() {
+    let deployment = Deployment::new().await;
+    let clock = deployment.simulation.clock.clone();
+    let mut apis = [deployment.spawn("api"), deployment.spawn("api")];
+    let mut collectors = [deployment.spawn("collector"), deployment.spawn("collector")];
+    let is_live = async |process: &mut Process, exchange: ExchangeId, symbol: &str| {
+        let ticker = deployment.get(process, &format!("/v1/ticker?exchange={exchange}&symbol={symbol}")).await;
         ticker.is_some_and(|ticker| ticker["source"] == "stream" && ticker["stale"] == false)
     };
-    for process in &mut serving {
+    for process in &mut apis {
         for (exchange, symbol) in markets() {
-            until(&format!("{exchange} is live"), async || fresh(process, exchange, symbol).await).await;
+            wait_until(&format!("{exchange} is live"), async || is_live(process, exchange, symbol).await).await;
         }
     }
-    let alone = shared.sockets();
+    let sockets = deployment.open_sockets();
     let since = clock.now();
-    let replica = shared.replica().await;
-    let mut listening = Vec::new();
+    let cache = deployment.open_cache().await;
+    let mut subscribers = Vec::new();
     for (exchange, symbol) in markets() {
         let symbol: Symbol = symbol.parse().unwrap();
-        listening.push(listens(&replica, Topic::Trades { exchange, symbol }).await);
+        subscribers.push(check_sequence(&cache, Topic::Trades { exchange, symbol }).await);
     }
 
     let mut slowest = Duration::ZERO;
     for kill in 0..KILLS {
         let exchange = ExchangeId::ALL[kill % ExchangeId::ALL.len()];
-        let worker = usize::from(token_of(&collecting[1], exchange) > token_of(&collecting[0], exchange));
-        let before = token_of(&collecting[worker], exchange);
-        collecting[worker].kill();
+        let active = usize::from(lease_token(&collectors[1], exchange) > lease_token(&collectors[0], exchange));
+        let before = lease_token(&collectors[active], exchange);
+        collectors[active].kill();
         let killed_at = clock.elapsed();
-        let other = 1 - worker;
-        until(&format!("{exchange} is collected again"), async || token_of(&collecting[other], exchange) > before)
-            .await;
+        let standby = &collectors[1 - active];
+        wait_until(&format!("{exchange} is collected again"), async || lease_token(standby, exchange) > before).await;
         slowest = slowest.max(clock.elapsed().saturating_sub(killed_at));
-        collecting[worker] = shared.spawn("collector");
-        collecting[worker].address().await;
+        collectors[active] = deployment.spawn("collector");
+        collectors[active].address().await;
         for (exchange, symbol) in markets() {
             let what = format!("{exchange} is live again after kill {kill}");
-            until(&what, async || fresh(&mut serving[kill % 2], exchange, symbol).await).await;
+            wait_until(&what, async || is_live(&mut apis[kill % 2], exchange, symbol).await).await;
         }
     }
-    eprintln!(
-        "{KILLS} kills of the working collector: another had the lease within {slowest:?} (as the market counts)"
-    );
-    assert!(slowest <= TAKEOVER, "{slowest:?}");
-    until("there is one set of connections", async || shared.sockets() == alone).await;
-    assert!(ExchangeId::ALL.into_iter().all(|id| shared.world.simulator.stats(id).bans == 0));
+    eprintln!("{KILLS} kills of the active collector: another one had the lease within {slowest:?} of simulated time");
+    assert!(slowest <= TAKEOVER_WITHIN, "{slowest:?}");
+    wait_until("only one collector has connections", async || deployment.open_sockets() == sockets).await;
+    assert!(ExchangeId::ALL.into_iter().all(|id| deployment.simulation.simulator.stats(id).bans == 0));
 
     let range = minutes_after(since, i64::try_from(clock.now().since(since).as_secs() / 60).unwrap().max(3));
     clock.sleep_until(range.end()).await;
@@ -91,20 +85,20 @@ async fn a_killed_collector_is_replaced_and_nothing_is_missing() {
             range.end().millis()
         );
         let mut page = Value::Null;
-        until(&format!("{exchange} {symbol} is complete"), async || {
-            page = shared.get(&mut serving[0], &path).await.unwrap_or_default();
+        wait_until(&format!("{exchange} {symbol} is complete"), async || {
+            page = deployment.get(&mut apis[0], &path).await.unwrap_or_default();
             page["complete"] == true
         })
         .await;
         assert_eq!(
-            rows(&page["candles"]),
-            truth_rows(&shared.world.truth(exchange, symbol, range)),
+            json_rows(&page["candles"]),
+            candle_rows(&deployment.simulation.expected_candles(exchange, symbol, range)),
             "{exchange} {symbol}"
         );
     }
-    assert!(listening.iter().all(|task| !task.is_finished()), "somebody missed something and was not told");
-    // The key forbids two rows of one candle; that one claim covers it is the ledger's own matter.
-    let mut database = PgConnection::connect(&shared.database).await.unwrap();
+    assert!(subscribers.iter().all(|task| !task.is_finished()), "no subscriber lost events without a gap event");
+    // The primary key prevents duplicate candles, but not overlapping coverage claims.
+    let mut database = PgConnection::connect(&deployment.database).await.unwrap();
     let overlaps: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM coverage a JOIN coverage b ON a.series_id = b.series_id AND a.start_time < b.start_time \
          AND a.end_time > b.start_time",
@@ -114,13 +108,13 @@ async fn a_killed_collector_is_replaced_and_nothing_is_missing() {
     .unwrap();
     assert_eq!(overlaps, 0);
 
-    // On a clean end the other takes over at once, long before the lease would have run out.
+    // After a clean shutdown the standby takes over immediately, before the lease would expire.
     let exchange = ExchangeId::Binance;
-    let worker = usize::from(token_of(&collecting[1], exchange) > token_of(&collecting[0], exchange));
-    let before = token_of(&collecting[worker], exchange);
-    let asked_at = clock.elapsed();
-    collecting[worker].signal("TERM");
-    assert_eq!(collecting[worker].ended().await, Some(0));
-    until("the other collects", async || token_of(&collecting[1 - worker], exchange) > before).await;
-    eprintln!("a clean end: another had the lease within {:?}", clock.elapsed().saturating_sub(asked_at));
+    let active = usize::from(lease_token(&collectors[1], exchange) > lease_token(&collectors[0], exchange));
+    let before = lease_token(&collectors[active], exchange);
+    let stopped_at = clock.elapsed();
+    collectors[active].signal("TERM");
+    assert_eq!(collectors[active].wait_for_exit().await, Some(0));
+    wait_until("the standby collects", async || lease_token(&collectors[1 - active], exchange) > before).await;
+    eprintln!("clean shutdown: another one had the lease within {:?}", clock.elapsed().saturating_sub(stopped_at));
 }

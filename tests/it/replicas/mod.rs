@@ -1,12 +1,12 @@
-//! Several processes on one PostgreSQL and one Redis.
+//! Several replicas with a shared PostgreSQL and a shared Redis.
 
-mod both;
 mod commands;
+mod deployment;
 mod failover;
 mod kills;
 mod outages;
-mod shared;
+mod replica_pair;
 mod streams;
 
-/// Ten seconds of the market in one of the test: slow enough for leases, whose end Redis counts.
+/// Ten seconds of the market take one second. Low enough for leases, which Redis expires in real time.
 const SPEED: f64 = 10.0;

@@ -1,11 +1,11 @@
-//! The simulated exchanges as a client sees them: over real sockets, mostly on a clock that the test moves.
+//! Tests of the simulated exchanges over real sockets, mostly with a manual clock.
 
-mod agreement;
 mod bybit;
 mod coinbase;
-mod dialects;
+mod consistency;
 mod faults;
 mod okx;
+mod protocols;
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const BINANCE: ExchangeId = ExchangeId::Binance;
 const KRAKEN: ExchangeId = ExchangeId::Kraken;
 const OKX: ExchangeId = ExchangeId::Okx;
 
-struct World {
+struct SimulatorFixture {
     simulator: Simulator,
     clock: Clock,
     address: String,
@@ -35,23 +35,23 @@ struct World {
     _stop: DropGuard,
 }
 
-/// Simulated exchanges on a clock that stands still.
-async fn world() -> World {
-    world_on(Clock::manual(START), 1).await
+/// Simulated exchanges with a manual clock.
+async fn fixture() -> SimulatorFixture {
+    fixture_with(Clock::manual(START), 1).await
 }
 
-async fn world_on(clock: Clock, seed: u64) -> World {
+async fn fixture_with(clock: Clock, seed: u64) -> SimulatorFixture {
     let simulator = Simulator::new(SimulatorConfig { seed, ..SimulatorConfig::default() }, clock.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
-    let (serving, stopping) = (simulator.clone(), stop.clone());
-    tokio::spawn(async move { serving.serve(listener, stopping).await.unwrap() });
+    let (server, stopped) = (simulator.clone(), stop.clone());
+    tokio::spawn(async move { server.serve(listener, stopped).await.unwrap() });
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    World { simulator, clock, address, http, _stop: stop.drop_guard() }
+    SimulatorFixture { simulator, clock, address, http, _stop: stop.drop_guard() }
 }
 
-impl World {
+impl SimulatorFixture {
     async fn get(&self, path: &str) -> reqwest::Result<reqwest::Response> {
         self.http.get(format!("http://{}{path}", self.address)).send().await
     }
@@ -70,24 +70,24 @@ impl World {
 
     async fn socket(&self, path: &str) -> Socket<'_> {
         let (stream, _) = connect_async(format!("ws://{}{path}", self.address)).await.unwrap();
-        Socket { world: self, stream }
+        Socket { fixture: self, stream }
     }
 
-    /// A Binance socket with these streams, acknowledged.
-    async fn binance(&self, streams: &[&str]) -> Socket<'_> {
+    /// Opens a Binance socket, subscribes to these streams and checks the acknowledgement.
+    async fn subscribe_binance(&self, streams: &[&str]) -> Socket<'_> {
         let mut socket = self.socket("/stream").await;
-        socket.say(json!({"method": "SUBSCRIBE", "params": streams, "id": 7})).await;
-        assert_eq!(socket.hear().await, Some(json!({"result": null, "id": 7})));
+        socket.send(json!({"method": "SUBSCRIBE", "params": streams, "id": 7})).await;
+        assert_eq!(socket.receive().await, Some(json!({"result": null, "id": 7})));
         socket
     }
 
-    /// A Kraken socket with one subscription of BTC/USD, acknowledged.
-    async fn kraken(&self, channel: &str) -> Socket<'_> {
+    /// Opens a Kraken socket, subscribes to a channel of BTC/USD and checks the acknowledgement.
+    async fn subscribe_kraken(&self, channel: &str) -> Socket<'_> {
         let mut socket = self.socket("/v2").await;
-        assert_eq!(socket.hear().await.unwrap()["data"][0]["system"], "online");
+        assert_eq!(socket.receive().await.unwrap()["data"][0]["system"], "online");
         let params = json!({"channel": channel, "symbol": ["BTC/USD"], "snapshot": false});
-        socket.say(json!({"method": "subscribe", "params": params, "req_id": 5})).await;
-        let ack = socket.hear().await.unwrap();
+        socket.send(json!({"method": "subscribe", "params": params, "req_id": 5})).await;
+        let ack = socket.receive().await.unwrap();
         assert_eq!(
             (&ack["success"], &ack["result"]["symbol"], &ack["req_id"]),
             (&json!(true), &json!("BTC/USD"), &json!(5))
@@ -95,7 +95,8 @@ impl World {
         socket
     }
 
-    fn truth(&self, exchange: ExchangeId, symbol: &str, open: i64) -> Candle {
+    /// The exchange's 1m candle with this open time in milliseconds.
+    fn expected_candle(&self, exchange: ExchangeId, symbol: &str, open: i64) -> Candle {
         let open = Timestamp::from_millis(open);
         let symbol: Symbol = symbol.parse().unwrap();
         self.simulator.market().candles(exchange, &symbol, Interval::M1, Interval::M1.span(open))[0]
@@ -103,30 +104,31 @@ impl World {
 }
 
 struct Socket<'a> {
-    world: &'a World,
+    fixture: &'a SimulatorFixture,
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 impl Socket<'_> {
-    async fn say(&mut self, value: Value) {
+    async fn send(&mut self, value: Value) {
         self.stream.send(Message::text(value.to_string())).await.unwrap();
     }
 
-    /// The next message, moving the clock while there is none; `None` when the connection ended.
-    async fn message(&mut self) -> Option<Message> {
+    /// Receives the next message and advances the clock while there is none. `None` if the connection is closed.
+    async fn receive_message(&mut self) -> Option<Message> {
         for _ in 0..40_000 {
             match self.stream.next().now_or_never() {
                 Some(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
                 Some(Some(Ok(message))) => return Some(message),
                 Some(_) => return None,
-                None => self.world.clock.advance(Duration::from_millis(50)).await,
+                None => self.fixture.clock.advance(Duration::from_millis(50)).await,
             }
         }
-        panic!("nothing was heard for half an hour");
+        panic!("no message for half an hour");
     }
 
-    async fn hear(&mut self) -> Option<Value> {
-        match self.message().await? {
+    /// The next frame as JSON: `{"broken": TEXT}` for invalid JSON, `{"close": CODE}` for a close frame.
+    async fn receive(&mut self) -> Option<Value> {
+        match self.receive_message().await? {
             Message::Text(text) => {
                 Some(serde_json::from_str(&text).unwrap_or_else(|_| json!({"broken": text.as_str()})))
             }
@@ -135,37 +137,37 @@ impl Socket<'_> {
         }
     }
 
-    /// All messages until one that `ends`, which is the last.
-    async fn until(&mut self, mut ends: impl FnMut(&Value) -> bool) -> Vec<Value> {
-        let mut heard = Vec::new();
+    /// Receives frames up to and including the first one that matches.
+    async fn receive_until(&mut self, mut matches: impl FnMut(&Value) -> bool) -> Vec<Value> {
+        let mut frames = Vec::new();
         loop {
-            heard.push(self.hear().await.expect("the connection stands"));
-            if ends(heard.last().unwrap()) {
-                return heard;
+            frames.push(self.receive().await.expect("the connection is open"));
+            if matches(frames.last().unwrap()) {
+                return frames;
             }
         }
     }
 
-    /// What was sent already, and in the next `millis`.
-    async fn during(&mut self, millis: i64) -> Vec<Value> {
-        let until = self.world.clock.now() + Duration::from_millis(millis.unsigned_abs());
-        let mut heard = Vec::new();
+    /// Receives the frames that were already sent and those of the next `millis` milliseconds.
+    async fn receive_for(&mut self, millis: i64) -> Vec<Value> {
+        let until = self.fixture.clock.now() + Duration::from_millis(millis.unsigned_abs());
+        let mut frames = Vec::new();
         let mut quiet = 0;
         while quiet < 20 {
             match self.stream.next().now_or_never() {
                 Some(Some(Ok(Message::Text(text)))) => {
-                    heard.push(serde_json::from_str(&text).unwrap_or_else(|_| json!({"broken": text.as_str()})));
+                    frames.push(serde_json::from_str(&text).unwrap_or_else(|_| json!({"broken": text.as_str()})));
                 }
                 Some(Some(Ok(_))) => {}
                 Some(_) => break,
-                None if self.world.clock.now() < until => self.world.clock.advance(Duration::from_millis(50)).await,
+                None if self.fixture.clock.now() < until => self.fixture.clock.advance(Duration::from_millis(50)).await,
                 None => {
                     quiet += 1;
-                    self.world.clock.advance(Duration::ZERO).await;
+                    self.fixture.clock.advance(Duration::ZERO).await;
                 }
             }
         }
-        heard
+        frames
     }
 }
 
@@ -173,11 +175,11 @@ fn decimal(value: &Value) -> Decimal {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned).parse().unwrap()
 }
 
-fn closes(value: &Value) -> bool {
+fn is_closed_kline(value: &Value) -> bool {
     value["data"]["k"]["x"] == true
 }
 
-/// Open, high, low, close, volume, trades.
-fn essence(candle: &Candle) -> ([Decimal; 5], Option<u64>) {
+/// Open, high, low, close and volume, and the number of trades.
+fn candle_values(candle: &Candle) -> ([Decimal; 5], Option<u64>) {
     ([candle.open, candle.high, candle.low, candle.close, candle.volume], candle.trades)
 }

@@ -1,11 +1,11 @@
-//! What the tests of the whole share: a service in this process, against a simulator on loopback, on one clock.
+//! Shared fixtures: a service in this process and simulated exchanges on loopback, both on one clock.
 
 pub mod failover;
-pub mod listener;
 pub mod process;
 pub mod proxy;
 pub mod schema;
 pub mod servers;
+pub mod stream_client;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,15 +21,15 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How long a condition may take on the machine's own clock.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// Timeout of [`wait_until`] in real time.
+pub const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A minute of the market in a second of the test.
+/// Default speed of the simulated clock: one minute of the market takes one second.
 pub const SPEED: f64 = 60.0;
 
-/// What exchanges do on any day: closing frames come late, quiet minutes end without one, and Coinbase's REST interface
-/// is behind its streams.
-fn everyday() -> Vec<Fault> {
+/// Faults that occur in normal operation: closing frames are late, candles without trades get none, and Coinbase's REST
+/// API lags its streams.
+fn default_faults() -> Vec<Fault> {
     let always = |exchange, fault| Fault { exchange, after_ms: 0, fault, for_ms: 30 * 24 * 3_600_000 };
     let each = ExchangeId::ALL.into_iter();
     each.flat_map(|exchange| [always(exchange, FaultKind::LateClose), always(exchange, FaultKind::NoClose)])
@@ -37,7 +37,7 @@ fn everyday() -> Vec<Fault> {
         .collect()
 }
 
-/// A market that is collected of each exchange.
+/// One market per exchange that a service collects by default.
 pub fn markets() -> impl Iterator<Item = (ExchangeId, &'static str)> {
     ExchangeId::ALL.into_iter().map(|exchange| {
         let symbol = match exchange {
@@ -48,233 +48,240 @@ pub fn markets() -> impl Iterator<Item = (ExchangeId, &'static str)> {
     })
 }
 
-/// A simulator that stands in for the world outside: each exchange lists 3,000 markets, closes come late or not at all.
-pub struct World {
+/// Simulated exchanges with 3,000 markets each and, unless stated otherwise, the default faults.
+pub struct Simulation {
     pub clock: Clock,
     pub simulator: Simulator,
     pub address: SocketAddr,
     stop: CancellationToken,
 }
 
-impl World {
+impl Simulation {
     pub async fn new() -> Self {
-        Self::paced(SPEED).await
+        Self::with_speed(SPEED).await
     }
 
-    /// Slower than most, where a deadline of the market must not pass because the machine is busy.
-    pub async fn paced(speed: f64) -> Self {
-        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed))
+    /// A lower speed keeps deadlines of the market from passing while the machine is busy.
+    pub async fn with_speed(speed: f64) -> Self {
+        Self::with_listener(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed))
     }
 
-    /// Where all closes come in time, so that no candle is asked for: for tests that count requests.
-    pub async fn prompt(speed: f64) -> Self {
-        Self::made(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed), Vec::new())
+    /// All closing frames are on time, so that none causes a REST request. For tests that count requests.
+    pub async fn without_default_faults(speed: f64) -> Self {
+        Self::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(speed), Vec::new())
     }
 
-    pub fn at(listener: TcpListener, clock: Clock) -> Self {
-        Self::made(listener, clock, everyday())
+    pub fn with_listener(listener: TcpListener, clock: Clock) -> Self {
+        Self::start(listener, clock, default_faults())
     }
 
-    fn made(listener: TcpListener, clock: Clock, faults: Vec<Fault>) -> Self {
+    fn start(listener: TcpListener, clock: Clock, faults: Vec<Fault>) -> Self {
         install_crypto();
         let address = listener.local_addr().unwrap();
         let config = SimulatorConfig { seed: 7, faults, markets: MAX_MARKETS };
         let simulator = Simulator::new(config, clock.clone());
         let stop = CancellationToken::new();
-        let (serving, stopped) = (simulator.clone(), stop.clone());
-        tokio::spawn(async move { serving.serve(listener, stopped).await.unwrap() });
+        let (server, stopped) = (simulator.clone(), stop.clone());
+        tokio::spawn(async move { server.serve(listener, stopped).await.unwrap() });
         Self { clock, simulator, address, stop }
     }
 
-    /// The configuration of a service that collects it.
+    /// Configuration of a service that collects from these exchanges.
     pub fn config(&self) -> String {
         let (rest, ws) = (format!("http://{}", self.address), format!("ws://{}", self.address));
         let exchange = |id| format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\n");
         format!("data = \"live\"\n{}", ExchangeId::ALL.map(exchange).concat())
     }
 
-    /// A fault that begins now.
-    pub fn fault(&self, exchange: ExchangeId, fault: FaultKind, lasts: Duration) {
-        let for_ms = u64::try_from(lasts.as_millis()).unwrap();
+    /// Starts a fault now.
+    pub fn inject_fault(&self, exchange: ExchangeId, fault: FaultKind, duration: Duration) {
+        let for_ms = u64::try_from(duration.as_millis()).unwrap();
         self.simulator.inject(Fault { exchange, after_ms: 0, fault, for_ms });
     }
 
-    /// What really was traded, as the exchange itself says.
-    pub fn truth(&self, exchange: ExchangeId, symbol: &str, range: TimeRange) -> Vec<Candle> {
+    /// The exchange's 1m candles with all late trades and corrections.
+    pub fn expected_candles(&self, exchange: ExchangeId, symbol: &str, range: TimeRange) -> Vec<Candle> {
         let symbol: Symbol = symbol.parse().unwrap();
         self.simulator.market().candles(exchange, &symbol, Interval::M1, range)
     }
 
-    pub async fn pass(&self, time: Duration) {
-        self.clock.sleep(time).await;
+    /// Sleeps on the simulated clock.
+    pub async fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration).await;
     }
 }
 
-impl Drop for World {
+impl Drop for Simulation {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-/// A service under test.
+/// The service under test.
 pub struct Service {
-    pub base: String,
-    pub life: Lifecycle,
+    pub base_url: String,
+    pub lifecycle: Lifecycle,
     pub http: reqwest::Client,
     pub folder: tempfile::TempDir,
-    running: tokio::task::JoinHandle<bool>,
+    task: tokio::task::JoinHandle<bool>,
 }
 
 impl Service {
-    /// A live service against `world`, which has read all listings.
-    pub async fn live(world: &World) -> Self {
-        Self::live_with(world, "").await
+    /// Starts a service that collects from `simulation` and waits until it has read all listings.
+    pub async fn live(simulation: &Simulation) -> Self {
+        Self::live_with_config(simulation, "").await
     }
 
-    /// The same, with more configuration.
-    pub async fn live_with(world: &World, toml: &str) -> Self {
-        Self::live_by(world, toml, world.clock.clone()).await
+    /// Like [`live`](Self::live), with additional configuration.
+    pub async fn live_with_config(simulation: &Simulation, toml: &str) -> Self {
+        Self::live_with_clock(simulation, toml, simulation.clock.clone()).await
     }
 
-    /// The same on a clock of its own.
-    pub async fn live_by(world: &World, toml: &str, clock: Clock) -> Self {
-        let service = Self::start(&format!("{}\n{toml}", world.config()), clock).await;
+    /// Like [`live_with_config`](Self::live_with_config), with a separate clock.
+    pub async fn live_with_clock(simulation: &Simulation, toml: &str, clock: Clock) -> Self {
+        let service = Self::start(&format!("{}\n{toml}", simulation.config()), clock).await;
         for exchange in ExchangeId::ALL {
             let path = format!("/v1/instruments?exchange={exchange}&limit=1");
-            until(&format!("the listing of {exchange} is read"), async || service.get(&path).await.0 == 200).await;
+            let what = format!("the listing of {exchange} is read");
+            wait_until(&what, async || service.get(&path).await.0 == 200).await;
         }
         service
     }
 
-    /// A service with this configuration beside its own store and port, ready.
+    /// Starts a service with a new SQLite store and waits until it is ready.
     pub async fn start(toml: &str, clock: Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = format!("[store]\nurl = \"sqlite://{}/candles.db\"\n", folder.path().display());
         Self::run(&format!("{toml}\n{store}"), folder, clock).await
     }
 
-    /// The same on the store that the configuration names.
-    pub async fn on(toml: &str, clock: Clock) -> Self {
+    /// Starts a service with the store of the configuration and waits until it is ready.
+    pub async fn start_with_store(toml: &str, clock: Clock) -> Self {
         Self::run(toml, tempfile::tempdir().unwrap(), clock).await
     }
 
     async fn run(toml: &str, folder: tempfile::TempDir, clock: Clock) -> Self {
         install_crypto();
-        // Tests ask a lot, and in a time-lapse.
+        // The tests send many requests, and their clock is fast.
         let limits = if toml.contains("[limits]") { "" } else { "[limits]\nper_minute = 0\n" };
         let config = Config::from_toml(&format!("{toml}\n{limits}[server]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
-        let life = Lifecycle::default();
-        let app = App::start(config, clock, life.clone()).await.unwrap();
+        let lifecycle = Lifecycle::default();
+        let app = App::start(config, clock, lifecycle.clone()).await.unwrap();
         let address = app.address;
-        let running = tokio::spawn(app.run());
+        let task = tokio::spawn(app.run());
         let http = reqwest::Client::builder().no_proxy().no_gzip().build().unwrap();
-        let service = Self { base: format!("http://{address}"), life, http, folder, running };
-        until("the service is ready", async || service.life.phase() == Phase::Ready).await;
+        let service = Self { base_url: format!("http://{address}"), lifecycle, http, folder, task };
+        wait_until("the service is ready", async || service.lifecycle.phase() == Phase::Ready).await;
         service
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        let reply = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
-        let status = reply.status().as_u16();
-        let text = reply.text().await.unwrap();
+        let response = self.http.get(format!("{}{path}", self.base_url)).send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
-        let reply = request.body(body.to_string()).send().await.unwrap();
-        let status = reply.status().as_u16();
-        let text = reply.text().await.unwrap();
+        let request = self.http.post(format!("{}{path}", self.base_url)).header("content-type", "application/json");
+        let response = request.body(body.to_string()).send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    /// The answer to a question that must be answered.
-    pub async fn ok(&self, path: &str) -> Value {
+    /// Sends a GET request, checks that the status is 200 and returns the body.
+    pub async fn get_ok(&self, path: &str) -> Value {
         let (status, body) = self.get(path).await;
-        assert_eq!(status, 200, "{path} answered {body}");
+        assert_eq!(status, 200, "{path} returned {body}");
         body
     }
 
-    /// The 1m candles of a range as the service tells them, and whether it says that they are complete.
-    pub async fn minutes(&self, exchange: ExchangeId, symbol: &str, range: TimeRange) -> (bool, Value) {
+    /// Requests the 1m candles of a range. Returns whether the response is complete, and the candles.
+    pub async fn minute_candles(&self, exchange: ExchangeId, symbol: &str, range: TimeRange) -> (bool, Value) {
         let (start, end) = (range.start().millis(), range.end().millis());
         let path = format!("/v1/history?exchange={exchange}&symbol={symbol}&start={start}&end={end}&limit=5000");
-        let mut page = self.ok(&path).await;
+        let mut page = self.get_ok(&path).await;
         (page["complete"] == true, page["candles"].take())
     }
 
-    /// Waits until a range is complete, and compares it with what really was traded.
-    pub async fn assert_whole(&self, world: &World, exchange: ExchangeId, symbol: &str, range: TimeRange) {
+    /// Waits until a range is complete, then checks that its candles are the exchange's.
+    pub async fn assert_complete(&self, simulation: &Simulation, exchange: ExchangeId, symbol: &str, range: TimeRange) {
         let what = format!("{exchange} {symbol} from {} to {} is complete", range.start(), range.end());
-        until(&what, async || self.minutes(exchange, symbol, range).await.0).await;
-        let (_, told) = self.minutes(exchange, symbol, range).await;
-        let truth = world.truth(exchange, symbol, range);
-        assert_eq!(rows(&told), truth_rows(&truth), "{exchange} {symbol}");
+        wait_until(&what, async || self.minute_candles(exchange, symbol, range).await.0).await;
+        let (_, candles) = self.minute_candles(exchange, symbol, range).await;
+        let expected = simulation.expected_candles(exchange, symbol, range);
+        assert_eq!(json_rows(&candles), candle_rows(&expected), "{exchange} {symbol}");
     }
 
     /// Waits until all exchanges are live.
-    pub async fn until_live(&self) {
-        until("all exchanges are live", async || {
-            let states = self.ok("/v1/exchanges").await;
+    pub async fn wait_until_live(&self) {
+        wait_until("all exchanges are live", async || {
+            let states = self.get_ok("/v1/exchanges").await;
             states["exchanges"].as_array().unwrap().iter().all(|exchange| exchange["state"] == "live")
         })
         .await;
     }
 
-    /// Asks the service to end; says whether it ended well.
-    pub async fn end(mut self) -> bool {
-        self.life.drain();
-        (&mut self.running).await.unwrap()
+    /// Shuts the service down. Returns whether the shutdown was clean.
+    pub async fn shut_down(mut self) -> bool {
+        self.lifecycle.drain();
+        (&mut self.task).await.unwrap()
     }
 }
 
 impl Drop for Service {
-    /// What a test is done with takes no time from what follows it.
+    /// Stops the service, so that it takes no CPU time from later tests.
     fn drop(&mut self) {
-        self.life.drain();
+        self.lifecycle.drain();
     }
 }
 
-/// Time, open, high, low, close, volume of each candle; texts, so that digits are compared.
-pub fn rows(candles: &Value) -> Vec<[String; 6]> {
+/// Open time, open, high, low, close and volume of each candle of a response, as text to compare all digits.
+pub fn json_rows(candles: &Value) -> Vec<[String; 6]> {
     let field = |candle: &Value, name: &str| candle[name].to_string();
     let names = ["timestamp", "open", "high", "low", "close", "volume"];
     candles.as_array().unwrap().iter().map(|candle| names.map(|name| field(candle, name))).collect()
 }
 
-pub fn truth_rows(candles: &[Candle]) -> Vec<[String; 6]> {
+/// The same columns of candles.
+pub fn candle_rows(candles: &[Candle]) -> Vec<[String; 6]> {
     let row = |candle: &Candle| {
         let [open, high, low, close, volume] =
-            [candle.open, candle.high, candle.low, candle.close, candle.volume].map(number);
+            [candle.open, candle.high, candle.low, candle.close, candle.volume].map(json_number);
         [candle.timestamp.millis().to_string(), open, high, low, close, volume]
     };
     candles.iter().map(row).collect()
 }
 
-/// A decimal as a JSON reader that keeps floats shows it.
-fn number(value: rust_decimal::Decimal) -> String {
+/// A decimal after a round trip through JSON floats.
+fn json_number(value: rust_decimal::Decimal) -> String {
     let mut text = Vec::new();
     candlewick::model::wire::decimal(&mut text, value);
     serde_json::from_slice::<Value>(&text).unwrap().to_string()
 }
 
-/// Waits until a condition holds; fails loudly when it does not come to hold.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
+/// Polls a condition until it holds.
+///
+/// # Panics
+///
+/// If the condition does not hold within [`TIMEOUT`].
+pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let polling = async {
+        while !condition().await {
             tokio::task::yield_now().await;
             pause().await;
         }
     };
-    assert!(Clock::system().timeout(PATIENCE, waiting).await.is_ok(), "waited in vain until {what}");
+    assert!(Clock::system().timeout(TIMEOUT, polling).await.is_ok(), "timed out waiting until {what}");
 }
 
-/// Lets others work between two looks at a condition.
+/// Pauses between two polls of a condition.
 pub async fn pause() {
     Clock::system().sleep(Duration::from_millis(10)).await;
 }
 
-/// `minutes` whole minutes that begin with the one after `from`.
+/// A range of `minutes` whole minutes. It starts at the first whole minute at or after `from`.
 pub fn minutes_after(from: Timestamp, minutes: i64) -> TimeRange {
     let start = Interval::M1.ceil(from);
     TimeRange::new(start, Timestamp::from_millis(start.millis() + minutes * 60_000))

@@ -1,4 +1,4 @@
-//! The program itself as a process of its own, as a person or a platform runs it.
+//! The program as a separate process.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use candlewick::model::ExchangeId;
 use serde_json::Value;
 
-use super::until;
+use super::wait_until;
 
-/// Addresses, folders and whatever else a machine sets are the test's own.
+/// A command with only the given environment, so that the machine's variables have no effect.
 fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_candlewick"));
     command.current_dir(folder).args(arguments).env_clear().envs(environment.iter().copied());
@@ -19,15 +19,15 @@ fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> C
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 pub fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command(folder, arguments, environment).output().unwrap()
 }
 
-/// The program while it runs; it is killed when this is dropped.
+/// A running process of the program. It is killed on drop.
 pub struct Process {
     child: Child,
-    /// What it has written to standard error, by line.
+    /// Lines of standard error so far.
     lines: Arc<Mutex<Vec<String>>>,
 }
 
@@ -36,10 +36,10 @@ impl Process {
         let mut child = command(folder, arguments, environment).stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let lines = Arc::<Mutex<Vec<String>>>::default();
-        let heard = Arc::clone(&lines);
+        let received = Arc::clone(&lines);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                heard.lock().unwrap().push(line);
+                received.lock().unwrap().push(line);
             }
         });
         Self { child, lines }
@@ -49,53 +49,56 @@ impl Process {
         self.lines.lock().unwrap().clone()
     }
 
-    /// The log; every line must be one.
+    /// The log entries so far.
+    ///
+    /// # Panics
+    ///
+    /// If a line of standard error is not a JSON log entry.
     pub fn log(&self) -> Vec<Value> {
-        let parse =
-            |line: String| serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a line of a log: {line}"));
+        let parse = |line: String| serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a log entry: {line}"));
         self.lines().into_iter().map(parse).collect()
     }
 
-    /// Waits for the first line of the log that says `message`.
-    pub async fn logged(&mut self, message: &str) -> Value {
+    /// Waits for a log entry with this message and returns the first one.
+    pub async fn wait_for_log(&mut self, message: &str) -> Value {
         let mut found = None;
-        until(&format!("`{message}` is logged"), async || {
-            let ended = self.child.try_wait().unwrap();
+        wait_until(&format!("`{message}` is logged"), async || {
+            let status = self.child.try_wait().unwrap();
             found = self.log().into_iter().find(|line| line["message"] == message);
-            assert!(found.is_some() || ended.is_none(), "it ended with {ended:?}: {:#?}", self.lines());
+            assert!(found.is_some() || status.is_none(), "the process ended with {status:?}: {:#?}", self.lines());
             found.is_some()
         })
         .await;
         found.unwrap()
     }
 
-    /// Where the service listens.
+    /// Waits until the service listens and returns its address.
     pub async fn address(&mut self) -> SocketAddr {
-        self.logged("listening").await["address"].as_str().unwrap().parse().unwrap()
+        self.wait_for_log("listening").await["address"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Its number on this machine.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal by its name, such as `TERM`.
+    /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -s {name} {}", self.id())).status().unwrap();
-        assert!(sent.success());
+        let status = Command::new("sh").arg("-c").arg(format!("kill -s {name} {}", self.id())).status().unwrap();
+        assert!(status.success());
     }
 
-    /// Ends it in the middle of whatever it does: SIGKILL.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
-        assert_eq!(self.child.try_wait().unwrap(), None, "it still ran: {:#?}", self.lines());
+        assert_eq!(self.child.try_wait().unwrap(), None, "the process has already ended: {:#?}", self.lines());
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end: the exit code, `None` when a signal ended it.
-    pub async fn ended(&mut self) -> Option<i32> {
+    /// Waits for the process to exit. Returns the exit code, or `None` if a signal ended it.
+    pub async fn wait_for_exit(&mut self) -> Option<i32> {
         let mut status = None;
-        until("the process ended", async || {
+        wait_until("the process exits", async || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         })
@@ -106,24 +109,24 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only when it has ended.
+        // Fails only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The environment that looks for every exchange at `address`.
-pub fn all_exchanges_at(address: &str) -> Vec<(String, String)> {
-    let of = |id: ExchangeId| {
+/// Environment variables that set the URLs of every exchange to `address`.
+pub fn exchange_urls(address: &str) -> Vec<(String, String)> {
+    let variables = |id: ExchangeId| {
         let name = id.as_str().to_uppercase();
         [("REST", "http"), ("WS", "ws")].map(|(kind, scheme)| {
             (format!("CANDLEWICK__EXCHANGES__{name}__{kind}_URL"), format!("{scheme}://{address}"))
         })
     };
-    ExchangeId::ALL.into_iter().flat_map(of).collect()
+    ExchangeId::ALL.into_iter().flat_map(variables).collect()
 }
 
-/// Both as [`Process::spawn`] takes them.
-pub fn with<'a>(own: &[(&'a str, &'a str)], more: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+/// Concatenates borrowed and owned environment variables for [`Process::spawn`] and [`run`].
+pub fn merge_env<'a>(own: &[(&'a str, &'a str)], more: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
     own.iter().copied().chain(more.iter().map(|(name, value)| (&**name, &**value))).collect()
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy that can cut, stall and mend what it carries, and lead new connections to another server.
+//! A TCP proxy that can interrupt, stall and restore its connections, and send new ones to another server.
 
 use std::net::SocketAddr;
 
@@ -7,86 +7,87 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// How the line is.
+/// State of the link through a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
-    Open,
-    /// Connections break, and none is made.
-    Cut,
-    /// Connections stand, and nothing comes through.
+pub enum Link {
+    Up,
+    /// Existing connections are closed and new ones are rejected.
+    Down,
+    /// Connections stay open but forward no data.
     Stalled,
 }
 
-/// A line to a server.
+/// A proxy in front of one server.
 pub struct Proxy {
     pub address: SocketAddr,
-    line: watch::Sender<Line>,
+    link: watch::Sender<Link>,
     server: watch::Sender<String>,
 }
 
 impl Proxy {
-    /// A line to `server` (`host:port`).
-    pub async fn to(server: String) -> Self {
+    /// Starts a proxy to `server` (`host:port`).
+    pub async fn start(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let line = watch::Sender::new(Line::Open);
-        let state = line.subscribe();
+        let link = watch::Sender::new(Link::Up);
+        let state = link.subscribe();
         let target = watch::Sender::new(server);
         let servers = target.subscribe();
         tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                if *state.borrow() == Line::Cut {
+            while let Ok((client, _)) = listener.accept().await {
+                if *state.borrow() == Link::Down {
                     continue;
                 }
                 let (server, state) = (servers.borrow().clone(), state.clone());
                 tokio::spawn(async move {
-                    let Ok(far) = TcpStream::connect(server).await else { return };
-                    let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
+                    let Ok(server) = TcpStream::connect(server).await else { return };
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
                     tokio::select! {
-                        () = carry(from_near, to_far, state.clone()) => {}
-                        () = carry(from_far, to_near, state) => {}
+                        () = forward(from_client, to_server, state.clone()) => {}
+                        () = forward(from_server, to_client, state) => {}
                     }
                 });
             }
         });
-        Self { address, line, server: target }
+        Self { address, link, server: target }
     }
 
-    /// The same URL by way of this line.
+    /// Replaces host and port of a URL with those of the proxy.
     pub fn url(&self, url: &str) -> String {
-        let (before, rest) = url.split_once("://").unwrap();
+        let (scheme, rest) = url.split_once("://").unwrap();
         let (login, rest) = rest.rsplit_once('@').map_or(("", rest), |(login, rest)| (login, rest));
         let path = rest.split_once('/').map_or("", |(_, path)| path);
         let at = if login.is_empty() { "" } else { "@" };
-        format!("{before}://{login}{at}{}/{path}", self.address)
+        format!("{scheme}://{login}{at}{}/{path}", self.address)
     }
 
-    /// Leads new connections to another server (`host:port`). Those that stand stay where they are.
-    pub fn switch(&self, server: String) {
+    /// Sends new connections to another server (`host:port`). Existing connections are unaffected.
+    pub fn set_server(&self, server: String) {
         self.server.send_replace(server);
     }
 
-    pub fn set(&self, line: Line) {
-        self.line.send_replace(line);
+    pub fn set_link(&self, link: Link) {
+        self.link.send_replace(link);
     }
 }
 
-/// Where the server of a URL is.
-pub fn server_of(url: &str) -> String {
+/// `host:port` of a URL.
+pub fn host_and_port(url: &str) -> String {
     let (_, rest) = url.split_once("://").unwrap();
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     rest.split('/').next().unwrap().to_owned()
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watch::Receiver<Link>) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read.unwrap_or(0),
-            _ = line.wait_for(|line| *line == Line::Cut) => return,
+            _ = link.wait_for(|link| *link == Link::Down) => return,
         };
-        let open = line.wait_for(|line| *line != Line::Stalled).await.map(|line| *line);
-        if read == 0 || !open.is_ok_and(|line| line == Line::Open) {
+        let state = link.wait_for(|link| *link != Link::Stalled).await.map(|link| *link);
+        if read == 0 || !state.is_ok_and(|link| link == Link::Up) {
             return;
         }
         if to.write_all(&buffer[..read]).await.is_err() {

@@ -1,12 +1,16 @@
-//! Holds JSON values against JSON schemas: the keywords that our documents use, and no others.
+//! Validates JSON values against JSON schemas. Supports only the keywords that the project's documents use.
 
 use serde_json::Value;
 
-/// What is wrong with a value, if anything.
+/// Validates a value against a schema.
+///
+/// # Errors
+///
+/// The first violation, or the first unsupported keyword.
 pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
-    let refuse = |why: &str| Err(format!("{why}: {value} against {schema}"));
+    let fail = |reason: &str| Err(format!("{reason}: {value} against {schema}"));
     for keyword in schema.as_object().into_iter().flatten().map(|(keyword, _)| keyword.as_str()) {
-        let known = [
+        let supported = [
             "title",
             "type",
             "properties",
@@ -22,22 +26,22 @@ pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
             "maximum",
             "default",
         ];
-        if !known.contains(&keyword) {
-            return refuse(&format!("the keyword `{keyword}` is not known here"));
+        if !supported.contains(&keyword) {
+            return fail(&format!("unsupported keyword `{keyword}`"));
         }
     }
     if schema.get("const").is_some_and(|wanted| wanted != value) {
-        return refuse("another constant");
+        return fail("not the `const` value");
     }
     if schema.get("enum").and_then(Value::as_array).is_some_and(|all| !all.contains(value)) {
-        return refuse("none of these");
+        return fail("not an `enum` value");
     }
     if let Some(all) = schema.get("oneOf").and_then(Value::as_array)
         && all.iter().filter(|one| check(one, value).is_ok()).count() != 1
     {
-        return refuse("not exactly one of these");
+        return fail("not exactly one `oneOf` schema matches");
     }
-    let is = |name: &str| match name {
+    let has_type = |name: &str| match name {
         "null" => value.is_null(),
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
@@ -47,24 +51,24 @@ pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
         "object" => value.is_object(),
         _ => false,
     };
-    let fits = match &schema["type"] {
-        Value::String(name) => is(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).any(is),
+    let type_matches = match &schema["type"] {
+        Value::String(name) => has_type(name),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).any(has_type),
         _ => true,
     };
-    if !fits {
-        return refuse("another type");
+    if !type_matches {
+        return fail("wrong type");
     }
     if let Some(object) = value.as_object() {
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !object.contains_key(name) {
-                return refuse(&format!("`{name}` is missing"));
+                return fail(&format!("`{name}` is missing"));
             }
         }
         for (name, member) in object {
             match schema["properties"].get(name) {
                 Some(schema) => check(schema, member)?,
-                None if schema["additionalProperties"] == false => return refuse(&format!("`{name}` is too much")),
+                None if schema["additionalProperties"] == false => return fail(&format!("unexpected `{name}`")),
                 None => {}
             }
         }

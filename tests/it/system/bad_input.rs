@@ -1,5 +1,5 @@
-//! Whatever comes in is answered or dropped, and is no news for the log: the binary's own log is read here. Which refusal
-//! each mistake gets is told in `api/refusals.rs`.
+//! Invalid input is rejected or dropped, and the program logs no warning or error for it. The status and problem code
+//! of each error are tested in `api/problems.rs`.
 
 use std::net::SocketAddr;
 
@@ -8,26 +8,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::process::Process;
-use crate::support::until;
+use crate::support::wait_until;
 
-/// Sends bytes as they are, past every client that would tidy them up, and reads what is answered.
+/// Sends raw bytes, which an HTTP client would normalize, and reads the response.
 async fn send(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // The door may be shut while much is being sent.
+    // The server may close the connection before all bytes are sent.
     let _ = stream.write_all(bytes).await;
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8(answer).unwrap()
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    String::from_utf8(response).unwrap()
 }
 
-async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
+async fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
     let head =
         format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     send(address, format!("{head}\r\n{body}").as_bytes()).await
 }
 
-/// What must be refused with a problem and its code.
-fn mistakes() -> Vec<(&'static str, String, String)> {
+/// Method, path and body of requests that must be rejected with a problem.
+fn invalid_requests() -> Vec<(&'static str, String, String)> {
     let long = "A".repeat(10_000);
     let flood = (0..100).map(|n| format!("&x{n}=1")).collect::<Vec<_>>().concat();
     let paths = [
@@ -64,19 +64,22 @@ fn mistakes() -> Vec<(&'static str, String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_refused_and_no_news() {
+async fn bad_input_is_rejected_without_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let environment = [("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0"), ("CANDLEWICK__DATA", "simulated")];
     let mut process = Process::spawn(folder.path(), &[], &environment);
     let address = process.address().await;
-    until("it is ready", async || ask(address, "GET", "/readyz", "").await.starts_with("HTTP/1.1 200 ")).await;
-    process.logged("ready").await;
+    wait_until("the service is ready", async || {
+        request(address, "GET", "/readyz", "").await.starts_with("HTTP/1.1 200 ")
+    })
+    .await;
+    process.wait_for_log("ready").await;
     let before = process.log().len();
 
-    for (method, path, body) in mistakes() {
-        let answer = ask(address, method, &path, &body).await;
-        let what = format!("{method} {path:.80} -> {answer:.800}");
-        let (head, problem) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {what}"));
+    for (method, path, body) in invalid_requests() {
+        let response = request(address, method, &path, &body).await;
+        let what = format!("{method} {path:.80} -> {response:.800}");
+        let (head, problem) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {what}"));
         let head = head.to_ascii_lowercase();
         assert!(head.starts_with("http/1.1 4"), "{what}");
         assert!(head.contains("content-type: application/problem+json"), "{what}");
@@ -84,26 +87,26 @@ async fn bad_input_is_refused_and_no_news() {
         assert!(problem["code"].as_str().is_some_and(|code| !code.is_empty()), "{what}");
         assert_eq!(problem["status"].to_string(), head[9..12], "{what}");
     }
-    // What is not even a request.
+    // Bytes that are no HTTP request.
     let endless = format!("GET /{}", "a".repeat(300_000));
-    for noise in [
+    for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"\r\n\r\n\0\0",
         b"GET / HTTP/9\r\n\r\n",
         endless.as_bytes(),
     ] {
-        let answer = send(address, noise).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:.200}");
+        let response = send(address, bytes).await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{response:.200}");
     }
-    // Gone before the answer.
+    // Clients that disconnect before the response.
     for part in ["GET /v1/history?symbol=BTC/USDT&limit=5000 HTTP/1.1\r\nHost: x\r\n\r\n", "GET /livez HT"] {
         TcpStream::connect(address).await.unwrap().write_all(part.as_bytes()).await.unwrap();
     }
 
-    assert!(ask(address, "GET", "/livez", "").await.starts_with("HTTP/1.1 200 "));
+    assert!(request(address, "GET", "/livez", "").await.starts_with("HTTP/1.1 200 "));
     process.signal("TERM");
-    assert_eq!(process.ended().await, Some(0), "{:#?}", process.lines());
+    assert_eq!(process.wait_for_exit().await, Some(0), "{:#?}", process.lines());
     let log = process.log();
-    let loud: Vec<&Value> = log[before..].iter().filter(|line| line["level"] != "INFO").collect();
-    assert!(log.len() > before && loud.is_empty(), "{loud:#?}");
+    let warnings: Vec<&Value> = log[before..].iter().filter(|line| line["level"] != "INFO").collect();
+    assert!(log.len() > before && warnings.is_empty(), "{warnings:#?}");
 }

@@ -1,5 +1,4 @@
-//! kill -9 in mid-stream, again and again: the program on one side, the simulated exchanges in a process of their own on
-//! the other.
+//! Repeated SIGKILL of the program while it streams. The simulated exchanges run in a separate process.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,10 +13,10 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::process::{Process, all_exchanges_at, with};
-use crate::support::{SPEED, until};
+use crate::support::process::{Process, exchange_urls, merge_env};
+use crate::support::{SPEED, wait_until};
 
-/// Exchange, symbol, and the exchange's own name.
+/// Exchange, symbol and native symbol.
 const MARKETS: [(&str, &str, &str); 9] = [
     ("binance", "BTC/USDT", "BTCUSDT"),
     ("binance", "ETH/USDT", "ETHUSDT"),
@@ -30,11 +29,11 @@ const MARKETS: [(&str, &str, &str); 9] = [
     ("okx", "SOL/USDT", "SOL-USDT"),
 ];
 
-/// When each life ends: so many closed candles after it began, and then so many tickers later.
-const MOMENTS: [(i64, usize); 10] =
+/// When each run is killed: after this many closed candles, and then this many tickers.
+const KILL_POINTS: [(i64, usize); 10] =
     [(0, 0), (0, 1), (0, 40), (1, 0), (1, 7), (0, 90), (2, 0), (2, 25), (0, 3), (1, 60)];
 
-/// Time, then open, high, low, close, volume, and how many trades where the exchange counts them.
+/// Open time; open, high, low, close, volume; number of trades if the exchange reports it.
 type Row = (i64, [Decimal; 5], Option<Decimal>);
 
 #[derive(Deserialize)]
@@ -65,7 +64,7 @@ struct OkxReply {
     data: Box<RawValue>,
 }
 
-/// The simulated exchanges as their clients see them.
+/// The process of the simulated exchanges.
 struct Exchanges {
     process: Process,
     origin: String,
@@ -73,12 +72,12 @@ struct Exchanges {
 }
 
 impl Exchanges {
-    async fn open(folder: &Path) -> Self {
+    async fn start(folder: &Path) -> Self {
         candlewick::upstream::install_crypto();
         let process =
             Process::spawn(folder, &["simulate", "--listen", "127.0.0.1:0", "--clock-speed", &SPEED.to_string()], &[]);
         let mut origin = None;
-        until("the simulator listens", async || {
+        wait_until("the simulator listens", async || {
             let lines = process.lines();
             origin = lines.iter().find_map(|line| line.split_once("on http://")).map(|(_, origin)| origin.to_owned());
             origin.is_some()
@@ -92,7 +91,7 @@ impl Exchanges {
         self.http.get(format!("http://{}{path}", self.origin)).send().await.unwrap().text().await.unwrap()
     }
 
-    /// What the exchange itself says of a market's minutes.
+    /// The 1m candles that the REST API of the exchange returns.
     async fn candles(&self, exchange: &str, native: &str, range: TimeRange) -> Vec<Row> {
         let (start, end) = (range.start().millis(), range.end().millis());
         let (rows, unit, volume, trades) = match exchange {
@@ -111,7 +110,7 @@ impl Exchanges {
                 let reply: OkxReply = serde_json::from_str(&text).unwrap();
                 (reply.data.get().to_owned(), 1, 5, None)
             }
-            other => panic!("how does {other} tell its candles?"),
+            other => panic!("the candle format of {other} is not implemented"),
         };
         let mut rows: Vec<Vec<Number>> = serde_json::from_str(&rows).unwrap();
         rows.sort_by_key(|row| row[0]);
@@ -125,18 +124,18 @@ impl Exchanges {
     }
 }
 
-/// One life of the program.
-struct Life<'a> {
+/// One run of the program.
+struct Run<'a> {
     process: Process,
     address: SocketAddr,
     http: &'a reqwest::Client,
 }
 
-impl<'a> Life<'a> {
-    async fn begin(folder: &Path, exchanges: &'a Exchanges) -> Self {
-        let simulated = all_exchanges_at(&exchanges.origin);
+impl<'a> Run<'a> {
+    async fn start(folder: &Path, exchanges: &'a Exchanges) -> Self {
+        let simulated = exchange_urls(&exchanges.origin);
         let own = [("CANDLEWICK__DATA", "live"), ("CANDLEWICK__SERVER__LISTEN", "127.0.0.1:0")];
-        let environment = with(&own, &simulated);
+        let environment = merge_env(&own, &simulated);
         let mut process = Process::spawn(folder, &["--clock-speed", &SPEED.to_string()], &environment);
         let address = process.address().await;
         Self { process, address, http: &exchanges.http }
@@ -152,38 +151,38 @@ impl<'a> Life<'a> {
         Some(serde_json::from_str(&text).unwrap())
     }
 
-    /// Waits until a market has a closed candle that opened at or after `open`.
-    async fn closed(&self, exchange: &str, symbol: &str, open: Timestamp) {
-        until(&format!("{exchange}'s {symbol} of {open} has closed"), async || {
+    /// Waits until a market has a closed candle with an open time of `open` or later.
+    async fn wait_until_closed(&self, exchange: &str, symbol: &str, open: Timestamp) {
+        wait_until(&format!("the candle {open} of {exchange} {symbol} has closed"), async || {
             let newest = self.page(exchange, symbol, "limit=5").await;
             newest.is_some_and(|page| page.candles.iter().any(|c| c.closed && c.timestamp >= open.millis()))
         })
         .await;
     }
 
-    /// Waits for so many tickers on a socket.
-    async fn tickers(&self, count: usize) {
+    /// Receives `count` tickers from a WebSocket.
+    async fn receive_tickers(&self, count: usize) {
         if count == 0 {
             return;
         }
         let mut socket = None;
-        until("the market can be listened to", async || {
+        wait_until("the market accepts subscribers", async || {
             socket = Box::pin(connect_async(format!("ws://{}/ws/subscribe/BTC-USDT", self.address))).await.ok();
             socket.is_some()
         })
         .await;
         let (mut socket, _) = socket.unwrap();
-        let mut heard = 0;
-        while heard < count {
-            heard += usize::from(matches!(socket.next().await.unwrap().unwrap(), Message::Text(_)));
+        let mut received = 0;
+        while received < count {
+            received += usize::from(matches!(socket.next().await.unwrap().unwrap(), Message::Text(_)));
         }
     }
 
-    /// The minutes of a range, once the service says that they are complete.
-    async fn whole(&self, exchange: &str, symbol: &str, range: TimeRange) -> Vec<Row> {
+    /// Waits until the 1m candles of a range are complete and returns them.
+    async fn complete_candles(&self, exchange: &str, symbol: &str, range: TimeRange) -> Vec<Row> {
         let select = format!("start={}&end={}&limit=5000", range.start().millis(), range.end().millis());
         let mut page = None;
-        until(&format!("{exchange}'s {symbol} is complete"), async || {
+        wait_until(&format!("{exchange} {symbol} is complete"), async || {
             page = self.page(exchange, symbol, &select).await.filter(|page| page.complete);
             page.is_some()
         })
@@ -198,44 +197,46 @@ impl<'a> Life<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_kills_leave_no_hole_and_no_duplicate() {
+async fn ten_kills_leave_no_gap_and_no_duplicate() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::scaled(SPEED);
-    let mut exchanges = Exchanges::open(folder.path()).await;
+    let mut exchanges = Exchanges::start(folder.path()).await;
     let start = Interval::M1.back(clock.now(), 30);
-    for (candles, tickers) in MOMENTS {
-        let began = Interval::M1.floor(clock.now());
-        let mut life = Life::begin(folder.path(), &exchanges).await;
+    for (candles, tickers) in KILL_POINTS {
+        let started = Interval::M1.floor(clock.now());
+        let mut run = Run::start(folder.path(), &exchanges).await;
         if candles > 0 {
-            life.closed("binance", "BTC/USDT", Timestamp::from_millis(began.millis() + candles * 60_000)).await;
+            let open = Timestamp::from_millis(started.millis() + candles * 60_000);
+            run.wait_until_closed("binance", "BTC/USDT", open).await;
         }
-        life.tickers(tickers).await;
-        life.process.kill();
+        run.receive_tickers(tickers).await;
+        run.process.kill();
     }
 
-    let mut life = Life::begin(folder.path(), &exchanges).await;
+    let mut run = Run::start(folder.path(), &exchanges).await;
     let range = TimeRange::new(start, Interval::M1.next(Interval::M1.next(clock.now())));
-    life.closed("binance", "BTC/USDT", Interval::M1.back(range.end(), 1)).await;
-    let mut kept = Vec::new();
+    run.wait_until_closed("binance", "BTC/USDT", Interval::M1.back(range.end(), 1)).await;
+    let mut stored = Vec::new();
     for (exchange, symbol, native) in MARKETS {
-        // A minute without a trade has no candle: the exchange itself says which those are.
-        let told = life.whole(exchange, symbol, range).await;
-        assert!(told.is_sorted_by(|one, next| one.0 < next.0), "{exchange} {symbol}: {told:?}");
-        assert_eq!(told, exchanges.candles(exchange, native, range).await, "{exchange} {symbol}");
-        kept.push(told);
+        // The exchange has no candles for minutes without trades.
+        let candles = run.complete_candles(exchange, symbol, range).await;
+        assert!(candles.is_sorted_by(|one, next| one.0 < next.0), "{exchange} {symbol}: {candles:?}");
+        assert_eq!(candles, exchanges.candles(exchange, native, range).await, "{exchange} {symbol}");
+        stored.push(candles);
     }
-    assert!(kept[0].iter().map(|row| row.0).eq(Interval::M1.opens(range).map(Timestamp::millis)), "{:?}", kept[0]);
+    let open_times = stored[0].iter().map(|row| row.0);
+    assert!(open_times.eq(Interval::M1.open_times(range).map(Timestamp::millis)), "{:?}", stored[0]);
     let coverage = format!("/v1/coverage?exchange=binance&symbol=BTC/USDT&start={}", start.millis());
-    let coverage = life.get(&coverage).await.unwrap();
-    assert!(coverage.contains("observed") && coverage.contains("fetched"), "nothing was cut: {coverage}");
+    let coverage = run.get(&coverage).await.unwrap();
+    assert!(coverage.contains("observed") && coverage.contains("fetched"), "no gap had to be repaired: {coverage}");
 
-    // It was not only told but kept: a last life without the exchanges tells the same.
-    life.process.signal("TERM");
-    assert_eq!(life.process.ended().await, Some(0), "{:#?}", life.process.lines());
-    drop(life);
+    // A last run without the exchanges returns the same candles, so they are stored.
+    run.process.signal("TERM");
+    assert_eq!(run.process.wait_for_exit().await, Some(0), "{:#?}", run.process.lines());
+    drop(run);
     exchanges.process.kill();
-    let life = Life::begin(folder.path(), &exchanges).await;
-    for ((exchange, symbol, _), kept) in MARKETS.into_iter().zip(kept) {
-        assert_eq!(life.whole(exchange, symbol, range).await, kept, "{exchange} {symbol}");
+    let run = Run::start(folder.path(), &exchanges).await;
+    for ((exchange, symbol, _), stored) in MARKETS.into_iter().zip(stored) {
+        assert_eq!(run.complete_candles(exchange, symbol, range).await, stored, "{exchange} {symbol}");
     }
 }

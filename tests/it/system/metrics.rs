@@ -1,4 +1,4 @@
-//! What a running service tells Prometheus.
+//! The metrics of a running service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -6,20 +6,20 @@ use std::process::{Command, Stdio};
 
 use candlewick::telemetry::catalog::METRICS;
 
-use crate::support::{Service, World, until};
+use crate::support::{Service, Simulation, wait_until};
 
-/// The families of a page: their kinds.
+/// Names and types of the metric families of a page.
 fn families(page: &str) -> BTreeMap<&str, &str> {
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).filter_map(|line| line.split_once(' '));
     types.filter(|(name, _)| name.starts_with("candlewick_") && !name.starts_with("candlewick_test")).collect()
 }
 
 #[tokio::test]
-async fn metrics_are_what_their_page_says() {
-    let world = World::new().await;
-    let service = Service::live(&world).await;
-    // What every service has counted after its first minutes.
-    let soon = [
+async fn metrics_match_catalog() {
+    let simulation = Simulation::new().await;
+    let service = Service::live(&simulation).await;
+    // Metrics that every service exports within its first minutes.
+    let expected = [
         "candlewick_build_info",
         "candlewick_exchange_state",
         "candlewick_markets",
@@ -42,35 +42,35 @@ async fn metrics_are_what_their_page_says() {
         "candlewick_upstream_breaker_open",
     ];
     let mut page = String::new();
-    until("all that is counted soon is there", async || {
-        page = service.http.get(format!("{}/metrics", service.base)).send().await.unwrap().text().await.unwrap();
-        let there = families(&page);
-        soon.iter().all(|name| there.contains_key(name))
+    wait_until("all expected metrics are exported", async || {
+        page = service.http.get(format!("{}/metrics", service.base_url)).send().await.unwrap().text().await.unwrap();
+        let exported = families(&page);
+        expected.iter().all(|name| exported.contains_key(name))
     })
     .await;
-    let told = |name: &str| page.lines().any(|line| line.starts_with(&format!("# HELP {name} ")));
-    let listed: BTreeMap<&str, String> =
+    let has_help = |name: &str| page.lines().any(|line| line.starts_with(&format!("# HELP {name} ")));
+    let catalog: BTreeMap<&str, String> =
         METRICS.iter().map(|metric| (metric.name, format!("{:?}", metric.kind).to_lowercase())).collect();
     for (name, kind) in families(&page) {
-        assert_eq!(listed.get(name).map(String::as_str), Some(kind), "{name}");
-        assert!(told(name), "{name} has no help");
+        assert_eq!(catalog.get(name).map(String::as_str), Some(kind), "{name}");
+        assert!(has_help(name), "{name} has no help");
     }
     for name in ["process_resident_memory_bytes", "process_open_fds"] {
         assert!(page.contains(&format!("\n{name} ")), "{name}");
     }
     let live = "candlewick_exchange_state{exchange=\"binance\",state=\"live\"} 1";
     assert!(page.contains(live), "{page}");
-    let symbols: BTreeSet<&str> = page.lines().filter(|line| line.contains("BTC")).collect();
-    assert!(symbols.is_empty(), "{symbols:?}");
+    let with_symbols: BTreeSet<&str> = page.lines().filter(|line| line.contains("BTC")).collect();
+    assert!(with_symbols.is_empty(), "{with_symbols:?}");
     check_with_promtool(&page);
 }
 
-/// As Prometheus itself judges it, where its tool is there.
+/// Checks the page with Prometheus' own tool if it is installed.
 fn check_with_promtool(page: &str) {
-    let started =
+    let spawned =
         Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let Ok(mut promtool) = started else {
-        eprintln!("promtool is not here: what it would say of /metrics is not known");
+    let Ok(mut promtool) = spawned else {
+        eprintln!("promtool is not installed: skipped its check of /metrics");
         return;
     };
     promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();

@@ -1,23 +1,23 @@
-//! The whole service against the simulator: real sockets, real store, a minute in a second.
+//! System tests: the whole service against the simulator, with real sockets, a real store and an accelerated clock.
 
+mod backfills;
+mod bad_data;
 mod bad_input;
+mod candle_closes;
 mod clocks;
-mod closes;
-mod complete;
+mod coverage_claims;
 mod crashes;
+mod demand;
+mod documented_clients;
+mod end_to_end;
+mod error_replies;
+mod exchange_state;
 mod faults;
 mod lifecycle;
+mod listing_faults;
 mod listings;
+mod mass_reconnect;
 mod metrics;
 mod modes;
-mod numbers;
-mod odd_listings;
-mod proof;
-mod refusals;
 mod safety;
-mod state;
-mod storms;
-mod stream_clients;
-mod streams;
 mod traces;
-mod whole;

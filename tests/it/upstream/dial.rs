@@ -1,4 +1,4 @@
-//! The dialer on loopback.
+//! The WebSocket dialer over loopback.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use wiremock::matchers::{header, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 #[tokio::test]
-async fn it_opens_a_socket() {
+async fn opens_websocket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/ws?x=1", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
         let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
-        // Together with the answer to the handshake, so that it is read too early.
+        // Sent together with the handshake response: the dialer must not lose it.
         socket.send(Message::text("hello")).await.unwrap();
         socket.next().await.unwrap().unwrap()
     });
@@ -27,9 +27,9 @@ async fn it_opens_a_socket() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_understood() {
+async fn classifies_rejected_handshakes() {
     let server = MockServer::start().await;
-    let refusals = [("/closed", 451, DialErrorKind::RegionClosed), ("/many", 429, DialErrorKind::RateLimited)];
+    let refusals = [("/closed", 451, DialErrorKind::RegionBlocked), ("/many", 429, DialErrorKind::RateLimited)];
     for (at, status, kind) in refusals {
         let agent = concat!("candlewick/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
         let reply = ResponseTemplate::new(status).insert_header("retry-after", "7");

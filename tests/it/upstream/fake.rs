@@ -1,7 +1,8 @@
-//! An exchange with the simplest dialect there is, and the server's end of its sockets.
+//! A fake exchange with a minimal protocol, and the server side of its sockets.
 //!
-//! Out: `+BTC/USDT`, `-BTC/USDT`. In: `ok BTC/USDT`, `no BTC/USDT`, `trade BTC/USDT 7`, `rotate`, `again 5`, `giveup`, `alive`, `skipped BTC/USDT`, and
-//! `absurd`, at which the session panics.
+//! Client: `+BTC/USDT` (subscribe), `-BTC/USDT` (unsubscribe). Server: `ok BTC/USDT`, `no BTC/USDT`,
+//! `trade BTC/USDT 7`, `skipped BTC/USDT`, `rotate`, `reconnect 5`, `giveup`, `heartbeat`, and `panic`, which makes the
+//! session panic.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -23,26 +24,31 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 
-pub struct Fake(pub Profile);
+pub struct FakeExchange(pub Profile);
 
-pub fn profile(scopes: &'static [Scope]) -> Profile {
+pub fn profile(rate_limits: &'static [RateLimit]) -> Profile {
     Profile {
         rest_origins: &[],
         ws_origins: &[],
         rest_headers: &[("x-wanted", "yes")],
         probe_path: "/ping",
-        scopes,
-        connects: Scope { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
-        ban_pause: Duration::from_mins(2),
+        rate_limits,
+        connection_limit: RateLimit {
+            name: "connections",
+            limit: 300,
+            window: Duration::from_mins(5),
+            used_header: None,
+        },
+        default_ban_duration: Duration::from_mins(2),
         reset_header: Some("x-reset"),
         page_cost: PageCost { scope: "rest", weight: 1 },
         channels: &[Channel::Trades],
         intervals: &[],
-        minutes: MinuteCandles::Flagged,
-        wide_pages: false,
+        minute_candles: MinuteCandles::Flagged,
+        accepts_long_ranges: false,
         page_rows: 1,
         rest_lag: Duration::ZERO,
-        reach_rows: None,
+        history_rows: None,
         idle_timeout: Duration::from_mins(1),
         ack_timeout: Duration::from_secs(10),
         messages_per_second: NonZeroU32::new(5).unwrap(),
@@ -50,13 +56,13 @@ pub fn profile(scopes: &'static [Scope]) -> Profile {
     }
 }
 
-impl Fake {
+impl FakeExchange {
     pub fn leak(profile: Profile) -> &'static dyn Exchange {
         Box::leak(Box::new(Self(profile)))
     }
 }
 
-impl Exchange for Fake {
+impl Exchange for FakeExchange {
     fn id(&self) -> ExchangeId {
         ExchangeId::Binance
     }
@@ -64,7 +70,7 @@ impl Exchange for Fake {
         &self.0
     }
     fn instruments(&self) -> RestCall<Listing> {
-        unreachable!("the engine takes calls, it does not make them")
+        unreachable!("the engine does not read listings")
     }
     fn ticker(&self, _: &Instrument) -> Vec<RestCall<TickerPatch>> {
         Vec::new()
@@ -72,8 +78,8 @@ impl Exchange for Fake {
     fn candles(&self, _: &CandlePage) -> Option<RestCall<CandleRows>> {
         None
     }
-    fn refusal(&self, reply: &Reply<'_>, _: Timestamp) -> Option<ReplyError> {
-        (reply.body == b"no" && reply.status == 400).then(|| ReplyError::new(ReplyErrorKind::Refused, "no"))
+    fn api_error(&self, reply: &RestResponse<'_>, _: Timestamp) -> Option<RestError> {
+        (reply.body == b"no" && reply.status == 400).then(|| RestError::new(RestErrorKind::Rejected, "no"))
     }
     fn connections(&self, _: &[Subscription]) -> Vec<ConnectionPlan> {
         Vec::new()
@@ -120,67 +126,73 @@ pub fn gap(symbols: &[&str], since: i64, until: i64) -> MarketEvent {
     })
 }
 
-/// The fake dialect's state machine.
+/// The session of the fake protocol.
 struct Session {
     subscriptions: BTreeMap<String, Subscription>,
-    waiting: BTreeMap<String, Timestamp>,
+    pending: BTreeMap<String, Timestamp>,
 }
 
 pub fn session(subscriptions: Vec<Subscription>) -> Box<dyn FeedSession> {
     let subscriptions = subscriptions.into_iter().map(|sub| (sub.instrument.native.clone(), sub)).collect();
-    Box::new(Session { subscriptions, waiting: BTreeMap::new() })
+    Box::new(Session { subscriptions, pending: BTreeMap::new() })
 }
 
 impl FeedSession for Session {
     fn on_open(&mut self, now: Timestamp, out: &mut Outbox) {
         for symbol in self.subscriptions.keys() {
-            self.waiting.insert(symbol.clone(), now + Duration::from_secs(10));
+            self.pending.insert(symbol.clone(), now + Duration::from_secs(10));
             out.frames.push(format!("+{symbol}"));
         }
     }
 
-    fn change(&mut self, add: &[Subscription], remove: &[Subscription], now: Timestamp, out: &mut Outbox) {
-        for gone in remove {
-            self.subscriptions.remove(&gone.instrument.native);
-            out.frames.push(format!("-{}", gone.instrument.native));
+    fn update_subscriptions(
+        &mut self,
+        add: &[Subscription],
+        remove: &[Subscription],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        for removed in remove {
+            self.subscriptions.remove(&removed.instrument.native);
+            out.frames.push(format!("-{}", removed.instrument.native));
         }
-        for new in add {
-            self.subscriptions.insert(new.instrument.native.clone(), new.clone());
-            self.waiting.insert(new.instrument.native.clone(), now + Duration::from_secs(10));
-            out.frames.push(format!("+{}", new.instrument.native));
+        for added in add {
+            self.subscriptions.insert(added.instrument.native.clone(), added.clone());
+            self.pending.insert(added.instrument.native.clone(), now + Duration::from_secs(10));
+            out.frames.push(format!("+{}", added.instrument.native));
         }
     }
 
     fn on_frame(&mut self, frame: Frame<'_>, now: Timestamp, out: &mut Outbox) -> Result<(), FeedError> {
         let Frame::Text(text) = frame else { return Err(FeedError::malformed("binary", "")) };
-        let words: Vec<_> = text.split(' ').collect();
+        let parts: Vec<_> = text.split(' ').collect();
         let failed = |recovery| FeedError { recovery, message: text.to_owned() };
-        match *words {
+        match *parts {
             ["ok", symbol] => {
-                self.waiting.remove(symbol);
-                out.notices.push(Notice::Confirmed(vec![self.subscriptions[symbol].clone()]));
+                self.pending.remove(symbol);
+                out.notices.push(Notice::Acknowledged(vec![self.subscriptions[symbol].clone()]));
             }
             ["no", symbol] => {
-                self.waiting.remove(symbol);
+                self.pending.remove(symbol);
                 let subscription = self.subscriptions.remove(symbol).unwrap();
-                out.notices.push(Notice::Refused { subscription, reason: text.to_owned() });
+                out.notices.push(Notice::Rejected { subscription, reason: text.to_owned() });
             }
-            ["trade", symbol, id] => out.event(trade(symbol, id), now).unwrap(),
+            ["trade", symbol, id] => out.push_event(trade(symbol, id), now).unwrap(),
             ["skipped", symbol] => out.notices.push(Notice::TradeSkipped(Some(symbol.parse().unwrap()))),
-            ["alive"] => out.notices.push(Notice::Alive),
-            ["absurd"] => panic!("an absurd number"),
+            ["heartbeat"] => out.notices.push(Notice::Heartbeat),
+            ["panic"] => panic!("requested by the server"),
             ["rotate"] => out.notices.push(Notice::Rotate),
-            ["again", secs] => {
+            ["reconnect", secs] => {
                 return Err(failed(Recovery::Reconnect { after: Duration::from_secs(secs.parse().unwrap()) }));
             }
             ["giveup"] => return Err(failed(Recovery::GiveUp)),
-            _ => return Err(FeedError::malformed("no such word", text)),
+            _ => return Err(FeedError::malformed("unknown message", text)),
         }
         Ok(())
     }
 
     fn on_timer(&mut self, now: Timestamp, _: &mut Outbox) -> Result<(), FeedError> {
-        if self.waiting.values().all(|deadline| *deadline > now) {
+        if self.pending.values().all(|deadline| *deadline > now) {
             return Ok(());
         }
         let message = "no acknowledgement in time".to_owned();
@@ -188,28 +200,28 @@ impl FeedSession for Session {
     }
 }
 
-/// Dials over memory. What it dials arrives at the test's end.
-pub struct Memory {
+/// Dials in-memory sockets. Their server side goes to the test.
+pub struct MemoryDialer {
     accepted: mpsc::UnboundedSender<Server>,
-    /// Origins that refuse.
-    pub dark: Mutex<Vec<&'static str>>,
-    /// When what was dialled.
-    pub dialed: Mutex<Vec<(i64, String)>>,
+    /// Origins that cannot be reached.
+    pub unreachable: Mutex<Vec<&'static str>>,
+    /// Time in milliseconds and URL of each dial.
+    pub dials: Mutex<Vec<(i64, String)>>,
     clock: Clock,
 }
 
-/// The exchange's end of one socket.
+/// The server side of one socket.
 pub struct Server {
     pub url: String,
     socket: WebSocketStream<DuplexStream>,
 }
 
 #[async_trait]
-impl Dial for Memory {
+impl Dial for MemoryDialer {
     async fn dial(&self, url: &str) -> Result<Socket, DialError> {
-        self.dialed.lock().push((self.clock.now().millis(), url.to_owned()));
-        if self.dark.lock().iter().any(|dark| url.starts_with(dark)) {
-            return Err(DialError::unreachable("dark"));
+        self.dials.lock().push((self.clock.now().millis(), url.to_owned()));
+        if self.unreachable.lock().iter().any(|origin| url.starts_with(origin)) {
+            return Err(DialError::unreachable("refused by the test"));
         }
         let (ours, theirs) = tokio::io::duplex(16 << 10);
         let io = MaybeTlsStream::Plain(Box::new(ours) as Box<dyn Io>);
@@ -228,7 +240,7 @@ impl Server {
         self.socket.send(Message::Ping("x".into())).await.unwrap();
     }
 
-    /// The next message; `None` when the socket has ended.
+    /// The next message; `None` once the socket has ended.
     pub async fn receive(&mut self) -> Option<Message> {
         self.socket.next().await.and_then(Result::ok)
     }
@@ -237,8 +249,8 @@ impl Server {
         assert_eq!(self.receive().await, Some(Message::text(text)));
     }
 
-    /// Acknowledges the next subscriptions, in the order that they come.
-    pub async fn confirm(&mut self, count: usize) {
+    /// Acknowledges the next `count` subscriptions in the order received.
+    pub async fn acknowledge(&mut self, count: usize) {
         for _ in 0..count {
             let frame = self.receive().await.unwrap().into_text().unwrap();
             self.send(&format!("ok {}", frame.strip_prefix('+').unwrap())).await;
@@ -246,10 +258,10 @@ impl Server {
     }
 }
 
-/// A feed of the fake exchange on a manual clock.
-pub struct Rig {
+/// A connection to the fake exchange on a manual clock.
+pub struct FeedHarness {
     pub clock: Clock,
-    pub dialer: Arc<Memory>,
+    pub dialer: Arc<MemoryDialer>,
     pub handle: ConnectionHandle,
     pub items: mpsc::Receiver<FeedItem>,
     pub stop: CancellationToken,
@@ -257,55 +269,60 @@ pub struct Rig {
     servers: mpsc::UnboundedReceiver<Server>,
 }
 
-impl Rig {
+impl FeedHarness {
     pub fn new(symbols: &[&str]) -> Self {
-        Self::with(symbols, profile(&[]), 1_000)
+        Self::with_profile(symbols, profile(&[]), 1_000)
     }
 
-    pub fn with(symbols: &[&str], profile: Profile, channel: usize) -> Self {
+    pub fn with_profile(symbols: &[&str], profile: Profile, channel_size: usize) -> Self {
         let clock = Clock::manual(Timestamp::EPOCH);
         let (accepted, servers) = mpsc::unbounded_channel();
-        let dialer =
-            Arc::new(Memory { accepted, dark: Mutex::default(), dialed: Mutex::default(), clock: clock.clone() });
+        let dialer = Arc::new(MemoryDialer {
+            accepted,
+            unreachable: Mutex::default(),
+            dials: Mutex::default(),
+            clock: clock.clone(),
+        });
         let origins = vec!["ws://one".to_owned(), "ws://two".to_owned()];
-        let feed = Feed::new(Fake::leak(profile), origins, Arc::clone(&dialer) as Arc<dyn Dial>, clock.clone());
+        let feed = Feed::new(FakeExchange::leak(profile), origins, Arc::clone(&dialer) as Arc<dyn Dial>, clock.clone());
         let subscriptions = symbols.iter().map(|symbol| trades(symbol)).collect();
-        let plan = ConnectionPlan { path: "/ws".to_owned(), subscriptions, spare: 1, session };
-        let (sender, items) = mpsc::channel(channel);
+        let plan = ConnectionPlan { path: "/ws".to_owned(), subscriptions, spare_capacity: 1, session };
+        let (sender, items) = mpsc::channel(channel_size);
         let stop = CancellationToken::new();
         let (handle, runner) = feed.open("binance.1", plan, sender, stop.clone());
         Self { clock, dialer, handle, items, stop, task: tokio::spawn(runner), servers }
     }
 
-    /// Lets time pass in small steps until `what` is done.
-    pub async fn until<T>(clock: &Clock, what: impl Future<Output = T>) -> T {
+    /// Advances the clock in small steps until `future` completes.
+    pub async fn advance_until<T>(clock: &Clock, future: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
-            output = what => output,
+            output = future => output,
             () = async { for _ in 0..6_000 { clock.advance(Duration::from_millis(50)).await; } } => {
-                panic!("it did not happen within five minutes")
+                panic!("the future did not complete within five minutes")
             }
         }
     }
 
     pub async fn accept(&mut self) -> Server {
-        Self::until(&self.clock, self.servers.recv()).await.unwrap()
+        Self::advance_until(&self.clock, self.servers.recv()).await.unwrap()
     }
 
-    /// Hangs up on whoever dialled meanwhile.
-    pub fn hang_up(&mut self) {
+    /// Drops all connections that were dialed but not yet accepted.
+    pub fn drop_connections(&mut self) {
         while self.servers.try_recv().is_ok() {}
     }
 
-    pub async fn item(&mut self) -> FeedItem {
-        Self::until(&self.clock, self.items.recv()).await.unwrap()
+    pub async fn next_item(&mut self) -> FeedItem {
+        Self::advance_until(&self.clock, self.items.recv()).await.unwrap()
     }
 
-    /// What was told up to now.
-    pub fn told(&mut self) -> Vec<FeedItem> {
+    /// Takes all items that the feed has sent.
+    pub fn take_items(&mut self) -> Vec<FeedItem> {
         std::iter::from_fn(|| self.items.try_recv().ok()).collect()
     }
 
+    /// Lets all tasks run without advancing the clock.
     pub async fn settle(&self) {
         self.clock.advance(Duration::ZERO).await;
     }
@@ -314,17 +331,17 @@ impl Rig {
         self.clock.advance(Duration::from_secs(secs)).await;
     }
 
-    /// Accepts a connection and confirms everything on it.
-    pub async fn live(&mut self) -> Server {
+    /// Accepts a connection and acknowledges all its subscriptions.
+    pub async fn accept_and_acknowledge(&mut self) -> Server {
         let mut server = self.accept().await;
         let count = self.handle.subscriptions().len();
         let clock = self.clock.clone();
-        Self::until(&clock, server.confirm(count)).await;
+        Self::advance_until(&clock, server.acknowledge(count)).await;
         self.settle().await;
         server
     }
 
-    pub fn confirmed(symbol: &str, at: i64) -> FeedItem {
-        FeedItem::Confirmed { subscriptions: vec![trades(symbol)], at: Timestamp::from_millis(at) }
+    pub fn acknowledged(symbol: &str, at: i64) -> FeedItem {
+        FeedItem::Acknowledged { subscriptions: vec![trades(symbol)], at: Timestamp::from_millis(at) }
     }
 }

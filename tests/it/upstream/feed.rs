@@ -1,310 +1,323 @@
-//! One connection over memory, on a clock that the test moves.
+//! One connection over an in-memory socket, on a manual clock.
 
 use std::time::Duration;
 
 use candlewick::exchanges::Profile;
 use candlewick::model::{FeedState, Timestamp};
-use candlewick::upstream::{FeedItem, NoRoom};
+use candlewick::upstream::{ConnectionFull, FeedItem};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::fake::{Rig, gap, profile, trade, trades};
+use super::fake::{FeedHarness, gap, profile, trade, trades};
 
 const BTC: &str = "BTC/USDT";
 const ETH: &str = "ETH/USDT";
 
 #[tokio::test]
-async fn it_subscribes_and_tells_what_comes_in_order() {
-    let mut rig = Rig::new(&[BTC]);
-    assert_eq!(rig.handle.state().state, FeedState::Connecting);
-    let mut server = rig.accept().await;
+async fn subscribes_and_emits_items_in_order() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    assert_eq!(harness.handle.state().state, FeedState::Connecting);
+    let mut server = harness.accept().await;
     assert_eq!(server.url, "ws://one/ws");
     server.expect("+BTC/USDT").await;
     server.send("trade BTC/USDT 1").await;
     server.send("ok BTC/USDT").await;
     server.send("trade BTC/USDT 2").await;
     server.send("trade BTC/USDT 3").await;
-    rig.settle().await;
+    harness.settle().await;
     let expected = [
         FeedItem::Events(vec![trade(BTC, "1")]),
-        Rig::confirmed(BTC, 0),
+        FeedHarness::acknowledged(BTC, 0),
         FeedItem::Events(vec![trade(BTC, "2"), trade(BTC, "3")]),
     ];
-    assert_eq!(rig.told(), expected);
-    let state = rig.handle.state();
+    assert_eq!(harness.take_items(), expected);
+    let state = harness.handle.state();
     assert_eq!((state.id.as_str(), state.state, state.topics, state.reconnects), ("binance.1", FeedState::Live, 1, 0));
     assert_eq!(state.last_message, Some(Timestamp::EPOCH));
 }
 
 #[tokio::test]
-async fn silence_is_a_loss_and_the_gap_stands_before_the_next_data() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    rig.advance(5).await;
+async fn silence_is_a_loss_and_gap_precedes_next_data() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    harness.advance(5).await;
     server.send("trade BTC/USDT 1").await;
-    rig.settle().await;
-    rig.told();
-    rig.advance(59).await;
-    assert_eq!(rig.told(), [], "a second is left");
-    rig.advance(1).await;
+    harness.settle().await;
+    harness.take_items();
+    harness.advance(59).await;
+    assert_eq!(harness.take_items(), [], "the timeout is one second away");
+    harness.advance(1).await;
     let since = Timestamp::from_millis(5_000);
-    assert_eq!(rig.told(), [FeedItem::Lost { subscriptions: vec![trades(BTC)], since }]);
-    assert_eq!(rig.handle.state().state, FeedState::Stale);
+    assert_eq!(harness.take_items(), [FeedItem::Lost { subscriptions: vec![trades(BTC)], since }]);
+    assert_eq!(harness.handle.state().state, FeedState::Stale);
 
-    let mut server = rig.accept().await;
+    let mut server = harness.accept().await;
     server.expect("+BTC/USDT").await;
-    let now = rig.clock.now().millis();
+    let now = harness.clock.now().millis();
     server.send("trade BTC/USDT 2").await;
     server.send("ok BTC/USDT").await;
-    rig.settle().await;
-    let expected = [FeedItem::Events(vec![gap(&[BTC], 5_000, now), trade(BTC, "2")]), Rig::confirmed(BTC, now)];
-    assert_eq!(rig.told(), expected);
-    assert_eq!((rig.handle.state().state, rig.handle.state().reconnects), (FeedState::Live, 1));
+    harness.settle().await;
+    let expected =
+        [FeedItem::Events(vec![gap(&[BTC], 5_000, now), trade(BTC, "2")]), FeedHarness::acknowledged(BTC, now)];
+    assert_eq!(harness.take_items(), expected);
+    assert_eq!((harness.handle.state().state, harness.handle.state().reconnects), (FeedState::Live, 1));
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_and_counts_as_a_sign_of_life() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    rig.told();
+async fn ping_is_answered_and_counts_for_liveness() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    harness.take_items();
     for _ in 0..5 {
-        rig.advance(40).await;
+        harness.advance(40).await;
         server.ping().await;
         assert_eq!(server.receive().await, Some(Message::Pong("x".into())));
     }
-    assert_eq!(rig.told(), []);
+    assert_eq!(harness.take_items(), []);
 }
 
 #[tokio::test]
-async fn each_topic_has_its_own_end_of_the_gap() {
-    let mut rig = Rig::new(&[BTC, ETH]);
-    let server = rig.live().await;
-    let since = rig.clock.now().millis();
-    rig.told();
+async fn gap_ends_per_topic() {
+    let mut harness = FeedHarness::new(&[BTC, ETH]);
+    let server = harness.accept_and_acknowledge().await;
+    let since = harness.clock.now().millis();
+    harness.take_items();
     drop(server);
-    rig.settle().await;
-    let FeedItem::Lost { subscriptions, .. } = rig.item().await else { panic!("no loss") };
+    harness.settle().await;
+    let FeedItem::Lost { subscriptions, .. } = harness.next_item().await else { panic!("no loss") };
     assert_eq!(subscriptions, [trades(BTC), trades(ETH)]);
-    assert_eq!(rig.handle.state().state, FeedState::Reconnecting);
-    let mut server = rig.accept().await;
+    assert_eq!(harness.handle.state().state, FeedState::Reconnecting);
+    let mut server = harness.accept().await;
     server.send("ok ETH/USDT").await;
-    let eth_at = rig.clock.now().millis();
-    rig.advance(3).await;
+    let eth_at = harness.clock.now().millis();
+    harness.advance(3).await;
     server.send("trade ETH/USDT 1").await;
     server.send("ok BTC/USDT").await;
-    rig.settle().await;
+    harness.settle().await;
     let expected = [
         FeedItem::Events(vec![gap(&[ETH], since, eth_at)]),
-        Rig::confirmed(ETH, eth_at),
+        FeedHarness::acknowledged(ETH, eth_at),
         FeedItem::Events(vec![trade(ETH, "1")]),
         FeedItem::Events(vec![gap(&[BTC], since, eth_at + 3_000)]),
-        Rig::confirmed(BTC, eth_at + 3_000),
+        FeedHarness::acknowledged(BTC, eth_at + 3_000),
     ];
-    assert_eq!(rig.told(), expected);
+    assert_eq!(harness.take_items(), expected);
 }
 
 #[tokio::test]
-async fn the_backoff_grows_to_its_cap_while_nobody_answers() {
-    let rig = Rig::new(&[BTC]);
-    rig.dialer.dark.lock().extend(["ws://one", "ws://two"]);
-    rig.advance(3_600).await;
-    let dialed: Vec<_> =
-        rig.dialer.dialed.lock().iter().filter(|(_, url)| url == "ws://one/ws").map(|(at, _)| *at).collect();
-    let waits: Vec<_> = dialed.windows(2).map(|pair| pair[1] - pair[0]).collect();
+async fn backoff_grows_to_cap_while_unreachable() {
+    let harness = FeedHarness::new(&[BTC]);
+    harness.dialer.unreachable.lock().extend(["ws://one", "ws://two"]);
+    harness.advance(3_600).await;
+    let dials: Vec<_> =
+        harness.dialer.dials.lock().iter().filter(|(_, url)| url == "ws://one/ws").map(|(at, _)| *at).collect();
+    let waits: Vec<_> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
     for (index, wait) in waits.iter().enumerate() {
         assert!(*wait <= 30_000.min(1_000 << index.min(20)), "{waits:?}");
     }
     assert!((180..=320).contains(&waits.len()), "15 s on average, not {}", 3_600 / waits.len());
-    assert_eq!(rig.handle.state().state, FeedState::Down);
+    assert_eq!(harness.handle.state().state, FeedState::Down);
 }
 
 #[tokio::test]
-async fn only_data_end_the_growing_of_the_backoff() {
-    let mut rig = Rig::new(&[BTC]);
+async fn only_data_resets_backoff() {
+    let mut harness = FeedHarness::new(&[BTC]);
     for _ in 0..12 {
-        drop(rig.accept().await);
+        drop(harness.accept().await);
     }
-    let connected = rig.dialer.dialed.lock().len();
-    rig.advance(600).await;
-    let again = rig.dialer.dialed.lock().len() - connected;
-    assert!((25..=70).contains(&again), "connecting is not enough: {again} in ten minutes");
+    let connected = harness.dialer.dials.lock().len();
+    harness.advance(600).await;
+    let reconnects = harness.dialer.dials.lock().len() - connected;
+    assert!((25..=70).contains(&reconnects), "connecting alone must not reset it: {reconnects} in ten minutes");
 
-    rig.hang_up();
-    let mut server = rig.live().await;
+    harness.drop_connections();
+    let mut server = harness.accept_and_acknowledge().await;
     for _ in 0..20 {
         server.send("trade BTC/USDT 1").await;
-        rig.settle().await;
+        harness.settle().await;
         drop(server);
-        rig.settle().await;
-        let lost_at = rig.clock.now();
-        server = rig.live().await;
-        assert!(rig.clock.now().since(lost_at) <= Duration::from_secs(2));
+        harness.settle().await;
+        let lost_at = harness.clock.now();
+        server = harness.accept_and_acknowledge().await;
+        assert!(harness.clock.now().since(lost_at) <= Duration::from_secs(2));
     }
 }
 
 #[tokio::test]
-async fn a_malformed_frame_is_left_out() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    rig.told();
+async fn malformed_frame_is_skipped() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    harness.take_items();
     for frame in ["trade BTC/USDT 1", "gibberish", "trade BTC/USDT 2"] {
         server.send(frame).await;
     }
-    rig.settle().await;
-    assert_eq!(rig.told(), [FeedItem::Events(vec![trade(BTC, "1"), trade(BTC, "2")])]);
+    harness.settle().await;
+    assert_eq!(harness.take_items(), [FeedItem::Events(vec![trade(BTC, "1"), trade(BTC, "2")])]);
 }
 
 #[tokio::test]
-async fn a_missing_acknowledgement_makes_it_connect_anew() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.accept().await;
+async fn missing_ack_reconnects() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept().await;
     server.expect("+BTC/USDT").await;
-    rig.advance(9).await;
-    assert_eq!(rig.dialer.dialed.lock().len(), 1);
-    rig.live().await;
-    let at = rig.clock.now().millis();
+    harness.advance(9).await;
+    assert_eq!(harness.dialer.dials.lock().len(), 1);
+    harness.accept_and_acknowledge().await;
+    let at = harness.clock.now().millis();
     assert!((10_000..=12_500).contains(&at), "{at}");
-    assert_eq!(rig.told(), [Rig::confirmed(BTC, at)], "what was never whole is not lost");
+    assert_eq!(
+        harness.take_items(),
+        [FeedHarness::acknowledged(BTC, at)],
+        "a topic that was never acknowledged is not lost"
+    );
 }
 
 #[tokio::test]
-async fn the_session_says_how_long_to_stay_away() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    server.send("again 90").await;
-    rig.settle().await;
-    let before = rig.clock.now();
-    rig.live().await;
-    assert!(rig.clock.now().since(before) >= Duration::from_secs(90));
+async fn session_sets_reconnect_delay() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    server.send("reconnect 90").await;
+    harness.settle().await;
+    let before = harness.clock.now();
+    harness.accept_and_acknowledge().await;
+    assert!(harness.clock.now().since(before) >= Duration::from_secs(90));
 }
 
 #[tokio::test]
-async fn messages_go_out_evenly() {
+async fn outgoing_messages_are_paced() {
     let symbols: Vec<_> = (0..9).map(|i| format!("A{i}/USDT")).collect();
     let symbols: Vec<_> = symbols.iter().map(String::as_str).collect();
-    let mut rig = Rig::new(&symbols);
-    let mut server = rig.accept().await;
-    let clock = rig.clock.clone();
+    let mut harness = FeedHarness::new(&symbols);
+    let mut server = harness.accept().await;
+    let clock = harness.clock.clone();
     let mut sent = Vec::new();
     for _ in 0..symbols.len() {
-        Rig::until(&clock, server.receive()).await;
+        FeedHarness::advance_until(&clock, server.receive()).await;
         sent.push(clock.now().millis());
     }
     let expected: Vec<_> = (0..9).map(|i| i * 250).collect();
-    assert_eq!(sent, expected, "four a second where five are allowed");
+    assert_eq!(sent, expected, "four messages per second, where five are allowed");
 }
 
 #[tokio::test]
-async fn changes_reach_the_open_connection_and_the_next_one() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    rig.handle.change(&[trades(ETH)], &[]).unwrap();
-    let clock = rig.clock.clone();
-    Rig::until(&clock, server.confirm(1)).await;
-    assert_eq!(rig.handle.change(&[trades("SOL/USDT")], &[]), Err(NoRoom { room: 0 }));
+async fn changes_apply_to_current_and_next_connection() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    harness.handle.update_subscriptions(&[trades(ETH)], &[]).unwrap();
+    let clock = harness.clock.clone();
+    FeedHarness::advance_until(&clock, server.acknowledge(1)).await;
+    assert_eq!(
+        harness.handle.update_subscriptions(&[trades("SOL/USDT")], &[]),
+        Err(ConnectionFull { spare_capacity: 0 })
+    );
     drop(server);
-    rig.settle().await;
-    // While it is broken.
-    rig.handle.change(&[trades("SOL/USDT")], &[trades(BTC)]).unwrap();
-    rig.told();
-    let mut server = rig.accept().await;
+    harness.settle().await;
+    // Change while disconnected.
+    harness.handle.update_subscriptions(&[trades("SOL/USDT")], &[trades(BTC)]).unwrap();
+    harness.take_items();
+    let mut server = harness.accept().await;
     for expected in ["+ETH/USDT", "+SOL/USDT"] {
-        assert_eq!(Rig::until(&clock, server.receive()).await, Some(Message::text(expected)));
+        assert_eq!(FeedHarness::advance_until(&clock, server.receive()).await, Some(Message::text(expected)));
     }
     server.send("ok SOL/USDT").await;
     server.send("ok ETH/USDT").await;
-    rig.settle().await;
-    let told = rig.told();
-    assert!(matches!(&told[0], FeedItem::Confirmed { subscriptions, .. } if *subscriptions == [trades("SOL/USDT")]));
-    assert!(matches!(&told[1], FeedItem::Events(gaps) if gaps.len() == 1), "the new topic missed nothing: {told:?}");
-    rig.handle.change(&[], &[trades(ETH)]).unwrap();
-    assert_eq!(Rig::until(&clock, server.receive()).await, Some(Message::text("-ETH/USDT")));
-    assert_eq!((rig.handle.spare(), rig.handle.state().topics), (1, 1));
+    harness.settle().await;
+    let received = harness.take_items();
+    assert!(
+        matches!(&received[0], FeedItem::Acknowledged { subscriptions, .. } if *subscriptions == [trades("SOL/USDT")])
+    );
+    assert!(
+        matches!(&received[1], FeedItem::Events(gaps) if gaps.len() == 1),
+        "only the old topic has a gap: {received:?}"
+    );
+    harness.handle.update_subscriptions(&[], &[trades(ETH)]).unwrap();
+    assert_eq!(FeedHarness::advance_until(&clock, server.receive()).await, Some(Message::text("-ETH/USDT")));
+    assert_eq!((harness.handle.spare_capacity(), harness.handle.state().topics), (1, 1));
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_and_not_asked_for_again() {
-    let mut rig = Rig::new(&[BTC, ETH]);
-    let mut server = rig.accept().await;
+async fn rejected_subscription_is_reported_and_not_retried() {
+    let mut harness = FeedHarness::new(&[BTC, ETH]);
+    let mut server = harness.accept().await;
     server.send("no ETH/USDT").await;
     server.send("ok BTC/USDT").await;
-    rig.settle().await;
-    let refused = FeedItem::Refused { subscription: trades(ETH), reason: "no ETH/USDT".to_owned() };
-    assert_eq!(rig.told(), [refused, Rig::confirmed(BTC, 0)]);
-    assert_eq!(rig.handle.subscriptions(), [trades(BTC)]);
+    harness.settle().await;
+    let rejected = FeedItem::Rejected { subscription: trades(ETH), reason: "no ETH/USDT".to_owned() };
+    assert_eq!(harness.take_items(), [rejected, FeedHarness::acknowledged(BTC, 0)]);
+    assert_eq!(harness.handle.subscriptions(), [trades(BTC)]);
     drop(server);
-    let mut server = rig.accept().await;
+    let mut server = harness.accept().await;
     server.expect("+BTC/USDT").await;
-    rig.advance(2).await;
+    harness.advance(2).await;
     server.ping().await;
-    assert_eq!(server.receive().await, Some(Message::Pong("x".into())), "nothing else was asked for");
+    assert_eq!(server.receive().await, Some(Message::Pong("x".into())), "no other subscription is sent");
 }
 
 #[tokio::test]
-async fn giving_up_is_told_and_ends_it() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    rig.told();
+async fn give_up_is_reported_and_ends_runner() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    harness.take_items();
     server.send("giveup").await;
-    rig.settle().await;
+    harness.settle().await;
     let lost = FeedItem::Lost { subscriptions: vec![trades(BTC)], since: Timestamp::EPOCH };
     let gave_up = FeedItem::GaveUp { subscriptions: vec![trades(BTC)], reason: "giveup".to_owned() };
-    assert_eq!(rig.told(), [lost, gave_up]);
-    assert!(rig.task.is_finished());
-    assert_eq!(rig.handle.state().state, FeedState::Down);
+    assert_eq!(harness.take_items(), [lost, gave_up]);
+    assert!(harness.task.is_finished());
+    assert_eq!(harness.handle.state().state, FeedState::Down);
 }
 
 #[tokio::test]
-async fn an_origin_that_refuses_is_passed_over_and_remembered() {
-    let mut rig = Rig::new(&[BTC]);
-    rig.dialer.dark.lock().push("ws://one");
-    let server = rig.live().await;
+async fn unreachable_origin_is_skipped_and_remembered() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    harness.dialer.unreachable.lock().push("ws://one");
+    let server = harness.accept_and_acknowledge().await;
     assert_eq!(server.url, "ws://two/ws");
     drop(server);
-    assert_eq!(rig.live().await.url, "ws://two/ws");
-    let dialed: Vec<_> = rig.dialer.dialed.lock().iter().map(|(_, url)| url.clone()).collect();
-    assert_eq!(dialed, ["ws://one/ws", "ws://two/ws", "ws://two/ws"]);
+    assert_eq!(harness.accept_and_acknowledge().await.url, "ws://two/ws");
+    let dials: Vec<_> = harness.dialer.dials.lock().iter().map(|(_, url)| url.clone()).collect();
+    assert_eq!(dials, ["ws://one/ws", "ws://two/ws", "ws://two/ws"]);
 }
 
 #[tokio::test]
-async fn stopping_takes_leave() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    rig.told();
-    rig.stop.cancel();
+async fn stop_sends_close_frame() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    harness.take_items();
+    harness.stop.cancel();
     let Some(Message::Close(Some(frame))) = server.receive().await else { panic!("no close frame") };
     assert_eq!(u16::from(frame.code), 1000);
     assert_eq!(server.receive().await, None);
-    rig.task.await.unwrap();
-    assert_eq!(rig.items.recv().await, None, "stopping is no loss");
+    harness.task.await.unwrap();
+    assert_eq!(harness.items.recv().await, None, "a stop is not a loss");
 }
 
 #[tokio::test]
-async fn who_does_not_answer_the_leave_holds_nobody_up() {
-    let mut rig = Rig::new(&[BTC]);
-    let _server = rig.live().await;
-    rig.stop.cancel();
-    rig.settle().await;
-    assert!(!rig.task.is_finished());
-    rig.advance(1).await;
-    assert!(rig.task.is_finished());
+async fn stop_waits_at_most_one_second_for_close() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let _server = harness.accept_and_acknowledge().await;
+    harness.stop.cancel();
+    harness.settle().await;
+    assert!(!harness.task.is_finished());
+    harness.advance(1).await;
+    assert!(harness.task.is_finished());
 }
 
 #[tokio::test]
-async fn a_full_channel_makes_the_exchange_wait_and_loses_nothing() {
-    let short = Profile { idle_timeout: Duration::from_secs(5), ..profile(&[]) };
-    let mut rig = Rig::with(&[BTC], short, 1);
-    let mut server = rig.accept().await;
+async fn full_channel_applies_backpressure_without_loss() {
+    let profile = Profile { idle_timeout: Duration::from_secs(5), ..profile(&[]) };
+    let mut harness = FeedHarness::with_profile(&[BTC], profile, 1);
+    let mut server = harness.accept().await;
     let sending = tokio::spawn(async move {
         for id in 0..20_000 {
             server.send(&format!("trade BTC/USDT {id}")).await;
         }
         server
     });
-    rig.advance(4).await;
-    assert!(!sending.is_finished(), "what nobody takes is not read");
+    harness.advance(4).await;
+    assert!(!sending.is_finished(), "the socket is not read while the channel is full");
     let mut next = 0;
     while next < 20_000 {
-        let FeedItem::Events(events) = rig.items.recv().await.unwrap() else { panic!("not an event") };
+        let FeedItem::Events(events) = harness.items.recv().await.unwrap() else { panic!("not an event") };
         assert!(events.len() <= 64);
         for event in events {
             assert_eq!(event, trade(BTC, &next.to_string()));

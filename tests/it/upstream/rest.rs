@@ -1,46 +1,46 @@
-//! The REST client on loopback, where waits are involved on a clock that runs faster.
+//! The REST client over loopback. Tests with waits use a faster clock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use candlewick::clock::Clock;
-use candlewick::exchanges::{Reply, ReplyError, ReplyErrorKind, RestCall, Scope};
+use candlewick::exchanges::{RateLimit, RestCall, RestError, RestErrorKind, RestResponse};
 use candlewick::model::{ExchangeId, Timestamp};
 use candlewick::upstream::{RestClient, UpstreamError};
 use futures_util::future::join_all;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::fake::{Fake, profile};
+use super::fake::{FakeExchange, profile};
 
-const SCOPES: &[Scope] = &[
-    Scope { name: "rest", limit: 100, window: Duration::from_mins(1), used_header: Some("x-used") },
-    Scope { name: "other", limit: 1, window: Duration::from_secs(10), used_header: None },
+const SCOPES: &[RateLimit] = &[
+    RateLimit { name: "rest", limit: 100, window: Duration::from_mins(1), used_header: Some("x-used") },
+    RateLimit { name: "other", limit: 1, window: Duration::from_secs(10), used_header: None },
 ];
 const EXCHANGE: ExchangeId = ExchangeId::Binance;
 
 fn client(origins: &[String], clock: &Clock) -> Arc<RestClient> {
-    RestClient::new(Fake::leak(profile(SCOPES)), origins, clock.clone()).unwrap()
+    RestClient::new(FakeExchange::leak(profile(SCOPES)), origins, clock.clone()).unwrap()
 }
 
-/// A call whose answer is the body's text; `busy` and `limited` are errors that come with HTTP 200.
+/// A call that returns the body as text. The bodies `busy` and `limited` are errors with HTTP 200.
 fn call(path: &str) -> RestCall<String> {
     RestCall {
         path: path.to_owned(),
         query: Vec::new(),
         scope: "rest",
         weight: 10,
-        parse: Arc::new(|reply: &Reply<'_>, _| {
+        parse: Arc::new(|reply: &RestResponse<'_>, _| {
             let text = String::from_utf8_lossy(reply.body).into_owned();
-            let error = |kind| Err(ReplyError::new(kind, text.clone()));
+            let error = |kind| Err(RestError::new(kind, text.clone()));
             match (reply.status, text.as_str()) {
-                (200, "busy") => error(ReplyErrorKind::Unavailable),
-                (200, "limited") => Err(ReplyError {
+                (200, "busy") => error(RestErrorKind::Unavailable),
+                (200, "limited") => Err(RestError {
                     retry_after: Some(Duration::from_secs(500)),
-                    ..ReplyError::new(ReplyErrorKind::RateLimited, "limited")
+                    ..RestError::new(RestErrorKind::RateLimited, "limited")
                 }),
                 (200, _) => Ok(text),
-                _ => error(ReplyErrorKind::Refused),
+                _ => error(RestErrorKind::Rejected),
             }
         }),
     }
@@ -58,32 +58,32 @@ fn text(status: u16, body: &str) -> ResponseTemplate {
     ResponseTemplate::new(status).set_body_string(body)
 }
 
-async fn asked(server: &MockServer) -> usize {
+async fn request_count(server: &MockServer) -> usize {
     server.received_requests().await.unwrap().len()
 }
 
-/// An origin that nobody listens at.
-fn dark() -> String {
+/// An origin without a listener.
+fn unreachable_origin() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 #[tokio::test]
-async fn it_introduces_itself_and_encodes_the_query() {
+async fn sends_headers_and_encodes_query() {
     let server = MockServer::start().await;
     mount(&server, "/a", text(200, "yes"), None).await;
     let client = client(&[server.uri()], &Clock::system());
-    let asking = RestCall { query: vec![("symbols", r#"["A","B"]"#.to_owned())], ..call("/a") };
-    assert_eq!(client.call(&asking).await.unwrap(), "yes");
+    let call = RestCall { query: vec![("symbols", r#"["A","B"]"#.to_owned())], ..call("/a") };
+    assert_eq!(client.call(&call).await.unwrap(), "yes");
     let request = &server.received_requests().await.unwrap()[0];
     assert_eq!(request.url.query(), Some("symbols=%5B%22A%22%2C%22B%22%5D"));
     assert!(request.headers["user-agent"].to_str().unwrap().starts_with("candlewick/"));
     assert!(request.headers["accept-encoding"].to_str().unwrap().contains("gzip"));
-    assert_eq!(request.headers["x-wanted"], "yes", "what the exchange's profile wants");
+    assert_eq!(request.headers["x-wanted"], "yes", "header of the exchange's profile");
 }
 
 #[tokio::test]
-async fn what_fails_for_the_moment_is_tried_again_and_what_is_refused_is_not() {
+async fn transient_errors_are_retried_and_rejections_are_not() {
     let server = MockServer::start().await;
     let client = client(&[server.uri()], &Clock::scaled(20.0));
     for (status, at) in [(500, "/500"), (408, "/408"), (425, "/425")] {
@@ -92,27 +92,29 @@ async fn what_fails_for_the_moment_is_tried_again_and_what_is_refused_is_not() {
         let cheap = RestCall { weight: 1, ..call(at) };
         assert_eq!(client.call(&cheap).await.unwrap(), "yes", "{status}");
     }
-    let before = asked(&server).await;
+    let before = request_count(&server).await;
     assert_eq!(before, 9);
     mount(&server, "/400", text(400, "no"), None).await;
-    let Err(UpstreamError::Reply { error, .. }) = client.call(&call("/400")).await else { panic!("no refusal") };
-    assert_eq!((error.kind, error.message.as_str()), (ReplyErrorKind::Refused, "no"));
-    assert_eq!(asked(&server).await, before + 1);
+    let Err(UpstreamError::ErrorResponse { error, .. }) = client.call(&call("/400")).await else {
+        panic!("not rejected")
+    };
+    assert_eq!((error.kind, error.message.as_str()), (RestErrorKind::Rejected, "no"));
+    assert_eq!(request_count(&server).await, before + 1);
 }
 
 #[tokio::test]
-async fn trouble_that_stays_is_told_after_a_few_tries() {
+async fn persistent_server_error_is_returned_after_retries() {
     let server = MockServer::start().await;
     mount(&server, "/a", text(503, "no"), None).await;
     let client = client(&[server.uri()], &Clock::scaled(20.0));
     let error = client.call(&call("/a")).await.unwrap_err();
-    assert_eq!(error, UpstreamError::Trouble { exchange: EXCHANGE, status: 503, retry_at: None });
+    assert_eq!(error, UpstreamError::Unavailable { exchange: EXCHANGE, status: 503, retry_at: None });
     assert!(error.is_transient());
-    assert_eq!(asked(&server).await, 3);
+    assert_eq!(request_count(&server).await, 3);
 }
 
 #[tokio::test]
-async fn a_retry_comes_when_the_exchange_says_and_a_long_wait_is_left_to_the_caller() {
+async fn short_retry_after_is_awaited_and_long_one_is_returned() {
     let server = MockServer::start().await;
     mount(&server, "/a", text(503, "no").insert_header("retry-after", "8"), 1).await;
     mount(&server, "/a", text(200, "yes"), None).await;
@@ -126,15 +128,15 @@ async fn a_retry_comes_when_the_exchange_says_and_a_long_wait_is_left_to_the_cal
     let before = clock.now();
     let error = client.call(&call("/b")).await.unwrap_err();
     assert!(error.retry_at().unwrap() >= before + Duration::from_mins(10));
-    assert_eq!(asked(&server).await, 3);
+    assert_eq!(request_count(&server).await, 3);
 }
 
 #[tokio::test]
-async fn a_ban_holds_all_calls_of_its_scope_back_until_the_named_time() {
-    for (status, named, secs) in [(429, Some("100"), 100), (418, None, 120)] {
+async fn ban_defers_all_calls_of_its_scope() {
+    for (status, retry_after, secs) in [(429, Some("100"), 100), (418, None, 120)] {
         let server = MockServer::start().await;
         let reply = text(status, "go away");
-        let reply = if let Some(named) = named { reply.insert_header("retry-after", named) } else { reply };
+        let reply = if let Some(secs) = retry_after { reply.insert_header("retry-after", secs) } else { reply };
         mount(&server, "/a", reply, 1).await;
         mount(&server, "/a", text(200, "yes"), None).await;
         mount(&server, "/o", text(200, "yes"), None).await;
@@ -146,8 +148,8 @@ async fn a_ban_holds_all_calls_of_its_scope_back_until_the_named_time() {
         let pause = until.since(before);
         assert!(pause >= Duration::from_secs(secs) && pause < Duration::from_secs(secs + 600), "{pause:?}");
 
-        assert!(matches!(client.call(&call("/a")).await, Err(UpstreamError::HeldBack { .. })), "{status}");
-        assert_eq!(asked(&server).await, 1, "it fails without asking");
+        assert!(matches!(client.call(&call("/a")).await, Err(UpstreamError::Deferred { .. })), "{status}");
+        assert_eq!(request_count(&server).await, 1, "a deferred call sends no request");
         assert!(client.budgets()[0].open_at.is_some() && client.budgets()[1].open_at.is_none());
         client.call(&RestCall { scope: "other", weight: 1, ..call("/o") }).await.unwrap();
 
@@ -157,35 +159,35 @@ async fn a_ban_holds_all_calls_of_its_scope_back_until_the_named_time() {
 }
 
 #[tokio::test]
-async fn a_limit_told_with_http_200_opens_the_breaker_too() {
+async fn rate_limit_with_http_200_opens_circuit_breaker() {
     let server = MockServer::start().await;
     mount(&server, "/a", text(200, "limited"), None).await;
     mount(&server, "/b", text(200, "busy"), None).await;
     let clock = Clock::system();
     let client = client(&[server.uri()], &clock);
-    let Err(busy) = client.call(&call("/b")).await else { panic!("it is busy") };
+    let Err(busy) = client.call(&call("/b")).await else { panic!("no error") };
     assert!(busy.is_transient());
-    let Err(UpstreamError::HeldBack { until, .. }) = client.call(&call("/a")).await else { panic!("not held back") };
+    let Err(UpstreamError::Deferred { until, .. }) = client.call(&call("/a")).await else { panic!("not deferred") };
     assert!(until.since(clock.now()) > Duration::from_secs(490));
-    assert!(matches!(client.call(&call("/b")).await, Err(UpstreamError::HeldBack { .. })));
-    assert_eq!(asked(&server).await, 2);
+    assert!(matches!(client.call(&call("/b")).await, Err(UpstreamError::Deferred { .. })));
+    assert_eq!(request_count(&server).await, 2);
 }
 
 #[tokio::test]
-async fn the_exchanges_own_count_is_kept_to() {
+async fn used_weight_header_counts_against_budget() {
     let server = MockServer::start().await;
     mount(&server, "/a", text(200, "yes").insert_header("x-used", "85"), None).await;
     let client = client(&[server.uri()], &Clock::system());
     client.call(&call("/a")).await.unwrap();
     let budget = &client.budgets()[0];
     assert_eq!((&*budget.scope, budget.used, budget.limit, budget.open_at), ("rest", 85, 100, None));
-    let Err(UpstreamError::HeldBack { until, .. }) = client.call(&call("/a")).await else { panic!("no room is left") };
+    let Err(UpstreamError::Deferred { until, .. }) = client.call(&call("/a")).await else { panic!("not deferred") };
     assert!(until > Timestamp::EPOCH);
-    assert_eq!(asked(&server).await, 1);
+    assert_eq!(request_count(&server).await, 1);
 }
 
 #[tokio::test]
-async fn callers_wait_for_their_share() {
+async fn calls_wait_for_budget() {
     let server = MockServer::start().await;
     mount(&server, "/a", text(200, "yes"), None).await;
     mount(&server, "/b", text(200, "yes"), None).await;
@@ -199,7 +201,7 @@ async fn callers_wait_for_their_share() {
 }
 
 #[tokio::test]
-async fn identical_questions_share_one_request() {
+async fn identical_calls_share_one_request() {
     let server = MockServer::start().await;
     mount(&server, "/a", text(200, "yes").set_delay(Duration::from_millis(200)), None).await;
     let client = client(&[server.uri()], &Clock::system());
@@ -213,46 +215,46 @@ async fn identical_questions_share_one_request() {
     let calls: Vec<_> = (0..20).map(|_| call("/a")).collect();
     let others = join_all(calls.iter().map(|call| client.call(call)));
     leader.abort();
-    assert!(others.await.into_iter().all(|answer| answer.unwrap() == "yes"));
-    assert_eq!(asked(&server).await, 1);
+    assert!(others.await.into_iter().all(|result| result.unwrap() == "yes"));
+    assert_eq!(request_count(&server).await, 1);
     assert_eq!(client.budgets()[0].used, 10);
     client.call(&call("/a")).await.unwrap();
-    assert_eq!(asked(&server).await, 2, "a later question is a new one");
+    assert_eq!(request_count(&server).await, 2, "a later call is a new request");
 }
 
 #[tokio::test]
-async fn origins_are_tried_in_order_and_the_one_that_worked_is_remembered() {
+async fn working_origin_is_reused() {
     let (broken, good) = (MockServer::start().await, MockServer::start().await);
     mount(&broken, "/a", text(502, "no"), None).await;
     mount(&good, "/a", text(200, "yes"), None).await;
-    let client = client(&[dark(), broken.uri(), good.uri()], &Clock::system());
+    let client = client(&[unreachable_origin(), broken.uri(), good.uri()], &Clock::system());
     assert_eq!(client.call(&call("/a")).await.unwrap(), "yes");
     assert_eq!(client.call(&call("/a")).await.unwrap(), "yes");
-    assert_eq!((asked(&broken).await, asked(&good).await), (1, 2));
+    assert_eq!((request_count(&broken).await, request_count(&good).await), (1, 2));
 }
 
 #[tokio::test]
-async fn an_origin_closed_to_this_region_is_left_alone_and_if_all_are_it_is_said() {
-    let (closed, closed_too) = (MockServer::start().await, MockServer::start().await);
-    mount(&closed, "/a", text(451, "not for you"), None).await;
-    mount(&closed_too, "/a", text(200, "yes"), 1).await;
-    mount(&closed_too, "/a", text(403, "configured to block access from your country"), None).await;
-    let client = client(&[closed.uri(), closed_too.uri()], &Clock::system());
+async fn region_blocked_origins_are_skipped_and_reported() {
+    let (blocked, blocked_later) = (MockServer::start().await, MockServer::start().await);
+    mount(&blocked, "/a", text(451, "not for you"), None).await;
+    mount(&blocked_later, "/a", text(200, "yes"), 1).await;
+    mount(&blocked_later, "/a", text(403, "configured to block access from your country"), None).await;
+    let client = client(&[blocked.uri(), blocked_later.uri()], &Clock::system());
     assert_eq!(client.call(&call("/a")).await.unwrap(), "yes");
     for _ in 0..2 {
         let error = client.call(&call("/a")).await.unwrap_err();
-        let sentence = "Binance is closed to this region (HTTP 451): run candlewick elsewhere, or set \
-                        exchanges.binance.rest_url and ws_url to origins that serve it";
-        assert_eq!(error.to_string(), sentence);
+        let message = "Binance is closed to this region (HTTP 451): run candlewick in another region, or set \
+                        exchanges.binance.rest_url and ws_url to origins that serve this one";
+        assert_eq!(error.to_string(), message);
         assert!(!error.is_transient());
     }
-    assert_eq!((asked(&closed).await, asked(&closed_too).await), (1, 2));
+    assert_eq!((request_count(&blocked).await, request_count(&blocked_later).await), (1, 2));
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_or_does_not_answer_is_told() {
+async fn unreachable_and_silent_origins_return_errors() {
     let clock = Clock::scaled(100.0);
-    let error = client(&[dark()], &clock).call(&call("/a")).await.unwrap_err();
+    let error = client(&[unreachable_origin()], &clock).call(&call("/a")).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Unreachable { .. }) && error.is_transient(), "{error}");
     assert!(error.to_string().starts_with("Binance cannot be reached: "), "{error}");
     let server = MockServer::start().await;
@@ -262,26 +264,26 @@ async fn what_cannot_be_reached_or_does_not_answer_is_told() {
 }
 
 #[tokio::test]
-async fn a_probe_asks_each_origin_once_and_waits_for_none_that_is_not_needed() {
+async fn probe_succeeds_with_first_responding_origin() {
     let server = MockServer::start().await;
     mount(&server, "/ping", text(200, "{}"), 1).await;
     mount(&server, "/ping", text(500, "no"), None).await;
-    let there = client(&[dark(), server.uri()], &Clock::system());
-    there.probe().await.unwrap();
-    assert!(there.probe().await.is_err());
-    assert_eq!(asked(&server).await, 2);
-    // One that swallows everything does not hide the one that answers.
-    let (deaf, answers) = (MockServer::start().await, MockServer::start().await);
-    mount(&deaf, "/ping", text(200, "late").set_delay(Duration::from_hours(1)), None).await;
-    mount(&answers, "/ping", text(200, "{}"), None).await;
-    client(&[deaf.uri(), answers.uri()], &Clock::manual(Timestamp::EPOCH)).probe().await.unwrap();
-    assert!(client(&[dark()], &Clock::system()).probe().await.is_err());
+    let client_of_two = client(&[unreachable_origin(), server.uri()], &Clock::system());
+    client_of_two.probe().await.unwrap();
+    assert!(client_of_two.probe().await.is_err());
+    assert_eq!(request_count(&server).await, 2);
+    // An origin that never responds does not delay the one that does.
+    let (silent, responding) = (MockServer::start().await, MockServer::start().await);
+    mount(&silent, "/ping", text(200, "late").set_delay(Duration::from_hours(1)), None).await;
+    mount(&responding, "/ping", text(200, "{}"), None).await;
+    client(&[silent.uri(), responding.uri()], &Clock::manual(Timestamp::EPOCH)).probe().await.unwrap();
+    assert!(client(&[unreachable_origin()], &Clock::system()).probe().await.is_err());
 }
 
 #[test]
-fn an_origin_that_is_none_is_said_at_once() {
+fn rejects_invalid_origins() {
     for origins in [&[][..], &["api.example.com".to_owned()], &["https://a.example/path".to_owned()]] {
-        let built = RestClient::new(Fake::leak(profile(SCOPES)), origins, Clock::system());
+        let built = RestClient::new(FakeExchange::leak(profile(SCOPES)), origins, Clock::system());
         assert!(matches!(built.map(drop), Err(UpstreamError::Setup(_))), "{origins:?}");
     }
 }

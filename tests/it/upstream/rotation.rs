@@ -1,18 +1,18 @@
-//! A new connection takes over before the old one is cut.
+//! Rotation: a new connection takes over before the old one ends.
 
 use std::time::Duration;
 
-use candlewick::exchanges::{Profile, Scope};
+use candlewick::exchanges::{Profile, RateLimit};
 use candlewick::model::FeedState;
 use candlewick::upstream::FeedItem;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::fake::{Rig, profile, trade, trades};
+use super::fake::{FeedHarness, profile, trade, trades};
 
 const BTC: &str = "BTC/USDT";
 const ETH: &str = "ETH/USDT";
 
-fn is_hole(item: &FeedItem) -> bool {
+fn is_loss_or_gap(item: &FeedItem) -> bool {
     match item {
         FeedItem::Events(events) => events.iter().any(|event| event.channel().is_none()),
         _ => true,
@@ -20,30 +20,34 @@ fn is_hole(item: &FeedItem) -> bool {
 }
 
 #[tokio::test]
-async fn a_notice_makes_a_new_connection_take_over_without_a_hole() {
-    let mut rig = Rig::new(&[BTC, ETH]);
-    let mut old = rig.live().await;
-    rig.told();
+async fn rotation_notice_takes_over_without_gap() {
+    let mut harness = FeedHarness::new(&[BTC, ETH]);
+    let mut old = harness.accept_and_acknowledge().await;
+    harness.take_items();
     old.send("rotate").await;
-    let mut new = rig.accept().await;
+    let mut new = harness.accept().await;
     new.send("ok BTC/USDT").await;
     new.send("trade BTC/USDT 2").await;
     old.send("trade BTC/USDT 2").await;
     old.send("trade ETH/USDT 1").await;
-    rig.advance(5).await;
+    harness.advance(5).await;
     old.ping().await;
-    assert_eq!(old.receive().await, Some(Message::Pong("x".into())), "it stands until the new one is whole");
+    assert_eq!(
+        old.receive().await,
+        Some(Message::Pong("x".into())),
+        "the old connection stays until the new one is acknowledged"
+    );
 
     new.send("ok ETH/USDT").await;
-    rig.advance(1).await;
+    harness.advance(1).await;
     old.send("trade ETH/USDT 2").await;
-    rig.advance(1).await;
+    harness.advance(1).await;
     assert!(matches!(old.receive().await, Some(Message::Close(_))));
     new.send("trade ETH/USDT 3").await;
-    rig.settle().await;
-    let told = rig.told();
-    assert!(!told.iter().any(is_hole), "{told:?}");
-    let events: Vec<_> = told
+    harness.settle().await;
+    let received = harness.take_items();
+    assert!(!received.iter().any(is_loss_or_gap), "{received:?}");
+    let events: Vec<_> = received
         .into_iter()
         .filter_map(|item| if let FeedItem::Events(e) = item { Some(e) } else { None })
         .flatten()
@@ -51,133 +55,139 @@ async fn a_notice_makes_a_new_connection_take_over_without_a_hole() {
     for (symbol, id, times) in [(BTC, "2", 2), (ETH, "1", 1), (ETH, "2", 1), (ETH, "3", 1)] {
         assert_eq!(events.iter().filter(|event| **event == trade(symbol, id)).count(), times, "{symbol} {id}");
     }
-    assert_eq!((rig.handle.state().state, rig.handle.state().reconnects), (FeedState::Live, 0));
+    assert_eq!((harness.handle.state().state, harness.handle.state().reconnects), (FeedState::Live, 0));
 }
 
 #[tokio::test]
-async fn an_end_that_each_connection_announces_is_followed_once_a_minute() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut old = rig.live().await;
+async fn rotation_notices_are_followed_once_a_minute() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut old = harness.accept_and_acknowledge().await;
     for _ in 0..3 {
-        rig.advance(6).await;
+        harness.advance(6).await;
         old.send("rotate").await;
-        let mut new = rig.accept().await;
+        let mut new = harness.accept().await;
         new.expect("+BTC/USDT").await;
         new.send("ok BTC/USDT").await;
-        rig.advance(3).await;
+        harness.advance(3).await;
         assert!(matches!(old.receive().await, Some(Message::Close(_))));
         old = new;
         old.send("rotate").await;
-        let dialed = rig.dialer.dialed.lock().len();
+        let dials = harness.dialer.dials.lock().len();
         for second in 0..55 {
             old.send(&format!("trade BTC/USDT {second}")).await;
-            rig.advance(1).await;
+            harness.advance(1).await;
         }
-        assert_eq!(rig.dialer.dialed.lock().len(), dialed, "it was followed at once");
+        assert_eq!(harness.dialer.dials.lock().len(), dials, "a second notice within a minute is not followed");
     }
 }
 
 #[tokio::test]
-async fn age_makes_a_new_connection_take_over_in_time() {
+async fn max_connection_age_triggers_takeover() {
     let hour = Duration::from_hours(1);
-    let mut rig = Rig::with(&[BTC], Profile { max_connection_age: Some(hour), ..profile(&[]) }, 1_000);
-    let mut old = rig.live().await;
+    let mut harness =
+        FeedHarness::with_profile(&[BTC], Profile { max_connection_age: Some(hour), ..profile(&[]) }, 1_000);
+    let mut old = harness.accept_and_acknowledge().await;
     for _ in 0..48 {
-        rig.clock.advance(Duration::from_secs(59)).await;
-        old.send("alive").await;
-        rig.told();
+        harness.clock.advance(Duration::from_secs(59)).await;
+        old.send("heartbeat").await;
+        harness.take_items();
     }
-    assert_eq!(rig.dialer.dialed.lock().len(), 1, "47 min, and it is spread over the 6 min before the last 6");
-    while rig.dialer.dialed.lock().len() == 1 {
-        rig.clock.advance(Duration::from_secs(1)).await;
-        old.send("alive").await;
+    assert_eq!(harness.dialer.dials.lock().len(), 1, "not after 47 min: the takeover is spread over minutes 48 to 54");
+    while harness.dialer.dials.lock().len() == 1 {
+        harness.clock.advance(Duration::from_secs(1)).await;
+        old.send("heartbeat").await;
     }
-    assert!(rig.clock.now().millis() <= 3_241_000, "54 min");
-    let mut new = rig.accept().await;
+    assert!(harness.clock.now().millis() <= 3_241_000, "54 min");
+    let mut new = harness.accept().await;
     new.send("ok BTC/USDT").await;
-    rig.advance(3).await;
-    assert_eq!(rig.told(), []);
+    harness.advance(3).await;
+    assert_eq!(harness.take_items(), []);
     drop(old);
-    rig.advance(3).await;
-    assert_eq!(rig.told(), []);
+    harness.advance(3).await;
+    assert_eq!(harness.take_items(), []);
 }
 
 #[tokio::test]
-async fn an_old_connection_is_kept_while_no_new_one_takes_over() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut old = rig.live().await;
-    rig.told();
-    rig.dialer.dark.lock().extend(["ws://one", "ws://two"]);
+async fn old_connection_stays_until_takeover_succeeds() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut old = harness.accept_and_acknowledge().await;
+    harness.take_items();
+    harness.dialer.unreachable.lock().extend(["ws://one", "ws://two"]);
     old.send("rotate").await;
     for second in 0..125 {
-        rig.advance(1).await;
+        harness.advance(1).await;
         old.send(&format!("trade BTC/USDT {second}")).await;
     }
-    rig.settle().await;
-    let told = rig.told();
-    assert!(told.len() >= 120 && !told.iter().any(is_hole), "{told:?}");
-    assert_eq!(rig.dialer.dialed.lock().len(), 1 + 2 * 3, "two origins, once a minute");
+    harness.settle().await;
+    let received = harness.take_items();
+    assert!(received.len() >= 120 && !received.iter().any(is_loss_or_gap), "{received:?}");
+    assert_eq!(harness.dialer.dials.lock().len(), 1 + 2 * 3, "one attempt per minute, two origins each");
 
-    rig.dialer.dark.lock().clear();
-    let mut new = rig.accept().await;
+    harness.dialer.unreachable.lock().clear();
+    let mut new = harness.accept().await;
     new.expect("+BTC/USDT").await;
     drop(new);
-    rig.settle().await;
+    harness.settle().await;
     old.send("trade BTC/USDT x").await;
-    rig.settle().await;
-    assert_eq!(rig.told().last(), Some(&FeedItem::Events(vec![trade(BTC, "x")])), "the new one broke at once");
+    harness.settle().await;
+    assert_eq!(
+        harness.take_items().last(),
+        Some(&FeedItem::Events(vec![trade(BTC, "x")])),
+        "the old connection continues after the new one breaks"
+    );
 }
 
 #[tokio::test]
-async fn if_the_old_one_dies_first_only_what_is_not_yet_confirmed_is_lost() {
-    let mut rig = Rig::new(&[BTC, ETH]);
-    let mut old = rig.live().await;
-    rig.told();
+async fn loss_during_takeover_covers_only_unconfirmed_topics() {
+    let mut harness = FeedHarness::new(&[BTC, ETH]);
+    let mut old = harness.accept_and_acknowledge().await;
+    harness.take_items();
     old.send("rotate").await;
-    let mut new = rig.accept().await;
+    let mut new = harness.accept().await;
     new.send("ok BTC/USDT").await;
-    rig.settle().await;
-    let since = rig.clock.now();
-    rig.advance(1).await;
+    harness.settle().await;
+    let since = harness.clock.now();
+    harness.advance(1).await;
     old.send("trade ETH/USDT 1").await;
     drop(old);
-    rig.settle().await;
-    let told = rig.told();
+    harness.settle().await;
+    let received = harness.take_items();
     let lost = FeedItem::Lost { subscriptions: vec![trades(ETH)], since: since + Duration::from_secs(1) };
-    assert_eq!(told.last(), Some(&lost), "{told:?}");
+    assert_eq!(received.last(), Some(&lost), "{received:?}");
     new.send("ok ETH/USDT").await;
-    rig.settle().await;
-    let now = rig.clock.now().millis();
-    assert_eq!(rig.told()[1], Rig::confirmed(ETH, now));
-    assert_eq!(rig.dialer.dialed.lock().len(), 2, "no third one");
+    harness.settle().await;
+    let now = harness.clock.now().millis();
+    assert_eq!(harness.take_items()[1], FeedHarness::acknowledged(ETH, now));
+    assert_eq!(harness.dialer.dials.lock().len(), 2, "no third connection");
 }
 
 #[tokio::test]
-async fn connections_are_opened_within_their_budget() {
-    let connects = Scope { name: "connections", limit: 3, window: Duration::from_secs(100), used_header: None };
-    let mut rig = Rig::with(&[BTC], Profile { connects, ..profile(&[]) }, 1_000);
-    // The exchange takes each connection, speaks, and cuts it at once: the backoff does not grow.
+async fn connects_stay_within_rate_limit() {
+    let connection_limit =
+        RateLimit { name: "connections", limit: 3, window: Duration::from_secs(100), used_header: None };
+    let mut harness = FeedHarness::with_profile(&[BTC], Profile { connection_limit, ..profile(&[]) }, 1_000);
+    // The exchange accepts each connection, sends data and closes it: the backoff does not grow.
     for _ in 0..5 {
-        let mut server = rig.live().await;
+        let mut server = harness.accept_and_acknowledge().await;
         server.send("trade BTC/USDT 1").await;
-        rig.settle().await;
+        harness.settle().await;
     }
-    let dialed: Vec<i64> = rig.dialer.dialed.lock().iter().map(|(at, _)| *at).collect();
-    assert_eq!(dialed.len(), 5);
-    assert!(dialed[2] < 30_000 && dialed.windows(4).all(|four| four[3] - four[0] > 100_000), "{dialed:?}");
+    let dials: Vec<i64> = harness.dialer.dials.lock().iter().map(|(at, _)| *at).collect();
+    assert_eq!(dials.len(), 5);
+    assert!(dials[2] < 30_000 && dials.windows(4).all(|window| window[3] - window[0] > 100_000), "{dials:?}");
 }
 
 #[tokio::test]
-async fn a_connection_without_a_topic_is_closed_and_opened_again_when_one_comes() {
-    let mut rig = Rig::new(&[BTC]);
-    let mut server = rig.live().await;
-    rig.handle.change(&[], &[trades(BTC)]).unwrap();
-    rig.settle().await;
+async fn connection_without_topics_closes_and_reopens() {
+    let mut harness = FeedHarness::new(&[BTC]);
+    let mut server = harness.accept_and_acknowledge().await;
+    harness.handle.update_subscriptions(&[], &[trades(BTC)]).unwrap();
+    harness.settle().await;
     assert!(matches!(server.receive().await, Some(Message::Close(_)) | None));
-    rig.told();
-    rig.advance(600).await;
-    assert_eq!(rig.told(), [], "nothing is missed where nothing is wanted");
-    rig.handle.change(&[trades(BTC)], &[]).unwrap();
-    rig.live().await;
-    assert!(matches!(rig.told()[..], [FeedItem::Confirmed { .. }]));
+    harness.take_items();
+    harness.advance(600).await;
+    assert_eq!(harness.take_items(), [], "without topics there is no loss");
+    harness.handle.update_subscriptions(&[trades(BTC)], &[]).unwrap();
+    harness.accept_and_acknowledge().await;
+    assert!(matches!(harness.take_items()[..], [FeedItem::Acknowledged { .. }]));
 }

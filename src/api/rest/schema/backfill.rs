@@ -8,69 +8,71 @@ use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::market::BackfillAnswer;
+use crate::market::BackfillStatus;
 
-/// What to fetch.
+/// The range of candles to fetch.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 pub struct NewBackfill {
-    /// The id of the exchange. Without it, the first enabled one that lists the symbol.
+    /// The id of the exchange. Without it, the first enabled exchange that lists the symbol is used.
     #[oai(validator(min_length = 1))]
     pub exchange: Option<String>,
-    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in any case, or the exchange's own id.
+    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
     #[oai(validator(min_length = 1))]
     pub symbol: String,
-    /// How long a candle lasts; `1m` where absent.
+    /// The candle interval. Default: `1m`.
     #[oai(validator(pattern = "^(1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1M)$"))]
     pub interval: Option<String>,
     /// The first open time, inclusive.
     pub since: Time,
-    /// Where the range ends, exclusive; now where absent.
+    /// The end of the range, exclusive. Default: now.
     pub until: Option<Time>,
 }
 
-/// A range that is fetched because someone asked.
+/// A backfill: a range of candles that is fetched on request.
 #[derive(Debug, Object, Serialize)]
 pub struct Backfill {
     id: String,
     exchange: String,
     symbol: String,
     interval: String,
+    /// Whether the data comes from the simulator.
     simulated: bool,
-    /// The first open time, inclusive.
+    /// The first open time, inclusive, in Unix milliseconds.
     start: i64,
-    /// Where the range ends, exclusive.
+    /// The end of the range, exclusive, in Unix milliseconds.
     end: i64,
     /// `waiting`, `running`, `done` or `failed`.
     state: String,
-    /// Whether no time of the range is unknown or unavailable.
+    /// Whether no part of the range is unknown or unavailable.
     complete: bool,
-    /// How much of the range is known, in milliseconds.
+    /// Length of the known part of the range, in milliseconds.
     known_ms: u64,
-    /// How long the range is, in milliseconds.
+    /// Length of the range, in milliseconds.
     total_ms: u64,
-    /// Why it failed.
+    /// The reason of a failure.
     detail: Option<String>,
+    /// Time of creation, in Unix milliseconds.
     created_at: i64,
-    /// When its state changed.
+    /// Time of the last change of `state`, in Unix milliseconds.
     updated_at: i64,
 }
 
 impl Backfill {
-    pub fn new(answer: &BackfillAnswer) -> Self {
-        let backfill = &answer.backfill;
+    pub fn new(status: &BackfillStatus) -> Self {
+        let backfill = &status.backfill;
         let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             id: backfill.id.clone(),
             exchange: backfill.series.exchange.to_string(),
             symbol: backfill.series.symbol.to_string(),
             interval: backfill.series.interval.to_string(),
-            simulated: answer.simulated,
+            simulated: status.simulated,
             start: backfill.range.start().millis(),
             end: backfill.range.end().millis(),
             state: backfill.state.to_string(),
-            complete: answer.complete,
-            known_ms: millis(answer.known),
+            complete: status.complete,
+            known_ms: millis(status.known),
             total_ms: millis(backfill.range.duration()),
             detail: backfill.detail.clone(),
             created_at: backfill.created_at.millis(),
@@ -79,13 +81,13 @@ impl Backfill {
     }
 }
 
-/// The latest backfills, the newest first.
+/// The latest backfills, newest first.
 #[derive(Debug, Object, Serialize)]
 pub struct Backfills {
     pub backfills: Vec<Backfill>,
 }
 
-/// A time in a body: Unix milliseconds, or RFC 3339. Checked where it is used.
+/// A time in a request body: Unix milliseconds or RFC 3339. Validated where it is used.
 #[derive(Clone, Debug)]
 pub struct Time(pub String);
 

@@ -1,4 +1,4 @@
-//! The bodies of market data and reference.
+//! The bodies of market data and reference operations.
 
 use poem_openapi::Object;
 use serde::Serialize;
@@ -6,10 +6,10 @@ use serde::Serialize;
 use crate::api::problem::Code;
 use crate::model::{ExchangeState, Timestamp};
 
-/// The latest state of a market. Figures are over the last 24 hours; what the exchange does not give is null.
+/// The latest state of a market. Statistics cover the last 24 hours. Values that the exchange lacks are null.
 #[derive(Debug, Object)]
 pub struct Ticker {
-    /// Id of the exchange.
+    /// The id of the exchange.
     exchange: String,
     /// BASE/QUOTE.
     symbol: String,
@@ -33,78 +33,78 @@ pub struct Ticker {
     base_volume: Option<f64>,
     /// Traded amount, in the quote asset.
     quote_volume: Option<f64>,
-    /// Change of `last` against `open`, in per cent.
+    /// Change from `open` to `last`, in percent.
     change_percent: Option<f64>,
-    /// The exchange's own time of the newest part, in Unix milliseconds.
+    /// The exchange's timestamp of the newest value, in Unix milliseconds.
     timestamp: Option<i64>,
     /// When candlewick received it, in Unix milliseconds.
     received_at: i64,
     /// `stream` or `rest`.
     source: String,
-    /// Whether it comes from the simulator.
+    /// Whether the data comes from the simulator.
     simulated: bool,
     /// Now minus `received_at`, in milliseconds.
     age_ms: u64,
-    /// Whether it is older than it should be: its stream is silent or broken.
+    /// Whether the ticker is outdated: no updates arrive on its stream, or the stream is down.
     stale: bool,
 }
 
 /// Several tickers.
 #[derive(Debug, Object)]
 pub struct Tickers {
-    /// In the order asked for.
+    /// In the order of the request.
     tickers: Vec<Ticker>,
-    /// What has no answer.
+    /// Symbols without a ticker.
     errors: Vec<TickerError>,
 }
 
-/// A symbol without an answer.
+/// A symbol without a ticker.
 #[derive(Debug, Object)]
 pub struct TickerError {
-    /// As it was asked for.
+    /// As in the request.
     symbol: String,
-    /// The code that the problem of `/v1/ticker` would have.
+    /// The problem code that `/v1/ticker` would return for this symbol.
     code: Code,
 }
 
 /// A page of candles.
 #[derive(Debug, Object)]
 pub struct History {
-    /// Id of the exchange.
+    /// The id of the exchange.
     exchange: String,
     /// BASE/QUOTE.
     symbol: String,
-    /// How long a candle lasts.
+    /// The candle interval.
     interval: String,
-    /// Whether it comes from the simulator.
+    /// Whether the data comes from the simulator.
     simulated: bool,
-    /// Whether no closed time of the page's range is unknown or unavailable.
+    /// Whether no closed part of the page's range is unknown or unavailable.
     complete: bool,
-    /// What is missing, ascending.
+    /// Missing ranges, ascending.
     gaps: Vec<Gap>,
-    /// For `cursor`, to get the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     next_cursor: Option<String>,
-    /// Ascending.
+    /// In ascending order of time.
     candles: Vec<Candle>,
 }
 
-/// A hole in a history.
+/// A range without data.
 #[derive(Debug, Object)]
 pub struct Gap {
-    /// Its begin, in Unix milliseconds.
+    /// Start, inclusive, in Unix milliseconds.
     start: i64,
-    /// The first moment after it, in Unix milliseconds.
+    /// End, exclusive, in Unix milliseconds.
     end: i64,
-    /// `pending` (being fetched; ask again), `unavailable` (the exchange cannot give it), `invalid` (the exchange gives
-    /// only rows that cannot be right), `off_grid` (only rows that are off the grid of the interval) or `offline` (nobody
-    /// can fetch it now).
+    /// `pending` (being fetched; request it again later), `unavailable` (the exchange cannot provide it), `invalid`
+    /// (the exchange provides only implausible rows), `off_grid` (the exchange provides only rows whose open times do
+    /// not fit the interval) or `offline` (no collector can fetch it now).
     reason: String,
 }
 
-/// What was traded in one interval. Prices are in the quote asset.
+/// A candle: the trades of one interval. Prices are in the quote asset.
 #[derive(Debug, Object)]
 pub struct Candle {
-    /// When it opens, in Unix milliseconds.
+    /// Open time, in Unix milliseconds.
     timestamp: i64,
     /// First price.
     open: f64,
@@ -120,68 +120,69 @@ pub struct Candle {
     quote_volume: Option<f64>,
     /// Number of trades.
     trades: Option<u64>,
-    /// Whether its time is over and the values are final.
+    /// Whether the interval has ended and the values are final.
     closed: bool,
-    /// How often it changed after closing.
+    /// Number of corrections after closing.
     revision: u32,
-    /// True where nobody traded and `fill=flat` was asked for; else it is not there.
+    /// True if the interval has no trades and `fill=flat` is set; otherwise omitted.
     #[oai(skip_serializing_if_is_none)]
     filled: Option<bool>,
 }
 
-/// All exchanges.
+/// All enabled exchanges.
 #[derive(Debug, Object, Serialize)]
 pub struct Exchanges {
     /// In registry order.
     pub exchanges: Vec<Exchange>,
 }
 
-/// How an exchange is doing.
+/// The state of an exchange.
 #[derive(Debug, Object, Serialize)]
 pub struct Exchange {
     id: String,
     name: String,
     /// `connecting`, `live`, `stale`, `reconnecting`, `down` or `simulated`.
     state: String,
-    /// Since when, in Unix milliseconds.
+    /// Time of the last change of `state`, in Unix milliseconds.
     since: i64,
-    /// Whether the data come from the simulator.
+    /// Whether the data comes from the simulator.
     simulated: bool,
-    /// What can be listened to.
+    /// Available stream channels.
     channels: Vec<String>,
-    /// The intervals of candles that can be had.
+    /// Available candle intervals.
     intervals: Vec<String>,
-    /// What is collected now.
+    /// Markets that are collected now.
     symbols: Vec<String>,
-    /// What was to be collected and is not, since the exchange lists or trades it no longer.
+    /// Markets that are no longer collected, because the exchange does not list or trade them any more.
     ended: Vec<Ended>,
     connections: Vec<Connection>,
     budgets: Vec<Budget>,
-    /// The exchange's own clock, which decides when candles are closed.
+    /// The exchange's clock, which determines when candles close.
     clock: Option<ExchangeClock>,
-    /// What is wrong, in a sentence.
+    /// A description of the current fault.
     detail: Option<String>,
 }
 
-/// An exchange's own clock, as measured by its answers.
+/// An exchange's clock, estimated from its responses.
 #[derive(Debug, Object, Serialize)]
 pub struct ExchangeClock {
-    /// Whether it is known. As long as it is not, no candle is closed by the clock.
+    /// Whether the clock is known. While it is not, no candle is closed by the clock.
     known: bool,
-    /// How far it is ahead of the clock of the machine that collects, in milliseconds; negative where it is behind.
+    /// Offset of the exchange's clock from the clock of the collecting machine, in milliseconds; positive if the
+    /// exchange is ahead.
     offset_ms: i64,
-    /// How wrong the offset can be in either direction, in milliseconds.
+    /// Maximum error of the offset in either direction, in milliseconds.
     doubt_ms: i64,
 }
 
-/// A market that the exchange lists or trades no longer.
+/// A market that the exchange does not list or trade any more.
 #[derive(Debug, Object, Serialize)]
 pub struct Ended {
     /// BASE/QUOTE.
     symbol: String,
-    /// Since when it is not collected, in Unix milliseconds.
+    /// Time since when it is not collected, in Unix milliseconds.
     since: i64,
-    /// Why, in a sentence.
+    /// The reason.
     detail: String,
 }
 
@@ -189,88 +190,90 @@ pub struct Ended {
 #[derive(Debug, Object, Serialize)]
 pub struct Connection {
     id: String,
+    /// The same states as of an exchange.
     state: String,
-    /// How many topics it carries.
+    /// Number of topics on this connection.
     topics: u64,
-    /// How long ago the last data or heartbeat came, in milliseconds; a ping is none.
+    /// Time since the last data or heartbeat, in milliseconds. Pings do not count.
     last_message_ms: Option<u64>,
-    /// How often it was connected anew.
+    /// Number of reconnects.
     reconnects: u64,
 }
 
-/// Something that an exchange meters.
+/// A rate limit of an exchange.
 #[derive(Debug, Object, Serialize)]
 pub struct Budget {
+    /// The requests that the limit applies to, such as `rest`.
     scope: String,
-    /// Weight that fits one window.
+    /// Maximum weight per window.
     limit: u32,
-    /// How long a window is, in milliseconds.
+    /// Length of the window, in milliseconds.
     window_ms: u64,
     /// Weight used in this window.
     used: u32,
-    /// Until when all calls are held back, in Unix milliseconds.
+    /// Time until which no requests are sent, in Unix milliseconds.
     open_at: Option<i64>,
 }
 
 /// A page of instruments.
 #[derive(Debug, Object)]
 pub struct Instruments {
-    /// By exchange and symbol.
+    /// Ordered by exchange and symbol.
     instruments: Vec<Instrument>,
-    /// For `cursor`, to get the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
 /// A spot market of an exchange.
 #[derive(Debug, Object)]
 pub struct Instrument {
-    /// Id of the exchange.
+    /// The id of the exchange.
     exchange: String,
     /// BASE/QUOTE.
     symbol: String,
-    /// The exchange's own id.
+    /// The exchange's native symbol.
     native: String,
     base: String,
     quote: String,
-    /// The smallest step of a price, in the quote asset.
+    /// Price increment, in the quote asset.
     price_step: Option<f64>,
-    /// The smallest step of an amount, in the base asset.
+    /// Amount increment, in the base asset.
     amount_step: Option<f64>,
-    /// Whether it trades now: `status` is `trading`.
+    /// Whether the market is trading: `status` is `trading`.
     active: bool,
-    /// `trading`; `halted` while it does not trade, or with restrictions only (maintenance, an auction, cancel only), and
-    /// keeps its streams and history; `delisted` where the exchange lists it no longer, and its history is kept.
+    /// `trading`; `halted`: trading is suspended or restricted (maintenance, auction, cancel only), streams and history
+    /// remain available; `delisted`: the exchange does not list it any more, stored history remains available.
     status: String,
 }
 
-/// A page of what is known of a series.
+/// A page of the coverage of a candle series.
 #[derive(Debug, Object)]
 pub struct Coverage {
-    /// Id of the exchange.
+    /// The id of the exchange.
     exchange: String,
     /// BASE/QUOTE.
     symbol: String,
-    /// How long a candle lasts.
+    /// The candle interval.
     interval: String,
-    /// Whether it comes from the simulator.
+    /// Whether the data comes from the simulator.
     simulated: bool,
-    /// Whether no closed time of the page is unknown or unavailable.
+    /// Whether no closed part of the page's time span is unknown or unavailable.
     complete: bool,
-    /// For `cursor`, to get the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     next_cursor: Option<String>,
     /// Disjoint, ascending.
     ranges: Vec<CoveredRange>,
 }
 
-/// A range of time and how it is known.
+/// A time range with its coverage state.
 #[derive(Debug, Object)]
 pub struct CoveredRange {
-    /// Its begin, in Unix milliseconds.
+    /// Start, inclusive, in Unix milliseconds.
     start: i64,
-    /// The first moment after it, in Unix milliseconds.
+    /// End, exclusive, in Unix milliseconds.
     end: i64,
-    /// `observed`, `fetched`, `derived`, `empty`; or `unavailable` (the exchange cannot give it), `invalid` (it gives only
-    /// rows that cannot be right) or `off_grid` (only rows that are off the grid of the interval).
+    /// `observed`, `fetched`, `derived`, `empty`, `unavailable` (the exchange cannot provide it), `invalid` (the
+    /// exchange provides only implausible rows) or `off_grid` (only rows whose open times do not fit the interval).
     state: String,
 }
 

@@ -1,8 +1,8 @@
-//! The shapes of all bodies, for the document. Those that are asked for rarely are encoded from here, too; the others
-//! have encoders of their own, and a test compares both ways that they do not drift apart.
+//! The schemas of all bodies, for the document. Bodies that are requested rarely are encoded from these types. The
+//! others have encoders of their own; a test checks that they match their schemas.
 //!
-//! Every member is always there; one that may be `null` is an `Option`. Only a problem leaves
-//! members out, and a candle that somebody traded.
+//! Every member is always present; one that may be `null` is an `Option`. Exceptions: `errors` of a problem and
+//! `filled` of a candle are omitted if they have no value.
 
 mod backfill;
 mod market;

@@ -1,4 +1,4 @@
-//! The bodies of the service itself, and of refusals.
+//! The bodies of service operations, and problems.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,37 +6,37 @@ use std::sync::Arc;
 use poem_openapi::Object;
 use serde::Serialize;
 
-use crate::api::About;
+use crate::api::ServiceInfo;
 use crate::api::problem::{self, Code};
 use crate::market;
 use crate::model::ExchangeState;
 
-/// The process runs.
+/// Result of the liveness probe.
 #[derive(Debug, Object)]
 pub struct Live {
     /// `ok`.
     status: String,
 }
 
-/// Requests can be sent.
+/// Result of the readiness probe when the process is ready.
 #[derive(Debug, Object, Serialize)]
 pub struct Ready {
     /// `ready`.
     pub status: String,
-    /// What does not work as it should: `store`, `cache` or an exchange.
+    /// Components that do not work: `store`, `cache` or exchange ids.
     pub degraded: Vec<String>,
 }
 
-/// What stands in for a key where a browser cannot send one.
+/// A ticket, which replaces an API key where a browser cannot send one.
 #[derive(Debug, Object, Serialize)]
 pub struct Ticket {
-    /// To be given as `ticket` to `/v1/stream`, `/v1/events`, `/ws/subscribe/{symbol}` or `/ws/realtime`.
+    /// The query parameter `ticket` of `/v1/stream`, `/v1/events`, `/ws/subscribe/{symbol}` and `/ws/realtime`.
     pub ticket: String,
-    /// From then on it opens nothing.
+    /// Time at which the ticket expires, in Unix milliseconds.
     pub expires_at: i64,
 }
 
-/// How the whole is doing.
+/// Health overview of the service.
 #[derive(Debug, Object, Serialize)]
 pub struct Health {
     /// `starting`, `ok`, `degraded` or `draining`.
@@ -44,9 +44,9 @@ pub struct Health {
     version: String,
     /// `all`, `api` or `collector`.
     role: String,
-    /// Since the start, in seconds.
+    /// Time since the start, in seconds.
     uptime_s: u64,
-    /// What does not work as it should: `store`, `cache` or an exchange.
+    /// Components that do not work: `store`, `cache` or exchange ids.
     degraded: Vec<String>,
     /// The kind of the candle store.
     store: String,
@@ -56,30 +56,30 @@ pub struct Health {
     exchanges: BTreeMap<String, String>,
 }
 
-/// A refusal (RFC 9457).
+/// A problem (RFC 9457).
 #[derive(Debug, Object, Serialize)]
 pub struct Problem {
-    /// `urn:candlewick:problem:` and the code.
+    /// `urn:candlewick:problem:` followed by the code.
     r#type: String,
-    /// What the code means.
+    /// A short summary of the code.
     title: String,
     /// The HTTP status.
     status: u16,
     /// What happened, and what to do about it.
     detail: String,
-    /// Stable, for programs.
+    /// The stable error code.
     code: Code,
-    /// The parameters that are not valid, where it is about parameters.
+    /// The invalid parameters, if the problem concerns parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<ParameterError>>,
 }
 
-/// A parameter that is not valid.
+/// An invalid parameter.
 #[derive(Debug, Object, Serialize)]
 pub struct ParameterError {
-    /// Its name as it was given.
+    /// The name as the client sent it.
     parameter: String,
-    /// What is wrong, or what would be right.
+    /// What is wrong, or what is valid.
     detail: String,
 }
 
@@ -88,7 +88,7 @@ impl Problem {
         let errors = problem
             .errors
             .iter()
-            .map(|wrong| ParameterError { parameter: wrong.parameter.to_string(), detail: wrong.detail.to_string() });
+            .map(|error| ParameterError { parameter: error.parameter.to_string(), detail: error.detail.to_string() });
         Self {
             r#type: format!("urn:candlewick:problem:{}", problem.code.as_str()),
             title: problem.code.title().to_owned(),
@@ -101,7 +101,7 @@ impl Problem {
 }
 
 impl Health {
-    pub fn new(status: &str, about: &About, health: market::Health) -> Self {
+    pub fn new(status: &str, about: &ServiceInfo, health: market::Health) -> Self {
         let name = |state: &Arc<ExchangeState>| (state.exchange.as_str().to_owned(), state.state.as_str().to_owned());
         Self {
             status: status.to_owned(),

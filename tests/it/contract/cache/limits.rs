@@ -1,4 +1,4 @@
-//! What clients use of their limits.
+//! Contract of client rate limits: recorded usage.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use super::{Backend, Replicas};
 const WINDOW: Duration = Duration::from_mins(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn uses(cache: &Cache, client: &str, used: Duration) -> Duration {
-    cache.limits.used(client, used, WINDOW).await.unwrap_or_else(|error: CacheError| panic!("{error}"))
+async fn record_usage(cache: &Cache, client: &str, used: Duration) -> Duration {
+    cache.limits.record_usage(client, used, WINDOW).await.unwrap_or_else(|error: CacheError| panic!("{error}"))
 }
 
-pub async fn what_is_used_is_told_and_bounded(backend: Backend) {
-    let told = uses(&backend.cache, "198.51.100.1", 20 * SECOND).await;
-    assert!(told <= 20 * SECOND && told > 18 * SECOND, "{told:?}");
-    assert!(uses(&backend.cache, "key:0a", 90 * SECOND).await <= WINDOW);
+pub async fn usage_is_returned_and_capped(backend: Backend) {
+    let recorded = record_usage(&backend.cache, "198.51.100.1", 20 * SECOND).await;
+    assert!(recorded <= 20 * SECOND && recorded > 18 * SECOND, "{recorded:?}");
+    assert!(record_usage(&backend.cache, "key:0a", 90 * SECOND).await <= WINDOW);
 }
 
-pub async fn what_is_used_elsewhere_counts(two: Replicas) {
-    assert!(two.server.limits.is_shared());
-    uses(&two.collector, "198.51.100.1", 20 * SECOND).await;
-    let both = uses(&two.server, "198.51.100.1", 30 * SECOND).await;
-    assert!(both > 40 * SECOND && both <= 50 * SECOND, "{both:?}");
-    assert!(uses(&two.server, "198.51.100.2", SECOND).await <= SECOND, "others have their own");
-    assert!(uses(&two.server, "198.51.100.1", 30 * SECOND).await <= WINDOW);
-    // It comes back with time.
-    two.clock.sleep(30 * SECOND).await;
-    let left = uses(&two.collector, "198.51.100.1", Duration::ZERO).await;
-    assert!(left > Duration::ZERO && left <= 30 * SECOND, "{left:?}");
+pub async fn usage_on_other_replica_counts(replicas: Replicas) {
+    assert!(replicas.api.limits.is_shared());
+    record_usage(&replicas.collector, "198.51.100.1", 20 * SECOND).await;
+    let total = record_usage(&replicas.api, "198.51.100.1", 30 * SECOND).await;
+    assert!(total > 40 * SECOND && total <= 50 * SECOND, "{total:?}");
+    assert!(record_usage(&replicas.api, "198.51.100.2", SECOND).await <= SECOND, "other clients have their own limit");
+    assert!(record_usage(&replicas.api, "198.51.100.1", 30 * SECOND).await <= WINDOW);
+    // Usage decays with time.
+    replicas.clock.sleep(30 * SECOND).await;
+    let remaining = record_usage(&replicas.collector, "198.51.100.1", Duration::ZERO).await;
+    assert!(remaining > Duration::ZERO && remaining <= 30 * SECOND, "{remaining:?}");
 }

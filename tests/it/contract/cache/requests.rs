@@ -1,8 +1,8 @@
-//! Questions to collectors.
+//! Contract of requests to collectors.
 
 use std::time::Duration;
 
-use candlewick::cache::{Answer, Asked, Question, Questions, RequestError};
+use candlewick::cache::{CollectorReply, CollectorRequest, IncomingRequest, RequestError, RequestReceiver};
 use candlewick::model::{ExchangeId, Interval, Series, TimeRange, Timestamp};
 use tokio::task::JoinHandle;
 
@@ -11,155 +11,155 @@ use super::Backend;
 const BUDGET: Duration = Duration::from_secs(2);
 const BINANCE: ExchangeId = ExchangeId::Binance;
 
-type Reply = Result<Answer, RequestError>;
+type RequestResult = Result<CollectorReply, RequestError>;
 
-fn question(exchange: ExchangeId, minutes: i64) -> Question {
+fn candles_request(exchange: ExchangeId, minutes: i64) -> CollectorRequest {
     let series = Series { exchange, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 };
-    Question::Candles { series, range: TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(minutes * 60)) }
+    CollectorRequest::Candles { series, range: TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(minutes * 60)) }
 }
 
 impl Backend {
-    /// Asks in a task of its own, within the budget.
-    fn asks(&self, question: Question) -> JoinHandle<Reply> {
+    /// Sends a request in its own task and waits up to [`BUDGET`] for the reply.
+    fn spawn_request(&self, request: CollectorRequest) -> JoinHandle<RequestResult> {
         let requests = self.cache.requests.clone();
-        tokio::spawn(async move { requests.ask(question, BUDGET).await })
+        tokio::spawn(async move { requests.request(request, BUDGET).await })
     }
 
-    async fn serve(&self) -> Box<dyn Questions> {
+    async fn serve(&self) -> Box<dyn RequestReceiver> {
         self.cache.requests.serve(BINANCE).await.unwrap()
     }
 
-    /// The next question that reaches the collector.
-    async fn next(&self, desk: &mut Box<dyn Questions>) -> Asked {
-        desk.next().await.unwrap()
+    /// The next request that reaches the collector.
+    async fn next(&self, receiver: &mut Box<dyn RequestReceiver>) -> IncomingRequest {
+        receiver.next().await.unwrap()
     }
 }
 
-pub async fn an_answer_reaches_who_asked(backend: Backend) {
-    let mut desk = backend.serve().await;
-    let asker = backend.asks(question(BINANCE, 1));
-    let job = backend.next(&mut desk).await;
-    assert_eq!(job.question, question(BINANCE, 1));
-    assert!(!asker.is_finished());
-    (job.answer)(Ok(Answer::Stored));
-    assert_eq!(asker.await.unwrap(), Ok(Answer::Stored));
-    // The same question again is a new one.
-    let asker = backend.asks(question(BINANCE, 1));
-    let job = backend.next(&mut desk).await;
-    (job.answer)(Err(RequestError::UnknownSymbol));
-    assert_eq!(asker.await.unwrap(), Err(RequestError::UnknownSymbol));
+pub async fn reply_reaches_caller(backend: Backend) {
+    let mut receiver = backend.serve().await;
+    let caller = backend.spawn_request(candles_request(BINANCE, 1));
+    let incoming = backend.next(&mut receiver).await;
+    assert_eq!(incoming.request, candles_request(BINANCE, 1));
+    assert!(!caller.is_finished());
+    (incoming.reply)(Ok(CollectorReply::Stored));
+    assert_eq!(caller.await.unwrap(), Ok(CollectorReply::Stored));
+    // After the reply, the same request is sent again.
+    let caller = backend.spawn_request(candles_request(BINANCE, 1));
+    let incoming = backend.next(&mut receiver).await;
+    (incoming.reply)(Err(RequestError::UnknownSymbol));
+    assert_eq!(caller.await.unwrap(), Err(RequestError::UnknownSymbol));
 }
 
-pub async fn identical_questions_are_asked_once(backend: Backend) {
-    let mut desk = backend.serve().await;
-    let askers: Vec<_> = (0..20).map(|_| backend.asks(question(BINANCE, 1))).collect();
-    let first = backend.next(&mut desk).await;
-    backend.pass(BUDGET / 4).await;
-    let late = backend.asks(question(BINANCE, 1));
-    let other = backend.asks(question(BINANCE, 2));
-    backend.pass(BUDGET / 4).await;
-    // Had there been another of the same, it would come before the other.
-    let second = backend.next(&mut desk).await;
-    assert_eq!(second.question, question(BINANCE, 2));
-    (first.answer)(Ok(Answer::Stored));
-    for asker in askers.into_iter().chain([late]) {
-        assert_eq!(asker.await.unwrap(), Ok(Answer::Stored));
+pub async fn identical_requests_are_sent_once(backend: Backend) {
+    let mut receiver = backend.serve().await;
+    let callers: Vec<_> = (0..20).map(|_| backend.spawn_request(candles_request(BINANCE, 1))).collect();
+    let first = backend.next(&mut receiver).await;
+    backend.advance(BUDGET / 4).await;
+    let late = backend.spawn_request(candles_request(BINANCE, 1));
+    let other = backend.spawn_request(candles_request(BINANCE, 2));
+    backend.advance(BUDGET / 4).await;
+    // A duplicate of the first request would arrive before this one.
+    let second = backend.next(&mut receiver).await;
+    assert_eq!(second.request, candles_request(BINANCE, 2));
+    (first.reply)(Ok(CollectorReply::Stored));
+    for caller in callers.into_iter().chain([late]) {
+        assert_eq!(caller.await.unwrap(), Ok(CollectorReply::Stored));
     }
     assert!(!other.is_finished());
-    (second.answer)(Err(RequestError::UnknownSymbol));
+    (second.reply)(Err(RequestError::UnknownSymbol));
     assert_eq!(other.await.unwrap(), Err(RequestError::UnknownSymbol));
 }
 
-pub async fn who_waits_too_long_learns_that_it_is_pending(backend: Backend) {
-    let mut desk = backend.serve().await;
-    let asker = backend.asks(question(BINANCE, 1));
-    let job = backend.next(&mut desk).await;
-    backend.pass(BUDGET).await;
-    assert_eq!(asker.await.unwrap(), Err(RequestError::Pending));
-    // The collector goes on: who asks again waits for the same answer.
-    let again = backend.asks(question(BINANCE, 1));
-    backend.pass(BUDGET / 2).await;
-    assert!(!again.is_finished());
-    (job.answer)(Ok(Answer::Stored));
-    assert_eq!(again.await.unwrap(), Ok(Answer::Stored));
+pub async fn request_past_time_budget_is_pending(backend: Backend) {
+    let mut receiver = backend.serve().await;
+    let caller = backend.spawn_request(candles_request(BINANCE, 1));
+    let incoming = backend.next(&mut receiver).await;
+    backend.advance(BUDGET).await;
+    assert_eq!(caller.await.unwrap(), Err(RequestError::Pending));
+    // The request continues: a second caller waits for the same reply.
+    let second = backend.spawn_request(candles_request(BINANCE, 1));
+    backend.advance(BUDGET / 2).await;
+    assert!(!second.is_finished());
+    (incoming.reply)(Ok(CollectorReply::Stored));
+    assert_eq!(second.await.unwrap(), Ok(CollectorReply::Stored));
 }
 
-pub async fn nobody_serves(backend: Backend) {
-    // At once: no time passes here.
+pub async fn request_without_collector_is_offline(backend: Backend) {
+    // The error is immediate: the clock does not advance.
     let offline = Err(RequestError::Offline);
-    assert_eq!(backend.asks(question(BINANCE, 1)).await.unwrap(), offline);
-    let _desk = backend.serve().await;
-    assert_eq!(backend.asks(question(ExchangeId::Kraken, 1)).await.unwrap(), offline);
+    assert_eq!(backend.spawn_request(candles_request(BINANCE, 1)).await.unwrap(), offline);
+    let _receiver = backend.serve().await;
+    assert_eq!(backend.spawn_request(candles_request(ExchangeId::Kraken, 1)).await.unwrap(), offline);
 }
 
-pub async fn a_collector_that_goes_leaves_nobody_waiting(backend: Backend) {
-    let mut desk = backend.serve().await;
-    let taken = backend.asks(question(BINANCE, 1));
-    let job = backend.next(&mut desk).await;
-    let queued = backend.asks(question(BINANCE, 2));
-    backend.pass(BUDGET / 2).await;
-    drop(desk);
-    assert_eq!(taken.await.unwrap(), Err(RequestError::Offline));
+pub async fn dropped_receiver_fails_requests_as_offline(backend: Backend) {
+    let mut receiver = backend.serve().await;
+    let received = backend.spawn_request(candles_request(BINANCE, 1));
+    let incoming = backend.next(&mut receiver).await;
+    let queued = backend.spawn_request(candles_request(BINANCE, 2));
+    backend.advance(BUDGET / 2).await;
+    drop(receiver);
+    assert_eq!(received.await.unwrap(), Err(RequestError::Offline));
     assert_eq!(queued.await.unwrap(), Err(RequestError::Offline));
-    assert_eq!(backend.asks(question(BINANCE, 1)).await.unwrap(), Err(RequestError::Offline));
-    // Too late, and harmless.
-    (job.answer)(Ok(Answer::Stored));
+    assert_eq!(backend.spawn_request(candles_request(BINANCE, 1)).await.unwrap(), Err(RequestError::Offline));
+    // A late reply has no effect.
+    (incoming.reply)(Ok(CollectorReply::Stored));
 }
 
-pub async fn a_question_that_is_dropped_has_failed(backend: Backend) {
-    let mut desk = backend.serve().await;
-    let asker = backend.asks(question(BINANCE, 1));
-    drop(backend.next(&mut desk).await);
-    let reply = asker.await.unwrap();
+pub async fn dropped_request_fails(backend: Backend) {
+    let mut receiver = backend.serve().await;
+    let caller = backend.spawn_request(candles_request(BINANCE, 1));
+    drop(backend.next(&mut receiver).await);
+    let reply = caller.await.unwrap();
     assert!(matches!(reply, Err(RequestError::Failed(_))), "{reply:?}");
 }
 
-pub async fn an_asker_that_leaves_does_not_stop_the_collector(backend: Backend) {
-    let mut desk = backend.serve().await;
-    let left = backend.asks(question(BINANCE, 1));
-    let stays = backend.asks(question(BINANCE, 1));
-    let job = backend.next(&mut desk).await;
-    left.abort();
-    assert!(left.await.unwrap_err().is_cancelled());
-    (job.answer)(Ok(Answer::Stored));
-    assert_eq!(stays.await.unwrap(), Ok(Answer::Stored));
-    // Even when nobody is left, the question stands until it is answered.
-    let alone = backend.asks(question(BINANCE, 2));
-    let job = backend.next(&mut desk).await;
-    alone.abort();
-    assert!(alone.await.unwrap_err().is_cancelled());
-    let joined = backend.asks(question(BINANCE, 2));
-    backend.pass(BUDGET / 4).await;
-    (job.answer)(Ok(Answer::Stored));
-    assert_eq!(joined.await.unwrap(), Ok(Answer::Stored));
+pub async fn cancelled_caller_does_not_cancel_request(backend: Backend) {
+    let mut receiver = backend.serve().await;
+    let cancelled = backend.spawn_request(candles_request(BINANCE, 1));
+    let waiting = backend.spawn_request(candles_request(BINANCE, 1));
+    let incoming = backend.next(&mut receiver).await;
+    cancelled.abort();
+    assert!(cancelled.await.unwrap_err().is_cancelled());
+    (incoming.reply)(Ok(CollectorReply::Stored));
+    assert_eq!(waiting.await.unwrap(), Ok(CollectorReply::Stored));
+    // Without any caller, the request stays open until its reply.
+    let only_caller = backend.spawn_request(candles_request(BINANCE, 2));
+    let incoming = backend.next(&mut receiver).await;
+    only_caller.abort();
+    assert!(only_caller.await.unwrap_err().is_cancelled());
+    let joined = backend.spawn_request(candles_request(BINANCE, 2));
+    backend.advance(BUDGET / 4).await;
+    (incoming.reply)(Ok(CollectorReply::Stored));
+    assert_eq!(joined.await.unwrap(), Ok(CollectorReply::Stored));
 }
 
-pub async fn a_new_collector_takes_over(backend: Backend) {
+pub async fn new_collector_takes_over(backend: Backend) {
     let mut old = backend.serve().await;
-    let asker = backend.asks(question(BINANCE, 1));
+    let caller = backend.spawn_request(candles_request(BINANCE, 1));
     let stale = backend.next(&mut old).await;
     let mut new = backend.serve().await;
-    // The old one's leaving does not end the new one's service.
+    // Dropping the old receiver does not end the new one.
     drop(old);
-    assert_eq!(asker.await.unwrap(), Err(RequestError::Offline));
-    let asker = backend.asks(question(BINANCE, 1));
-    let job = backend.next(&mut new).await;
-    // Nor does the old one's giving up answer what the new one was asked.
+    assert_eq!(caller.await.unwrap(), Err(RequestError::Offline));
+    let caller = backend.spawn_request(candles_request(BINANCE, 1));
+    let incoming = backend.next(&mut new).await;
+    // Dropping the old request does not reply to the new one.
     drop(stale);
-    (job.answer)(Ok(Answer::Stored));
-    assert_eq!(asker.await.unwrap(), Ok(Answer::Stored));
+    (incoming.reply)(Ok(CollectorReply::Stored));
+    assert_eq!(caller.await.unwrap(), Ok(CollectorReply::Stored));
 }
 
-pub async fn errors_are_answers(backend: Backend) {
-    let mut desk = backend.serve().await;
+pub async fn errors_are_returned_to_caller(backend: Backend) {
+    let mut receiver = backend.serve().await;
     for error in [
         RequestError::RateLimited(Timestamp::from_secs(9)),
         RequestError::UnknownSymbol,
         RequestError::Failed("the exchange is in maintenance".to_owned()),
     ] {
-        let asker = backend.asks(question(BINANCE, 1));
-        let job = backend.next(&mut desk).await;
-        (job.answer)(Err(error.clone()));
-        assert_eq!(asker.await.unwrap(), Err(error));
+        let caller = backend.spawn_request(candles_request(BINANCE, 1));
+        let incoming = backend.next(&mut receiver).await;
+        (incoming.reply)(Err(error.clone()));
+        assert_eq!(caller.await.unwrap(), Err(error));
     }
 }

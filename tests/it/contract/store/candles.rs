@@ -1,24 +1,24 @@
-//! Rows and revisions.
+//! Contract of candle rows and revisions.
 
 use candlewick::model::{
-    Candle, Coverage, CoveredRange, ExchangeId, Interval, Knowledge, Series, TimeRange, Timestamp,
+    Candle, Coverage, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp,
 };
 use candlewick::store::{Listing, SeriesWrite, StoreError, Take};
 use rust_decimal::Decimal;
 
-use super::{Backend, EVER, all, candle, candles, claim, fetched, minute, minutes, rows, series};
+use super::{ALL_TIME, Backend, all, candle, candles, claim, fetched, minute, minutes, rows, series};
 
-pub async fn an_empty_store_knows_nothing(backend: Backend) {
+pub async fn empty_store_has_no_rows_or_claims(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
     store.ping().await.unwrap();
     assert_eq!(all(&store, &btc).await, []);
-    assert_eq!(store.coverage(&btc, minutes(EVER)).await.unwrap(), Coverage::default());
+    assert_eq!(store.coverage(&btc, minutes(ALL_TIME)).await.unwrap(), Coverage::default());
     assert_eq!(store.instruments(ExchangeId::Kraken).await.unwrap(), Listing::default());
     assert_eq!(store.write(&[]).await.unwrap(), []);
 }
 
-pub async fn what_is_written_is_read(backend: Backend) {
+pub async fn written_candles_are_read_back(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
     let bare = Candle { quote_volume: None, trades: None, volume: Decimal::ZERO, ..candle(1) };
@@ -28,36 +28,36 @@ pub async fn what_is_written_is_read(backend: Backend) {
     let written = vec![candle(0), bare, extreme];
     let part = SeriesWrite {
         candles: written.clone(),
-        claims: vec![claim((0, 3), Knowledge::Observed)],
+        claims: vec![claim((0, 3), CoverageState::Observed)],
         ..fetched(&btc, (0, 0))
     };
     assert_eq!(store.write(&[part]).await.unwrap(), []);
     assert_eq!(all(&store, &btc).await, written);
-    let known = store.coverage(&btc, minutes(EVER)).await.unwrap();
-    assert_eq!(known.ranges(), [claim((0, 3), Knowledge::Observed)]);
+    let known = store.coverage(&btc, minutes(ALL_TIME)).await.unwrap();
+    assert_eq!(known.ranges(), [claim((0, 3), CoverageState::Observed)]);
 }
 
-pub async fn the_same_rows_again_change_nothing(backend: Backend) {
+pub async fn rewriting_same_rows_changes_nothing(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
     let batch = [fetched(&btc, (0, 100))];
     for _ in 0..3 {
         assert_eq!(store.write(&batch).await.unwrap(), []);
     }
-    // The same number written with other digits is the same number.
-    let mut zeros = candle(5);
-    zeros.open.rescale(9);
-    zeros.quote_volume = zeros.quote_volume.map(|volume| {
+    // Trailing zeros do not change a number.
+    let mut padded = candle(5);
+    padded.open.rescale(9);
+    padded.quote_volume = padded.quote_volume.map(|volume| {
         let mut longer = volume;
         longer.rescale(volume.scale() + 3);
         longer
     });
-    assert_ne!(zeros.open.to_string(), candle(5).open.to_string());
-    assert_eq!(store.write(&rows(&btc, vec![zeros])).await.unwrap(), []);
+    assert_ne!(padded.open.to_string(), candle(5).open.to_string());
+    assert_eq!(store.write(&rows(&btc, vec![padded])).await.unwrap(), []);
     assert_eq!(all(&store, &btc).await, candles((0, 100)));
 }
 
-pub async fn a_changed_row_is_replaced_and_its_revision_raised(backend: Backend) {
+pub async fn changed_row_is_replaced_with_higher_revision(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
     store.write(&[fetched(&btc, (0, 5))]).await.unwrap();
@@ -76,32 +76,32 @@ pub async fn a_changed_row_is_replaced_and_its_revision_raised(backend: Backend)
     let mut now = candle(2);
     for (revision, change) in (1..).zip(changes) {
         change(&mut now, more);
-        // What a caller thinks of the revision does not count.
-        let given = vec![candle(1), Candle { revision: 77, ..now }, candle(3)];
+        // The store ignores the caller's revision.
+        let rewritten = vec![candle(1), Candle { revision: 77, ..now }, candle(3)];
         let now = Candle { revision, ..now };
-        assert_eq!(store.write(&rows(&btc, given)).await.unwrap(), [(btc.clone(), now)]);
+        assert_eq!(store.write(&rows(&btc, rewritten)).await.unwrap(), [(btc.clone(), now)]);
         assert_eq!(all(&store, &btc).await, [candle(0), candle(1), now, candle(3), candle(4)]);
     }
 }
 
-pub async fn nothing_of_a_refused_batch_is_written(backend: Backend) {
+pub async fn rejected_batch_writes_nothing(backend: Backend) {
     let store = (backend.open)().await;
     let (btc, eth) = (series("BTC/USDT"), series("ETH/USDT"));
     let mut open = fetched(&eth, (0, 3));
     open.candles[2].closed = false;
-    let refused = store.write(&[fetched(&btc, (0, 3)), open]).await;
-    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+    let rejected = store.write(&[fetched(&btc, (0, 3)), open]).await;
+    assert!(matches!(rejected, Err(StoreError::Corrupt(_))), "{rejected:?}");
     for series in [btc, eth] {
         assert_eq!(all(&store, &series).await, []);
-        assert_eq!(store.coverage(&series, minutes(EVER)).await.unwrap(), Coverage::default());
+        assert_eq!(store.coverage(&series, minutes(ALL_TIME)).await.unwrap(), Coverage::default());
     }
 }
 
-pub async fn the_first_or_the_last_rows_come_ascending(backend: Backend) {
+pub async fn first_or_last_rows_are_ascending(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
     store.write(&[fetched(&btc, (0, 10))]).await.unwrap();
-    let asked = minutes((2, 8));
+    let range = minutes((2, 8));
     for (take, expected) in [
         (Take::First(0), (2, 2)),
         (Take::First(1), (2, 3)),
@@ -113,7 +113,7 @@ pub async fn the_first_or_the_last_rows_come_ascending(backend: Backend) {
         (Take::Last(4), (4, 8)),
         (Take::Last(u32::MAX), (2, 8)),
     ] {
-        assert_eq!(store.candles(&btc, asked, take).await.unwrap(), candles(expected), "{take:?}");
+        assert_eq!(store.candles(&btc, range, take).await.unwrap(), candles(expected), "{take:?}");
     }
 }
 
@@ -121,7 +121,7 @@ pub async fn ranges_are_half_open(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
     store.write(&[fetched(&btc, (2, 8))]).await.unwrap();
-    for (asked, expected) in [
+    for (range, expected) in [
         ((2, 3), (2, 3)),
         ((0, 2), (2, 2)),
         ((0, 3), (2, 3)),
@@ -130,20 +130,20 @@ pub async fn ranges_are_half_open(backend: Backend) {
         ((5, 5), (5, 5)),
         ((3, 6), (3, 6)),
     ] {
-        let read = store.candles(&btc, minutes(asked), Take::Last(100)).await.unwrap();
-        assert_eq!(read, candles(expected), "{asked:?}");
-        let known = store.coverage(&btc, minutes(asked)).await.unwrap();
-        let claims = if expected.0 < expected.1 { vec![claim(expected, Knowledge::Fetched)] } else { Vec::new() };
-        assert_eq!(known.ranges(), claims, "{asked:?}");
+        let read = store.candles(&btc, minutes(range), Take::Last(100)).await.unwrap();
+        assert_eq!(read, candles(expected), "{range:?}");
+        let known = store.coverage(&btc, minutes(range)).await.unwrap();
+        let claims = if expected.0 < expected.1 { vec![claim(expected, CoverageState::Fetched)] } else { Vec::new() };
+        assert_eq!(known.ranges(), claims, "{range:?}");
     }
     let edge = |millis| Timestamp::from_millis(millis);
     let just_after = TimeRange::new(edge(120_001), edge(180_000));
     assert_eq!(store.candles(&btc, just_after, Take::First(9)).await.unwrap(), []);
     let known = store.coverage(&btc, just_after).await.unwrap();
-    assert_eq!(known.ranges(), [CoveredRange { range: just_after, state: Knowledge::Fetched }]);
+    assert_eq!(known.ranges(), [CoveredRange { range: just_after, state: CoverageState::Fetched }]);
 }
 
-pub async fn series_do_not_mix(backend: Backend) {
+pub async fn series_are_separate(backend: Backend) {
     let store = (backend.open)().await;
     let mut batch = Vec::new();
     for exchange in ExchangeId::ALL {
@@ -160,11 +160,11 @@ pub async fn series_do_not_mix(backend: Backend) {
     store.write(&batch).await.unwrap();
     for part in &batch {
         assert_eq!(all(&store, &part.series).await, part.candles, "{}", part.series);
-        assert_eq!(store.coverage(&part.series, minutes(EVER)).await.unwrap().ranges(), part.claims);
+        assert_eq!(store.coverage(&part.series, minutes(ALL_TIME)).await.unwrap().ranges(), part.claims);
     }
 }
 
-pub async fn any_number_of_rows_is_written(backend: Backend) {
+pub async fn writes_any_number_of_rows(backend: Backend) {
     let store = (backend.open)().await;
     let mut start = 0;
     let mut expected = Vec::new();
@@ -182,7 +182,7 @@ pub async fn any_number_of_rows_is_written(backend: Backend) {
     }
 }
 
-pub async fn of_one_candle_in_a_batch_the_last_word_stays(backend: Backend) {
+pub async fn last_duplicate_in_batch_wins(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
     let first = fetched(&btc, (0, 3));
@@ -196,30 +196,30 @@ pub async fn of_one_candle_in_a_batch_the_last_word_stays(backend: Backend) {
     assert_eq!(all(&store, &btc).await, [candle(0), last, candle(2)]);
 }
 
-pub async fn what_is_old_is_forgotten(backend: Backend) {
+pub async fn delete_before_removes_old_rows_and_claims(backend: Backend) {
     let store = (backend.open)().await;
     let (btc, eth) = (series("BTC/USDT"), series("ETH/USDT"));
     let hours = Series { interval: Interval::H1, ..btc.clone() };
-    let mut of_hours = fetched(&hours, (0, 0));
-    of_hours.candles = vec![candle(0), candle(60), candle(120)];
-    of_hours.claims = vec![claim((0, 180), Knowledge::Fetched)];
-    let empty = SeriesWrite { claims: vec![claim((0, 50), Knowledge::Empty)], ..fetched(&eth, (50, 55)) };
-    store.write(&[fetched(&btc, (0, 100)), fetched(&eth, (50, 55)), empty, of_hours]).await.unwrap();
-    let border = minute(90);
-    let mut gone = Vec::new();
-    while let Some(count) = store.forget(border, 40).await.unwrap() {
-        gone.push(count);
-        // At no moment an answer claims what is not there.
-        let known = store.coverage(&btc, minutes(EVER)).await.unwrap();
+    let mut hourly = fetched(&hours, (0, 0));
+    hourly.candles = vec![candle(0), candle(60), candle(120)];
+    hourly.claims = vec![claim((0, 180), CoverageState::Fetched)];
+    let empty = SeriesWrite { claims: vec![claim((0, 50), CoverageState::Empty)], ..fetched(&eth, (50, 55)) };
+    store.write(&[fetched(&btc, (0, 100)), fetched(&eth, (50, 55)), empty, hourly]).await.unwrap();
+    let cutoff = minute(90);
+    let mut deleted = Vec::new();
+    while let Some(count) = store.delete_before(cutoff, 40).await.unwrap() {
+        deleted.push(count);
+        // Between steps, coverage never claims deleted rows.
+        let known = store.coverage(&btc, minutes(ALL_TIME)).await.unwrap();
         let rows = all(&store, &btc).await;
         assert_eq!(known.ranges().first().map(|known| known.range.start()), rows.first().map(|row| row.timestamp));
     }
-    assert_eq!(gone.iter().sum::<u64>(), 90 + 5 + 1, "{gone:?}");
-    assert!(gone.iter().all(|count| *count <= 40), "{gone:?}");
+    assert_eq!(deleted.iter().sum::<u64>(), 90 + 5 + 1, "{deleted:?}");
+    assert!(deleted.iter().all(|count| *count <= 40), "{deleted:?}");
     assert_eq!(all(&store, &btc).await, candles((90, 100)));
     assert_eq!(all(&store, &eth).await, []);
-    assert_eq!(all(&store, &hours).await, [candle(60), candle(120)], "it reaches over the border");
-    let known = store.coverage(&hours, minutes(EVER)).await.unwrap();
-    assert_eq!(known.ranges(), [claim((60, 180), Knowledge::Fetched)]);
-    assert_eq!(store.coverage(&eth, minutes(EVER)).await.unwrap(), Coverage::default());
+    assert_eq!(all(&store, &hours).await, [candle(60), candle(120)], "an hour that ends after the cutoff stays");
+    let known = store.coverage(&hours, minutes(ALL_TIME)).await.unwrap();
+    assert_eq!(known.ranges(), [claim((60, 180), CoverageState::Fetched)]);
+    assert_eq!(store.coverage(&eth, minutes(ALL_TIME)).await.unwrap(), Coverage::default());
 }

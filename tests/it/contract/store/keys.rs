@@ -1,16 +1,16 @@
-//! API keys.
+//! Contract of stored API keys.
 
 use candlewick::model::{ApiKey, KeyScope};
-use candlewick::store::KEPT_REVOKED_KEYS;
+use candlewick::store::MAX_STORED_REVOKED_KEYS;
 
 use super::{Backend, minute};
 
 fn key(number: u64) -> ApiKey {
     let at = minute(number.cast_signed());
-    ApiKey::mint("a bot's \"key\"", &[KeyScope::Stream, KeyScope::Read], at, || (number + 1) << 32).0
+    ApiKey::generate("a bot's \"key\"", &[KeyScope::Stream, KeyScope::Read], at, || (number + 1) << 32).0
 }
 
-pub async fn a_key_is_kept_and_revoked(backend: Backend) {
+pub async fn key_is_stored_and_revoked(backend: Backend) {
     let store = (backend.open)().await;
     assert_eq!(store.keys().await.unwrap(), []);
     let first = key(1);
@@ -18,23 +18,23 @@ pub async fn a_key_is_kept_and_revoked(backend: Backend) {
     for one in [&second, &first] {
         store.put_key(one).await.unwrap();
     }
-    assert_eq!(store.keys().await.unwrap(), [first.clone(), second.clone()], "the oldest first");
+    assert_eq!(store.keys().await.unwrap(), [first.clone(), second.clone()], "oldest first");
     let revoked = ApiKey { revoked_at: Some(minute(9)), name: "other".to_owned(), ..second.clone() };
     store.put_key(&revoked).await.unwrap();
-    let kept = ApiKey { name: second.name.clone(), ..revoked };
-    assert_eq!(store.keys().await.unwrap(), [first, kept], "only the revocation changes");
+    let expected = ApiKey { name: second.name.clone(), ..revoked };
+    assert_eq!(store.keys().await.unwrap(), [first, expected], "only the revocation changes");
 }
 
-pub async fn of_revoked_keys_the_latest_are_kept(backend: Backend) {
+pub async fn only_latest_revoked_keys_are_retained(backend: Backend) {
     let store = (backend.open)().await;
-    let most = KEPT_REVOKED_KEYS.cast_unsigned();
-    let valid = key(most + 5);
+    let limit = MAX_STORED_REVOKED_KEYS.cast_unsigned();
+    let valid = key(limit + 5);
     store.put_key(&valid).await.unwrap();
-    for number in 0..most + 2 {
+    for number in 0..limit + 2 {
         let one = key(number);
         store.put_key(&ApiKey { revoked_at: Some(one.created_at), ..one }).await.unwrap();
     }
-    let kept = store.keys().await.unwrap();
-    assert_eq!((kept.len() as u64, &kept[0].id), (most + 1, &key(2).id));
-    assert!(kept.contains(&valid));
+    let stored = store.keys().await.unwrap();
+    assert_eq!((stored.len() as u64, &stored[0].id), (limit + 1, &key(2).id));
+    assert!(stored.contains(&valid));
 }

@@ -1,41 +1,41 @@
-//! What is known of a series.
+//! Contract of the coverage ledger.
 
-use candlewick::model::{Coverage, CoveredRange, Knowledge, Series};
+use candlewick::model::{Coverage, CoverageState, CoveredRange, Series};
 use candlewick::store::SeriesWrite;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::{Backend, EVER, claim, fetched, minutes, series};
+use super::{ALL_TIME, Backend, claim, fetched, minutes, series};
 
-/// Up to `most` claims in the first hour, some of them empty.
-fn some_claims(random: &mut StdRng, most: usize) -> Vec<CoveredRange> {
-    (0..random.random_range(0..=most))
+/// Up to `max` claims in the first hour; some have an empty range.
+fn random_claims(random: &mut StdRng, max: usize) -> Vec<CoveredRange> {
+    (0..random.random_range(0..=max))
         .map(|_| {
             let start = random.random_range(0..60);
-            let state = Knowledge::ALL[random.random_range(0..Knowledge::ALL.len())];
+            let state = CoverageState::ALL[random.random_range(0..CoverageState::ALL.len())];
             claim((start, start + random.random_range(0..8)), state)
         })
         .collect()
 }
 
-fn claims_of(series: &Series, claims: &[CoveredRange]) -> SeriesWrite {
+fn claims_write(series: &Series, claims: &[CoveredRange]) -> SeriesWrite {
     SeriesWrite { series: series.clone(), candles: Vec::new(), claims: claims.to_vec() }
 }
 
-pub async fn the_ledger_agrees_with_the_model(backend: Backend) {
+pub async fn coverage_matches_model(backend: Backend) {
     let store = (backend.open)().await;
     let mut random = StdRng::seed_from_u64(17);
     for symbol in ["A/X", "B/X", "C/X"] {
         let series = series(symbol);
         let mut model = Coverage::default();
         for round in 0..60 {
-            let claims = some_claims(&mut random, 3);
+            let claims = random_claims(&mut random, 3);
             for claim in &claims {
                 model.add(*claim);
             }
-            store.write(&[claims_of(&series, &claims)]).await.unwrap();
-            assert_eq!(store.coverage(&series, minutes(EVER)).await.unwrap(), model, "{symbol} round {round}");
+            store.write(&[claims_write(&series, &claims)]).await.unwrap();
+            assert_eq!(store.coverage(&series, minutes(ALL_TIME)).await.unwrap(), model, "{symbol} round {round}");
             let start = random.random_range(0..60);
             let part = minutes((start, start + random.random_range(0..20)));
             assert_eq!(store.coverage(&series, part).await.unwrap(), model.within(part), "{symbol} {part:?}");
@@ -43,61 +43,74 @@ pub async fn the_ledger_agrees_with_the_model(backend: Backend) {
     }
 }
 
-pub async fn a_part_of_the_ledger_has_a_bound(backend: Backend) {
+pub async fn coverage_page_is_limited(backend: Backend) {
     let store = (backend.open)().await;
     let mut random = StdRng::seed_from_u64(29);
     for round in 0..20 {
         let series = series(&format!("C{round}/X"));
-        let claims = some_claims(&mut random, 30);
-        store.write(&[claims_of(&series, &claims)]).await.unwrap();
+        let claims = random_claims(&mut random, 30);
+        store.write(&[claims_write(&series, &claims)]).await.unwrap();
         let model: Coverage = claims.into_iter().collect();
         for _ in 0..20 {
             let start = random.random_range(0..60);
             let part = minutes((start, start + random.random_range(0..70)));
-            let most = random.random_range(0..12);
-            let expected: Vec<_> = model.within(part).ranges().iter().take(most as usize).copied().collect();
-            let told = store.ledger(&series, part, most).await.unwrap();
-            assert_eq!(told.ranges(), expected, "{round}: the first {most} of {part:?}");
+            let limit = random.random_range(0..12);
+            let expected: Vec<_> = model.within(part).ranges().iter().take(limit as usize).copied().collect();
+            let page = store.coverage_page(&series, part, limit).await.unwrap();
+            assert_eq!(page.ranges(), expected, "{round}: the first {limit} of {part:?}");
         }
     }
-    let nothing = store.ledger(&series("NO/SUCH"), minutes(EVER), 5).await.unwrap();
-    assert_eq!(nothing, Coverage::default());
+    let empty = store.coverage_page(&series("NO/SUCH"), minutes(ALL_TIME), 5).await.unwrap();
+    assert_eq!(empty, Coverage::default());
 }
 
-/// Merging is associative, commutative and idempotent, also in a database.
-pub async fn order_and_repetition_do_not_matter(backend: Backend) {
+/// Merging claims is associative, commutative and idempotent, also in a database.
+pub async fn merging_claims_is_order_independent_and_idempotent(backend: Backend) {
     let store = (backend.open)().await;
     let mut random = StdRng::seed_from_u64(31);
     for round in 0..15 {
-        let claims = some_claims(&mut random, 20);
+        let claims = random_claims(&mut random, 20);
         let model: Coverage = claims.iter().copied().collect();
         for order in 0..4 {
             let series = series(&format!("C{round}/X{order}"));
-            // In some order, in parts of some length, some of them again: each as a batch, or several in one.
-            let mut left = claims.clone();
-            left.extend(claims.iter().copied().filter(|_| random.random_bool(0.3)));
-            left.shuffle(&mut random);
-            while !left.is_empty() {
+            // Random order, batch sizes and repetitions.
+            let mut remaining = claims.clone();
+            remaining.extend(claims.iter().copied().filter(|_| random.random_bool(0.3)));
+            remaining.shuffle(&mut random);
+            while !remaining.is_empty() {
                 let batch: Vec<SeriesWrite> = (0..random.random_range(1..4))
-                    .map(|_| claims_of(&series, &left.split_off(left.len() - random.random_range(0..=left.len()))))
+                    .map(|_| {
+                        claims_write(
+                            &series,
+                            &remaining.split_off(remaining.len() - random.random_range(0..=remaining.len())),
+                        )
+                    })
                     .collect();
                 store.write(&batch).await.unwrap();
             }
-            assert_eq!(store.coverage(&series, minutes(EVER)).await.unwrap(), model, "{round} in order {order}");
-            store.write(&[claims_of(&series, &claims)]).await.unwrap();
-            assert_eq!(store.coverage(&series, minutes(EVER)).await.unwrap(), model, "{round} again in order {order}");
+            assert_eq!(
+                store.coverage(&series, minutes(ALL_TIME)).await.unwrap(),
+                model,
+                "round {round}, order {order}"
+            );
+            store.write(&[claims_write(&series, &claims)]).await.unwrap();
+            assert_eq!(
+                store.coverage(&series, minutes(ALL_TIME)).await.unwrap(),
+                model,
+                "round {round}, order {order}, repeated"
+            );
         }
     }
 }
 
-pub async fn claims_without_rows_are_kept(backend: Backend) {
+pub async fn claims_without_rows_are_stored(backend: Backend) {
     let store = (backend.open)().await;
     let btc = series("BTC/USDT");
-    let claims = vec![claim((0, 10), Knowledge::Empty), claim((20, 30), Knowledge::Unavailable)];
+    let claims = vec![claim((0, 10), CoverageState::Empty), claim((20, 30), CoverageState::Unavailable)];
     store.write(&[SeriesWrite { series: btc.clone(), candles: Vec::new(), claims: claims.clone() }]).await.unwrap();
-    assert_eq!(store.coverage(&btc, minutes(EVER)).await.unwrap().ranges(), claims);
-    // Two parts of the same series in one batch, the second beside the first.
+    assert_eq!(store.coverage(&btc, minutes(ALL_TIME)).await.unwrap().ranges(), claims);
+    // Two adjacent ranges of one series in one batch.
     store.write(&[fetched(&btc, (10, 15)), fetched(&btc, (15, 20))]).await.unwrap();
-    let known = store.coverage(&btc, minutes(EVER)).await.unwrap();
-    assert_eq!(known.ranges(), [claims[0], claim((10, 20), Knowledge::Fetched), claims[1]]);
+    let known = store.coverage(&btc, minutes(ALL_TIME)).await.unwrap();
+    assert_eq!(known.ranges(), [claims[0], claim((10, 20), CoverageState::Fetched), claims[1]]);
 }

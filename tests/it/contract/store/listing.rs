@@ -1,4 +1,4 @@
-//! What exchanges list.
+//! Contract of stored listings.
 
 use candlewick::model::{ExchangeId, Instrument, InstrumentStatus};
 use candlewick::store::Listing;
@@ -6,9 +6,9 @@ use rust_decimal::Decimal;
 
 use super::{Backend, minute};
 
-pub async fn a_listing_is_replaced_and_what_is_gone_stays_inactive(backend: Backend) {
+pub async fn missing_instruments_become_delisted(backend: Backend) {
     let store = (backend.open)().await;
-    // Names as they are: digits first, case that means something, and letters of other scripts.
+    // Real names: leading digits, significant case and non-Latin letters.
     let base = |n: usize| match n {
         0 => "1INCH".to_owned(),
         1 => "1000SATS".to_owned(),
@@ -31,33 +31,33 @@ pub async fn a_listing_is_replaced_and_what_is_gone_stays_inactive(backend: Back
         all
     };
     let (binance, kraken) = (listing(ExchangeId::Binance, 1_500), listing(ExchangeId::Kraken, 3));
-    let backward: Vec<Instrument> = binance.iter().rev().cloned().collect();
-    store.put_instruments(ExchangeId::Binance, &backward, minute(7)).await.unwrap();
+    let reversed: Vec<Instrument> = binance.iter().rev().cloned().collect();
+    store.put_instruments(ExchangeId::Binance, &reversed, minute(7)).await.unwrap();
     store.put_instruments(ExchangeId::Kraken, &kraken, minute(8)).await.unwrap();
     let expected = Listing { instruments: binance.clone(), read_at: minute(7) };
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected, "sorted by symbol");
 
-    // Two are still listed, one of them with another id, and one came.
+    // The new listing keeps two instruments, one with a new native id, and adds one.
     let renamed = Instrument { native: "NEW".into(), stream_native: None, ..binance[2].clone() };
-    let came = instrument(ExchangeId::Binance, 1_501);
-    let listed = [renamed.clone(), binance[3].clone(), came.clone()];
-    store.put_instruments(ExchangeId::Binance, &listed, minute(9)).await.unwrap();
-    let gone = |one: &Instrument| Instrument { status: InstrumentStatus::Delisted, ..one.clone() };
-    let mut all: Vec<Instrument> = binance.iter().map(gone).collect();
+    let added = instrument(ExchangeId::Binance, 1_501);
+    let new_listing = [renamed.clone(), binance[3].clone(), added.clone()];
+    store.put_instruments(ExchangeId::Binance, &new_listing, minute(9)).await.unwrap();
+    let delisted = |one: &Instrument| Instrument { status: InstrumentStatus::Delisted, ..one.clone() };
+    let mut all: Vec<Instrument> = binance.iter().map(delisted).collect();
     (all[2], all[3]) = (renamed, binance[3].clone());
-    // Before the last, which is written in another script.
-    all.insert(all.len() - 1, came);
+    // It sorts before the last one, whose name is not Latin.
+    all.insert(all.len() - 1, added);
     let expected = Listing { instruments: all.clone(), read_at: minute(9) };
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected);
     let expected = Listing { instruments: kraken, read_at: minute(8) };
     assert_eq!(store.instruments(ExchangeId::Kraken).await.unwrap(), expected);
 
     store.put_instruments(ExchangeId::Binance, &[], minute(10)).await.unwrap();
-    let expected = Listing { instruments: all.iter().map(gone).collect(), read_at: minute(10) };
+    let expected = Listing { instruments: all.iter().map(delisted).collect(), read_at: minute(10) };
     assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected);
-    // What comes back is as it is listed now.
+    // Relisted instruments take their status from the new listing.
     store.put_instruments(ExchangeId::Binance, &binance, minute(11)).await.unwrap();
-    let mut back = store.instruments(ExchangeId::Binance).await.unwrap().instruments;
-    assert_eq!(back.remove(1_499).status, InstrumentStatus::Delisted);
-    assert_eq!(back, binance);
+    let mut instruments = store.instruments(ExchangeId::Binance).await.unwrap().instruments;
+    assert_eq!(instruments.remove(1_499).status, InstrumentStatus::Delisted);
+    assert_eq!(instruments, binance);
 }

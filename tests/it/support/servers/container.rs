@@ -6,16 +6,17 @@ use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
-use super::{free_port, program, until_the_end, wait_for_cluster, wait_for_redis};
+use super::{free_port, program, run_in_background, wait_for_cluster, wait_for_redis};
 
-pub fn engine_answers() -> bool {
-    let mut asked = Command::new("docker");
-    asked.args(["info"]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+/// Returns whether a Docker engine runs.
+pub fn is_available() -> bool {
+    let mut docker = Command::new("docker");
+    docker.args(["info"]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-fn image(variable: &str, usual: &str) -> GenericImage {
-    let chosen = std::env::var(variable).unwrap_or_else(|_| usual.to_owned());
-    let (name, tag) = chosen.rsplit_once(':').unwrap_or((&chosen, "latest"));
+fn image(variable: &str, default: &str) -> GenericImage {
+    let image = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
+    let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
     GenericImage::new(name, tag)
 }
 
@@ -23,21 +24,21 @@ fn redis_image() -> GenericImage {
     image("TEST_REDIS_IMAGE", "redis:7-bookworm")
 }
 
-/// Starts it, and lets it go when this process ends.
+/// Starts a container. It is removed when this process ends.
 fn start(request: ContainerRequest<GenericImage>) {
-    // On a thread of its own: whoever asks may be inside of a runtime.
-    let started = std::thread::spawn(|| {
+    // A separate thread, because the caller may already run in a runtime.
+    let thread = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let container = request.start().await.unwrap();
             let id = container.id().to_owned();
-            // Its own end would come with the runtime of whoever asked first.
+            // Dropping it would remove the container.
             std::mem::forget(container);
             id
         })
     });
-    let id = started.join().unwrap();
-    until_the_end("cat >/dev/null; docker rm -f \"$1\"", &[&id]);
+    let id = thread.join().unwrap();
+    run_in_background("cat >/dev/null; docker rm -f \"$1\"", &[&id]);
 }
 
 pub fn postgres() -> String {
@@ -55,14 +56,14 @@ pub fn redis() -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-/// Which image has the programs of a script.
+/// The image that has the programs of a script.
 #[derive(Clone, Copy)]
 pub enum Kind {
     Postgres,
     Redis,
 }
 
-/// Runs a script of [`program`] in one container, so that its servers reach each other, and we them, by the same addresses.
+/// Runs a script of [`program`] in one container, so that servers and tests reach each server by the same address.
 pub fn run_script(kind: Kind, script: &str, arguments: &[String], ports: &[u16]) {
     let image = match kind {
         Kind::Postgres => image("TEST_POSTGRES_IMAGE", "postgres:15-bookworm"),
@@ -72,17 +73,17 @@ pub fn run_script(kind: Kind, script: &str, arguments: &[String], ports: &[u16])
     for port in ports {
         image = image.with_exposed_port(port.tcp());
     }
-    // There is nobody to hold its input open.
+    // Standard input is closed in a container, so `cat` would end immediately.
     let script = script.replace("cat >/dev/null", "wait");
-    let words = ["-c", &script, "sh"].into_iter().map(str::to_owned).chain(arguments.iter().cloned());
-    let mut request = image.with_cmd(words);
+    let command = ["-c", &script, "sh"].into_iter().map(str::to_owned).chain(arguments.iter().cloned());
+    let mut request = image.with_cmd(command);
     for port in ports {
         request = request.with_mapped_port(*port, port.tcp());
     }
     start(request);
 }
 
-/// All nodes in one container, so that each reaches the others, and we them, by the same addresses.
+/// Runs all nodes in one container, so that nodes and tests reach each node by the same address.
 pub fn cluster() -> String {
     let ports = [(); 3].map(|()| free_port());
     let mut image = redis_image().with_entrypoint("sh");
@@ -90,7 +91,7 @@ pub fn cluster() -> String {
         image = image.with_exposed_port(port.tcp());
     }
     let names = ports.map(|port| port.to_string());
-    // There is nobody to hold its input open.
+    // Standard input is closed in a container, so `cat` would end immediately.
     let script = program::CLUSTER.replace("cat >/dev/null", "wait");
     let mut request = image.with_cmd(["-c", &script, "sh"].into_iter().map(str::to_owned).chain(names));
     for port in ports {

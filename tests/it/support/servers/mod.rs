@@ -1,7 +1,8 @@
-//! The database and cache servers that tests talk to: one of each a run, a database or a key prefix a test.
+//! Database and cache servers for tests: one server per test run, one database or key prefix per test.
 //!
-//! Taken in this order: the servers that `TEST_DATABASE_URL` and `TEST_REDIS_URL` name; containers, where a Docker
-//! engine answers (`TEST_POSTGRES_IMAGE`, `TEST_REDIS_IMAGE` choose others); the machine's own programs. Never none.
+//! In this order: the servers of `TEST_DATABASE_URL`, `TEST_REDIS_URL` and `TEST_REDIS_CLUSTER_URL`; containers, if a
+//! Docker engine runs (`TEST_POSTGRES_IMAGE` and `TEST_REDIS_IMAGE` set the images); installed programs. Tests panic
+//! without a server.
 
 pub mod container;
 pub mod program;
@@ -16,21 +17,22 @@ use candlewick::clock::Clock;
 use candlewick::upstream::install_crypto;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::until;
+use super::wait_until;
 
-/// A server that was found or started.
+/// A configured or started server.
 struct Server {
     /// `postgres://…/postgres` or `redis://…`
     url: String,
 }
 
 static POSTGRES: LazyLock<Server> =
-    LazyLock::new(|| find("PostgreSQL", "TEST_DATABASE_URL", container::postgres, program::postgres));
-static REDIS: LazyLock<Server> = LazyLock::new(|| find("Redis", "TEST_REDIS_URL", container::redis, program::redis));
+    LazyLock::new(|| find_or_start("PostgreSQL", "TEST_DATABASE_URL", container::postgres, program::postgres));
+static REDIS: LazyLock<Server> =
+    LazyLock::new(|| find_or_start("Redis", "TEST_REDIS_URL", container::redis, program::redis));
 static CLUSTER: LazyLock<Server> =
-    LazyLock::new(|| find("Redis Cluster", "TEST_REDIS_CLUSTER_URL", container::cluster, program::cluster));
+    LazyLock::new(|| find_or_start("Redis Cluster", "TEST_REDIS_CLUSTER_URL", container::cluster, program::cluster));
 
-fn find(
+fn find_or_start(
     what: &str,
     variable: &str,
     in_container: impl FnOnce() -> String,
@@ -39,29 +41,29 @@ fn find(
     install_crypto();
     let (url, how) = if let Ok(url) = std::env::var(variable) {
         (url, variable.to_owned())
-    } else if container::engine_answers() {
+    } else if container::is_available() {
         (in_container(), "a container".to_owned())
     } else if let Some(url) = as_program() {
-        (url, "the machine's own program".to_owned())
+        (url, "an installed program".to_owned())
     } else {
         panic!(
-            "{what} is needed: set {variable}, or start a Docker engine, or install the programs \
+            "the tests need {what}: set {variable}, or start a Docker engine, or install the programs \
              (Debian: apt-get install postgresql redis-server)"
         );
     };
-    // Past the capture of the test runner: who reads the result wants to know what was tested.
+    // Written directly to standard error, which the test runner does not capture.
     let _ = writeln!(std::io::stderr(), "{what} of this run: {how}");
     Server { url }
 }
 
-/// The URL of a new, empty database.
+/// Creates an empty database and returns its URL.
 pub async fn database() -> String {
-    // Starting it blocks.
+    // Starting the server blocks the thread.
     let server = tokio::task::spawn_blocking(|| LazyLock::force(&POSTGRES)).await.unwrap();
     let (base, _) = server.url.rsplit_once('/').unwrap();
-    let name = unique();
+    let name = unique_name();
     let mut admin = None;
-    until("PostgreSQL takes connections", async || {
+    wait_until("PostgreSQL accepts connections", async || {
         admin = PgConnection::connect(&server.url).await.ok();
         admin.is_some()
     })
@@ -72,20 +74,20 @@ pub async fn database() -> String {
     format!("{base}/{name}")
 }
 
-/// The URL of Redis, and a prefix of keys that nobody else uses.
+/// The URL of Redis and a unique key prefix.
 pub async fn redis() -> (String, String) {
     let server = tokio::task::spawn_blocking(|| LazyLock::force(&REDIS)).await.unwrap();
-    (server.url.clone(), unique())
+    (server.url.clone(), unique_name())
 }
 
-/// The same of a Redis Cluster of three nodes.
+/// The URL of a Redis Cluster of three nodes and a unique key prefix.
 pub async fn redis_cluster() -> (String, String) {
     let server = tokio::task::spawn_blocking(|| LazyLock::force(&CLUSTER)).await.unwrap();
-    (server.url.clone(), unique())
+    (server.url.clone(), unique_name())
 }
 
-/// Deletes every key of a prefix.
-pub async fn forget(url: &str, prefix: &str) {
+/// Deletes all keys of a prefix.
+pub async fn delete_keys(url: &str, prefix: &str) {
     use fred::interfaces::{ClientLike, KeysInterface};
     use futures_util::{StreamExt, TryStreamExt};
     let config = fred::prelude::Config::from_url(url).unwrap();
@@ -103,15 +105,15 @@ pub async fn forget(url: &str, prefix: &str) {
     client.quit().await.unwrap();
 }
 
-fn unique() -> String {
+fn unique_name() -> String {
     format!("cw{:016x}", Clock::system().random_u64())
 }
 
-/// A port of loopback that is free now, and the one that Redis Cluster derives from it.
+/// A free port on loopback whose Redis Cluster bus port (10,000 higher) is free as well.
 pub fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Ports below 32,768 are left alone by the system's own choice for outgoing connections.
+        // Linux assigns no ephemeral ports below 32,768.
         let port = 10_000 + port % 10_000;
         if [port, port + 10_000].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
             return port;
@@ -119,43 +121,43 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Runs a shell script whose last act is for the end of this process: it is held up by `cat` until then.
-pub fn until_the_end(script: &str, arguments: &[&str]) {
-    /// Their standard input closes when this process ends, however it does.
-    static HELD: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+/// Runs a shell script in the background. Its `cat` blocks until this process ends; the commands after it clean up.
+pub fn run_in_background(script: &str, arguments: &[&str]) {
+    /// Holds the pipes of standard input. The system closes them when this process ends, also after a kill.
+    static SCRIPTS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::null());
-    HELD.lock().unwrap().push(command.stderr(Stdio::null()).spawn().unwrap());
+    SCRIPTS.lock().unwrap().push(command.stderr(Stdio::null()).spawn().unwrap());
 }
 
-/// How long a server may take to come up.
-const COMES_UP: Duration = Duration::from_mins(1);
+/// Timeout for the start of a server.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Waits until a Redis server on a port of loopback answers a command in this way.
-pub fn wait_for(port: u16, command: &str, answer: &str) {
-    let ask = || -> std::io::Result<String> {
+/// Waits until the reply of a Redis server on loopback to a command contains `expected`.
+pub fn wait_for_reply(port: u16, command: &str, expected: &str) {
+    let send = || -> std::io::Result<String> {
         let mut server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_read_timeout(Some(Duration::from_secs(1)))?;
         server.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
-        let mut said = Vec::new();
-        // A sentinel does not know `QUIT`: what it said until the time is over counts.
-        let _ = server.read_to_end(&mut said);
-        Ok(String::from_utf8_lossy(&said).into_owned())
+        let mut reply = Vec::new();
+        // A sentinel does not support `QUIT`, so the read ends with the timeout.
+        let _ = server.read_to_end(&mut reply);
+        Ok(String::from_utf8_lossy(&reply).into_owned())
     };
     let clock = Clock::system();
-    let deadline = clock.now() + COMES_UP;
-    while !ask().is_ok_and(|said| said.contains(answer)) {
-        assert!(clock.now() < deadline, "Redis does not come up on port {port}");
+    let deadline = clock.now() + START_TIMEOUT;
+    while !send().is_ok_and(|reply| reply.contains(expected)) {
+        assert!(clock.now() < deadline, "Redis does not start on port {port}");
         std::thread::yield_now();
     }
 }
 
 pub fn wait_for_redis(port: u16) {
-    wait_for(port, "PING", "PONG");
+    wait_for_reply(port, "PING", "PONG");
 }
 
 fn wait_for_cluster(ports: [u16; 3]) {
     for port in ports {
-        wait_for(port, "CLUSTER INFO", "cluster_state:ok");
+        wait_for_reply(port, "CLUSTER INFO", "cluster_state:ok");
     }
 }
