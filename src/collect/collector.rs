@@ -100,12 +100,7 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     let clock_drift = clock.drift();
     // Requests to the simulator do not count against shared budgets.
     let budgets = (!source.simulated).then(|| Arc::clone(&cache.budgets));
-    let rest = match &budgets {
-        Some(budgets) => {
-            RestClient::with_shared_budgets(*exchange, &source.rest_origins, clock.clone(), Arc::clone(budgets))?
-        }
-        None => RestClient::new(*exchange, &source.rest_origins, clock.clone())?,
-    };
+    let rest = rest_client(spec, budgets.as_ref())?;
     let last_state = cache.states.get(exchange.id()).await?;
     let mut status_reporter = status::StatusReporter::new(*exchange, source.simulated, last_state, context.clone());
     status_reporter.report_started(rest.budgets()).await;
@@ -204,6 +199,18 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
         let _ = writer_task.await;
     }
     result
+}
+
+/// The REST client of a collector.
+fn rest_client(
+    spec: &CollectorSpec,
+    budgets: Option<&Arc<dyn crate::cache::Budgets>>,
+) -> Result<Arc<RestClient>, UpstreamError> {
+    let (origins, clock) = (&spec.source.rest_origins, spec.context.clock.clone());
+    match budgets {
+        Some(budgets) => RestClient::with_shared_budgets(spec.exchange, origins, clock, Arc::clone(budgets)),
+        None => RestClient::new(spec.exchange, origins, clock),
+    }
 }
 
 /// Reads the listing, and retries until the exchange responds.

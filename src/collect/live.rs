@@ -309,7 +309,7 @@ impl Collector<'_> {
                 CandleOutcome::Revised(candle) => self.write_minute(&series, &instrument, Ok(candle)),
                 CandleOutcome::Empty(minute) => self.write_minute(&series, &instrument, Err(minute)),
                 CandleOutcome::Missing(range) => {
-                    self.repair_queue.request_and_publish(series.clone(), &instrument, range)
+                    self.repair_queue.request_and_publish(series.clone(), &instrument, range);
                 }
                 CandleOutcome::MissingQuiet(range) => {
                     let at = QUIET_BATCH.ceil(range.end()) + CLOSE_TIMEOUT + TICK * 4;

@@ -288,7 +288,7 @@ fn ranges_to_compare(known: &Coverage) -> Vec<TimeRange> {
                 empty = None;
             }
             CoverageState::Fetched | CoverageState::Unavailable | CoverageState::Invalid | CoverageState::OffGrid => {
-                empty = None
+                empty = None;
             }
         }
     }

@@ -143,7 +143,7 @@ impl MarketService {
             }
         };
         let closed = TimeRange::new(page.start(), page.end().min(interval.floor(now)));
-        Ok(PageDraft { candles, filled, page, coverage, closed, has_more: has_more })
+        Ok(PageDraft { candles, filled, page, coverage, closed, has_more })
     }
 
     /// Stored candles of a range, completed with live ones. A stored candle takes precedence.

@@ -39,7 +39,7 @@ impl DocumentApi {
 
     /// AsyncAPI document of the streams
     ///
-    /// AsyncAPI 3.0. Describes `/v1/stream`, `/v1/events` and the legacy WebSockets.
+    /// AsyncAPI 3.0. Describes `/v1/stream`, `/v1/events` and the legacy sockets.
     #[oai(path = "/asyncapi.json", method = "get", operation_id = "asyncapiJson")]
     async fn asyncapi(&self) -> RawJson<Value> {
         RawJson::new(DOCUMENTS.asyncapi.as_bytes())

@@ -1,4 +1,4 @@
-//! The legacy WebSockets `/ws/subscribe/{symbol}` and `/ws/realtime`: the plain ticker of one market, sent once after
+//! The legacy sockets `/ws/subscribe/{symbol}` and `/ws/realtime`: the plain ticker of one market, sent once after
 //! connecting and after every change.
 
 use std::convert::Infallible;

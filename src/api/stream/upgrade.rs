@@ -1,4 +1,4 @@
-//! Upgrades HTTP requests to WebSockets (RFC 6455, 4.2).
+//! Upgrades HTTP requests to the WebSocket protocol (RFC 6455, 4.2).
 
 use std::sync::Arc;
 use std::time::Duration;

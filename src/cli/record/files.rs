@@ -42,7 +42,7 @@ pub struct Files {
     /// Maximum size of a file in bytes.
     max_bytes: u64,
     /// Maximum number of files. The oldest file is deleted when a new one exceeds it.
-    max_files: usize,
+    limit: usize,
     /// Paths of the existing files, oldest first.
     paths: VecDeque<PathBuf>,
     current: Option<BufWriter<File>>,
@@ -55,13 +55,13 @@ impl Files {
     ///
     /// # Errors
     /// The folder or the file cannot be created.
-    pub fn new(folder: &Path, prefix: String, max_bytes: u64, max_files: usize) -> io::Result<Self> {
+    pub fn new(folder: &Path, prefix: String, max_bytes: u64, limit: usize) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut files = Self {
             folder: folder.to_owned(),
             prefix,
             max_bytes,
-            max_files: max_files.max(1),
+            limit: limit.max(1),
             paths: VecDeque::new(),
             current: None,
             written: 0,
@@ -85,7 +85,7 @@ impl Files {
         self.current = Some(BufWriter::new(File::create_new(&path)?));
         self.written = 0;
         self.paths.push_back(path);
-        if self.paths.len() > self.max_files
+        if self.paths.len() > self.limit
             && let Some(oldest) = self.paths.pop_front()
         {
             fs::remove_file(oldest)?;

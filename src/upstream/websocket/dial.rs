@@ -1,4 +1,4 @@
-//! Opens WebSockets.
+//! Opens WebSocket connections.
 
 use std::time::Duration;
 
