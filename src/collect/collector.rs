@@ -23,7 +23,7 @@ use super::suspect_ranges::SuspectRanges;
 use super::tasks::Tasks;
 use super::writer::Writer;
 use super::{exchange_time, lease, rollup, status};
-use crate::cache::{CacheError, Lease};
+use crate::cache::{Budgets, CacheError, Lease};
 use crate::exchanges::Exchange;
 use crate::model::{Symbol, Timestamp};
 use crate::store::StoreError;
@@ -98,8 +98,7 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     let CollectorSpec { exchange, source, context, stop, .. } = spec;
     let CollectorContext { cache, clock, limits } = context;
     let clock_drift = clock.drift();
-    // Requests to the simulator do not count against shared budgets.
-    let budgets = (!source.simulated).then(|| Arc::clone(&cache.budgets));
+    let budgets = shared_budgets(spec);
     let rest = rest_client(spec, budgets.as_ref())?;
     let last_state = cache.states.get(exchange.id()).await?;
     let mut status_reporter = status::StatusReporter::new(*exchange, source.simulated, last_state, context.clone());
@@ -201,11 +200,13 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     result
 }
 
+/// The budgets that collectors share. Requests to the simulator do not count against them.
+fn shared_budgets(spec: &CollectorSpec) -> Option<Arc<dyn Budgets>> {
+    (!spec.source.simulated).then(|| Arc::clone(&spec.context.cache.budgets))
+}
+
 /// The REST client of a collector.
-fn rest_client(
-    spec: &CollectorSpec,
-    budgets: Option<&Arc<dyn crate::cache::Budgets>>,
-) -> Result<Arc<RestClient>, UpstreamError> {
+fn rest_client(spec: &CollectorSpec, budgets: Option<&Arc<dyn Budgets>>) -> Result<Arc<RestClient>, UpstreamError> {
     let (origins, clock) = (&spec.source.rest_origins, spec.context.clock.clone());
     match budgets {
         Some(budgets) => RestClient::with_shared_budgets(spec.exchange, origins, clock, Arc::clone(budgets)),
