@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::backfill::Backfiller;
 use super::connections::Connections;
 use super::fill::Filler;
 use super::listing::{InstrumentIndex, ListingReader};
-use super::live::Collector;
+use super::live::{Collector, Inputs};
 use super::publisher::Publisher;
 use super::reconcile::{HistoryWindow, RecheckQueue, Reconciler};
 use super::repair::{self, RepairQueue};
@@ -120,7 +120,7 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     let (written, batches) = mpsc::channel(64);
     let (writer, writer_task) =
         Writer::new(exchange.id(), Arc::clone(&source.store), limits.write_queue, clock.clone(), written, stop.clone());
-    let mut writer_task = tokio::spawn(writer_task);
+    let writer_task = tokio::spawn(writer_task);
     let suspect_ranges = Arc::new(SuspectRanges::default());
     let filler = filler(spec, &rest, &writer, &suspect_ranges);
     let repair_queue = Arc::new(RepairQueue::default());
@@ -180,9 +180,19 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     };
     collector.apply_listing();
     collector.report_status().await;
+    run_until_end(collector, tasks, writer_task, Inputs { items, to_publish, tickers: fetched_tickers }).await
+}
+
+/// Runs a collector until it, one of its tasks or its writer ends, and stops the others.
+async fn run_until_end(
+    mut collector: Collector<'_>,
+    mut tasks: Tasks,
+    mut writer_task: JoinHandle<()>,
+    inputs: Inputs,
+) -> Result<(), CollectError> {
     let mut writer_ended = false;
     let result = tokio::select! {
-        result = collector.run(items, to_publish, fetched_tickers) => result,
+        result = collector.run(inputs) => result,
         error = tasks.wait_for_end() => Err(error),
         ended = &mut writer_task => {
             writer_ended = true;

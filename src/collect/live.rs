@@ -53,6 +53,16 @@ pub struct MarketState {
     last_received: Option<Timestamp>,
 }
 
+/// What the loop of a collector receives.
+pub struct Inputs {
+    /// Items of all connections.
+    pub items: mpsc::Receiver<FeedItem>,
+    /// Repaired and derived candles.
+    pub to_publish: mpsc::Receiver<MarketEvent>,
+    /// Tickers that clients requested.
+    pub tickers: mpsc::Receiver<FetchedTicker>,
+}
+
 /// The collector of one exchange.
 pub struct Collector<'a> {
     pub spec: &'a CollectorSpec,
@@ -86,12 +96,7 @@ impl Collector<'_> {
     }
 
     /// Processes items, requests and ticks, until `stop` or an error.
-    pub async fn run(
-        &mut self,
-        mut items: mpsc::Receiver<FeedItem>,
-        mut to_publish: mpsc::Receiver<MarketEvent>,
-        mut tickers: mpsc::Receiver<FetchedTicker>,
-    ) -> Result<(), CollectError> {
+    pub async fn run(&mut self, Inputs { mut items, mut to_publish, mut tickers }: Inputs) -> Result<(), CollectError> {
         let clock = self.spec.context.clock.clone();
         let tick = clock.sleep(TICK);
         tokio::pin!(tick);
