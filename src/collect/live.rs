@@ -1,6 +1,7 @@
 //! The loop of a collector. Processes everything that the exchange's streams deliver.
 
 mod markets;
+mod silence;
 mod time;
 
 use std::collections::{HashMap, HashSet};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use self::silence::SilenceMonitor;
 use super::collector::{CollectError, CollectorSpec};
 use super::connections::Connections;
 use super::fill::REFETCH_DELAY;
@@ -49,8 +51,8 @@ pub struct MarketState {
     finalizer: CandleFinalizer,
     /// Collected because of demand, not by configuration.
     on_demand: bool,
-    /// When the connection of its candles last received a message.
-    last_received: Option<Timestamp>,
+    /// Silence of the connection of its candles.
+    silence: SilenceMonitor,
 }
 
 /// What the loop of a collector receives.
@@ -159,9 +161,11 @@ impl Collector<'_> {
             }
             FeedItem::Acknowledged { subscriptions, at } => {
                 // The upper bound: only minutes that opened after the acknowledgement are complete.
-                let at = self.at_exchange(at, self.exchange_latest());
+                let acknowledged = self.at_exchange(at, self.exchange_latest());
                 for market in self.candle_markets(&subscriptions) {
-                    market.finalizer.stream_complete_from(at);
+                    market.finalizer.stream_complete_from(acknowledged);
+                    // It ends a silence of the connection before; a new connection may be silent at first, too.
+                    market.silence.on_message(at);
                 }
             }
             FeedItem::Lost { subscriptions, .. } => {

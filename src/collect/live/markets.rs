@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::finalizer::CandleFinalizer;
 use super::super::reconcile::CollectedMarket;
+use super::silence::SilenceMonitor;
 use super::{Collector, MarketState, minute_series};
 use crate::exchanges::Subscription;
 use crate::model::{Instrument, Interval, Symbol, TimeRange};
@@ -82,7 +83,7 @@ impl Collector<'_> {
             let finalizer = CandleFinalizer::new(profile.minute_candles, now);
             self.markets.insert(
                 instrument.symbol.clone(),
-                MarketState { instrument, finalizer, on_demand, last_received: None },
+                MarketState { instrument, finalizer, on_demand, silence: SilenceMonitor::default() },
             );
         }
         self.connections.add(subscriptions);

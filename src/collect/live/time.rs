@@ -11,9 +11,6 @@ use crate::clock::CLOCK_JUMP;
 use crate::model::{Channel, Gap, GapReason, Symbol, TimeRange, Timestamp, Topic};
 use crate::telemetry::collect::{ClockJumped, EventRejected};
 
-/// Connections with heartbeats receive one per second. After a longer silence than this, messages may be missing.
-const MAX_SILENCE: Duration = Duration::from_secs(15);
-
 /// Maximum distance of an event time from the exchange's clock, into the future and into the past.
 const MAX_EVENT_AHEAD: Duration = Duration::from_mins(1);
 const MAX_EVENT_AGE: Duration = Duration::from_hours(24 * 365);
@@ -48,19 +45,16 @@ impl Collector<'_> {
     }
 
     /// The connection of a market's candles, which has heartbeats, received a message at `at`. Reports a gap if it was
-    /// silent for longer than [`MAX_SILENCE`] before, because messages may be missing.
+    /// silent for too long before.
     pub(super) async fn check_silence(&mut self, symbol: &Symbol, at: Timestamp) -> Result<(), CacheError> {
         let latest = self.exchange_latest();
         let Some(market) = self.markets.get_mut(symbol) else { return Ok(()) };
-        let before = market.last_received.unwrap_or(at);
-        market.last_received = Some(before.max(at));
-        if at.since(before) <= MAX_SILENCE {
-            return Ok(());
-        }
-        let since = self.at_exchange(before, latest);
+        let Some(before) = market.silence.on_message(at) else { return Ok(()) };
+        // A second later: the estimate of the exchange's time may have changed since the message before.
+        let since = self.at_exchange(before, latest) + Duration::from_secs(1);
         let Some(market) = self.markets.get_mut(symbol) else { return Ok(()) };
         if !market.finalizer.stream_interrupted(since, latest) {
-            // The connection was replaced meanwhile, which has reported its own gap.
+            // The connection was lost meanwhile, which has reported its own gap.
             return Ok(());
         }
         let exchange = self.spec.exchange.id();
