@@ -101,7 +101,7 @@ impl OneShotFetcher {
         self.instruments.symbols()
     }
 
-    /// Fills a range, with retries; see [`Filler::fill_with_retries`].
+    /// Fills a range, with retries; see `Filler::fill_with_retries`.
     ///
     /// # Errors
     /// Permanent errors only; see [`FillError::is_permanent`].
