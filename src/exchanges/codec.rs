@@ -11,7 +11,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{FeedError, RestError, RestErrorKind};
+use super::feed::FeedError;
+use super::rest::{RestError, RestErrorKind};
 use crate::model::{BadTime, Interval, Number, Symbol, Timestamp};
 
 /// An integer in JSON, bare (`12`) or quoted (`"12"`).

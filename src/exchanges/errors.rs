@@ -4,7 +4,8 @@
 //! (the page of a CDN, a proxy or a firewall; a status without such a body) concerns the path to the exchange and may
 //! be different later or at another origin.
 
-use super::{Exchange, RestError, RestErrorKind, RestResponse};
+use super::adapter::Exchange;
+use super::rest::{RestError, RestErrorKind, RestResponse};
 use crate::model::Timestamp;
 
 /// Parses an error body in the exchange's documented form; `None` for any other body.
@@ -73,73 +74,4 @@ fn message(response: &RestResponse<'_>) -> String {
     let start = &response.body[..response.body.len().min(4 * EXCERPT_CHARS)];
     let excerpt: String = String::from_utf8_lossy(start).chars().take(EXCERPT_CHARS).collect();
     format!("status {} without an API error: `{excerpt}`", response.status)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::RestErrorKind::{Banned, RateLimited, RegionBlocked, Rejected, Unavailable, UnknownSymbol};
-    use super::*;
-    use crate::exchanges::exchange;
-    use crate::model::ExchangeId;
-
-    const WAF: &str = "<html><head><title>403 Forbidden</title></head><body><h1>403 Forbidden</h1></body></html>";
-    const CLOUDFRONT: &str = "<HTML><H1>403 ERROR</H1>The request could not be satisfied. The Amazon CloudFront distribution is \
-                              configured to block access from your country.</HTML>";
-
-    fn kind(id: ExchangeId, status: u16, body: &str) -> RestErrorKind {
-        classify_response(exchange(id), &RestResponse { status, body: body.as_bytes() }, Timestamp::EPOCH).kind
-    }
-
-    #[test]
-    fn status_determines_kind_without_api_error() {
-        for id in ExchangeId::ALL {
-            for status in [400, 401, 404, 405, 410, 422] {
-                for body in
-                    ["", "<html>404 Not Found</html>", "null", "{}", "[]", "{\"message\":\"no healthy upstream\"}"]
-                {
-                    assert_eq!(kind(id, status, body), Unavailable, "{id} {status} {body}");
-                }
-            }
-            // Bybit documents that a 403 without those phrases is a region block.
-            let firewall = if id == ExchangeId::Bybit { RegionBlocked } else { Banned };
-            for (status, body, expected) in [
-                (403, WAF, firewall),
-                (403, "", firewall),
-                (403, CLOUDFRONT, RegionBlocked),
-                (418, "", Banned),
-                (429, "<html>error code: 1015</html>", RateLimited),
-                (451, WAF, RegionBlocked),
-                (502, WAF, Unavailable),
-                (520, "", Unavailable),
-            ] {
-                assert_eq!(kind(id, status, body), expected, "{id} {status} {body}");
-            }
-        }
-    }
-
-    #[test]
-    fn api_error_determines_kind_unless_status_is_unambiguous() {
-        use ExchangeId::{Binance, Bybit, Coinbase, Kraken, Okx};
-        let eligibility =
-            r#"{"code":0,"msg":"Service unavailable from a restricted location according to 'b. Eligibility'"}"#;
-        for (id, status, body, expected) in [
-            (Binance, 400, r#"{"code":-1121,"msg":"Invalid symbol."}"#, UnknownSymbol),
-            (Binance, 400, r#"{"code":-1120,"msg":"Invalid interval."}"#, Rejected),
-            (Binance, 404, r#"{"code":404,"msg":"Not Found"}"#, Unavailable),
-            (Binance, 418, r#"{"code":-1003,"msg":"Way too much request weight used; IP banned until 1."}"#, Banned),
-            (Binance, 451, eligibility, RegionBlocked),
-            (Binance, 403, eligibility, RegionBlocked),
-            (Kraken, 404, r#"{"error":["EQuery:Unknown asset pair"]}"#, UnknownSymbol),
-            (Kraken, 503, r#"{"error":["EGeneral:Too many requests"]}"#, RateLimited),
-            (Coinbase, 404, r#"{"error":"NOT_FOUND","message":"valid product_id is required"}"#, UnknownSymbol),
-            (Okx, 400, r#"{"code":"51001","msg":"Instrument ID doesn't exist."}"#, UnknownSymbol),
-            (Okx, 429, r#"{"msg":"Too Many Requests","code":"50011"}"#, RateLimited),
-            (Bybit, 403, "403, access too frequent", Banned),
-            (Bybit, 429, r#"{"retCode":10006,"retMsg":"Too many visits!"}"#, RateLimited),
-            (Bybit, 400, r#"{"retCode":10001,"retMsg":"params error: symbol invalid"}"#, UnknownSymbol),
-            (Bybit, 400, r#"{"retCode":10024,"retMsg":"Compliance rules triggered"}"#, RegionBlocked),
-        ] {
-            assert_eq!(kind(id, status, body), expected, "{id} {status} {body}");
-        }
-    }
 }

@@ -6,7 +6,8 @@ use serde::de::Deserializer;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{RestError, codec};
+use super::codec;
+use super::rest::RestError;
 use crate::model::{Instrument, parse_decimal};
 
 /// The listing of an exchange.
@@ -149,7 +150,8 @@ fn truncated(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchanges::{RestErrorKind, testing};
+    use crate::exchanges::rest::RestErrorKind;
+    use crate::exchanges::testing;
     use crate::model::ExchangeId;
     use proptest::prelude::*;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Subscription;
+use super::feed::Subscription;
 use crate::model::{Channel, Symbol};
 
 /// Maximum number of markets of a session that accepts any market.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{FeedError, Profile, Recovery, Subscription};
+use super::feed::{FeedError, Recovery, Subscription};
+use super::profile::Profile;
 use crate::model::Timestamp;
 
 /// Pending requests by id, each with its deadline.

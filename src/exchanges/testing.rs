@@ -2,10 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, FeedError, FeedSession, Frame, Notice, Outbox, RestCall, RestError, RestResponse, Subscription};
+use super::adapter::Exchange;
+use super::errors::classify_response;
+use super::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Subscription};
+use super::rest::{RestCall, RestError, RestErrorKind, RestResponse};
 use crate::model::{Channel, ExchangeId, Instrument, InstrumentStatus, MarketEvent, Timestamp};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_000);
+
+/// Page of a firewall.
+pub(super) const FIREWALL_PAGE: &str =
+    "<html><head><title>403 Forbidden</title></head><body><h1>403 Forbidden</h1></body></html>";
+/// Page of a CDN that blocks a region.
+pub(super) const REGION_BLOCK_PAGE: &str = "<HTML><H1>403 ERROR</H1>The request could not be satisfied. The Amazon CloudFront distribution is \
+                          configured to block access from your country.</HTML>";
 
 /// A market; `stream_native` is its id on the stream if it differs from `native`.
 pub(super) fn instrument(exchange: ExchangeId, symbol: &str, native: &str, stream_native: Option<&str>) -> Instrument {
@@ -111,4 +121,9 @@ pub(super) fn parse<T>(call: &RestCall<T>, body: &str) -> Result<T, RestError> {
 
 pub(super) fn parse_status<T>(call: &RestCall<T>, status: u16, body: &str) -> Result<T, RestError> {
     (call.parse)(&RestResponse { status, body: body.as_bytes() }, NOW)
+}
+
+/// How a response with an error status is classified.
+pub(super) fn error_kind(exchange: &dyn Exchange, status: u16, body: &str) -> RestErrorKind {
+    classify_response(exchange, &RestResponse { status, body: body.as_bytes() }, Timestamp::EPOCH).kind
 }

@@ -2,6 +2,8 @@
 //!
 //! Documentation: <https://developers.binance.com/docs/binance-spot-api-docs>.
 
+mod adapter;
+mod profile;
 mod rest;
 mod session;
 mod symbols;
@@ -9,128 +11,4 @@ mod symbols;
 mod tests;
 mod wire;
 
-use std::num::NonZeroU32;
-use std::time::Duration;
-
-use super::{
-    CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Listing, MinuteCandles, PageCost, Profile,
-    RateLimit, RestCall, RestError, RestResponse, ServerTime, Subscription,
-};
-use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
-
-/// Binance spot.
-#[derive(Debug)]
-pub struct Binance;
-
-static PROFILE: Profile = Profile {
-    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information>. The second origin
-    // serves public market data only, which is sufficient, and also serves regions that the others block.
-    rest_origins: &[
-        "https://api.binance.com",
-        "https://data-api.binance.vision",
-        "https://api-gcp.binance.com",
-        "https://api1.binance.com",
-        "https://api2.binance.com",
-        "https://api3.binance.com",
-        "https://api4.binance.com",
-    ],
-    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams> has both ports. The second host
-    // serves market data only.
-    ws_origins: &["wss://stream.binance.com:9443", "wss://data-stream.binance.vision", "wss://stream.binance.com:443"],
-    rest_headers: &[],
-    probe_path: "/api/v3/ping",
-    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
-    rate_limits: &[RateLimit {
-        name: rest::RATE_LIMIT,
-        limit: 6000,
-        window: Duration::from_mins(1),
-        used_header: Some("x-mbx-used-weight-1m"),
-    }],
-    // "300 connections per attempt every 5 minutes per IP":
-    // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
-    connection_limit: RateLimit { name: "connections", limit: 300, window: Duration::from_mins(5), used_header: None },
-    // "Usually, a WAF ban will have a duration of 5 minutes":
-    // <https://www.binance.com/en/support/articles/360004492232>. Bans for the request rate last from two minutes to
-    // three days, and a 418 names its duration:
-    // <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
-    default_ban_duration: Duration::from_mins(5),
-    reset_header: None,
-    page_cost: PageCost { scope: rest::RATE_LIMIT, weight: 2 },
-    channels: &Channel::ALL,
-    minute_candles: MinuteCandles::Flagged,
-    // If there are no rows at `startTime`, the response starts with the first row after it.
-    accepts_long_ranges: true,
-    intervals: rest::INTERVALS,
-    page_rows: rest::PAGE_ROWS,
-    rest_lag: Duration::ZERO,
-    history_rows: None,
-    // The exchange pings every 20 s.
-    idle_timeout: Duration::from_mins(1),
-    ack_timeout: Duration::from_secs(10),
-    // Five per second are allowed, including pongs; a burst and its refill may fall into the same second.
-    messages_per_second: NonZeroU32::MIN.saturating_add(1),
-    max_connection_age: Some(Duration::from_hours(24)),
-};
-
-/// Maximum number of streams per connection:
-/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>.
-const STREAMS_PER_CONNECTION: usize = 1024;
-
-impl Exchange for Binance {
-    fn id(&self) -> ExchangeId {
-        ExchangeId::Binance
-    }
-
-    fn profile(&self) -> &Profile {
-        &PROFILE
-    }
-
-    fn server_time(&self) -> Option<RestCall<ServerTime>> {
-        Some(rest::server_time())
-    }
-
-    fn instruments(&self) -> RestCall<Listing> {
-        rest::instruments()
-    }
-
-    fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>> {
-        vec![rest::ticker(instrument)]
-    }
-
-    fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
-        rest::candles(page)
-    }
-
-    fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
-        rest::api_error(response, received)
-    }
-
-    fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
-        let mut plans: Vec<(usize, Vec<Subscription>)> = Vec::new();
-        for subscription in subscriptions {
-            let streams = session::stream_names(subscription).count();
-            match plans.last_mut() {
-                Some((used, planned)) if *used + streams <= STREAMS_PER_CONNECTION => {
-                    *used += streams;
-                    planned.push(subscription.clone());
-                }
-                _ => plans.push((streams, vec![subscription.clone()])),
-            }
-        }
-        let plan = |(used, subscriptions)| ConnectionPlan {
-            path: "/stream".to_owned(),
-            subscriptions,
-            spare_capacity: (STREAMS_PER_CONNECTION - used) / session::MAX_STREAMS_PER_SUBSCRIPTION,
-            session: |subscriptions| Box::new(session::Session::new(subscriptions)),
-        };
-        plans.into_iter().map(plan).collect()
-    }
-
-    fn decoder(&self) -> Box<dyn FeedSession> {
-        Box::new(session::Session::decoder())
-    }
-
-    fn guess_symbol(&self, native: &str) -> Option<Symbol> {
-        symbols::guess_symbol(native)
-    }
-}
+pub use adapter::Binance;

@@ -6,14 +6,12 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
-use super::super::candle_rows::first_column;
-use super::super::codec::{self, Int, nonzero_price, price_level};
-use super::super::errors::classify_with;
-use super::super::listing::{self, RowIssue, Step};
-use super::super::{
-    CandlePage, CandleRows, Listing, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime,
-};
 use super::wire::{CandleRow, ErrorBody, Filter, InstrumentList, ListedInstrument, RestTicker, Time};
+use crate::exchanges::candle_rows::{CandleRows, first_column};
+use crate::exchanges::codec::{self, Int, nonzero_price, price_level};
+use crate::exchanges::errors::classify_with;
+use crate::exchanges::listing::{self, Listing, RowIssue, Step};
+use crate::exchanges::rest::{CandlePage, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime};
 use crate::model::{
     Candle, ExchangeId, Instrument, InstrumentStatus, Interval, Number, Symbol, TickerPatch, Timestamp,
 };

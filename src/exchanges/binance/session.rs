@@ -3,12 +3,13 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::codec::{self, Int, check_json, nonzero_price, price_level};
-use super::super::markets::{Market, Markets};
-use super::super::pending::PendingRequests;
-use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use super::profile::PROFILE;
+use super::symbols;
 use super::wire::{AggTrade, BookTicker, CandleEvent, Envelope, Message, Ticker, Trade};
-use super::{PROFILE, symbols};
+use crate::exchanges::codec::{self, Int, check_json, nonzero_price, price_level};
+use crate::exchanges::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use crate::exchanges::markets::{Market, Markets};
+use crate::exchanges::pending::PendingRequests;
 use crate::model::{
     BadEvent, Candle, CandleUpdate, Channel, ExchangeId, Interval, MarketEvent, Number, Series, Side, Source, Symbol,
     TickerPatch, Timestamp,

@@ -1,6 +1,6 @@
 //! Native ids of Binance: `BTCUSDT`, in stream names `btcusdt`.
 
-use super::super::{codec, markets};
+use crate::exchanges::{codec, markets};
 use crate::model::Symbol;
 
 /// Derives the symbol from a native id by known quote assets; `None` for ids of derivatives such as `BTCUSD_PERP`.

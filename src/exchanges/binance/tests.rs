@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected};
-use super::super::{CandlePage, CandleRows, Exchange, Notice, Recovery, RestCall, RestErrorKind, Subscription};
-use super::Binance;
+use super::adapter::Binance;
+use crate::exchanges::adapter::Exchange;
+use crate::exchanges::candle_rows::CandleRows;
+use crate::exchanges::feed::{Notice, Recovery, Subscription};
+use crate::exchanges::rest::{CandlePage, RestCall, RestErrorKind};
+use crate::exchanges::testing::{
+    FIREWALL_PAGE, NOW, TestSession, acknowledged, all_channels, error_kind, instrument, parse, parse_status, rejected,
+};
 use crate::model::{Channel, ExchangeId, Interval, MarketEvent, TickerPatch, TimeRange, Timestamp};
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
@@ -373,4 +378,23 @@ fn invalid_listing_row_does_not_affect_others() {
         ("NOBASEUSDT", true),
     ];
     assert_eq!(issues, expected);
+}
+
+#[test]
+fn classifies_error_responses() {
+    use RestErrorKind::{Banned, RegionBlocked, Rejected, Unavailable, UnknownSymbol};
+    let eligibility =
+        r#"{"code":0,"msg":"Service unavailable from a restricted location according to 'b. Eligibility'"}"#;
+    for (status, body, expected) in [
+        (403, FIREWALL_PAGE, Banned),
+        (403, "", Banned),
+        (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#, UnknownSymbol),
+        (400, r#"{"code":-1120,"msg":"Invalid interval."}"#, Rejected),
+        (404, r#"{"code":404,"msg":"Not Found"}"#, Unavailable),
+        (418, r#"{"code":-1003,"msg":"Way too much request weight used; IP banned until 1."}"#, Banned),
+        (451, eligibility, RegionBlocked),
+        (403, eligibility, RegionBlocked),
+    ] {
+        assert_eq!(error_kind(&Binance, status, body), expected, "{status} {body}");
+    }
 }

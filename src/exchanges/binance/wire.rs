@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Int, Object, Text};
-use super::super::listing::Step;
+use crate::exchanges::codec::{Int, Object, Text};
+use crate::exchanges::listing::Step;
 use crate::model::Number;
 
 /// A message of a combined stream.

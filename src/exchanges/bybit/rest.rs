@@ -7,14 +7,12 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::candle_rows::first_column;
-use super::super::codec::{self, Int, Object, OptionalNumber, nonzero_price};
-use super::super::errors::classify_with;
-use super::super::listing::{self, RowIssue};
-use super::super::{
-    CandlePage, CandleRows, Listing, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime,
-};
 use super::wire::{CandleRow, ListedInstrument, ResponseBody, ResponseStatus, ResultList, Ticker, Time};
+use crate::exchanges::candle_rows::{CandleRows, first_column};
+use crate::exchanges::codec::{self, Int, Object, OptionalNumber, nonzero_price};
+use crate::exchanges::errors::classify_with;
+use crate::exchanges::listing::{self, Listing, RowIssue};
+use crate::exchanges::rest::{CandlePage, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime};
 use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
 
 /// Name of the only rate limit.

@@ -6,13 +6,14 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::super::codec::{self, Object, Rows, check_json, nonzero_price};
-use super::super::markets::{Market, Markets};
-use super::super::pending::PendingRequests;
-use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Subscription};
+use super::profile::PROFILE;
 use super::rest::{interval_by_name, statistics};
+use super::symbols;
 use super::wire::{Envelope, Message, OrderBook, StreamCandle, Ticker, Trade};
-use super::{PROFILE, symbols};
+use crate::exchanges::codec::{self, Object, Rows, check_json, nonzero_price};
+use crate::exchanges::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Subscription};
+use crate::exchanges::markets::{Market, Markets};
+use crate::exchanges::pending::PendingRequests;
 use crate::model::{
     BadEvent, Candle, CandleUpdate, Channel, ExchangeId, MarketEvent, Number, Series, Side, Source, TickerPatch,
     Timestamp,

@@ -1,6 +1,6 @@
 //! Native ids of Bybit: `BTCUSDT`.
 
-use super::super::{codec, markets};
+use crate::exchanges::{codec, markets};
 use crate::model::Symbol;
 
 /// Derives the symbol from a native id by known quote assets; `None` for ids of derivatives such as `BTC-26SEP25`.

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{
-    NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected, sent_frames,
+use super::adapter::Bybit;
+use crate::exchanges::adapter::Exchange;
+use crate::exchanges::candle_rows::CandleRows;
+use crate::exchanges::feed::{Recovery, Subscription};
+use crate::exchanges::profile::MinuteCandles;
+use crate::exchanges::rest::{CandlePage, RestCall, RestErrorKind};
+use crate::exchanges::testing::{
+    FIREWALL_PAGE, NOW, TestSession, acknowledged, all_channels, error_kind, instrument, parse, parse_status, rejected,
+    sent_frames,
 };
-use super::super::{CandlePage, CandleRows, Exchange, MinuteCandles, Recovery, RestCall, RestErrorKind, Subscription};
-use super::Bybit;
 use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 const TICKER: &str = r#"{"topic":"tickers.BTCUSDT","ts":1763672400123,"type":"snapshot","cs":2588407389,"data":{"symbol":"BTCUSDT","lastPrice":"67012.3","highPrice24h":"67500","lowPrice24h":"65800","prevPrice24h":"66000.1","volume24h":"1834.10","turnover24h":"122900000.50","price24hPcnt":"-0.0153","usdIndexPrice":"67010.5"}}"#;
@@ -276,5 +281,21 @@ fn classifies_errors() {
         (200, r#"{"retCode":10009,"retMsg":"Service Restricted","result":{}}"#, RestErrorKind::RegionBlocked),
     ] {
         assert_eq!(parse_status(call, status, body).unwrap_err().kind, kind, "{body}");
+    }
+}
+
+#[test]
+fn classifies_error_responses() {
+    use RestErrorKind::{Banned, RateLimited, RegionBlocked, UnknownSymbol};
+    // The exchange documents that a 403 without the phrases of its rate limits is a region block.
+    for (status, body, expected) in [
+        (403, FIREWALL_PAGE, RegionBlocked),
+        (403, "", RegionBlocked),
+        (403, "403, access too frequent", Banned),
+        (429, r#"{"retCode":10006,"retMsg":"Too many visits!"}"#, RateLimited),
+        (400, r#"{"retCode":10001,"retMsg":"params error: symbol invalid"}"#, UnknownSymbol),
+        (400, r#"{"retCode":10024,"retMsg":"Compliance rules triggered"}"#, RegionBlocked),
+    ] {
+        assert_eq!(error_kind(&Bybit, status, body), expected, "{status} {body}");
     }
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
-use super::super::listing::Step;
+use crate::exchanges::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
+use crate::exchanges::listing::Step;
 use crate::model::Number;
 
 /// The members that distinguish the kinds of frames: data of a stream (Bybit's topic), or an acknowledgement

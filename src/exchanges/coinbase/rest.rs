@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::codec::{self, nonzero_price};
-use super::super::errors::classify_with;
-use super::super::listing::{self, RowIssue};
-use super::super::{
-    CandlePage, CandleRows, Listing, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime,
-};
 use super::symbols;
 use super::wire::{
     CandleList, CandleRow, ErrorBody, InstrumentList, LastTrades, ListedInstrument, OpenTime, RestTicker, Time,
 };
+use crate::exchanges::candle_rows::CandleRows;
+use crate::exchanges::codec::{self, nonzero_price};
+use crate::exchanges::errors::classify_with;
+use crate::exchanges::listing::{self, Listing, RowIssue};
+use crate::exchanges::rest::{CandlePage, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime};
 use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
 
 /// Name of the only rate limit.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::codec::{self, Object, OptionalNumber, Rows, check_json, nonzero_price};
-use super::super::markets::Markets;
-use super::super::pending::PendingRequests;
-use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use super::profile::PROFILE;
 use super::rest::parse_time;
+use super::symbols;
 use super::wire::{Envelope, Message, Subscriptions, Ticker, TickerEvent, Trade, TradeEvent};
-use super::{PROFILE, symbols};
+use crate::exchanges::codec::{self, Object, OptionalNumber, Rows, check_json, nonzero_price};
+use crate::exchanges::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use crate::exchanges::markets::Markets;
+use crate::exchanges::pending::PendingRequests;
 use crate::model::{Channel, ExchangeId, MarketEvent, Side, Source, TickerPatch, Timestamp};
 
 /// Maximum number of subscriptions per message.

@@ -1,6 +1,6 @@
 //! Native ids of Coinbase: `BTC-USD`.
 
-use super::super::codec;
+use crate::exchanges::codec;
 use crate::model::Symbol;
 
 /// Derives the symbol from a native id; `None` for ids of derivatives, which have more parts: `BIT-26APR24-CDE`,

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{
-    NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected, sent_frames,
+use super::adapter::Coinbase;
+use crate::exchanges::adapter::Exchange;
+use crate::exchanges::candle_rows::CandleRows;
+use crate::exchanges::feed::{Notice, Outbox, Recovery, Subscription};
+use crate::exchanges::profile::MinuteCandles;
+use crate::exchanges::rest::{CandlePage, RestCall, RestErrorKind};
+use crate::exchanges::testing::{
+    FIREWALL_PAGE, NOW, TestSession, acknowledged, all_channels, error_kind, instrument, parse, parse_status, rejected,
+    sent_frames,
 };
-use super::super::{
-    CandlePage, CandleRows, Exchange, MinuteCandles, Notice, Outbox, Recovery, RestCall, RestErrorKind, Subscription,
-};
-use super::Coinbase;
 use crate::model::{Channel, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 const TICKER: &str = r#"{"channel":"ticker","timestamp":"2025-11-20T21:00:00.123456789Z","sequence_num":0,"events":[{"type":"snapshot","tickers":[{"type":"ticker","product_id":"BTC-USD","price":"67012.3","volume_24_h":"1834.10","low_24_h":"65800","high_24_h":"67500","price_percent_chg_24_h":"-1.530","best_bid":"67012.3","best_ask":"67012.4","best_bid_quantity":"1.2","best_ask_quantity":"0.80"}]}]}"#;
@@ -369,4 +372,16 @@ fn rejects_rest_ticker_of_derivative() {
     let product = r#"{"product_id":"BIT-26APR24-CDE","price":"67012.2","product_type":"FUTURE","volume_24h":"1"}"#;
     let error = parse(&Coinbase.ticker(&btc()[0].instrument)[0], product).unwrap_err();
     assert_eq!(error.kind, RestErrorKind::Rejected);
+}
+
+#[test]
+fn classifies_error_responses() {
+    use RestErrorKind::{Banned, UnknownSymbol};
+    for (status, body, expected) in [
+        (403, FIREWALL_PAGE, Banned),
+        (403, "", Banned),
+        (404, r#"{"error":"NOT_FOUND","message":"valid product_id is required"}"#, UnknownSymbol),
+    ] {
+        assert_eq!(error_kind(&Coinbase, status, body), expected, "{status} {body}");
+    }
 }

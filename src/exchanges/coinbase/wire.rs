@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
-use super::super::listing::Step;
+use crate::exchanges::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
+use crate::exchanges::listing::Step;
 use crate::model::Number;
 
 /// The members that distinguish the kinds of frames: data of a channel, or `{"type":"error","message":"…"}`.

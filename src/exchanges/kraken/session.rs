@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::codec::{self, Object, check_json, nonzero_price};
-use super::super::markets::Markets;
-use super::super::pending::PendingRequests;
-use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use super::profile::PROFILE;
 use super::rest::interval_by_minutes;
+use super::symbols;
 use super::wire::{Envelope, Message, StreamCandle, Ticker, Trade};
-use super::{PROFILE, symbols};
+use crate::exchanges::codec::{self, Object, check_json, nonzero_price};
+use crate::exchanges::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use crate::exchanges::markets::Markets;
+use crate::exchanges::pending::PendingRequests;
 use crate::model::{
     Candle, CandleUpdate, Channel, ExchangeId, MarketEvent, Number, Series, Side, Source, TickerPatch, Timestamp,
 };

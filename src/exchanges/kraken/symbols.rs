@@ -1,6 +1,6 @@
 //! Native ids of Kraken: `XBTUSD` and `XXBTZUSD` in REST, `XBT/USD` as the name of the pair, `BTC/USD` in WebSocket v2.
 
-use super::super::{codec, markets};
+use crate::exchanges::{codec, markets};
 use crate::model::Symbol;
 
 /// Quote assets with the prefixes of Kraken's oldest ids: `Z` for currencies, `X` for coins.

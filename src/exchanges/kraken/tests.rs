@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::testing::{NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected};
-use super::super::{CandlePage, CandleRows, Exchange, Notice, Recovery, RestCall, RestErrorKind, Subscription};
-use super::Kraken;
+use super::adapter::Kraken;
+use crate::exchanges::adapter::Exchange;
+use crate::exchanges::candle_rows::CandleRows;
+use crate::exchanges::feed::{Notice, Recovery, Subscription};
+use crate::exchanges::rest::{CandlePage, RestCall, RestErrorKind};
+use crate::exchanges::testing::{
+    FIREWALL_PAGE, NOW, TestSession, acknowledged, all_channels, error_kind, instrument, parse, parse_status, rejected,
+};
 use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
@@ -365,4 +370,17 @@ fn parses_listing() {
     let steps = |at: usize| [listed[at].price_step, listed[at].amount_step].map(|step| step.unwrap().to_string());
     assert_eq!(steps(2), ["0.1", "0.00000001"]);
     assert_eq!(steps(1), ["0.0000001", "0.00000001"], "without a step, from its decimals");
+}
+
+#[test]
+fn classifies_error_responses() {
+    use RestErrorKind::{Banned, RateLimited, UnknownSymbol};
+    for (status, body, expected) in [
+        (403, FIREWALL_PAGE, Banned),
+        (403, "", Banned),
+        (404, r#"{"error":["EQuery:Unknown asset pair"]}"#, UnknownSymbol),
+        (503, r#"{"error":["EGeneral:Too many requests"]}"#, RateLimited),
+    ] {
+        assert_eq!(error_kind(&Kraken, status, body), expected, "{status} {body}");
+    }
 }

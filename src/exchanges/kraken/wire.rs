@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::codec::{Int, InvalidRow, Lenient, RowMessage, Rows, Text};
-use super::super::listing::Step;
+use crate::exchanges::codec::{Int, InvalidRow, Lenient, RowMessage, Rows, Text};
+use crate::exchanges::listing::Step;
 use crate::model::Number;
 
 /// The members that distinguish the kinds of frames.

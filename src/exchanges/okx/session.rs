@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::codec::{self, Object, check_json};
-use super::super::markets::Markets;
-use super::super::pending::PendingRequests;
-use super::super::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use super::profile::PROFILE;
 use super::rest::{candle, interval_by_name, ticker_patch};
+use super::symbols;
 use super::wire::{CandleRow, Envelope, Message, Ticker, Trade};
-use super::{PROFILE, symbols};
+use crate::exchanges::codec::{self, Object, check_json};
+use crate::exchanges::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Recovery, Subscription};
+use crate::exchanges::markets::Markets;
+use crate::exchanges::pending::PendingRequests;
 use crate::model::{CandleUpdate, Channel, ExchangeId, Interval, MarketEvent, Series, Side, Source, Timestamp};
 
 /// Maximum number of subscriptions per message; keeps a message below 4 KiB. The documented limit is 64 KB.

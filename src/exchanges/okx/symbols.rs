@@ -1,6 +1,6 @@
 //! Native ids of OKX: `BTC-USDT`.
 
-use super::super::codec;
+use crate::exchanges::codec;
 use crate::model::Symbol;
 
 /// Derives the symbol from a native id; `None` for ids of derivatives, which have more parts: `BTC-USD-SWAP`,

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::testing::{NOW, TestSession, acknowledged, all_channels, instrument, parse, parse_status, rejected};
-use super::super::{
-    CandlePage, CandleRows, Exchange, FeedSession, Notice, Outbox, Recovery, RestCall, RestErrorKind, Subscription,
+use super::adapter::Okx;
+use crate::exchanges::adapter::Exchange;
+use crate::exchanges::candle_rows::CandleRows;
+use crate::exchanges::feed::{FeedSession, Notice, Outbox, Recovery, Subscription};
+use crate::exchanges::rest::{CandlePage, RestCall, RestErrorKind};
+use crate::exchanges::testing::{
+    FIREWALL_PAGE, NOW, TestSession, acknowledged, all_channels, error_kind, instrument, parse, parse_status, rejected,
 };
-use super::Okx;
 use crate::model::{Channel, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
@@ -451,4 +454,17 @@ fn parses_listing() {
     let steps = [listed[0].price_step, listed[0].amount_step].map(|step| step.unwrap().to_string());
     assert_eq!(steps, ["0.1", "0.00000001"]);
     assert_eq!((listed[2].price_step, listed[2].amount_step), (None, None), "not known before trading starts");
+}
+
+#[test]
+fn classifies_error_responses() {
+    use RestErrorKind::{Banned, RateLimited, UnknownSymbol};
+    for (status, body, expected) in [
+        (403, FIREWALL_PAGE, Banned),
+        (403, "", Banned),
+        (400, r#"{"code":"51001","msg":"Instrument ID doesn't exist."}"#, UnknownSymbol),
+        (429, r#"{"msg":"Too Many Requests","code":"50011"}"#, RateLimited),
+    ] {
+        assert_eq!(error_kind(&Okx, status, body), expected, "{status} {body}");
+    }
 }
