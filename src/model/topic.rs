@@ -80,7 +80,7 @@ impl Topic {
     }
 }
 
-/// `ticker:binance:BTC/USDT`, `trades:…`, `candles:binance:BTC/USDT:1m`
+/// `ticker:binance:BTC/USDT`, `trades:…`, `candles:binance:BTC/USDT:1m`, `candles:binance:BTC/USDT:USDT:1m`
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -96,31 +96,42 @@ impl fmt::Display for Topic {
 #[error("expected ticker:EXCHANGE:SYMBOL, trades:EXCHANGE:SYMBOL or candles:EXCHANGE:SYMBOL:INTERVAL")]
 pub struct BadTopic;
 
+/// A symbol may contain `:`, so channel and exchange are read from the start, the interval from the end.
 impl FromStr for Topic {
     type Err = BadTopic;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut parts = text.split(':');
-        let mut next = || parts.next().ok_or(BadTopic);
-        let channel = next()?;
-        let exchange = next()?.parse().map_err(|_| BadTopic)?;
-        let symbol = next()?.parse().map_err(|_| BadTopic)?;
-        let topic = match channel {
-            "ticker" => Self::Ticker { exchange, symbol },
-            "trades" => Self::Trades { exchange, symbol },
-            "candles" => Self::Candles(Series { exchange, symbol, interval: next()?.parse().map_err(|_| BadTopic)? }),
-            _ => return Err(BadTopic),
-        };
-        if parts.next().is_some() { Err(BadTopic) } else { Ok(topic) }
+        let (channel, rest) = text.split_once(':').ok_or(BadTopic)?;
+        let (exchange, rest) = rest.split_once(':').ok_or(BadTopic)?;
+        let exchange = exchange.parse().map_err(|_| BadTopic)?;
+        let symbol = |text: &str| text.parse().map_err(|_| BadTopic);
+        match channel {
+            "ticker" => Ok(Self::Ticker { exchange, symbol: symbol(rest)? }),
+            "trades" => Ok(Self::Trades { exchange, symbol: symbol(rest)? }),
+            "candles" => {
+                let (market, interval) = rest.rsplit_once(':').ok_or(BadTopic)?;
+                let interval = interval.parse().map_err(|_| BadTopic)?;
+                Ok(Self::Candles(Series { exchange, symbol: symbol(market)?, interval }))
+            }
+            _ => Err(BadTopic),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn topic_round_trips_through_text() {
-        for text in ["ticker:binance:BTC/USDT", "trades:kraken:ETH/EUR", "candles:binance:BTC/USDT:1M"] {
+        for text in [
+            "ticker:binance:BTC/USDT",
+            "trades:kraken:ETH/EUR",
+            "candles:binance:BTC/USDT:1M",
+            "ticker:binance:BTC/USDT:USDT",
+            "candles:binance:BTC/USDT:USDT:1m",
+            "candles:binance:BTC/USD:BTC-270326:1M",
+        ] {
             assert_eq!(text.parse::<Topic>().unwrap().to_string(), text);
         }
         for text in [
@@ -128,10 +139,44 @@ mod tests {
             "ticker",
             "ticker:binance",
             "candles:binance:BTC/USDT",
+            "candles:binance:BTC/USDT:USDT",
+            "candles:binance:BTC/USDT:1m:1m",
             "book:binance:BTC/USDT",
             "ticker:binance:BTC/USDT:1m",
+            "ticker:binance:BTC/USDT:USDT:1m",
+            "ticker:binance:BTC/USDT:USDT-270326-1-C",
         ] {
             assert_eq!(text.parse::<Topic>(), Err(BadTopic), "{text}");
+        }
+    }
+
+    proptest! {
+        // Asset codes that look like intervals and channels.
+        #[test]
+        fn every_topic_round_trips(
+            base in "[A-Z0-9]{1,9}|1M|TICKER",
+            quote in "[A-Z0-9]{1,9}|1M",
+            contract in 0..5,
+            interval in 0..Interval::ALL.len(),
+            exchange in 0..ExchangeId::ALL.len(),
+        ) {
+            let expiry = super::super::Timestamp::from_secs(1_800_000_000);
+            let symbol = match contract {
+                0 => Symbol::new(&base, &quote),
+                1 => Symbol::perpetual(&base, &quote, &quote),
+                2 => Symbol::perpetual(&base, &quote, &base),
+                3 => Symbol::future(&base, &quote, &quote, expiry),
+                _ => Symbol::future(&base, &quote, &base, expiry),
+            }
+            .unwrap();
+            let (exchange, interval) = (ExchangeId::ALL[exchange], Interval::ALL[interval]);
+            for topic in [
+                Topic::Ticker { exchange, symbol: symbol.clone() },
+                Topic::Trades { exchange, symbol: symbol.clone() },
+                Topic::Candles(Series { exchange, symbol: symbol.clone(), interval }),
+            ] {
+                prop_assert_eq!(topic.to_string().parse::<Topic>().unwrap(), topic);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod limits;
 mod replicas;
 mod requests;
 mod shared;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -185,6 +186,9 @@ macro_rules! replica_cases {
                 clear_removes_exchange_on_all_replicas;
             limits:
                 usage_on_other_replica_counts;
+            upgrade:
+                values_of_previous_version_are_read
+                lease_of_previous_version_is_respected;
         }
     };
 }

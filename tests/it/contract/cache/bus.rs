@@ -54,7 +54,7 @@ pub async fn events_before_subscribe_are_not_received(backend: Backend) {
 }
 
 pub async fn topics_are_separate(backend: Backend) {
-    let topics = [topic("BTC/USDT"), topic("ETH/USDT"), {
+    let topics = [topic("BTC/USDT"), topic("BTC/USDT:USDT"), topic("ETH/USDT"), {
         let Topic::Trades { exchange, symbol } = topic("BTC/USDT") else { unreachable!() };
         Topic::Ticker { exchange, symbol }
     }];

@@ -58,7 +58,16 @@ pub async fn stream_tickers_are_ordered_by_version(backend: Backend) {
 }
 
 pub async fn markets_with_unusual_symbols_are_separate(backend: Backend) {
-    let names = ["1000SATS/USDT", "1INCH/USDT", "AAPLX/USD", "币安人生/USDT", "USD1/USDT", "BTC/U"];
+    let names = [
+        "1000SATS/USDT",
+        "1INCH/USDT",
+        "AAPLX/USD",
+        "币安人生/USDT",
+        "USD1/USDT",
+        "BTC/U",
+        "BTC/U:U",
+        "BTC/U:BTC-270326",
+    ];
     let mut stored = Vec::new();
     for (symbol, last) in names.into_iter().zip(1..) {
         let mut ticker = backend.ticker(Source::Stream, at(1, 1), last);
