@@ -16,7 +16,7 @@ use baseline::{
     KrakenMessage, KrakenTicker, KrakenTrade, OkxCandle, OkxMessage, OkxTicker, OkxTrade,
 };
 use candlewick::exchanges::{Frame, Outbox, Subscription, exchange};
-use candlewick::model::{Channel, ExchangeId, Instrument, InstrumentStatus, Timestamp};
+use candlewick::model::{Channel, ExchangeId, Instrument, Timestamp};
 use serde::Deserialize;
 
 #[global_allocator]
@@ -136,15 +136,7 @@ fn subscriptions(id: ExchangeId) -> Vec<Subscription> {
             ExchangeId::Coinbase => (format!("{asset}-USD"), format!("{asset}/USD")),
             ExchangeId::Okx => (format!("{asset}-USDT"), format!("{asset}/USDT")),
         };
-        Arc::new(Instrument {
-            exchange: id,
-            symbol: symbol.parse().unwrap_or_else(|_| panic!("{symbol}")),
-            native,
-            stream_native: None,
-            price_step: None,
-            amount_step: None,
-            status: InstrumentStatus::Trading,
-        })
+        Arc::new(Instrument::new(id, symbol.parse().unwrap_or_else(|_| panic!("{symbol}")), native))
     };
     let all_channels = |asset| Channel::ALL.map(|channel| Subscription { channel, instrument: instrument(asset) });
     ASSETS.into_iter().flat_map(all_channels).collect()

@@ -9,9 +9,7 @@ use candlewick::clock::Clock;
 use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{MarketService, Stores};
-use candlewick::model::{
-    Channel, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus, Interval, Symbol,
-};
+use candlewick::model::{Channel, ExchangeId, ExchangeState, FeedState, Instrument, Interval, Symbol};
 use candlewick::store::CandleStore;
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::telemetry::metrics;
@@ -27,15 +25,7 @@ pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> 
     let cache = cache::memory(clock.clone());
     let store: Arc<dyn CandleStore> = Arc::new(SqliteStore::in_memory().await.expect("memory"));
     let now = clock.now();
-    let instrument = Instrument {
-        exchange: ExchangeId::Binance,
-        symbol: btc(),
-        native: "BTCUSDT".to_owned(),
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        status: InstrumentStatus::Trading,
-    };
+    let instrument = Instrument::new(ExchangeId::Binance, btc(), "BTCUSDT");
     store.put_instruments(ExchangeId::Binance, &[instrument], now).await.expect("memory");
     let state = ExchangeState {
         state: FeedState::Live,

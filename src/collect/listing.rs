@@ -236,15 +236,7 @@ mod tests {
     use crate::model::{ExchangeId, InstrumentStatus};
 
     fn market(native: &str, status: InstrumentStatus) -> Instrument {
-        Instrument {
-            exchange: ExchangeId::Binance,
-            symbol: format!("{native}/USDT").parse().unwrap(),
-            native: native.to_owned(),
-            stream_native: None,
-            price_step: None,
-            amount_step: None,
-            status,
-        }
+        Instrument { status, ..Instrument::new(ExchangeId::Binance, format!("{native}/USDT").parse().unwrap(), native) }
     }
 
     #[test]

@@ -354,15 +354,7 @@ mod tests {
 
     fn series(symbol: &str) -> (Series, Arc<Instrument>) {
         let symbol: crate::model::Symbol = symbol.parse().unwrap();
-        let instrument = Instrument {
-            exchange: ExchangeId::Kraken,
-            symbol: symbol.clone(),
-            native: symbol.dashed(),
-            stream_native: None,
-            price_step: None,
-            amount_step: None,
-            status: crate::model::InstrumentStatus::Trading,
-        };
+        let instrument = Instrument::new(ExchangeId::Kraken, symbol.clone(), symbol.dashed());
         (Series { exchange: ExchangeId::Kraken, symbol, interval: Interval::M1 }, Arc::new(instrument))
     }
 

@@ -6,7 +6,7 @@ use super::adapter::Exchange;
 use super::errors::classify_response;
 use super::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Subscription};
 use super::rest::{RestCall, RestError, RestErrorKind, RestResponse};
-use crate::model::{Channel, ExchangeId, Instrument, InstrumentStatus, MarketEvent, Timestamp};
+use crate::model::{Channel, ExchangeId, Instrument, MarketEvent, Timestamp};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_000);
 
@@ -20,13 +20,8 @@ pub(super) const REGION_BLOCK_PAGE: &str = "<HTML><H1>403 ERROR</H1>The request 
 /// A market; `stream_native` is its id on the stream if it differs from `native`.
 pub(super) fn instrument(exchange: ExchangeId, symbol: &str, native: &str, stream_native: Option<&str>) -> Instrument {
     Instrument {
-        exchange,
-        symbol: symbol.parse().unwrap(),
-        native: native.to_owned(),
         stream_native: stream_native.map(str::to_owned),
-        price_step: None,
-        amount_step: None,
-        status: InstrumentStatus::Trading,
+        ..Instrument::new(exchange, symbol.parse().unwrap(), native)
     }
 }
 

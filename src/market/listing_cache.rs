@@ -1,6 +1,7 @@
 //! Listings of all exchanges in memory, reloaded from the store when a collector reports a new one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -22,10 +23,12 @@ impl ListingIndex {
         instruments.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         let mut listing = Self::default();
         for instrument in instruments.into_iter().map(Arc::new) {
-            let native = instrument.native.to_uppercase();
-            // An id that was reused belongs to the listed instrument, not to the delisted one.
-            if !instrument.is_delisted() || !listing.by_native.contains_key(&native) {
-                listing.by_native.insert(native, Arc::clone(&instrument));
+            match listing.by_native.entry(instrument.native.to_uppercase()) {
+                Entry::Vacant(entry) => drop(entry.insert(Arc::clone(&instrument))),
+                Entry::Occupied(mut entry) if takes_id(&instrument, entry.get()) => {
+                    entry.insert(Arc::clone(&instrument));
+                }
+                Entry::Occupied(_) => {}
             }
             listing.by_symbol.insert(instrument.symbol.clone(), Arc::clone(&instrument));
             listing.all.push(instrument);
@@ -49,6 +52,13 @@ impl ListingIndex {
     }
 }
 
+/// Whether an id belongs to `new` rather than to `old`: an id that was reused belongs to the listed instrument, and an
+/// id of markets of several kinds, such as `BTCUSDT`, to the spot market.
+fn takes_id(new: &Instrument, old: &Instrument) -> bool {
+    let rank = |one: &Instrument| (one.is_delisted(), one.kind());
+    rank(new) < rank(old) || (rank(new) == rank(old) && !new.is_delisted())
+}
+
 /// Up to five of `symbols` that are similar to the text, most similar first.
 #[must_use]
 pub fn similar_symbols<'a>(symbols: impl Iterator<Item = &'a Symbol>, text: &str) -> Vec<&'a str> {
@@ -58,7 +68,7 @@ pub fn similar_symbols<'a>(symbols: impl Iterator<Item = &'a Symbol>, text: &str
         .map(Symbol::as_str)
         .filter_map(|symbol| {
             letters.clear();
-            letters.extend(symbol.bytes().filter(|byte| *byte != b'/'));
+            letters.extend(symbol.bytes().filter(|byte| !b"/:-".contains(byte)));
             let same_base = symbol.split('/').next() == target.get(..3);
             let distance = distance(target.as_bytes(), &letters, &mut row);
             distance.or(same_base.then_some(MAX_DISTANCE + 1)).map(|distance| (distance, symbol))
@@ -160,13 +170,8 @@ mod tests {
 
     fn listing() -> ListingIndex {
         let instrument = |symbol: &str, native: &str| Instrument {
-            exchange: ExchangeId::Kraken,
-            symbol: symbol.parse().unwrap(),
-            native: native.to_owned(),
             stream_native: Some(symbol.to_owned()),
-            price_step: None,
-            amount_step: None,
-            status: InstrumentStatus::Trading,
+            ..Instrument::new(ExchangeId::Kraken, symbol.parse().unwrap(), native)
         };
         ListingIndex::new(vec![
             instrument("BTC/USDT", "XBTUSDT"),
@@ -182,6 +187,23 @@ mod tests {
             assert_eq!(listing.find(text.parse().ok().as_ref(), text).unwrap().symbol.as_str(), "BTC/USDT", "{text}");
         }
         assert!(listing.find(None, "BTC").is_none());
+    }
+
+    #[test]
+    fn id_of_several_kinds_belongs_to_spot_market() {
+        let instrument = |symbol: &str| Instrument::new(ExchangeId::Binance, symbol.parse().unwrap(), "BTCUSDT");
+        let listing = ListingIndex::new(vec![instrument("BTC/USDT:USDT"), instrument("BTC/USDT")]);
+        for (text, found) in [
+            ("BTCUSDT", "BTC/USDT"),
+            ("btc-usdt", "BTC/USDT"),
+            ("btc-usdt:usdt", "BTC/USDT:USDT"),
+            ("BTC/USDT:USDT", "BTC/USDT:USDT"),
+        ] {
+            assert_eq!(listing.find(text.parse().ok().as_ref(), text).unwrap().symbol.as_str(), found, "{text}");
+        }
+        let spot = Instrument { status: InstrumentStatus::Delisted, ..instrument("BTC/USDT") };
+        let listing = ListingIndex::new(vec![instrument("BTC/USDT:USDT"), spot]);
+        assert_eq!(listing.find(None, "BTCUSDT").unwrap().symbol.as_str(), "BTC/USDT:USDT", "listed before delisted");
     }
 
     #[test]

@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use crate::cache::CachedTicker;
 use crate::model::{
-    Backfill, Candle, Coverage, CoverageState, ExchangeId, ExchangeState, Instrument, Interval, Symbol, TimeRange,
-    Timestamp,
+    Backfill, Candle, Coverage, CoverageState, ExchangeId, ExchangeState, Instrument, Interval, MarketKind, Symbol,
+    TimeRange, Timestamp,
 };
 
 /// A market found in the listing of an exchange.
@@ -120,6 +120,7 @@ impl HistoryGapReason {
 #[derive(Clone, Debug, Default)]
 pub struct InstrumentQuery {
     pub exchange: Option<ExchangeId>,
+    pub kind: Option<MarketKind>,
     pub base: Option<String>,
     pub quote: Option<String>,
     /// Substring of the symbol or of the exchange's own id.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::cache::{Cache, CachedTicker, CollectorReply, CollectorRequest, RequestError};
 use crate::clock::Clock;
-use crate::model::{ExchangeId, ExchangeState, FeedState, Interval, Source, Symbol, TimeRange, Timestamp};
+use crate::model::{BadSymbol, ExchangeId, ExchangeState, FeedState, Interval, Source, Symbol, TimeRange, Timestamp};
 use crate::store::{CandleStore, StoreError};
 
 /// How long a query may wait for a collector.
@@ -318,7 +318,8 @@ impl MarketService {
                 let symbol = &instrument.symbol;
                 let contains_text =
                     |part: &String| symbol.as_str().contains(part) || instrument.native.to_uppercase().contains(part);
-                if matches(&query.base, symbol.base())
+                if query.kind.is_none_or(|kind| kind == instrument.kind())
+                    && matches(&query.base, symbol.base())
                     && matches(&query.quote, symbol.quote())
                     && part.as_ref().is_none_or(contains_text)
                 {
@@ -442,7 +443,11 @@ enum SearchResult {
 fn unknown_symbol(exchange: Option<&str>, symbol: &str, similar: &[String]) -> MarketError {
     let subject =
         exchange.map_or_else(|| "no enabled exchange lists".to_owned(), |name| format!("{name} does not list"));
-    let hint = if similar.is_empty() { String::new() } else { format!("; did you mean {}?", similar.join(", ")) };
+    let hint = match symbol.parse::<Symbol>() {
+        Err(error) if error != BadSymbol::Format => format!(": {error}"),
+        _ if similar.is_empty() => String::new(),
+        _ => format!("; did you mean {}?", similar.join(", ")),
+    };
     MarketError::UnknownSymbol(format!("{subject} `{symbol}`{hint}"))
 }
 

@@ -2,9 +2,9 @@
 
 use rust_decimal::Decimal;
 
-use super::{ExchangeId, Symbol};
+use super::{ExchangeId, MarketKind, Symbol, Timestamp};
 
-/// A spot market of an exchange.
+/// A market of an exchange. Its kind follows from the symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instrument {
     pub exchange: ExchangeId,
@@ -15,9 +15,22 @@ pub struct Instrument {
     pub stream_native: Option<String>,
     /// Price increment, in the quote asset.
     pub price_step: Option<Decimal>,
-    /// Amount increment, in the base asset.
+    /// Amount increment: in the base asset, of contracts in contracts.
     pub amount_step: Option<Decimal>,
+    /// Minimum value of an order, in the quote asset.
+    pub min_notional: Option<Decimal>,
+    /// Terms of a contract; `None` for a spot market.
+    pub contract: Option<Contract>,
     pub status: InstrumentStatus,
+}
+
+/// Terms of a perpetual contract or a future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contract {
+    /// Size of one contract: in the base asset if the contract is linear, in the quote asset if it is inverse.
+    pub size: Decimal,
+    /// Time of expiry; `None` for a perpetual contract.
+    pub expiry: Option<Timestamp>,
 }
 
 /// Trading status of a market.
@@ -59,6 +72,27 @@ impl std::str::FromStr for InstrumentStatus {
 }
 
 impl Instrument {
+    /// A trading market of which only the ids are known.
+    #[must_use]
+    pub fn new(exchange: ExchangeId, symbol: Symbol, native: impl Into<String>) -> Self {
+        Self {
+            exchange,
+            symbol,
+            native: native.into(),
+            stream_native: None,
+            price_step: None,
+            amount_step: None,
+            min_notional: None,
+            contract: None,
+            status: InstrumentStatus::Trading,
+        }
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> MarketKind {
+        self.symbol.kind()
+    }
+
     #[must_use]
     pub fn is_trading(&self) -> bool {
         self.status == InstrumentStatus::Trading

@@ -25,7 +25,7 @@ pub use candle::{CANDLE_GRACE_PERIOD, Candle, CandleError, aggregate};
 pub use coverage::{Coverage, CoverageState, CoveredRange};
 pub use event::{BadEvent, CandleUpdate, Gap, GapReason, MarketEvent};
 pub use exchange::{ExchangeId, UnknownExchange};
-pub use instrument::{BadStatus, Instrument, InstrumentStatus};
+pub use instrument::{BadStatus, Contract, Instrument, InstrumentStatus};
 pub use interval::{Interval, UnknownInterval};
 pub use key::{ApiKey, KeyDigest, KeyScope, TICKET_TTL, UnknownKeyScope};
 pub use market_kind::{MarketKind, UnknownMarketKind};

@@ -315,16 +315,29 @@ pub fn instrument(out: &mut Vec<u8>, instrument: &Instrument) {
     market_fields(out, instrument.exchange, &instrument.symbol);
     for (name, text) in [
         (&b",\"native\":"[..], instrument.native.as_str()),
+        (b",\"kind\":", instrument.kind().as_str()),
         (b",\"base\":", instrument.symbol.base()),
         (b",\"quote\":", instrument.symbol.quote()),
     ] {
         out.extend_from_slice(name);
         string(out, text);
     }
-    out.extend_from_slice(b",\"price_step\":");
-    decimal_or_null(out, instrument.price_step);
-    out.extend_from_slice(b",\"amount_step\":");
-    decimal_or_null(out, instrument.amount_step);
+    out.extend_from_slice(b",\"settle\":");
+    text_or_null(out, instrument.symbol.settle());
+    for (name, value) in [
+        (&b",\"price_step\":"[..], instrument.price_step),
+        (b",\"amount_step\":", instrument.amount_step),
+        (b",\"min_notional\":", instrument.min_notional),
+        (b",\"contract_size\":", instrument.contract.map(|contract| contract.size)),
+    ] {
+        out.extend_from_slice(name);
+        decimal_or_null(out, value);
+    }
+    out.extend_from_slice(b",\"expiry\":");
+    match instrument.contract.and_then(|contract| contract.expiry) {
+        Some(expiry) => integer(out, expiry.millis()),
+        None => out.extend_from_slice(b"null"),
+    }
     out.extend_from_slice(b",\"active\":");
     boolean(out, instrument.is_trading());
     out.extend_from_slice(b",\"status\":\"");

@@ -16,8 +16,7 @@ use candlewick::exchanges::{
     CandlePage, CandleRows, Exchange, Frame, Outbox, RestCall, RestErrorKind, RestResponse, exchange,
 };
 use candlewick::model::{
-    Candle, ExchangeId, Instrument, InstrumentStatus, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp,
-    parse_decimal,
+    Candle, ExchangeId, Instrument, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp, parse_decimal,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -79,15 +78,7 @@ fn instrument(exchange: ExchangeId, symbol: &str) -> Instrument {
         ExchangeId::Kraken => symbol.replace('/', "").replace("BTC", "XBT"),
         ExchangeId::Okx | ExchangeId::Coinbase => symbol.replace('/', "-"),
     };
-    Instrument {
-        exchange,
-        symbol: symbol.parse().unwrap(),
-        native,
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        status: InstrumentStatus::Trading,
-    }
+    Instrument::new(exchange, symbol.parse().unwrap(), native)
 }
 
 fn candles(exchange: &dyn Exchange, symbol: &str, interval: Interval) -> RestCall<CandleRows> {

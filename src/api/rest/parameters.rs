@@ -72,9 +72,10 @@ macro_rules! parameters {
 parameters! {
     /// The id of the exchange. Without it, the first enabled exchange that lists the symbol is used.
     Exchange: text("binance");
-    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
+    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A
+    /// contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
     Symbol: symbol("BTC/USDT");
-    /// The market, such as `BTC-USDT`.
+    /// The market, such as `BTC-USDT` or `BTC-USDT:USDT`.
     PathSymbol: symbol("BTC-USDT");
     /// Comma-separated list of markets.
     Symbols: MetaSchema { max_length: Some(MAX_LIST_BYTES), ..text("BTC/USDT,ETH/USDT") };
@@ -100,6 +101,9 @@ parameters! {
     InstrumentsLimit: count(INSTRUMENTS_LIMIT.0, INSTRUMENTS_LIMIT.1);
     /// The `id` of the backfill.
     BackfillId: text("1f0c7a52b9d3e648");
+    /// Only markets of this kind: `spot`; `linear`: contracts that settle in the quote asset; `inverse`: contracts that
+    /// settle in the base asset.
+    Kind: MetaSchema { default: None, ..one_of(&model::MarketKind::ALL.map(model::MarketKind::as_str), "spot") };
     /// Only markets with this base asset.
     Base: text("BTC");
     /// Only markets with this quote asset.

@@ -7,7 +7,7 @@ use poem_openapi::param::{Path, Query};
 
 use super::Tag;
 use super::parameters::{
-    Base, CoverageLimit, Cursor, End, Exchange, INSTRUMENTS_LIMIT, InstrumentsLimit, Interval, Quote, SearchText,
+    Base, CoverageLimit, Cursor, End, Exchange, INSTRUMENTS_LIMIT, InstrumentsLimit, Interval, Kind, Quote, SearchText,
     Start, Symbol,
 };
 use super::payload::RawJson;
@@ -16,10 +16,10 @@ use crate::api::AppState;
 use crate::api::error_response::ErrorResponse;
 use crate::api::problem::{Code, ParameterProblem, Problem};
 use crate::market::{CandleParams, CoveragePage, CoverageQuery, InstrumentPage, InstrumentQuery};
-use crate::model::wire;
+use crate::model::{MarketKind, UnknownMarketKind, wire};
 
 /// Approximate upper bound for the size of an instrument in JSON, in bytes.
-const INSTRUMENT_BYTES: usize = 200;
+const INSTRUMENT_BYTES: usize = 300;
 
 /// Operations for exchanges, instruments and coverage.
 pub struct ReferenceApi(pub Arc<AppState>);
@@ -55,29 +55,26 @@ impl ReferenceApi {
         Ok(RawJson::encode(&schema::Exchange::new(state, self.0.clock.now())))
     }
 
-    /// Available spot markets
+    /// Available markets
     ///
-    /// The spot markets that the enabled exchanges list, ordered by exchange and symbol, and delisted markets with
-    /// stored history (`status` is `delisted`). Filters ignore case.
+    /// The markets that the enabled exchanges list, ordered by exchange and symbol, and delisted markets with stored
+    /// history (`status` is `delisted`). Filters ignore case.
     #[oai(path = "/v1/instruments", method = "get", operation_id = "listInstruments")]
     async fn instruments(
         &self,
         /// Only markets of this exchange.
         exchange: Query<Option<Exchange>>,
+        kind: Query<Option<Kind>>,
         base: Query<Option<Base>>,
         quote: Query<Option<Quote>>,
         q: Query<Option<SearchText>>,
         limit: Query<Option<InstrumentsLimit>>,
         cursor: Query<Option<Cursor>>,
     ) -> Result<RawJson<schema::Instruments>, ErrorResponse> {
-        let (default, max) = INSTRUMENTS_LIMIT;
-        let limit = limit.as_deref().map_or(Ok(default), str::parse);
-        let limit = limit.ok().filter(|limit| (1..=max).contains(limit)).ok_or_else(|| {
-            let detail = format!("`limit` is a whole number from 1 to {max}");
-            Problem::invalid_parameters(vec![ParameterProblem { parameter: "limit".into(), detail: detail.into() }])
-        })?;
+        let (limit, kind) = parse_page(limit.as_deref(), kind.as_deref())?;
         let query = InstrumentQuery {
             exchange: exchange.as_deref().map(|name| self.0.market.exchange_id(name)).transpose()?,
+            kind,
             base: base.as_deref().map(str::to_owned),
             quote: quote.as_deref().map(str::to_owned),
             q: q.as_deref().map(str::to_owned),
@@ -116,6 +113,27 @@ impl ReferenceApi {
         let query = CoverageQuery::new(params, self.0.clock.now())?;
         let listed = self.0.market.find(exchange.as_deref(), &symbol).await?;
         Ok(RawJson::new(write_coverage(&self.0.market.coverage(&listed, &query).await?)))
+    }
+}
+
+/// The limit of a page of instruments, and the market kind to filter by.
+fn parse_page(limit: Option<&str>, kind: Option<&str>) -> Result<(u32, Option<MarketKind>), Problem> {
+    let mut problems = Vec::new();
+    let mut record = |parameter: &'static str, detail: String| {
+        problems.push(ParameterProblem { parameter: parameter.into(), detail: detail.into() });
+    };
+    let (default, max) = INSTRUMENTS_LIMIT;
+    let limit = limit.map_or(Ok(default), str::parse).ok().filter(|limit| (1..=max).contains(limit));
+    if limit.is_none() {
+        record("limit", format!("`limit` is a whole number from 1 to {max}"));
+    }
+    let kind: Result<_, UnknownMarketKind> = kind.map(str::parse).transpose();
+    if let Err(error) = &kind {
+        record("kind", error.to_string());
+    }
+    match (limit, kind) {
+        (Some(limit), Ok(kind)) => Ok((limit, kind)),
+        _ => Err(Problem::invalid_parameters(problems)),
     }
 }
 

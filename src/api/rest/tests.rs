@@ -19,8 +19,8 @@ use crate::market::{
     LatestTicker, ListedMarket,
 };
 use crate::model::{
-    BudgetState, Candle, Channel, ClockOffset, ConnectionState, CoverageState, CoveredRange, ExchangeId, ExchangeState,
-    FeedState, Instrument, InstrumentStatus, Interval, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
+    BudgetState, Candle, Channel, ClockOffset, ConnectionState, Contract, CoverageState, CoveredRange, ExchangeId,
+    ExchangeState, FeedState, Instrument, Interval, Source, Ticker, TickerPatch, TimeRange, Timestamp, wire,
 };
 
 const OPEN: Timestamp = Timestamp::from_millis(1_763_672_340_000);
@@ -104,13 +104,10 @@ fn query(format: Format, fill: Fill) -> CandleQuery {
 
 fn instrument() -> Arc<Instrument> {
     Arc::new(Instrument {
-        exchange: ExchangeId::Binance,
-        symbol: "BTC/USDT".parse().unwrap(),
-        native: "BTCUSDT".to_owned(),
-        stream_native: None,
         price_step: Some(Decimal::new(1, 2)),
         amount_step: Some(Decimal::new(1, 5)),
-        status: InstrumentStatus::Trading,
+        min_notional: Some(Decimal::from(5)),
+        ..Instrument::new(ExchangeId::Binance, "BTC/USDT".parse().unwrap(), "BTCUSDT")
     })
 }
 
@@ -213,8 +210,20 @@ fn page_headers_state_what_the_body_cannot() {
 
 #[test]
 fn instruments_and_coverage_match_their_schemas() {
-    let page = InstrumentPage { instruments: vec![instrument(), instrument()], next_cursor: Some("x".to_owned()) };
-    assert_matches_schema::<schema::Instruments>(&reference::write_instruments(&page));
+    let page = InstrumentPage { instruments: vec![instrument()], next_cursor: None };
+    let written = String::from_utf8(reference::write_instruments(&page)).unwrap();
+    assert_eq!(written.trim(), include_str!("examples/instruments.json").trim());
+    let contract = Contract { size: Decimal::new(1, 3), expiry: Some(OPEN) };
+    let future = Instrument {
+        contract: Some(contract),
+        ..Instrument::new(ExchangeId::Okx, "BTC/USDT:USDT-251120".parse().unwrap(), "BTC-USDT-251120")
+    };
+    let page = InstrumentPage { instruments: vec![instrument(), future.into()], next_cursor: Some("x".to_owned()) };
+    let body = assert_matches_schema::<schema::Instruments>(&reference::write_instruments(&page));
+    let [spot, future] = [&body["instruments"][0], &body["instruments"][1]];
+    assert_eq!((&spot["kind"], &spot["settle"]), (&"spot".into(), &serde_json::Value::Null));
+    assert_eq!((&future["kind"], &future["settle"]), (&"linear".into(), &"USDT".into()));
+    assert_eq!((&future["contract_size"], &future["expiry"]), (&0.001.into(), &OPEN.millis().into()));
     let range = TimeRange::new(Timestamp::from_millis(1_763_600_000_000), OPEN);
     let coverage = CoveragePage {
         listed: ListedMarket { exchange: ExchangeId::Binance, instrument: instrument(), simulated: false },

@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::split::split;
 use super::{MAX_BYTES, RestKind};
 use crate::exchanges::{CandlePage, Exchange, RestCall, RestError, RestResponse};
-use crate::model::{Instrument, InstrumentStatus, Interval, Source, Symbol, Ticker, TimeRange, Timestamp, wire};
+use crate::model::{Instrument, Interval, Source, Symbol, Ticker, TimeRange, Timestamp, wire};
 
 /// Decodes one REST response.
 pub struct RestDecoder {
@@ -45,15 +45,7 @@ impl RestDecoder {
     }
 
     fn instrument(&self, symbol: Symbol) -> Instrument {
-        Instrument {
-            exchange: self.exchange.id(),
-            symbol,
-            native: String::new(),
-            stream_native: None,
-            price_step: None,
-            amount_step: None,
-            status: InstrumentStatus::Trading,
-        }
+        Instrument::new(self.exchange.id(), symbol, String::new())
     }
 
     fn ticker(&self, market: Option<&Symbol>, native: String, body: &[u8], out: &mut Vec<u8>) {

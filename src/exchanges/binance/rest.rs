@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
 use super::wire::{CandleRow, ErrorBody, Filter, InstrumentList, ListedInstrument, RestTicker, Time};
@@ -138,39 +137,42 @@ fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Opti
     }
     let symbol = codec::symbol(&listed.base_asset, &listed.quote_asset)
         .ok_or_else(|| format!("no symbol in `{}` and `{}`", &*listed.base_asset, &*listed.quote_asset))?;
-    let (mut price_step, mut amount_step) = (Step::Missing, Step::Missing);
+    let (mut price_step, mut amount_step, mut min_notional) = (Step::Missing, Step::Missing, Step::Missing);
     let filters = listed.filters.map(|filters| serde_json::from_str::<Vec<&RawValue>>(filters.get()));
     let Some(Ok(filters)) = filters else {
         issue.record(|| "no list of filters".to_owned());
-        return Ok(Some(build_instrument(listed, symbol, None, None)));
+        return Ok(Some(build_instrument(listed, symbol)));
     };
     for filter in filters {
         match serde_json::from_str::<Filter<'_>>(filter.get()) {
             Ok(filter) => match filter.kind.as_ref() {
                 "PRICE_FILTER" => price_step = filter.tick,
                 "LOT_SIZE" => amount_step = filter.step,
+                "NOTIONAL" | "MIN_NOTIONAL" => min_notional = filter.min_notional,
                 _ => {}
             },
             Err(error) => issue.record(|| format!("invalid filter: {error}")),
         }
     }
-    let (price_step, amount_step) = (issue.step("tickSize", price_step), issue.step("stepSize", amount_step));
-    Ok(Some(build_instrument(listed, symbol, price_step, amount_step)))
+    Ok(Some(Instrument {
+        price_step: issue.step("tickSize", price_step),
+        amount_step: issue.step("stepSize", amount_step),
+        min_notional: issue.step("minNotional", min_notional),
+        ..build_instrument(listed, symbol)
+    }))
 }
 
-fn build_instrument(
-    listed: ListedInstrument<'_>,
-    symbol: Symbol,
-    price_step: Option<Decimal>,
-    amount_step: Option<Decimal>,
-) -> Instrument {
+/// An instrument without the values of its filters.
+fn build_instrument(listed: ListedInstrument<'_>, symbol: Symbol) -> Instrument {
     Instrument {
         exchange: ExchangeId::Binance,
         symbol,
         native: listed.symbol.into_owned(),
         stream_native: None,
-        price_step,
-        amount_step,
+        price_step: None,
+        amount_step: None,
+        min_notional: None,
+        contract: None,
         // TRADING, END_OF_DAY, HALT, BREAK, CANCEL_ONLY:
         // <https://developers.binance.com/docs/binance-spot-api-docs/enums>. None of them means that the market is
         // delisted: BREAK is also the status during maintenance.

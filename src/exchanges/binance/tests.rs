@@ -283,6 +283,8 @@ fn parses_listing() {
     assert_eq!(seen, [("BTC/USDT", "trading", true), ("ETH/BTC", "trading", true), ("OLD/BNB", "halted", false)]);
     assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
     assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00001");
+    let minimums: Vec<_> = listed.iter().map(|one| one.min_notional.map(|value| value.to_string())).collect();
+    assert_eq!(minimums, [Some("5".to_owned()), Some("0.0001".to_owned()), None]);
     assert_eq!((listed[0].native.as_str(), listed[0].stream_name()), ("BTCUSDT", "BTCUSDT"));
 }
 

@@ -219,7 +219,9 @@ pub(super) struct ErrorBody<'a> {
 /// {"timezone":"UTC","serverTime":1565246363776,"rateLimits":[],"exchangeFilters":[],"symbols":[{"symbol":"ETHBTC",
 ///  "status":"TRADING","baseAsset":"ETH","quoteAsset":"BTC","isSpotTradingAllowed":true,"filters":[
 ///  {"filterType":"PRICE_FILTER","minPrice":"0.00000100","maxPrice":"100000.00000000","tickSize":"0.00000100"},
-///  {"filterType":"LOT_SIZE","minQty":"0.00100000","maxQty":"100000.00000000","stepSize":"0.00100000"}]}]}
+///  {"filterType":"LOT_SIZE","minQty":"0.00100000","maxQty":"100000.00000000","stepSize":"0.00100000"},
+///  {"filterType":"NOTIONAL","minNotional":"0.00010000","applyMinToMarket":true,"maxNotional":"9000000.00000000",
+///   "applyMaxToMarket":false,"avgPriceMins":5}]}]}
 /// ```
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints#exchange-information>
 #[derive(Debug, Deserialize)]
@@ -262,6 +264,9 @@ pub(super) struct Filter<'a> {
     pub tick: Step,
     #[serde(rename = "stepSize", default)]
     pub step: Step,
+    /// Of `NOTIONAL`, and of its older form `MIN_NOTIONAL`.
+    #[serde(rename = "minNotional", default)]
+    pub min_notional: Step,
 }
 
 /// Best bid and ask and the 24-hour statistics of one market.

@@ -175,14 +175,16 @@ fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Opti
     let symbol = codec::symbol(&listed.base_coin, &listed.quote_coin)
         .ok_or_else(|| format!("no symbol in `{}` and `{}`", &*listed.base_coin, &*listed.quote_coin))?;
     let price_step = listed.price_filter.map(|filter| filter.tick_size).unwrap_or_default();
-    let amount_step = listed.lot_size_filter.map(|filter| filter.base_precision).unwrap_or_default();
+    let lot_size = listed.lot_size_filter.unwrap_or_default();
     Ok(Some(Instrument {
         exchange: ExchangeId::Bybit,
         symbol,
         native: listed.symbol.into_owned(),
         stream_native: None,
         price_step: issue.step("tickSize", price_step),
-        amount_step: issue.step("basePrecision", amount_step),
+        amount_step: issue.step("basePrecision", lot_size.base_precision),
+        min_notional: issue.step("minOrderAmt", lot_size.min_order_amt),
+        contract: None,
         // <https://bybit-exchange.github.io/docs/v5/enum#status>
         status: match listed.status.as_deref() {
             None | Some("Trading") => InstrumentStatus::Trading,

@@ -252,6 +252,7 @@ fn parses_listing() {
         listed.iter().map(|one| (one.native.as_str(), one.symbol.as_str(), one.status.as_str())).collect();
     assert_eq!(seen, [("BTCUSDT", "BTC/USDT", "trading"), ("OLDEUR", "OLD/EUR", "halted")]);
     assert_eq!((listed[0].price_step.unwrap().to_string(), listed[1].amount_step), ("0.1".to_owned(), None));
+    assert_eq!((listed[0].min_notional.unwrap().to_string(), listed[1].min_notional), ("5".to_owned(), None));
 }
 
 #[test]

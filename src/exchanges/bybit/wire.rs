@@ -180,7 +180,8 @@ pub(super) struct ResultList<'a, T> {
 ///
 /// ```json
 /// {"symbol":"BTCUSDT","baseCoin":"BTC","quoteCoin":"USDT","innovation":"0","status":"Trading",
-///  "lotSizeFilter":{"basePrecision":"0.000001","quotePrecision":"0.00000001"},"priceFilter":{"tickSize":"0.01"}}
+///  "lotSizeFilter":{"basePrecision":"0.000001","quotePrecision":"0.00000001","minOrderAmt":"1"},
+///  "priceFilter":{"tickSize":"0.01"}}
 /// ```
 /// <https://bybit-exchange.github.io/docs/v5/market/instrument>
 #[derive(Debug, Deserialize)]
@@ -200,11 +201,14 @@ pub(super) struct ListedInstrument<'a> {
     pub contract_type: Option<IgnoredAny>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LotSizeFilter {
     #[serde(default)]
     pub base_precision: Step,
+    /// Minimum value of an order, in the quote asset.
+    #[serde(default)]
+    pub min_order_amt: Step,
 }
 
 #[derive(Debug, Deserialize)]

@@ -185,6 +185,8 @@ fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Opti
             .step("price_increment", listed.price_increment)
             .or_else(|| issue.step("quote_increment", listed.quote_increment)),
         amount_step: issue.step("base_increment", listed.base_increment),
+        min_notional: issue.step("quote_min_size", listed.quote_min_size),
+        contract: None,
         status: match listed.status.as_deref() {
             Some("delisted") => InstrumentStatus::Delisted,
             _ if is_online && !is_restricted => InstrumentStatus::Trading,

@@ -313,6 +313,7 @@ fn parses_listing_with_stream_ids_of_aliases() {
     assert_eq!(listed[1].native, "BTC-USDC", "REST has an id for each symbol");
     assert_eq!(listed[0].price_step.unwrap().to_string(), "0.01");
     assert_eq!(listed[0].amount_step.unwrap().to_string(), "0.00000001");
+    assert_eq!((listed[0].min_notional.unwrap().to_string(), listed[1].min_notional), ("1".to_owned(), None));
 }
 
 #[test]

@@ -182,8 +182,9 @@ pub(super) struct InstrumentList<'a> {
 ///
 /// ```json
 /// {"product_id":"BTC-USD","price":"140.21","price_percentage_change_24h":"9.43","volume_24h":"1908432",
-///  "base_increment":"0.00000001","quote_increment":"0.01","is_disabled":false,"status":"online","trading_disabled":false,
-///  "product_type":"SPOT","quote_currency_id":"USD","base_currency_id":"BTC","alias":"","alias_to":["BTC-USDC"],
+///  "base_increment":"0.00000001","quote_increment":"0.01","quote_min_size":"1","is_disabled":false,"status":"online",
+///  "trading_disabled":false,"product_type":"SPOT","quote_currency_id":"USD","base_currency_id":"BTC","alias":"",
+///  "alias_to":["BTC-USDC"],
 ///  "view_only":false,"price_increment":"0.01","high_24h":"145.1","low_24h":"138.2"}
 /// ```
 /// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/list-public-products>
@@ -220,6 +221,10 @@ pub(super) struct ListedInstrument<'a> {
     pub price_increment: Step,
     #[serde(default)]
     pub quote_increment: Step,
+    /// Minimum value of an order, in the quote asset; CCXT reads it so, too:
+    /// <https://github.com/ccxt/ccxt/blob/master/ts/src/coinbase.ts>.
+    #[serde(default)]
+    pub quote_min_size: Step,
 }
 
 /// The 24-hour statistics of one market.

@@ -171,6 +171,8 @@ fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Opti
         symbol,
         price_step: issue.step("tick_size", listed.tick_size).or_else(|| step_of_decimals(listed.pair_decimals)),
         amount_step: step_of_decimals(listed.lot_decimals),
+        min_notional: issue.step("costmin", listed.costmin),
+        contract: None,
         status: match listed.status.as_deref() {
             None | Some("online") => InstrumentStatus::Trading,
             // Documented for the listing of FIX and of the channel `instrument`:

@@ -370,6 +370,7 @@ fn parses_listing() {
     let steps = |at: usize| [listed[at].price_step, listed[at].amount_step].map(|step| step.unwrap().to_string());
     assert_eq!(steps(2), ["0.1", "0.00000001"]);
     assert_eq!(steps(1), ["0.0000001", "0.00000001"], "without a step, from its decimals");
+    assert_eq!((listed[0].min_notional.unwrap().to_string(), listed[1].min_notional), ("0.5".to_owned(), None));
 }
 
 #[test]

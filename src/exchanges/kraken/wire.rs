@@ -167,6 +167,9 @@ pub(super) struct ListedInstrument<'a> {
     pub lot_decimals: Option<Int>,
     #[serde(default)]
     pub tick_size: Step,
+    /// Minimum value of an order, in the quote asset.
+    #[serde(default)]
+    pub costmin: Step,
     #[serde(borrow)]
     pub status: Option<Text<'a>>,
 }

@@ -193,6 +193,9 @@ fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Opti
         stream_native: None,
         price_step: issue.step("tickSz", listed.tick_sz),
         amount_step: issue.step("lotSz", listed.lot_sz),
+        // The listing has a minimum amount (`minSz`), but no minimum value.
+        min_notional: None,
+        contract: None,
         // live, suspend, preopen, rebase, test. The listing does not include delisted markets.
         // <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments>
         status: if listed.state == "live" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },

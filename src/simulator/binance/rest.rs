@@ -196,6 +196,8 @@ fn symbol_info(listing: &Listing, halted: bool) -> String {
         "filters": [
             {"filterType": "PRICE_FILTER", "minPrice": price(listing, 1), "maxPrice": "1000000.00000000", "tickSize": price(listing, 1)},
             {"filterType": "LOT_SIZE", "minQty": amount(listing, 1), "maxQty": "9000.00000000", "stepSize": amount(listing, 1)},
+            {"filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": true,
+             "maxNotional": "9000000.00000000", "applyMaxToMarket": false, "avgPriceMins": 5},
         ],
         "permissions": [], "permissionSets": [["SPOT"]],
     })

@@ -86,6 +86,8 @@ fn instrument(exchange: ExchangeId, row: &PgRow) -> Result<Instrument, StoreErro
         stream_native: row.try_get(2).map_err(store_error)?,
         price_step: row.try_get(3).map_err(store_error)?,
         amount_step: row.try_get(4).map_err(store_error)?,
+        min_notional: None,
+        contract: None,
         status: status
             .parse()
             .map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}` with the unknown status `{status}`")))?,

@@ -94,6 +94,8 @@ fn instrument(exchange: ExchangeId, row: &SqliteRow) -> Result<Instrument, Store
         stream_native: row.try_get(2).map_err(store_error)?,
         price_step: step(3)?,
         amount_step: step(4)?,
+        min_notional: None,
+        contract: None,
         status: {
             let text: &str = row.try_get(5).map_err(store_error)?;
             text.parse().map_err(|_| invalid(text))?

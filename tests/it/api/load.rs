@@ -25,15 +25,7 @@ async fn start_with_many_markets() -> TestService {
     let now = service.clock.now() + Duration::from_millis(1);
     for exchange in ExchangeId::ALL {
         let instruments: Vec<Instrument> = (0..MARKETS)
-            .map(|n| Instrument {
-                exchange,
-                symbol: format!("Z{n}/USDT").parse().unwrap(),
-                native: format!("Z{n}USDT"),
-                stream_native: None,
-                price_step: None,
-                amount_step: None,
-                status: candlewick::model::InstrumentStatus::Trading,
-            })
+            .map(|n| Instrument::new(exchange, format!("Z{n}/USDT").parse().unwrap(), format!("Z{n}USDT")))
             .collect();
         service.store.put_instruments(exchange, &instruments, now).await.unwrap();
         service.put_state(exchange, Vec::new(), now).await;

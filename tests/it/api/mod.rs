@@ -25,8 +25,8 @@ use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{MarketService, Stores};
 use candlewick::model::{
-    Candle, Channel, CoverageState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, InstrumentStatus,
-    Interval, MarketEvent, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
+    Candle, Channel, CoverageState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, Interval,
+    MarketEvent, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
 };
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite};
@@ -90,13 +90,8 @@ impl TestService {
     async fn seed(&self) {
         let now = self.clock.now();
         let instruments = ["BTC/USDT", "ETH/USDT"].map(|symbol| Instrument {
-            exchange: ExchangeId::Binance,
-            symbol: symbol.parse().unwrap(),
-            native: symbol.replace('/', ""),
-            stream_native: None,
             price_step: Some(Decimal::new(1, 2)),
-            amount_step: None,
-            status: InstrumentStatus::Trading,
+            ..Instrument::new(ExchangeId::Binance, symbol.parse().unwrap(), symbol.replace('/', ""))
         });
         self.store.put_instruments(ExchangeId::Binance, &instruments, now).await.unwrap();
         self.put_state(ExchangeId::Binance, vec![btc()], now).await;

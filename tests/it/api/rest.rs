@@ -112,15 +112,7 @@ async fn returns_instruments_coverage_and_exchanges() {
 #[tokio::test]
 async fn trading_market_is_preferred_over_delisted() {
     let service = TestService::start().await;
-    let eth = |exchange| Instrument {
-        exchange,
-        symbol: "ETH/USDT".parse().unwrap(),
-        native: "ETHUSDT".to_owned(),
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        status: candlewick::model::InstrumentStatus::Trading,
-    };
+    let eth = |exchange| Instrument::new(exchange, "ETH/USDT".parse().unwrap(), "ETHUSDT");
     let put_listing = async |exchange, instruments: &[Instrument], minute| {
         let at = service.clock.now() + Duration::from_mins(minute);
         service.store.put_instruments(exchange, instruments, at).await.unwrap();

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use candlewick::model::{Instrument, InstrumentStatus};
+use candlewick::model::Instrument;
 
 use super::*;
 
@@ -112,15 +112,7 @@ async fn missing_data_error_names_the_fix(fixture: StoreFixture) {
     assert_eq!(fixture.files(), [""; 0]);
 
     // With a stored listing, any spelling of a market is accepted and an unknown one gets a suggestion.
-    let instrument = Instrument {
-        exchange: ExchangeId::Binance,
-        symbol: series().symbol,
-        native: "BTCUSDT".to_owned(),
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        status: InstrumentStatus::Trading,
-    };
+    let instrument = Instrument::new(ExchangeId::Binance, series().symbol, "BTCUSDT");
     fixture.store.put_instruments(ExchangeId::Binance, &[instrument], minute(0)).await.unwrap();
     let export = |symbol| {
         let arguments = ["export", "--exchange", "binance", "--symbol", symbol, "--until", "2024-01-01T01:40:00Z"];

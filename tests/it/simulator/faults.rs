@@ -246,15 +246,7 @@ async fn bad_row_is_skipped_and_other_rows_are_parsed() {
             ExchangeId::Okx => "BTC-USDT",
             _ => "BTCUSDT",
         };
-        let instrument = candlewick::model::Instrument {
-            exchange,
-            symbol: symbol.parse().unwrap(),
-            native: native.to_owned(),
-            stream_native: None,
-            price_step: None,
-            amount_step: None,
-            status: candlewick::model::InstrumentStatus::Trading,
-        };
+        let instrument = candlewick::model::Instrument::new(exchange, symbol.parse().unwrap(), native);
         let start = Timestamp::from_millis(START.millis() / MINUTE * MINUTE - 60 * MINUTE);
         let range = TimeRange::new(start, Timestamp::from_millis(start.millis() + 20 * MINUTE));
         let page = candlewick::exchanges::CandlePage {

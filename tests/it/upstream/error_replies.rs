@@ -44,15 +44,7 @@ fn client(id: ExchangeId, clock: &Clock, origins: &[&MockServer]) -> Arc<RestCli
 
 /// The first of the calls for an exchange's ticker.
 fn ticker(id: ExchangeId) -> RestCall<TickerPatch> {
-    let instrument = Instrument {
-        exchange: id,
-        symbol: "BTC/USDT".parse().unwrap(),
-        native: "BTCUSDT".to_owned(),
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        status: candlewick::model::InstrumentStatus::Trading,
-    };
+    let instrument = Instrument::new(id, "BTC/USDT".parse().unwrap(), "BTCUSDT");
     exchange(id).ticker(&instrument).remove(0)
 }
 

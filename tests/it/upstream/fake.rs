@@ -93,15 +93,7 @@ impl Exchange for FakeExchange {
 }
 
 pub fn trades(symbol: &str) -> Subscription {
-    let instrument = Instrument {
-        exchange: ExchangeId::Binance,
-        symbol: symbol.parse().unwrap(),
-        native: symbol.to_owned(),
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        status: candlewick::model::InstrumentStatus::Trading,
-    };
+    let instrument = Instrument::new(ExchangeId::Binance, symbol.parse().unwrap(), symbol);
     Subscription { channel: Channel::Trades, instrument: Arc::new(instrument) }
 }
 

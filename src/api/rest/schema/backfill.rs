@@ -17,7 +17,8 @@ pub struct NewBackfill {
     /// The id of the exchange. Without it, the first enabled exchange that lists the symbol is used.
     #[oai(validator(min_length = 1))]
     pub exchange: Option<String>,
-    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
+    /// The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A
+    /// contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
     #[oai(validator(min_length = 1))]
     pub symbol: String,
     /// The candle interval. Default: `1m`.

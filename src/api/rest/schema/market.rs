@@ -11,7 +11,7 @@ use crate::model::{ExchangeState, Timestamp};
 pub struct Ticker {
     /// The id of the exchange.
     exchange: String,
-    /// BASE/QUOTE.
+    /// BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD.
     symbol: String,
     /// Price of the last trade, in the quote asset.
     last: Option<f64>,
@@ -72,7 +72,7 @@ pub struct TickerError {
 pub struct History {
     /// The id of the exchange.
     exchange: String,
-    /// BASE/QUOTE.
+    /// BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD.
     symbol: String,
     /// The candle interval.
     interval: String,
@@ -178,7 +178,7 @@ pub struct ExchangeClock {
 /// A market that the exchange does not list or trade any more.
 #[derive(Debug, Object, Serialize)]
 pub struct Ended {
-    /// BASE/QUOTE.
+    /// BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD.
     symbol: String,
     /// Time since when it is not collected, in Unix milliseconds.
     since: i64,
@@ -224,21 +224,33 @@ pub struct Instruments {
     next_cursor: Option<String>,
 }
 
-/// A spot market of an exchange.
+/// A market of an exchange. Values that the exchange does not list are null.
 #[derive(Debug, Object)]
 pub struct Instrument {
     /// The id of the exchange.
     exchange: String,
-    /// BASE/QUOTE.
+    /// BASE/QUOTE; of a contract BASE/QUOTE:SETTLE, and of a future BASE/QUOTE:SETTLE-YYMMDD.
     symbol: String,
     /// The exchange's native symbol.
     native: String,
+    /// `spot`; `linear`: a contract that settles in the quote asset; `inverse`: a contract that settles in the base
+    /// asset.
+    kind: String,
     base: String,
     quote: String,
+    /// The settlement asset of a contract; null for a spot market.
+    settle: Option<String>,
     /// Price increment, in the quote asset.
     price_step: Option<f64>,
-    /// Amount increment, in the base asset.
+    /// Amount increment: in the base asset, of contracts in contracts.
     amount_step: Option<f64>,
+    /// Minimum value of an order, in the quote asset.
+    min_notional: Option<f64>,
+    /// Size of one contract: in the base asset if `kind` is `linear`, in the quote asset if it is `inverse`. Null for a
+    /// spot market.
+    contract_size: Option<f64>,
+    /// Time of expiry of a future, in Unix milliseconds; null for all other markets.
+    expiry: Option<i64>,
     /// Whether the market is trading: `status` is `trading`.
     active: bool,
     /// `trading`; `halted`: trading is suspended or restricted (maintenance, auction, cancel only), streams and history
@@ -251,7 +263,7 @@ pub struct Instrument {
 pub struct Coverage {
     /// The id of the exchange.
     exchange: String,
-    /// BASE/QUOTE.
+    /// BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD.
     symbol: String,
     /// The candle interval.
     interval: String,

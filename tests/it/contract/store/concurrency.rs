@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candlewick::model::{Candle, CoverageState, ExchangeId, Instrument, InstrumentStatus, TimeRange};
+use candlewick::model::{Candle, CoverageState, ExchangeId, Instrument, TimeRange};
 use candlewick::store::{StoreError, StoredPage, Take};
 
 use super::{ALL_TIME, Backend, all, candles, claim, fetched, minute, minutes, series};
@@ -107,15 +107,7 @@ pub async fn closed_store_returns_unavailable(backend: Backend) {
 
 pub async fn data_persists_after_reopening(backend: Backend) {
     let btc = series("BTC/USDT");
-    let instruments = [Instrument {
-        exchange: ExchangeId::Binance,
-        symbol: btc.symbol.clone(),
-        native: "BTCUSDT".into(),
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        status: InstrumentStatus::Trading,
-    }];
+    let instruments = [Instrument::new(ExchangeId::Binance, btc.symbol.clone(), "BTCUSDT")];
     for revision in 0..4 {
         let store = (backend.open)().await;
         let mut batch = [fetched(&btc, (0, 20))];

@@ -17,13 +17,11 @@ pub async fn missing_instruments_become_delisted(backend: Backend) {
         _ => format!("C{n:04}"),
     };
     let instrument = |exchange, n: usize| Instrument {
-        exchange,
-        symbol: format!("{}/USDT", base(n)).parse().unwrap(),
-        native: format!("C{n}USDT"),
         stream_native: n.is_multiple_of(2).then(|| format!("C{n}/USDT")),
         price_step: (!n.is_multiple_of(3)).then(|| Decimal::new(1, 2)),
         amount_step: (n % 3 != 1).then(|| Decimal::new(1, 8)),
         status: InstrumentStatus::ALL[n % 3],
+        ..Instrument::new(exchange, format!("{}/USDT", base(n)).parse().unwrap(), format!("C{n}USDT"))
     };
     let listing = |exchange, count| {
         let mut all: Vec<Instrument> = (0..count).map(|n| instrument(exchange, n)).collect();
