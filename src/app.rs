@@ -23,7 +23,7 @@ use crate::model::{ExchangeId, FeedState};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::store::postgres::{Options, PostgresStore};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{CandleStore, MeteredStore, StoreError};
+use crate::store::{KeyStore, MeteredStore, Store, StoreError};
 use crate::telemetry::metrics::{self, ProcessStarted};
 use crate::upstream::{RestClient, UpstreamError};
 
@@ -90,7 +90,7 @@ impl App {
             DataMode::Auto | DataMode::Simulated => {
                 let origin = simulate(&clock, &life, simulator_stop.clone()).await.map_err(StartError::Simulator)?;
                 let store = SqliteStore::in_memory_with_limit(config.store.simulated_candles.into()).await?;
-                let store: Arc<dyn CandleStore> = Arc::new(MeteredStore::new(Arc::new(store)));
+                let store: Arc<dyn Store> = Arc::new(MeteredStore::new(Arc::new(store)));
                 Some((origin, store))
             }
         };
@@ -123,7 +123,7 @@ impl App {
         {
             let (keys, store, stopping) = (Arc::clone(&keys), Arc::clone(&stores.real), life.stopping().clone());
             let (clock, restart_clock) = (clock.clone(), clock.clone());
-            let run = move || refresh_keys(Arc::clone(&keys), Arc::clone(&store), clock.clone(), stopping.clone());
+            let run = move || refresh_keys(Arc::clone(&keys), store.clone(), clock.clone(), stopping.clone());
             life.spawn(async move { restart_on_panic("keys", &restart_clock, run).await });
         }
         let deps = Deps { market: Arc::clone(&market), hub, keys, limits: Arc::clone(&cache.limits) };
@@ -140,8 +140,7 @@ impl App {
             let days = config.store.retention_days;
             let (store, stopping) = (Arc::clone(&stores.real), life.stopping().clone());
             let (clock, restart_clock) = (clock.clone(), clock.clone());
-            let delete_old =
-                move || collect::delete_old_candles(Arc::clone(&store), days, clock.clone(), stopping.clone());
+            let delete_old = move || collect::delete_old_candles(store.clone(), days, clock.clone(), stopping.clone());
             life.spawn(async move { restart_on_panic("retention", &restart_clock, delete_old).await });
         }
         for assignment in assignments(&config, &stores, simulation.as_ref().map(|(origin, _)| origin)) {
@@ -177,9 +176,9 @@ impl App {
 ///
 /// # Errors
 /// [`StoreError`], which tells what to do.
-pub async fn open_store(config: &Config) -> Result<(Arc<dyn CandleStore>, &'static str), StoreError> {
+pub async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, &'static str), StoreError> {
     let store = &config.store;
-    let (opened, kind): (Arc<dyn CandleStore>, _) = match &store.parsed {
+    let (opened, kind): (Arc<dyn Store>, _) = match &store.parsed {
         StoreUrl::Sqlite(url) => (Arc::new(SqliteStore::open(url).await?), "sqlite"),
         StoreUrl::Postgres(url) => {
             let by_role = if config.role == Role::Collector { 4 } else { 16 };
@@ -313,7 +312,7 @@ pub async fn one_shot_fetcher(
     config: &Config,
     exchange: ExchangeId,
     clock: Clock,
-) -> Result<(OneShotFetcher, Arc<dyn CandleStore>), OneShotError> {
+) -> Result<(OneShotFetcher, Arc<dyn Store>), OneShotError> {
     let (store, _) = open_store(config).await?;
     let (cache, _) = open_cache(config, &clock).await?;
     let stores = Stores { real: store, simulated: None };
@@ -337,7 +336,7 @@ pub enum OneShotError {
 }
 
 /// Reads created and revoked API keys from the store. While the store is unreachable, the known keys stay valid.
-async fn refresh_keys(keys: Arc<KeyRegistry>, store: Arc<dyn CandleStore>, clock: Clock, stopping: CancellationToken) {
+async fn refresh_keys(keys: Arc<KeyRegistry>, store: Arc<dyn KeyStore>, clock: Clock, stopping: CancellationToken) {
     while stopping.run_until_cancelled(clock.sleep(KEYS_POLL_EVERY)).await.is_some() {
         match store.keys().await {
             Ok(known) => keys.replace(known),

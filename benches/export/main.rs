@@ -20,7 +20,7 @@ use candlewick::clock::Clock;
 use candlewick::model::{CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::sqlite::SqliteStore;
-use candlewick::store::{CandleStore, SeriesWrite};
+use candlewick::store::{CandleStore, SeriesWrite, Store};
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 

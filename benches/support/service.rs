@@ -10,8 +10,8 @@ use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{MarketService, Stores};
 use candlewick::model::{Channel, ExchangeId, ExchangeState, FeedState, Instrument, Interval, Symbol};
-use candlewick::store::CandleStore;
 use candlewick::store::sqlite::SqliteStore;
+use candlewick::store::{CandleStore, Store};
 use candlewick::telemetry::metrics;
 use tokio::net::TcpListener;
 
@@ -23,7 +23,7 @@ pub fn btc() -> Symbol {
 pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> (SocketAddr, Cache) {
     let clock = Clock::system();
     let cache = cache::memory(clock.clone());
-    let store: Arc<dyn CandleStore> = Arc::new(SqliteStore::in_memory().await.expect("memory"));
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.expect("memory"));
     let now = clock.now();
     let instrument = Instrument::new(ExchangeId::Binance, btc(), "BTCUSDT");
     store.put_instruments(ExchangeId::Binance, &[instrument], now).await.expect("memory");

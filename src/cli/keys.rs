@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -13,10 +12,13 @@ use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, MAX_PER_MINUTE};
 use crate::model::{ApiKey, KeyScope, Timestamp};
-use crate::store::CandleStore;
+use crate::store::KeyStore;
 
 /// Maximum number of valid keys.
 const MAX_KEYS: usize = 10_000;
+
+/// Maximum number of ids to try for a new key. An id has 32 random bits.
+const MAX_ID_ATTEMPTS: usize = 10;
 
 /// Maximum length of a key's name in characters.
 const MAX_NAME: usize = 100;
@@ -67,13 +69,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config)?;
     super::runtime()?.block_on(async {
         let (store, _) = app::open_store(&config).await?;
-        let done = execute(args.action, &store, &Clock::system()).await;
+        let done = execute(args.action, &*store, &Clock::system()).await;
         store.close().await;
         done.map(|()| ExitCode::SUCCESS)
     })
 }
 
-async fn execute(action: Action, store: &Arc<dyn CandleStore>, clock: &Clock) -> anyhow::Result<()> {
+async fn execute(action: Action, store: &dyn KeyStore, clock: &Clock) -> anyhow::Result<()> {
     match action {
         Action::Create { name, scopes, per_minute, expires_in_days, json } => {
             let name = name.trim();
@@ -84,10 +86,12 @@ async fn execute(action: Action, store: &Arc<dyn CandleStore>, clock: &Clock) ->
             if store.keys().await?.iter().filter(|key| key.is_valid(now)).count() >= MAX_KEYS {
                 bail!("there are already {MAX_KEYS} valid keys: revoke some first");
             }
-            let (mut key, text) = ApiKey::generate(name, &scopes, now, || clock.random_u64());
-            key.per_minute = per_minute;
-            key.expires_at = expires_in_days.map(|days| now + Duration::from_hours(24) * days);
-            store.put_key(&key).await?;
+            let expires_at = expires_in_days.map(|days| now + Duration::from_hours(24) * days);
+            let generate = || {
+                let (key, text) = ApiKey::generate(name, &scopes, now, || clock.random_u64());
+                (ApiKey { per_minute, expires_at, ..key }, text)
+            };
+            let (key, text) = insert_with_new_id(store, generate).await?;
             if json {
                 let mut output = key_json(&key, now);
                 output["key"] = text.into();
@@ -109,17 +113,28 @@ async fn execute(action: Action, store: &Arc<dyn CandleStore>, clock: &Clock) ->
         Action::Revoke { id } => {
             let id = id.strip_prefix("cw_").unwrap_or(&id);
             let id = id.split('_').next().unwrap_or_default();
-            let Some(mut key) = store.keys().await?.into_iter().find(|key| key.id == id) else {
+            let Some(key) = store.keys().await?.into_iter().find(|key| key.id == id) else {
                 bail!("there is no key `{id}`; list the keys with `candlewick keys list`");
             };
-            if key.revoked_at.is_none() {
-                key.revoked_at = Some(clock.now());
-                store.put_key(&key).await?;
-            }
+            store.revoke_key(id, clock.now()).await?;
             eprintln!("key {} for \"{}\" is revoked", key.id, key.name);
         }
     }
     Ok(())
+}
+
+/// Stores a generated key. Generates another one if a key with its id exists.
+async fn insert_with_new_id(
+    store: &dyn KeyStore,
+    mut generate: impl FnMut() -> (ApiKey, String),
+) -> anyhow::Result<(ApiKey, String)> {
+    for _ in 0..MAX_ID_ATTEMPTS {
+        let (key, text) = generate();
+        if store.insert_key(&key).await? {
+            return Ok((key, text));
+        }
+    }
+    bail!("no key was created: {MAX_ID_ATTEMPTS} random ids belong to other keys; run the command again")
 }
 
 fn scope_list(key: &ApiKey) -> String {
@@ -165,6 +180,22 @@ fn table(keys: &[ApiKey], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn new_key_does_not_take_id_of_other_key() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let at = Timestamp::EPOCH;
+        let with_id = |id: u64| ApiKey::generate("bot", &[KeyScope::Read], at, || id << 32);
+        let (other, _) = with_id(7);
+        assert!(store.insert_key(&other).await.unwrap() && store.revoke_key(&other.id, at).await.unwrap());
+        let mut ids = [7, 7, 8].into_iter();
+        let (key, _) = insert_with_new_id(&store, || with_id(ids.next().unwrap())).await.unwrap();
+        assert_eq!(key.id, "00000008");
+        assert!(insert_with_new_id(&store, || with_id(7)).await.is_err(), "the number of attempts is limited");
+        let stored = store.keys().await.unwrap();
+        assert_eq!(stored, [ApiKey { revoked_at: Some(at), ..other }, key]);
+    }
 
     #[test]
     fn table_lists_keys_without_secret() {

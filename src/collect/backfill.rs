@@ -13,7 +13,7 @@ use tokio::task::{self, JoinSet};
 use super::fill::Filler;
 use super::listing::InstrumentIndex;
 use crate::model::{Backfill, BackfillState};
-use crate::store::BackfillFilter;
+use crate::store::{BackfillFilter, BackfillStore};
 use crate::telemetry::collect::{BackfillEnded, BackfillStarted};
 
 /// Time between two reads of open backfills, and between two attempts to save a state.
@@ -25,6 +25,7 @@ const MAX_CONCURRENT: usize = 4;
 /// Runs the backfills of an exchange.
 #[derive(Clone)]
 pub struct Backfiller {
+    pub store: Arc<dyn BackfillStore>,
     /// With background priority.
     pub filler: Arc<Filler>,
     pub instruments: watch::Receiver<Arc<InstrumentIndex>>,
@@ -38,7 +39,7 @@ impl Backfiller {
         let mut running: HashMap<task::Id, Backfill> = HashMap::new();
         loop {
             // A store error is ignored: the next poll tries again.
-            let open = self.filler.store.backfills(BackfillFilter::Open(self.filler.exchange.id())).await;
+            let open = self.store.backfills(BackfillFilter::Open(self.filler.exchange.id())).await;
             for backfill in open.unwrap_or_default() {
                 if in_progress.len() < MAX_CONCURRENT && in_progress.insert(backfill.id.clone()) {
                     let (this, to_run) = (self.clone(), backfill.clone());
@@ -83,9 +84,9 @@ impl Backfiller {
 
     /// Saves a state, and retries until the store accepts it.
     async fn save(&self, backfill: &mut Backfill, state: BackfillState, detail: Option<String>) {
-        let Filler { store, clock, .. } = &*self.filler;
+        let clock = &self.filler.clock;
         (backfill.state, backfill.detail, backfill.updated_at) = (state, detail, clock.now());
-        while store.put_backfill(backfill).await.is_err() {
+        while self.store.put_backfill(backfill).await.is_err() {
             clock.sleep(POLL_EVERY).await;
         }
     }

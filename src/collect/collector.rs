@@ -84,7 +84,7 @@ fn filler(
     Arc::new(Filler {
         exchange: spec.exchange,
         rest: Arc::clone(rest),
-        store: Arc::clone(&spec.source.store),
+        store: spec.source.store.clone(),
         writer: writer.clone(),
         clock: spec.context.clock.clone(),
         exchange_clock: rest.exchange_clock().clone(),
@@ -103,7 +103,7 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     let last_state = cache.states.get(exchange.id()).await?;
     let mut status_reporter = status::StatusReporter::new(*exchange, source.simulated, last_state, context.clone());
     status_reporter.report_started(rest.budgets()).await;
-    let mut listing_reader = ListingReader::new(*exchange, Arc::clone(&rest), Arc::clone(&source.store), clock.clone());
+    let mut listing_reader = ListingReader::new(*exchange, Arc::clone(&rest), source.store.clone(), clock.clone());
     let instruments = tokio::select! {
         (instruments, ()) = async {
             tokio::join!(
@@ -119,7 +119,7 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     let (tickers, fetched_tickers) = mpsc::channel(64);
     let (written, batches) = mpsc::channel(64);
     let (writer, writer_task) =
-        Writer::new(exchange.id(), Arc::clone(&source.store), limits.write_queue, clock.clone(), written, stop.clone());
+        Writer::new(exchange.id(), source.store.clone(), limits.write_queue, clock.clone(), written, stop.clone());
     let writer_task = tokio::spawn(writer_task);
     let suspect_ranges = Arc::new(SuspectRanges::default());
     let filler = filler(spec, &rest, &writer, &suspect_ranges);
@@ -141,7 +141,11 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     tasks.spawn("reconciler", reconciler.run());
     tasks.spawn("exchange clock", exchange_time::keep_measuring(Arc::clone(&rest), clock.clone()));
     tasks.spawn("listing", listing_reader.run(Duration::from_mins(limits.listing_minutes.into()), instruments_sender));
-    let backfiller = Backfiller { filler: Arc::new(filler.in_background()), instruments: instruments.clone() };
+    let backfiller = Backfiller {
+        store: source.store.clone(),
+        filler: Arc::new(filler.in_background()),
+        instruments: instruments.clone(),
+    };
     tasks.spawn("backfills", backfiller.run());
     let handler =
         Arc::new(RequestHandler { filler: Arc::new(filler.for_clients()), instruments: instruments.clone(), tickers });

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Listing, ListingIssue, RestError, RestErrorKind};
 use crate::model::{Instrument, Symbol, Timestamp};
-use crate::store::{CandleStore, StoreError};
+use crate::store::{InstrumentStore, StoreError};
 use crate::telemetry::collect::{ListingFailed, ListingRead};
 use crate::telemetry::listing::{MalformedRow, MalformedRows, SuspiciousListing};
 use crate::upstream::{RestClient, UpstreamError};
@@ -80,7 +80,7 @@ enum UnusableListing {
 pub struct ListingReader {
     pub exchange: &'static dyn Exchange,
     pub rest: Arc<RestClient>,
-    pub store: Arc<dyn CandleStore>,
+    pub store: Arc<dyn InstrumentStore>,
     pub clock: Clock,
     /// When the first of the latest suspicious listings was read.
     suspicious_since: Option<Timestamp>,
@@ -92,7 +92,7 @@ impl ListingReader {
     pub fn new(
         exchange: &'static dyn Exchange,
         rest: Arc<RestClient>,
-        store: Arc<dyn CandleStore>,
+        store: Arc<dyn InstrumentStore>,
         clock: Clock,
     ) -> Self {
         Self { exchange, rest, store, clock, suspicious_since: None, logged_rows: HashSet::new() }

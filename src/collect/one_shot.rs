@@ -59,7 +59,7 @@ impl OneShotFetcher {
         exchange_time::measure_at_start(&rest, clock).await;
         let store = Arc::clone(&source.store);
         let instruments =
-            ListingReader::new(exchange, Arc::clone(&rest), Arc::clone(&store), clock.clone()).read_initial().await??;
+            ListingReader::new(exchange, Arc::clone(&rest), store.clone(), clock.clone()).read_initial().await??;
         let mut tasks = JoinSet::new();
         let mut writer = |written| {
             let (store, stop) = (Arc::clone(&store), CancellationToken::new());
@@ -75,7 +75,7 @@ impl OneShotFetcher {
         let recheck_queue = Arc::new(RecheckQueue::default());
         tasks.spawn(rollup::run(
             batches,
-            Arc::clone(&store),
+            store.clone(),
             rollup_writer,
             rest.exchange_clock().clone(),
             publish,

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{CollectConfig, DataMode};
 use crate::exchanges::Exchange;
 use crate::model::Symbol;
-use crate::store::CandleStore;
+use crate::store::Store;
 use crate::telemetry::collect::{CollectorEnded, SourceChosen};
 use crate::upstream::{Backoff, RestClient, UpstreamError};
 
@@ -32,8 +32,8 @@ pub struct DataSource {
     pub rest_origins: Vec<String>,
     /// WebSocket origins, tried in order.
     pub ws_origins: Vec<String>,
-    /// Where candles are stored. Simulated candles never go to the store of real ones.
-    pub store: Arc<dyn CandleStore>,
+    /// Where data are stored. Simulated candles never go to the store of real ones.
+    pub store: Arc<dyn Store>,
     /// Whether the origins are those of the simulator.
     pub simulated: bool,
 }

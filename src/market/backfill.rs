@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BackfillStatus, InvalidParameter, ListedMarket, MarketError, MarketService};
 use crate::model::{Backfill, BackfillState, CANDLE_GRACE_PERIOD, Interval, TimeRange, Timestamp};
-use crate::store::{BackfillFilter, CandleStore};
+use crate::store::{BackfillFilter, CandleStore, Store};
 
 /// Maximum number of waiting and running backfills per exchange.
 const MAX_OPEN: usize = 100;
@@ -132,7 +132,7 @@ impl MarketService {
         Ok(all)
     }
 
-    fn all_stores(&self) -> impl Iterator<Item = (&dyn CandleStore, bool)> {
+    fn all_stores(&self) -> impl Iterator<Item = (&dyn Store, bool)> {
         std::iter::once((&*self.stores.real, false)).chain(self.stores.simulated.as_deref().map(|store| (store, true)))
     }
 

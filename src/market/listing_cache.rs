@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::model::{ExchangeId, Instrument, Symbol, Timestamp};
-use crate::store::{CandleStore, StoreError};
+use crate::store::{InstrumentStore, StoreError};
 
 /// The listing of one exchange, delisted instruments included, indexed by symbol and id.
 #[derive(Debug, Default)]
@@ -129,7 +129,7 @@ impl ListingCache {
     pub async fn get(
         &self,
         exchange: ExchangeId,
-        store: &dyn CandleStore,
+        store: &dyn InstrumentStore,
         simulated: bool,
         read_at: Timestamp,
     ) -> Result<Arc<ListingIndex>, StoreError> {

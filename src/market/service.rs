@@ -14,7 +14,7 @@ use super::{
 use crate::cache::{Cache, CachedTicker, CollectorReply, CollectorRequest, RequestError};
 use crate::clock::Clock;
 use crate::model::{BadSymbol, ExchangeId, ExchangeState, FeedState, Interval, Source, Symbol, TimeRange, Timestamp};
-use crate::store::{CandleStore, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How long a query may wait for a collector.
 pub(super) const REQUEST_BUDGET: Duration = Duration::from_secs(2);
@@ -34,14 +34,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The store of real data and the store of simulated exchanges, which are never mixed.
 #[derive(Clone)]
 pub struct Stores {
-    pub real: Arc<dyn CandleStore>,
-    pub simulated: Option<Arc<dyn CandleStore>>,
+    pub real: Arc<dyn Store>,
+    pub simulated: Option<Arc<dyn Store>>,
 }
 
 impl Stores {
     /// The store of simulated or of real exchanges.
     #[must_use]
-    pub fn select(&self, simulated: bool) -> &Arc<dyn CandleStore> {
+    pub fn select(&self, simulated: bool) -> &Arc<dyn Store> {
         self.simulated.as_ref().filter(|_| simulated).unwrap_or(&self.real)
     }
 }

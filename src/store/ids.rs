@@ -8,7 +8,7 @@ use crate::model::Series;
 
 /// Cache of series ids, bounded by the number of series in the store. The database does not change or reuse an id.
 #[derive(Default)]
-pub(super) struct SeriesIds(RwLock<HashMap<Series, i64>>);
+pub struct SeriesIds(RwLock<HashMap<Series, i64>>);
 
 impl SeriesIds {
     pub fn get(&self, series: &Series) -> Option<i64> {

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracing::Instrument as _;
 
-use super::{BackfillFilter, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
+use super::Store;
+use super::backfills::{BackfillFilter, BackfillStore};
+use super::candles::{CandleStore, SeriesWrite, StoredPage, Take};
+use super::error::StoreError;
+use super::instruments::{InstrumentStore, Listing};
+use super::keys::KeyStore;
 use crate::clock::Clock;
 use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
 use crate::telemetry::store::StoreCallFinished;
@@ -13,7 +18,7 @@ use crate::telemetry::trace;
 
 /// Delegates to another store and measures each call.
 pub struct MeteredStore {
-    inner: Arc<dyn CandleStore>,
+    inner: Arc<dyn Store>,
     /// System time: databases do not run on the simulated clock.
     clock: Clock,
 }
@@ -21,7 +26,7 @@ pub struct MeteredStore {
 impl MeteredStore {
     /// Wraps a store.
     #[must_use]
-    pub fn new(inner: Arc<dyn CandleStore>) -> Self {
+    pub fn new(inner: Arc<dyn Store>) -> Self {
         Self { inner, clock: Clock::system() }
     }
 
@@ -57,6 +62,13 @@ impl CandleStore for MeteredStore {
         self.measure("ledger", self.inner.coverage_page(series, range, limit)).await
     }
 
+    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError> {
+        self.measure("forget", self.inner.delete_before(before, limit)).await
+    }
+}
+
+#[async_trait]
+impl InstrumentStore for MeteredStore {
     async fn put_instruments(
         &self,
         exchange: ExchangeId,
@@ -69,7 +81,10 @@ impl CandleStore for MeteredStore {
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError> {
         self.measure("instruments", self.inner.instruments(exchange)).await
     }
+}
 
+#[async_trait]
+impl BackfillStore for MeteredStore {
     async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError> {
         self.measure("put_backfill", self.inner.put_backfill(backfill)).await
     }
@@ -77,19 +92,25 @@ impl CandleStore for MeteredStore {
     async fn backfills(&self, filter: BackfillFilter<'_>) -> Result<Vec<Backfill>, StoreError> {
         self.measure("backfills", self.inner.backfills(filter)).await
     }
+}
 
-    async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        self.measure("put_key", self.inner.put_key(key)).await
+#[async_trait]
+impl KeyStore for MeteredStore {
+    async fn insert_key(&self, key: &ApiKey) -> Result<bool, StoreError> {
+        self.measure("insert_key", self.inner.insert_key(key)).await
+    }
+
+    async fn revoke_key(&self, id: &str, at: Timestamp) -> Result<bool, StoreError> {
+        self.measure("revoke_key", self.inner.revoke_key(id, at)).await
     }
 
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.measure("keys", self.inner.keys()).await
     }
+}
 
-    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError> {
-        self.measure("forget", self.inner.delete_before(before, limit)).await
-    }
-
+#[async_trait]
+impl Store for MeteredStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.measure("ping", self.inner.ping()).await
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use candlewick::model::{Candle, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::sqlite::SqliteStore;
-use candlewick::store::{CandleStore, SeriesWrite};
+use candlewick::store::{SeriesWrite, Store};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ const MINUTES: i64 = 10_500;
 
 /// A store that stays open during the export, as in a running service, and a folder to run in.
 struct StoreFixture {
-    store: Arc<dyn CandleStore>,
+    store: Arc<dyn Store>,
     url: String,
     folder: TempDir,
 }

@@ -106,7 +106,7 @@ async fn export(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let (series, range) = selection::select(&*store, args, clock.now()).await?;
 
     let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
-    tokio::spawn(read_pages(Arc::clone(&store), series.clone(), range, sender));
+    tokio::spawn(read_pages(store.clone(), series.clone(), range, sender));
     let mut report = Report::new(series, range, clock.now());
     let mut next = pages.recv().await;
     // A page without candles is the only page, so its coverage is that of the whole range.

@@ -7,16 +7,12 @@ use super::report::{Report, backfill_command, format_time};
 use crate::exchanges::exchange;
 use crate::market::similar_symbols;
 use crate::model::{CANDLE_GRACE_PERIOD, Interval, Series, Symbol, TimeRange, Timestamp};
-use crate::store::{CandleStore, StoreError, Take};
+use crate::store::{CandleStore, InstrumentStore, Store, StoreError, Take};
 
 const ALL_TIME: (Timestamp, Timestamp) = (Timestamp::EPOCH, Timestamp::MAX);
 
 /// The requested series, and the closed part of the requested range, aligned to the interval.
-pub(super) async fn select(
-    store: &dyn CandleStore,
-    args: &Args,
-    now: Timestamp,
-) -> anyhow::Result<(Series, TimeRange)> {
+pub(super) async fn select(store: &dyn Store, args: &Args, now: Timestamp) -> anyhow::Result<(Series, TimeRange)> {
     let (symbol, hint) = find_symbol(store, args).await?;
     let series = Series { exchange: args.exchange, symbol, interval: args.interval };
     let Some(stored) = stored_range(store, &series).await? else {
@@ -37,7 +33,7 @@ pub(super) async fn select(
 }
 
 /// The market in any accepted spelling. If the exchange does not list it, also a hint with similar symbols.
-async fn find_symbol(store: &dyn CandleStore, args: &Args) -> anyhow::Result<(Symbol, String)> {
+async fn find_symbol(store: &dyn InstrumentStore, args: &Args) -> anyhow::Result<(Symbol, String)> {
     let listing = store.instruments(args.exchange).await?.instruments;
     let symbol = args.symbol.parse::<Symbol>();
     let listed = listing.iter().find(|instrument| {

@@ -1,13 +1,13 @@
-//! Listings of exchanges.
+//! Writes listings of exchanges.
 
 use std::collections::BTreeMap;
 
-use sqlx::postgres::PgRow;
-use sqlx::{Row, query, query_scalar};
+use sqlx::query;
 
-use super::{PostgresStore, corrupt, store_error};
+use super::PostgresStore;
 use crate::model::{ExchangeId, Instrument, Symbol, Timestamp};
-use crate::store::{Listing, StoreError};
+use crate::store::error::StoreError;
+use crate::store::sql::{SqlStore, store_error};
 
 pub(super) async fn put(
     store: &PostgresStore,
@@ -18,7 +18,7 @@ pub(super) async fn put(
     // If an exchange lists a symbol twice, the later entry wins.
     let listed: BTreeMap<&Symbol, &Instrument> = listed.iter().map(|one| (&one.symbol, one)).collect();
     let listed: Vec<&Instrument> = listed.into_values().collect();
-    let mut transaction = store.pool.begin().await.map_err(store_error)?;
+    let mut transaction = store.begin_write().await?;
     // This row comes first: its lock serialises concurrent writers of the same listing.
     query(
         "INSERT INTO listings (exchange, read_at) VALUES ($1, $2) \
@@ -52,44 +52,4 @@ pub(super) async fn put(
     .await
     .map_err(store_error)?;
     transaction.commit().await.map_err(store_error)
-}
-
-pub(super) async fn get(store: &PostgresStore, exchange: ExchangeId) -> Result<Listing, StoreError> {
-    // One snapshot for both queries, so that they read the same listing.
-    let mut snapshot =
-        store.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(store_error)?;
-    let read_at: Option<i64> = query_scalar("SELECT read_at FROM listings WHERE exchange = $1")
-        .bind(exchange.as_str())
-        .fetch_optional(&mut *snapshot)
-        .await
-        .map_err(store_error)?;
-    let rows = query(
-        "SELECT symbol, native, stream_native, price_step, amount_step, status FROM instruments \
-         WHERE exchange = $1 ORDER BY symbol COLLATE \"C\"",
-    )
-    .bind(exchange.as_str())
-    .fetch_all(&mut *snapshot)
-    .await
-    .map_err(store_error)?;
-    snapshot.commit().await.map_err(store_error)?;
-    let instruments = rows.iter().map(|row| instrument(exchange, row)).collect::<Result<_, _>>()?;
-    Ok(Listing { instruments, read_at: read_at.map(Timestamp::from_millis).unwrap_or_default() })
-}
-
-fn instrument(exchange: ExchangeId, row: &PgRow) -> Result<Instrument, StoreError> {
-    let symbol: &str = row.try_get(0).map_err(store_error)?;
-    let status: &str = row.try_get(5).map_err(store_error)?;
-    Ok(Instrument {
-        exchange,
-        symbol: symbol.parse().map_err(|_| corrupt(format_args!("{exchange} lists the invalid symbol `{symbol}`")))?,
-        native: row.try_get(1).map_err(store_error)?,
-        stream_native: row.try_get(2).map_err(store_error)?,
-        price_step: row.try_get(3).map_err(store_error)?,
-        amount_step: row.try_get(4).map_err(store_error)?,
-        min_notional: None,
-        contract: None,
-        status: status
-            .parse()
-            .map_err(|_| corrupt(format_args!("{exchange} lists `{symbol}` with the unknown status `{status}`")))?,
-    })
 }

@@ -4,27 +4,26 @@
 //! parameters. A writer locks the series row in `series`, so that no two writers merge the ledger of one series at the
 //! same time.
 
-mod backfills;
 mod failover;
-mod keys;
 mod listing;
 mod numeric;
 mod open;
-mod read;
-mod retention;
+mod page;
 mod write;
 
-use std::fmt::Display;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use sqlx::PgPool;
+use futures_util::stream::BoxStream;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio_util::sync::DropGuard;
 
+use super::candles::{SeriesWrite, StoredPage, Take};
+use super::error::StoreError;
 use super::ids::SeriesIds;
-use super::{BackfillFilter, CandleStore, Listing, SeriesWrite, StoreError, StoredPage, Take};
+use super::sql::{SqlDatabase, SqlStore, Value, bind, store_error};
 use crate::clock::Clock;
-use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{Candle, ExchangeId, Instrument, Series, TimeRange, Timestamp};
 
 /// Timeout of a store call. `statement_timeout` on the server aborts slow statements; this timeout covers a server that
 /// does not answer at all.
@@ -39,7 +38,7 @@ pub struct Options {
     pub statement_timeout: Duration,
 }
 
-/// A [`CandleStore`] in PostgreSQL.
+/// A [`Store`](super::Store) in PostgreSQL.
 pub struct PostgresStore {
     pool: PgPool,
     ids: SeriesIds,
@@ -58,88 +57,67 @@ impl PostgresStore {
     }
 }
 
-/// Limits a call to [`TIMEOUT`], in system time also when the simulated clock runs faster.
-async fn with_timeout<T>(call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
-    match Clock::system().timeout(TIMEOUT, call).await {
-        Ok(result) => result,
-        Err(_) => Err(StoreError::Unavailable(format!("no answer from PostgreSQL within {} s", TIMEOUT.as_secs()))),
+impl SqlDatabase for Postgres {
+    fn fetch<'c>(
+        connection: &'c mut PgConnection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> BoxStream<'c, Result<PgRow, sqlx::Error>> {
+        bind::<Self>(statement, values).fetch(connection)
+    }
+
+    async fn execute(
+        connection: &mut PgConnection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, sqlx::Error> {
+        Ok(bind::<Self>(statement, values).execute(connection).await?.rows_affected())
     }
 }
 
-#[async_trait]
-impl CandleStore for PostgresStore {
-    async fn write(&self, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError> {
-        with_timeout(write::write(self, batch)).await
+impl SqlStore for PostgresStore {
+    type Database = Postgres;
+
+    const LOCK_SERIES: &'static str = "SELECT id FROM series WHERE id = $1 FOR NO KEY UPDATE";
+
+    fn readers(&self) -> &PgPool {
+        &self.pool
     }
 
-    async fn candles(&self, series: &Series, range: TimeRange, take: Take) -> Result<Vec<Candle>, StoreError> {
-        with_timeout(read::candles(self, series, range, take)).await
+    fn series_ids(&self) -> &SeriesIds {
+        &self.ids
     }
 
-    async fn page(&self, series: &Series, range: TimeRange, take: Take) -> Result<StoredPage, StoreError> {
-        with_timeout(read::page(self, series, range, take)).await
+    async fn begin_write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.pool.begin().await.map_err(store_error)
     }
 
-    async fn coverage_page(&self, series: &Series, range: TimeRange, limit: u32) -> Result<Coverage, StoreError> {
-        with_timeout(read::coverage_page(self, series, range, limit)).await
+    /// Limits a call to [`TIMEOUT`], in system time also when the simulated clock runs faster.
+    async fn with_timeout<T: Send>(call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
+        match Clock::system().timeout(TIMEOUT, call).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable(format!("no answer from PostgreSQL within {} s", TIMEOUT.as_secs()))),
+        }
     }
 
-    async fn put_instruments(
+    async fn write_batch(&self, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError> {
+        write::write(self, batch).await
+    }
+
+    async fn read_page(&self, series: &Series, range: TimeRange, take: Take) -> Result<StoredPage, StoreError> {
+        page::page(self, series, range, take).await
+    }
+
+    async fn write_listing(
         &self,
         exchange: ExchangeId,
         listed: &[Instrument],
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        with_timeout(listing::put(self, exchange, listed, at)).await
+        listing::put(self, exchange, listed, at).await
     }
 
-    async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError> {
-        with_timeout(listing::get(self, exchange)).await
-    }
-
-    async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError> {
-        with_timeout(backfills::put(self, backfill)).await
-    }
-
-    async fn backfills(&self, filter: BackfillFilter<'_>) -> Result<Vec<Backfill>, StoreError> {
-        with_timeout(backfills::get(self, filter)).await
-    }
-
-    async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        with_timeout(keys::put(self, key)).await
-    }
-
-    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        with_timeout(keys::all(self)).await
-    }
-
-    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError> {
-        with_timeout(retention::delete_before(self, before, limit)).await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        with_timeout(async {
-            sqlx::query("SELECT 1 FROM listings LIMIT 1").fetch_optional(&self.pool).await.map_err(store_error)?;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn close(&self) {
+    async fn close_connections(&self) {
         self.pool.close().await;
     }
-}
-
-/// Maps a driver error.
-fn store_error(error: sqlx::Error) -> StoreError {
-    match error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => corrupt(error),
-        // The message of the server is clearer than the driver's wrapper text.
-        sqlx::Error::Database(inner) => StoreError::Unavailable(inner.message().to_owned()),
-        other => StoreError::Unavailable(other.to_string()),
-    }
-}
-
-fn corrupt(detail: impl Display) -> StoreError {
-    StoreError::Corrupt(detail.to_string())
 }

@@ -1,13 +1,11 @@
 //! Decoder of the binary form of NUMERIC without allocations: a page of candles has thousands of values.
 
 use rust_decimal::Decimal;
+use sqlx::Decode;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgTypeInfo, PgValueFormat, PgValueRef, Postgres};
-use sqlx::{Decode, Type};
+use sqlx::postgres::{PgValueFormat, PgValueRef, Postgres};
 
-/// A decimal in a row of a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Numeric(pub Decimal);
+use crate::store::sql::StoredDecimal;
 
 /// Sign word of a negative number. 0 is positive; other values stand for NaN and the infinities.
 const NEGATIVE: u16 = 0x4000;
@@ -15,13 +13,7 @@ const NEGATIVE: u16 = 0x4000;
 /// Maximum number of base-10,000 digits that fit in an `i64`.
 const MAX_DIGITS_IN_I64: usize = 4;
 
-impl Type<Postgres> for Numeric {
-    fn type_info() -> PgTypeInfo {
-        <Decimal as Type<Postgres>>::type_info()
-    }
-}
-
-impl Decode<'_, Postgres> for Numeric {
+impl Decode<'_, Postgres> for StoredDecimal {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         if value.format() == PgValueFormat::Text {
             return Ok(Self(<Decimal as Decode<'_, Postgres>>::decode(value)?));

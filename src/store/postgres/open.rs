@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool, SqlSafeStr};
+use sqlx::{ConnectOptions, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::failover::{Failover, follow_primary, hosts, is_writable};
 use super::{Options, PostgresStore};
 use crate::clock::Clock;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::ids::SeriesIds;
-
-/// Timeout for a free or a new connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::store::sql::{ACQUIRE_TIMEOUT, migrations, reason};
 
 /// How long to wait at startup for a server that may be starting as well.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,6 +26,8 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
     (3, "api_keys", include_str!("../../../migrations/postgres/0003_api_keys.sql")),
     (4, "instrument_status", include_str!("../../../migrations/postgres/0004_instrument_status.sql")),
 ];
+
+const HINT: &str = "check that `store.url` (or DATABASE_URL) names a user that may create tables there";
 
 /// SQLSTATE codes for which retrying is useless: wrong password, unknown role, unknown database, missing privilege.
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
@@ -126,36 +125,13 @@ fn is_fatal(error: &sqlx::Error) -> bool {
 /// Runs pending migrations. An advisory lock serialises replicas that start at the same time; only the first one has
 /// something to run.
 async fn migrate(connect: &PgConnectOptions, address: &str) -> Result<(), StoreError> {
-    let migrations = MIGRATIONS.map(|(version, name, sql)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
     // A migration may run long: it uses its own connection without a statement timeout.
     let connect = connect.clone().options([("statement_timeout", "0")]);
     let pool: PgPool =
         PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(connect);
-    let migrated = Migrator::with_migrations(migrations.to_vec()).run(&pool).await;
+    let migrated = migrations::migrate(&pool, &MIGRATIONS, address, HINT).await;
     pool.close().await;
-    migrated.map_err(|error| {
-        StoreError::Open(match error {
-            MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) => format!(
-                "the database {address} was created by another version of candlewick ({error}); \
-                 run that version, or name another database in `store.url`"
-            ),
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                format!("cannot set up the database {address}: {}", reason(&error))
-            }
-            _ => format!("cannot set up the database {address}: {error}"),
-        })
-    })
-}
-
-/// The message of the database, without the driver's wrapper text.
-fn reason(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(inner) => inner.message().to_owned(),
-        sqlx::Error::PoolTimedOut => format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs()),
-        other => other.to_string(),
-    }
+    migrated
 }
 
 #[cfg(test)]

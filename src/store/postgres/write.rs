@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::postgres::PgConnection;
-use sqlx::{Row, query, query_as, query_scalar};
+use sqlx::{query, query_as, query_scalar};
 
-use super::read::covered_range;
-use super::{PostgresStore, corrupt, store_error};
+use super::PostgresStore;
 use crate::model::{Candle, CoveredRange, Series, Timestamp};
-use crate::store::{SeriesWrite, StoreError, ledger, reject_open_candles};
+use crate::store::candles::SeriesWrite;
+use crate::store::error::StoreError;
+use crate::store::ledger;
+use crate::store::sql::{Columns, SqlStore, candles, corrupt, store_error};
 
 /// Does not update equal rows. Returns only rows that existed with other values.
 const UPSERT: &str = "WITH written AS ( \
@@ -39,10 +41,6 @@ const RANGES: &str = "SELECT asked.id, known.start_time, known.end_time, known.s
 type CandleRow<'a> = (i64, &'a Series, &'a Candle);
 
 pub(super) async fn write(store: &PostgresStore, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError> {
-    reject_open_candles(batch)?;
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
     let ids = series_ids(store, batch).await?;
     let mut rows: Vec<CandleRow<'_>> = Vec::new();
     let mut claims: BTreeMap<i64, Vec<CoveredRange>> = BTreeMap::new();
@@ -50,7 +48,7 @@ pub(super) async fn write(store: &PostgresStore, batch: &[SeriesWrite]) -> Resul
         rows.extend(part.candles.iter().map(|candle| (*id, &part.series, candle)));
         claims.entry(*id).or_default().extend(&part.claims);
     }
-    let mut transaction = store.pool.begin().await.map_err(store_error)?;
+    let mut transaction = store.begin_write().await?;
     // Serialises writers of the same series. Every writer locks in the same order, which prevents deadlocks.
     let locked: Vec<(i64, String, String, String)> =
         query_as("SELECT id, exchange, symbol, interval FROM series WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE")
@@ -163,14 +161,12 @@ async fn upsert(tx: &mut PgConnection, rows: &[CandleRow<'_>]) -> Result<Vec<(Se
     if changed.is_empty() {
         return Ok(Vec::new());
     }
-    let written: HashMap<(i64, i64), &CandleRow<'_>> =
-        rows.iter().map(|row| ((row.0, row.2.timestamp.millis()), row)).collect();
+    let written: HashMap<(i64, Timestamp), &CandleRow<'_>> =
+        rows.iter().map(|row| ((row.0, row.2.timestamp), row)).collect();
     let mut revised = Vec::with_capacity(changed.len());
     for row in changed {
-        let key = (row.try_get(0).map_err(store_error)?, row.try_get(1).map_err(store_error)?);
-        let revision: i32 = row.try_get(2).map_err(store_error)?;
-        let revision = u32::try_from(revision).map_err(corrupt)?;
-        if let Some((_, series, candle)) = written.get(&key) {
+        let (id, at, revision) = candles::revision(&row)?;
+        if let Some((_, series, candle)) = written.get(&(id, at)) {
             revised.push(((*series).clone(), Candle { revision, ..**candle }));
         }
     }
@@ -185,7 +181,7 @@ async fn put_claims(tx: &mut PgConnection, claims: &BTreeMap<i64, Vec<CoveredRan
     if touched.is_empty() {
         return Ok(());
     }
-    let found: Vec<(i64, i64, i64, String)> = query_as(RANGES)
+    let found = query(RANGES)
         .bind(touched.iter().map(|(id, _)| *id).collect::<Vec<_>>())
         .bind(touched.iter().map(|(_, range)| range.start().millis()).collect::<Vec<_>>())
         .bind(touched.iter().map(|(_, range)| range.end().millis()).collect::<Vec<_>>())
@@ -193,8 +189,9 @@ async fn put_claims(tx: &mut PgConnection, claims: &BTreeMap<i64, Vec<CoveredRan
         .await
         .map_err(store_error)?;
     let mut before: HashMap<i64, Vec<CoveredRange>> = HashMap::new();
-    for (id, start, end, state) in found {
-        before.entry(id).or_default().push(covered_range(Ok(start), Ok(end), &state)?);
+    for row in found {
+        let id = row.integer(0).map_err(corrupt)?;
+        before.entry(id).or_default().push(candles::covered_range(&row, [1, 2, 3])?);
     }
     let (mut removed, mut upserted) = (Vec::new(), Vec::new());
     for (id, _) in &touched {

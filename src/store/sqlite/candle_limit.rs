@@ -6,11 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{SqlitePool, query, query_as, query_scalar};
+use sqlx::{Sqlite, SqlitePool, query, query_as, query_scalar};
 
-use super::{corrupt, retention, store_error};
 use crate::model::{Interval, Timestamp};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::store::sql::{corrupt, retention, store_error};
 use crate::telemetry::store::OldestEvicted;
 
 /// Minimum number of candles to evict at once, limited by half of the maximum. It equals the largest page, so that the
@@ -83,7 +83,7 @@ async fn evict_oldest(tx: &mut SqliteConnection, count: u64) -> Result<u64, Stor
         let interval: Interval =
             interval.parse().map_err(|_| corrupt(format_args!("unknown interval `{interval}`")))?;
         let cutoff = interval.ceil(Timestamp::from_millis(newest_evicted.saturating_add(1)));
-        evicted += retention::delete_series_before(tx, id, cutoff.millis()).await?;
+        evicted += retention::delete_series_before::<Sqlite>(tx, id, cutoff).await?;
     }
     Ok(evicted)
 }

@@ -1,14 +1,15 @@
-//! Listings of exchanges.
+//! Writes listings of exchanges.
 
 use std::sync::LazyLock;
 
-use rust_decimal::Decimal;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row, query};
+use sqlx::query;
 
-use super::{MultiRow, SqliteStore, corrupt, decimal_text, store_error};
-use crate::model::{ExchangeId, Instrument, Timestamp, parse_decimal};
-use crate::store::{Listing, StoreError};
+use super::SqliteStore;
+use super::decimal::decimal_text;
+use super::multi_row::MultiRow;
+use crate::model::{ExchangeId, Instrument, Timestamp};
+use crate::store::error::StoreError;
+use crate::store::sql::{SqlStore, store_error};
 
 /// If an exchange lists a symbol twice, the later entry wins.
 static INSERT: LazyLock<MultiRow> = LazyLock::new(|| {
@@ -26,8 +27,7 @@ pub(super) async fn put(
     listed: &[Instrument],
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut writer = store.writer.acquire().await.map_err(store_error)?;
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+    let mut transaction = store.begin_write().await?;
     query("UPDATE instruments SET status = 'delisted' WHERE exchange = ?")
         .bind(exchange.as_str())
         .execute(&mut *transaction)
@@ -57,48 +57,4 @@ pub(super) async fn put(
     .await
     .map_err(store_error)?;
     transaction.commit().await.map_err(store_error)
-}
-
-pub(super) async fn get(store: &SqliteStore, exchange: ExchangeId) -> Result<Listing, StoreError> {
-    // One transaction for both queries, so that they read the same listing.
-    let mut snapshot = store.readers.begin().await.map_err(store_error)?;
-    let read_at: Option<i64> = sqlx::query_scalar("SELECT read_at FROM listings WHERE exchange = ?")
-        .bind(exchange.as_str())
-        .fetch_optional(&mut *snapshot)
-        .await
-        .map_err(store_error)?;
-    let rows = query(
-        "SELECT symbol, native, stream_native, price_step, amount_step, status FROM instruments \
-         WHERE exchange = ? ORDER BY symbol",
-    )
-    .bind(exchange.as_str())
-    .fetch_all(&mut *snapshot)
-    .await
-    .map_err(store_error)?;
-    snapshot.rollback().await.map_err(store_error)?;
-    let instruments = rows.iter().map(|row| instrument(exchange, row)).collect::<Result<_, _>>()?;
-    Ok(Listing { instruments, read_at: read_at.map(Timestamp::from_millis).unwrap_or_default() })
-}
-
-fn instrument(exchange: ExchangeId, row: &SqliteRow) -> Result<Instrument, StoreError> {
-    let symbol: &str = row.try_get(0).map_err(store_error)?;
-    let invalid = |text: &str| corrupt(format_args!("{exchange} lists `{symbol}` with the invalid value `{text}`"));
-    let step = |column: usize| -> Result<Option<Decimal>, StoreError> {
-        let text: Option<&str> = row.try_get(column).map_err(store_error)?;
-        text.map(|text| parse_decimal(text).map_err(|_| invalid(text))).transpose()
-    };
-    Ok(Instrument {
-        exchange,
-        symbol: symbol.parse().map_err(|_| invalid(symbol))?,
-        native: row.try_get(1).map_err(store_error)?,
-        stream_native: row.try_get(2).map_err(store_error)?,
-        price_step: step(3)?,
-        amount_step: step(4)?,
-        min_notional: None,
-        contract: None,
-        status: {
-            let text: &str = row.try_get(5).map_err(store_error)?;
-            text.parse().map_err(|_| invalid(text))?
-        },
-    })
 }

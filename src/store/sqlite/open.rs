@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::SqliteStore;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::ids::SeriesIds;
+use crate::store::sql::migrations::migrate;
+use crate::store::sql::{ACQUIRE_TIMEOUT, reason};
 
 /// Maximum number of concurrent readers.
 const MAX_READERS: u32 = 4;
 
-/// Timeout for the write lock of another process and for a free connection.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout for the write lock of another process.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Number of rows buffered between the SQLite thread and the requesting task. With a small buffer most of the time is
 /// spent on wake-ups.
@@ -52,7 +53,7 @@ pub(super) async fn open(url: &str) -> Result<SqliteStore, StoreError> {
         .connect_with(writer_options)
         .await
         .map_err(open_error)?;
-    migrate(&writer, &path.display().to_string()).await?;
+    migrate(&writer, &MIGRATIONS, &path.display().to_string(), HINT).await?;
     let reader_options =
         options.read_only(true).row_buffer_size(ROW_BUFFER).thread_name(|n| format!("sqlite-reader-{n}"));
     let readers = pool(MAX_READERS).connect_with(reader_options).await.map_err(open_error)?;
@@ -65,7 +66,7 @@ pub(super) async fn in_memory() -> Result<SqliteStore, StoreError> {
         .connect_with(options().in_memory(true).thread_name(|_| "sqlite-memory".to_owned()))
         .await
         .map_err(|error| StoreError::Open(format!("cannot open a database in memory: {}", reason(&error))))?;
-    migrate(&single_connection, "in memory").await?;
+    migrate(&single_connection, &MIGRATIONS, "in memory", HINT).await?;
     Ok(SqliteStore {
         writer: single_connection.clone(),
         readers: single_connection,
@@ -83,7 +84,7 @@ pub(super) fn versions() -> Vec<i64> {
 fn options() -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .synchronous(SqliteSynchronous::Normal)
-        .busy_timeout(TIMEOUT)
+        .busy_timeout(LOCK_TIMEOUT)
         .foreign_keys(true)
         .disable_statement_logging()
 }
@@ -92,9 +93,9 @@ fn options() -> SqliteConnectOptions {
 fn pool(size: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(size)
-        .acquire_timeout(TIMEOUT)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         // No log line for slow acquires: a timeout is an error anyway.
-        .acquire_slow_threshold(TIMEOUT)
+        .acquire_slow_threshold(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
@@ -136,30 +137,4 @@ async fn ensure_writable(path: &Path) -> Result<(), StoreError> {
     file.map(drop).map_err(|error| {
         StoreError::Open(format!("cannot write the database file {}: {error}; {HINT}", path.display()))
     })
-}
-
-async fn migrate(writer: &SqlitePool, location: &str) -> Result<(), StoreError> {
-    let migrations = MIGRATIONS.map(|(version, name, sql)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(migrations.to_vec()).run(writer).await.map_err(|error| {
-        StoreError::Open(match error {
-            MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) => format!(
-                "the database {location} was created by another version of candlewick ({error}); \
-                 run that version, or name another file in `store.url`"
-            ),
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                format!("cannot set up the database {location}: {}; {HINT}", reason(&error))
-            }
-            _ => format!("cannot set up the database {location}: {error}; {HINT}"),
-        })
-    })
-}
-
-/// The message of the database, without the driver's wrapper text.
-fn reason(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(inner) => inner.message().to_owned(),
-        _ => error.to_string(),
-    }
 }

@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use futures_util::FutureExt;
+use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 
+use super::multi_row::MultiRow;
 use super::*;
-use crate::model::{CoverageState, CoveredRange, Interval};
+use crate::model::{Coverage, CoverageState, CoveredRange, Interval};
+use crate::store::sql::candles;
+use crate::store::{CandleStore, InstrumentStore, Store};
 
 fn series() -> Series {
     Series { exchange: ExchangeId::Kraken, symbol: "BTC/USD".parse().unwrap(), interval: Interval::M1 }
@@ -243,7 +247,7 @@ async fn readers_do_not_wait_for_writer() {
 #[tokio::test]
 async fn queries_use_the_primary_key() {
     let store = SqliteStore::in_memory().await.unwrap();
-    for statement in [read::FIRST, read::LAST, read::RANGES] {
+    for statement in [candles::FIRST, candles::LAST, candles::RANGES] {
         let statement_text = format!("EXPLAIN QUERY PLAN {statement}");
         let mut plan = sqlx::query_as::<_, (i64, i64, i64, String)>(AssertSqlSafe(statement_text));
         for value in [1, 0, 100, 10] {

@@ -2,12 +2,16 @@
 
 use std::sync::LazyLock;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
+use sqlx::sqlite::{Sqlite, SqliteConnection};
 
-use super::{MultiRow, SqliteStore, corrupt, decimal_text, read, store_error};
+use super::SqliteStore;
+use super::decimal::decimal_text;
+use super::multi_row::MultiRow;
 use crate::model::{Candle, CoveredRange, Series};
-use crate::store::{SeriesWrite, StoreError, ledger, reject_open_candles};
+use crate::store::candles::SeriesWrite;
+use crate::store::error::StoreError;
+use crate::store::ledger;
+use crate::store::sql::{SqlStore, candles, corrupt, store_error};
 
 /// Does not update or return equal rows. Returns new rows with revision 0.
 static UPSERT: LazyLock<MultiRow> = LazyLock::new(|| {
@@ -25,12 +29,7 @@ static UPSERT: LazyLock<MultiRow> = LazyLock::new(|| {
 });
 
 pub(super) async fn write(store: &SqliteStore, batch: &[SeriesWrite]) -> Result<Vec<(Series, Candle)>, StoreError> {
-    reject_open_candles(batch)?;
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut writer = store.writer.acquire().await.map_err(store_error)?;
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+    let mut transaction = store.begin_write().await?;
     let mut ids = Vec::with_capacity(batch.len());
     for part in batch {
         ids.push(series_id(store, &mut transaction, &part.series).await?);
@@ -66,7 +65,8 @@ async fn series_id(store: &SqliteStore, tx: &mut SqliteConnection, series: &Seri
         insert = insert.bind(name);
     }
     insert.execute(&mut *tx).await.map_err(store_error)?;
-    read::select_id(&mut *tx, series).await?.ok_or_else(|| corrupt(format_args!("the series {series} has no id")))
+    let id = candles::select_series_id::<Sqlite>(tx, series).await?;
+    id.ok_or_else(|| corrupt(format_args!("the series {series} has no id")))
 }
 
 /// Returns the candles that replaced stored ones with other values, with their new revision.
@@ -96,13 +96,11 @@ async fn put_candles(
                 .bind(candle.trades.map(|count| i64::try_from(count).unwrap_or(i64::MAX)));
         }
         for row in upsert.fetch_all(&mut *tx).await.map_err(store_error)? {
-            let revision: u32 = row.try_get(2).map_err(store_error)?;
+            let (id, at, revision) = candles::revision(&row)?;
             if revision == 0 {
                 continue;
             }
-            let (id, at): (i64, i64) = (row.try_get(0).map_err(store_error)?, row.try_get(1).map_err(store_error)?);
-            let written =
-                chunk.iter().rfind(|(series_id, _, candle)| (*series_id, candle.timestamp.millis()) == (id, at));
+            let written = chunk.iter().rfind(|(series_id, _, candle)| (*series_id, candle.timestamp) == (id, at));
             changed.extend(written.map(|(_, series, candle)| ((*series).clone(), Candle { revision, ..**candle })));
         }
     }
@@ -112,7 +110,7 @@ async fn put_candles(
 /// Merges the claims into the adjacent and overlapping ranges of the ledger and writes the changed ranges.
 async fn put_claims(tx: &mut SqliteConnection, id: i64, claims: &[CoveredRange]) -> Result<(), StoreError> {
     let Some(touched_range) = ledger::touched_range(claims) else { return Ok(()) };
-    let before = read::ranges(&mut *tx, id, touched_range, read::NO_LIMIT).await?;
+    let before = candles::read_ranges::<Sqlite>(tx, id, touched_range, candles::NO_LIMIT).await?;
     let change = ledger::merge(&before, claims);
     for start in change.removed {
         sqlx::query("DELETE FROM coverage WHERE series_id = ? AND start_time = ?")

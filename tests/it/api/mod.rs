@@ -29,7 +29,7 @@ use candlewick::model::{
     MarketEvent, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
 };
 use candlewick::store::sqlite::SqliteStore;
-use candlewick::store::{CandleStore, SeriesWrite};
+use candlewick::store::{CandleStore, SeriesWrite, Store};
 use candlewick::telemetry::metrics;
 use reqwest::{Method, Response};
 use rust_decimal::Decimal;
@@ -41,7 +41,7 @@ struct TestService {
     lifecycle: Lifecycle,
     cache: Cache,
     keys: Arc<KeyRegistry>,
-    store: Arc<dyn CandleStore>,
+    store: Arc<dyn Store>,
     clock: Clock,
     client: reqwest::Client,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -56,11 +56,11 @@ impl TestService {
         Self::with_store(store, ApiConfig { shutdown_notice: Duration::from_millis(200), ..ApiConfig::default() }).await
     }
 
-    async fn with_store(store: Arc<dyn CandleStore>, config: ApiConfig) -> Self {
+    async fn with_store(store: Arc<dyn Store>, config: ApiConfig) -> Self {
         Self::with_clock(Clock::system(), store, config).await
     }
 
-    async fn with_clock(clock: Clock, store: Arc<dyn CandleStore>, config: ApiConfig) -> Self {
+    async fn with_clock(clock: Clock, store: Arc<dyn Store>, config: ApiConfig) -> Self {
         let cache = cache::memory(clock.clone());
         let lifecycle = Lifecycle::default();
         let stores = Stores { real: Arc::clone(&store), simulated: None };

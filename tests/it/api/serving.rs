@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use candlewick::model::{ApiKey, Backfill, Coverage};
-use candlewick::store::{BackfillFilter, Listing, StoreError, StoredPage, Take};
+use candlewick::store::{
+    BackfillFilter, BackfillStore, InstrumentStore, KeyStore, Listing, StoreError, StoredPage, Take,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -56,27 +58,46 @@ impl CandleStore for BrokenLedgerStore {
         assert_ne!(range.start(), Timestamp::EPOCH, "range of all time");
         Err(StoreError::Unavailable("the disk is gone".to_owned()))
     }
+    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError> {
+        self.0.delete_before(before, limit).await
+    }
+}
+
+#[async_trait]
+impl InstrumentStore for BrokenLedgerStore {
     async fn put_instruments(&self, id: ExchangeId, listed: &[Instrument], at: Timestamp) -> Result<(), StoreError> {
         self.0.put_instruments(id, listed, at).await
     }
     async fn instruments(&self, id: ExchangeId) -> Result<Listing, StoreError> {
         self.0.instruments(id).await
     }
+}
+
+#[async_trait]
+impl BackfillStore for BrokenLedgerStore {
     async fn put_backfill(&self, backfill: &Backfill) -> Result<(), StoreError> {
         self.0.put_backfill(backfill).await
     }
     async fn backfills(&self, filter: BackfillFilter<'_>) -> Result<Vec<Backfill>, StoreError> {
         self.0.backfills(filter).await
     }
-    async fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        self.0.put_key(key).await
+}
+
+#[async_trait]
+impl KeyStore for BrokenLedgerStore {
+    async fn insert_key(&self, key: &ApiKey) -> Result<bool, StoreError> {
+        self.0.insert_key(key).await
+    }
+    async fn revoke_key(&self, id: &str, at: Timestamp) -> Result<bool, StoreError> {
+        self.0.revoke_key(id, at).await
     }
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.0.keys().await
     }
-    async fn delete_before(&self, before: Timestamp, limit: u32) -> Result<Option<u64>, StoreError> {
-        self.0.delete_before(before, limit).await
-    }
+}
+
+#[async_trait]
+impl Store for BrokenLedgerStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.0.ping().await
     }

@@ -34,7 +34,7 @@ const EXCHANGE_FOLDERS: [&str; 5] = ["binance", "bybit", "coinbase", "kraken", "
 
 /// Libraries, and the path prefixes of the files that may use them.
 const LIBRARIES: [(&[&str], &[&str]); 9] = [
-    (&["sqlx"], &["src/store/sqlite", "src/store/postgres"]),
+    (&["sqlx"], &["src/store/sql/", "src/store/sqlite", "src/store/postgres"]),
     (&["fred"], &["src/cache/redis"]),
     (&["poem", "poem_openapi"], &["src/api/", "src/simulator/", "src/app"]),
     (&["reqwest"], &["src/upstream/"]),

@@ -1,11 +1,12 @@
-//! Contract suites for every [`CandleStore`]. A new backend needs a function that opens it and one line for each suite.
+//! Contract suites for every [`Store`](candlewick::store::Store), one file per trait. A new backend needs a function
+//! that opens it and one line for each suite.
 
 mod backfills;
 mod candles;
 mod concurrency;
+mod instruments;
 mod keys;
 mod ledger;
-mod listing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,14 @@ use std::time::Duration;
 use candlewick::model::{Candle, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
 use candlewick::store::sqlite::SqliteStore;
-use candlewick::store::{CandleStore, SeriesWrite, Take};
+use candlewick::store::{SeriesWrite, Take};
 use futures_util::future::BoxFuture;
 use rust_decimal::Decimal;
 use tempfile::TempDir;
 
 use crate::support::servers;
 
-type Store = Arc<dyn CandleStore>;
+type Store = Arc<dyn candlewick::store::Store>;
 
 /// A new, empty database and how to open a store on it.
 struct Backend {
@@ -93,8 +94,9 @@ macro_rules! store_cases {
                 only_newest_ended_backfills_are_retained;
             keys:
                 key_is_stored_and_revoked
+                existing_id_is_refused
                 only_latest_revoked_keys_are_retained;
-            listing:
+            instruments:
                 missing_instruments_become_delisted;
             concurrency:
                 batches_are_atomic_for_readers

@@ -7,7 +7,7 @@ use candlewick::cache::{Cache, RedisConfig, redis};
 use candlewick::clock::Clock;
 use candlewick::model::{Candle, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use candlewick::store::postgres::{Options, PostgresStore};
-use candlewick::store::{CandleStore, SeriesWrite, StoreError};
+use candlewick::store::{CandleStore, SeriesWrite, Store, StoreError};
 use rust_decimal::Decimal;
 use sqlx::{Connection, PgConnection};
 

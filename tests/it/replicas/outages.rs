@@ -166,8 +166,8 @@ async fn stalled_postgres_is_handled_like_an_outage() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_starts_create_tables_once() {
-    use candlewick::store::CandleStore;
     use candlewick::store::postgres::{Options, PostgresStore};
+    use candlewick::store::{CandleStore, Store};
     let url = servers::database().await;
     let options = Options { connections: 2, statement_timeout: Duration::from_secs(5) };
     let open = || async { PostgresStore::open(&url, &options).await };

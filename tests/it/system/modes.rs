@@ -38,7 +38,7 @@ async fn simulated_mode_needs_no_network_and_marks_all_data() {
     let path = service.folder.path().join("candles.db");
     let store = candlewick::store::sqlite::SqliteStore::open(&format!("sqlite://{}", path.display())).await.unwrap();
     let listing =
-        candlewick::store::CandleStore::instruments(&store, candlewick::model::ExchangeId::Binance).await.unwrap();
+        candlewick::store::InstrumentStore::instruments(&store, candlewick::model::ExchangeId::Binance).await.unwrap();
     assert!(listing.instruments.is_empty());
 }
 
