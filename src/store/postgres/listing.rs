@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::query;
 
-use super::PostgresStore;
+use super::store::PostgresStore;
 use crate::model::{ExchangeId, Instrument, Symbol, Timestamp};
 use crate::store::error::StoreError;
 use crate::store::sql::{SqlStore, store_error};

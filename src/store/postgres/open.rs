@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::failover::{Failover, follow_primary, hosts, is_writable};
-use super::{Options, PostgresStore};
+use super::store::{Options, PostgresStore};
 use crate::clock::Clock;
 use crate::store::error::StoreError;
 use crate::store::ids::SeriesIds;
@@ -33,49 +33,56 @@ const HINT: &str = "check that `store.url` (or DATABASE_URL) names a user that m
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const FATAL_SQLSTATES: [&str; 4] = ["28P01", "28000", "3D000", "42501"];
 
-pub(super) async fn open(url: &str, options: &Options) -> Result<PostgresStore, StoreError> {
-    let mut hosts = hosts(url).map_err(|error| {
-        StoreError::Open(format!(
-            "`store.url` is not a PostgreSQL URL ({error}); write postgres://USER:PASSWORD@HOST/NAME"
-        ))
-    })?;
-    let timeout = options.statement_timeout.as_millis().to_string();
-    for host in &mut hosts {
-        *host = host
-            .clone()
-            .application_name("candlewick")
-            .options([("statement_timeout", timeout.as_str())])
-            .disable_statement_logging();
+impl PostgresStore {
+    /// Opens `postgres://user:password@host:port/database` and runs pending migrations; replicas that start at the same
+    /// time run them one after another. Of several hosts (`host1:port,host2:port`) it uses the one that accepts writes.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], which names the server and says what to do.
+    pub async fn open(url: &str, options: &Options) -> Result<Self, StoreError> {
+        let mut hosts = hosts(url).map_err(|error| {
+            StoreError::Open(format!(
+                "`store.url` is not a PostgreSQL URL ({error}); write postgres://USER:PASSWORD@HOST/NAME"
+            ))
+        })?;
+        let timeout = options.statement_timeout.as_millis().to_string();
+        for host in &mut hosts {
+            *host = host
+                .clone()
+                .application_name("candlewick")
+                .options([("statement_timeout", timeout.as_str())])
+                .disable_statement_logging();
+        }
+        let address = hosts.iter().map(address).collect::<Vec<_>>().join(", ");
+        let primary = wait_for_primary(&hosts, &address).await?;
+        let connect = hosts[primary].clone();
+        migrate(&connect, &address).await?;
+        let failover = Failover::new(&address);
+        let (before, after) = (failover.clone(), failover.clone());
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // No log line for slow acquires: a timeout is an error anyway.
+            .acquire_slow_threshold(ACQUIRE_TIMEOUT)
+            // The driver's test has no timeout of its own: with a lost server it waits for TCP, about 15 minutes.
+            .test_before_acquire(false)
+            .before_acquire(move |connection, metadata| {
+                let failover = before.clone();
+                Box::pin(async move { failover.is_usable(connection, metadata).await })
+            })
+            .after_release(move |connection, metadata| {
+                let failover = after.clone();
+                Box::pin(async move { failover.is_reusable(connection, metadata).await })
+            })
+            .connect_lazy_with(connect);
+        let primary_monitor = (hosts.len() > 1).then(|| {
+            let stop = CancellationToken::new();
+            let monitor = follow_primary(pool.clone(), hosts, primary, failover);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(monitor));
+            stop.drop_guard()
+        });
+        Ok(Self { pool, ids: SeriesIds::default(), _primary_monitor: primary_monitor })
     }
-    let address = hosts.iter().map(address).collect::<Vec<_>>().join(", ");
-    let primary = wait_for_primary(&hosts, &address).await?;
-    let connect = hosts[primary].clone();
-    migrate(&connect, &address).await?;
-    let failover = Failover::new(&address);
-    let (before, after) = (failover.clone(), failover.clone());
-    let pool = PgPoolOptions::new()
-        .max_connections(options.connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        // No log line for slow acquires: a timeout is an error anyway.
-        .acquire_slow_threshold(ACQUIRE_TIMEOUT)
-        // The driver's test has no timeout of its own: with a lost server it waits for TCP, about 15 minutes.
-        .test_before_acquire(false)
-        .before_acquire(move |connection, metadata| {
-            let failover = before.clone();
-            Box::pin(async move { failover.is_usable(connection, metadata).await })
-        })
-        .after_release(move |connection, metadata| {
-            let failover = after.clone();
-            Box::pin(async move { failover.is_reusable(connection, metadata).await })
-        })
-        .connect_lazy_with(connect);
-    let primary_monitor = (hosts.len() > 1).then(|| {
-        let stop = CancellationToken::new();
-        let monitor = follow_primary(pool.clone(), hosts, primary, failover);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(monitor));
-        stop.drop_guard()
-    });
-    Ok(PostgresStore { pool, ids: SeriesIds::default(), _primary_monitor: primary_monitor })
 }
 
 /// Address for messages: `host:port/database`.

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use sqlx::Postgres;
 
-use super::PostgresStore;
+use super::store::PostgresStore;
 use crate::model::{Candle, Coverage, Series, TimeRange};
 use crate::store::candles::{StoredPage, Take, page_range};
 use crate::store::error::StoreError;

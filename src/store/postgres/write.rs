@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 
-use super::PostgresStore;
+use super::store::PostgresStore;
 use crate::model::{Candle, CoveredRange, Series, Timestamp};
 use crate::store::candles::SeriesWrite;
 use crate::store::error::StoreError;

@@ -17,12 +17,11 @@ const SQLITE_NOTADB: i32 = 26;
 
 /// Maps a driver error.
 pub fn store_error(error: sqlx::Error) -> StoreError {
-    let damaged = match &error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => true,
-        sqlx::Error::Database(inner) => is_damaged_file(&**inner),
-        _ => false,
-    };
-    if damaged { corrupt(reason(&error)) } else { StoreError::Unavailable(reason(&error)) }
+    match error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => corrupt(error),
+        sqlx::Error::Database(inner) if is_damaged_file(&*inner) => corrupt(inner.message()),
+        other => StoreError::Unavailable(reason(&other)),
+    }
 }
 
 /// A stored value is invalid.

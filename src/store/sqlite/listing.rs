@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use sqlx::query;
 
-use super::SqliteStore;
 use super::decimal::decimal_text;
 use super::multi_row::MultiRow;
+use super::store::SqliteStore;
 use crate::model::{ExchangeId, Instrument, Timestamp};
 use crate::store::error::StoreError;
 use crate::store::sql::{SqlStore, store_error};

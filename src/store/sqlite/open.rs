@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::SqliteStore;
+use super::candle_limit::{self, CandleLimit};
+use super::store::SqliteStore;
 use crate::store::error::StoreError;
 use crate::store::ids::SeriesIds;
 use crate::store::sql::migrations::migrate;
@@ -35,44 +36,68 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
 
 const HINT: &str = "let this user write there, or name another file in `store.url` (or DATABASE_URL)";
 
-pub(super) async fn open(url: &str) -> Result<SqliteStore, StoreError> {
-    let Some(path) = parse_path(url)? else { return in_memory().await };
-    ensure_writable(&path).await?;
-    let open_error = |error: sqlx::Error| {
-        StoreError::Open(format!("cannot open the database {}: {}; {HINT}", path.display(), reason(&error)))
-    };
-    let options = options().filename(&path);
-    let writer_options = options
-        .clone()
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .pragma("journal_size_limit", WAL_SIZE_LIMIT)
-        .thread_name(|_| "sqlite-writer".to_owned());
-    let writer = pool(1)
-        .after_release(|writer, _| Box::pin(is_usable(writer)))
-        .connect_with(writer_options)
-        .await
-        .map_err(open_error)?;
-    migrate(&writer, &MIGRATIONS, &path.display().to_string(), HINT).await?;
-    let reader_options =
-        options.read_only(true).row_buffer_size(ROW_BUFFER).thread_name(|n| format!("sqlite-reader-{n}"));
-    let readers = pool(MAX_READERS).connect_with(reader_options).await.map_err(open_error)?;
-    Ok(SqliteStore { writer, readers, ids: SeriesIds::default(), candle_limit: None })
-}
+impl SqliteStore {
+    /// Opens `sqlite://path/to.db`. Creates the folder and the file if they are missing and runs pending migrations.
+    /// `sqlite::memory:` is the same as [`SqliteStore::in_memory`].
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], which names the path and says what to do.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let Some(path) = parse_path(url)? else { return Self::in_memory().await };
+        ensure_writable(&path).await?;
+        let open_error = |error: sqlx::Error| {
+            StoreError::Open(format!("cannot open the database {}: {}; {HINT}", path.display(), reason(&error)))
+        };
+        let options = options().filename(&path);
+        let writer_options = options
+            .clone()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("journal_size_limit", WAL_SIZE_LIMIT)
+            .thread_name(|_| "sqlite-writer".to_owned());
+        let writer = pool(1)
+            .after_release(|writer, _| Box::pin(is_usable(writer)))
+            .connect_with(writer_options)
+            .await
+            .map_err(open_error)?;
+        migrate(&writer, &MIGRATIONS, &path.display().to_string(), HINT).await?;
+        let reader_options =
+            options.read_only(true).row_buffer_size(ROW_BUFFER).thread_name(|n| format!("sqlite-reader-{n}"));
+        let readers = pool(MAX_READERS).connect_with(reader_options).await.map_err(open_error)?;
+        Ok(Self { writer, readers, ids: SeriesIds::default(), candle_limit: None })
+    }
 
-pub(super) async fn in_memory() -> Result<SqliteStore, StoreError> {
-    // The database belongs to one connection. With a shared cache for several connections, reads fail during a write.
-    let single_connection = pool(1)
-        .connect_with(options().in_memory(true).thread_name(|_| "sqlite-memory".to_owned()))
-        .await
-        .map_err(|error| StoreError::Open(format!("cannot open a database in memory: {}", reason(&error))))?;
-    migrate(&single_connection, &MIGRATIONS, "in memory", HINT).await?;
-    Ok(SqliteStore {
-        writer: single_connection.clone(),
-        readers: single_connection,
-        ids: SeriesIds::default(),
-        candle_limit: None,
-    })
+    /// Opens a store in memory. Its data are lost when the value is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if there is not enough memory.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        // The database belongs to one connection. With several connections and a shared cache, reads fail during a
+        // write.
+        let single_connection = pool(1)
+            .connect_with(options().in_memory(true).thread_name(|_| "sqlite-memory".to_owned()))
+            .await
+            .map_err(|error| StoreError::Open(format!("cannot open a database in memory: {}", reason(&error))))?;
+        migrate(&single_connection, &MIGRATIONS, "in memory", HINT).await?;
+        Ok(Self {
+            writer: single_connection.clone(),
+            readers: single_connection,
+            ids: SeriesIds::default(),
+            candle_limit: None,
+        })
+    }
+
+    /// Opens a store in memory that holds at most `limit` candles. Above the limit it evicts the oldest candles of all
+    /// series and their coverage, so that their time is unknown again.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if there is not enough memory.
+    pub async fn in_memory_with_limit(limit: u64) -> Result<Self, StoreError> {
+        let mut store = Self::in_memory().await?;
+        candle_limit::create_index(&store.writer).await?;
+        store.candle_limit = Some(CandleLimit::new(limit));
+        Ok(store)
+    }
 }
 
 /// The migration versions in this binary.

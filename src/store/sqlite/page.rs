@@ -2,7 +2,7 @@
 
 use sqlx::Sqlite;
 
-use super::SqliteStore;
+use super::store::SqliteStore;
 use crate::model::{Coverage, Series, TimeRange};
 use crate::store::candles::{StoredPage, Take, page_range};
 use crate::store::error::StoreError;

@@ -8,10 +8,10 @@ use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 
 use super::multi_row::MultiRow;
-use super::*;
-use crate::model::{Coverage, CoverageState, CoveredRange, Interval};
+use super::{SqliteStore, open};
+use crate::model::{Candle, Coverage, CoverageState, CoveredRange, ExchangeId, Interval, Series, TimeRange, Timestamp};
 use crate::store::sql::candles;
-use crate::store::{CandleStore, InstrumentStore, Store};
+use crate::store::{CandleStore, InstrumentStore, SeriesWrite, Store, StoreError, Take};
 
 fn series() -> Series {
     Series { exchange: ExchangeId::Kraken, symbol: "BTC/USD".parse().unwrap(), interval: Interval::M1 }

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 
-use super::SqliteStore;
 use super::decimal::decimal_text;
 use super::multi_row::MultiRow;
+use super::store::SqliteStore;
 use crate::model::{Candle, CoveredRange, Series};
 use crate::store::candles::SeriesWrite;
 use crate::store::error::StoreError;
