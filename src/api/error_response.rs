@@ -4,7 +4,7 @@ use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
 
-use super::operation::ALLOW;
+use super::headers::ALLOW;
 use super::problem::{Code, Problem};
 
 /// The error responses of an operation.

@@ -3,6 +3,9 @@
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
 
+/// The methods that most paths support, as in `Allow`.
+pub const ALLOW: &str = "GET, HEAD, OPTIONS";
+
 const ALLOW_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 const ALLOW_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-API-Key, X-Request-Id, traceparent, tracestate",

@@ -10,9 +10,9 @@ use poem::{Endpoint, IntoResponse, Request, Response, Route};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::ApiConfig;
 use super::access::Authorizer;
 use super::compress::{Encoding, compress};
+use super::config::ApiConfig;
 use super::error_response::error_response;
 use super::headers::{Cors, CrossOriginRequest, add_security_headers};
 use super::problem::{Code, Problem};

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::LazyLock;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
@@ -84,29 +83,6 @@ const OMITTED_MEMBERS: [(&str, &str); 5] = [
 /// The schema of a request body. Its optional members may also be null.
 const REQUEST_SCHEMA: &str = "NewBackfill";
 
-/// The served documents, created at the first request.
-pub(super) static DOCUMENTS: LazyLock<Documents> = LazyLock::new(Documents::new);
-
-/// The API documents as served.
-pub(super) struct Documents {
-    pub json: String,
-    pub yaml: String,
-    pub html: String,
-    pub asyncapi: String,
-}
-
-impl Documents {
-    fn new() -> Self {
-        let document = openapi_document();
-        // The page embeds the document in a script, which a `<` in a text could end.
-        let escaped = document.to_string().replace('<', "\\u003c");
-        let service = spec_service();
-        let html = service.swagger_ui_html().replacen(&service.spec(), &escaped, 1);
-        let html = html.replacen("<title>Swagger UI</title>", "<title>candlewick</title>", 1);
-        Self { json: openapi_json(), yaml: openapi_yaml(), html, asyncapi: super::asyncapi_json() }
-    }
-}
-
 /// The document as indented JSON, as committed in `openapi.json`.
 #[must_use]
 pub fn openapi_json() -> String {
@@ -148,6 +124,15 @@ pub(super) fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
         .extra_response_header::<Option<String>, _>(
             ExtraHeader::new("RateLimit-Policy").description("The client's rate limit, and its window in seconds."),
         )
+}
+
+/// The page with the interactive documentation of this document.
+pub(super) fn openapi_page() -> String {
+    // The page embeds the document in a script, which a `<` in a text could end.
+    let escaped = openapi_document().to_string().replace('<', "\\u003c");
+    let service = spec_service();
+    let html = service.swagger_ui_html().replacen(&service.spec(), &escaped, 1);
+    html.replacen("<title>Swagger UI</title>", "<title>candlewick</title>", 1)
 }
 
 /// The service as needed to generate the document: types only, without state.

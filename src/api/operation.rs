@@ -15,6 +15,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 
 use super::access::{Access, AccessPolicy, Authorizer};
 use super::error_response::{ErrorResponse, error_response};
+use super::headers::ALLOW;
 use super::problem::{Code, Problem};
 use super::query::{Parameters, router_name};
 use crate::telemetry::http::{HandlerPanicked, OperationMetrics};
@@ -76,9 +77,6 @@ impl<T: OpenApi> OpenApi for WithMiddleware<T> {
 
 /// Timeout for the start of a response. It is longer than all timeouts below the handler.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The methods that most paths support.
-pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// States the supported methods of a path: answers `OPTIONS`, and rejects unsupported methods with 405.
 pub struct AllowedMethods(pub &'static str);

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
-use super::Identity;
+use super::client::Identity;
 use crate::cache::ClientLimits;
 use crate::clock::{Clock, GovernorClock};
 

@@ -1,11 +1,13 @@
 //! Authentication, authorization and rate limits: every request passes the [`Authorizer`] before its operation runs.
 //!
-//! A client is identified by its API key, or by its address if it sends no key. [`ACCESS_POLICIES`] defines the scope
-//! and the rate-limit cost of each operation.
+//! A client is identified by its API key, or by its address if it sends no key. [`policy`] defines the scope and the
+//! rate-limit cost of each operation.
 
 mod address;
+mod client;
 mod key_registry;
 mod limits;
+pub mod policy;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,12 +18,13 @@ use poem::Request;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use tokio_util::sync::CancellationToken;
 
+pub use client::{Client, Identity};
 pub use key_registry::KeyRegistry;
 pub use limits::{ClientRateLimits, RateLimitStatus};
+pub use policy::{Access, AccessPolicy};
 
 use super::problem::{Code, Problem};
 use crate::clock::Clock;
-use crate::market::ClientId;
 use crate::model::{ApiKey, KeyScope, TICKET_TTL, Timestamp};
 
 /// Accepted in addition to `Authorization: Bearer`.
@@ -50,114 +53,6 @@ const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Cost of a request for an unknown path.
 const UNMATCHED_COST: u32 = 1;
-
-/// Access requirement and rate-limit cost of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AccessPolicy {
-    pub access: Access,
-    /// Units of the client's rate limit. Operations with cost 0 are not counted.
-    pub cost: u32,
-}
-
-/// Who may call an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Everyone. No key is checked.
-    Public,
-    /// Everyone, or clients with a key with the scope `read` if `auth.required` is true.
-    Read,
-    /// Everyone, or clients with a key with the scope `stream` if `auth.required` is true.
-    Stream,
-    /// Clients with a key with the scope `stream`.
-    Ticket,
-    /// Clients with a key with the scope `admin`; everyone on this machine if `auth.open_on_loopback` is true.
-    Admin,
-}
-
-/// The access policy of every operation: operation id, access, rate-limit cost.
-pub const ACCESS_POLICIES: [(&str, Access, u32); 27] = [
-    ("livez", Access::Public, 0),
-    ("readyz", Access::Public, 0),
-    ("health", Access::Read, 1),
-    ("metrics", Access::Read, 1),
-    ("openapiJson", Access::Public, 1),
-    ("openapiYaml", Access::Public, 1),
-    ("asyncapiJson", Access::Public, 1),
-    ("docs", Access::Public, 1),
-    ("getTicker", Access::Read, 1),
-    ("getTickers", Access::Read, 2),
-    ("keptTicker", Access::Read, 1),
-    ("keptMarketTicker", Access::Read, 1),
-    ("getHistory", Access::Read, 2),
-    ("keptHistory", Access::Read, 2),
-    ("keptMarketHistory", Access::Read, 2),
-    ("listExchanges", Access::Read, 1),
-    ("getExchange", Access::Read, 1),
-    ("listInstruments", Access::Read, 2),
-    ("getCoverage", Access::Read, 2),
-    ("beginBackfill", Access::Admin, 10),
-    ("listBackfills", Access::Read, 2),
-    ("getBackfill", Access::Read, 1),
-    ("makeTicket", Access::Ticket, 1),
-    ("stream", Access::Stream, 5),
-    ("events", Access::Stream, 5),
-    ("wsSubscribe", Access::Stream, 5),
-    ("wsRealtime", Access::Stream, 5),
-];
-
-impl AccessPolicy {
-    /// Returns the policy of an operation.
-    ///
-    /// # Panics
-    /// If the operation is not in [`ACCESS_POLICIES`]. A test checks that every operation is.
-    pub fn for_operation(operation: &str) -> Self {
-        let found = ACCESS_POLICIES.iter().find(|(name, ..)| *name == operation);
-        let Some(&(_, access, cost)) = found else { unreachable!("`{operation}` has no access policy") };
-        Self { access, cost }
-    }
-}
-
-/// The client of a request. Handlers find it in the request's extensions.
-#[derive(Clone)]
-pub struct Client {
-    pub identity: Identity,
-    pub key: Option<Arc<ApiKey>>,
-}
-
-/// Identifies a client for rate limits and connection limits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Identity {
-    /// An IPv4 address, or an IPv6 /64 network, which is what one customer usually has.
-    Address(IpAddr),
-    /// The id of a key.
-    Key(String),
-}
-
-impl Identity {
-    /// The name of the client in the limits that replicas share.
-    fn shared_name(&self) -> String {
-        match self {
-            Self::Address(address) => address.to_string(),
-            Self::Key(id) => format!("key:{id}"),
-        }
-    }
-}
-
-impl Client {
-    /// The client to charge for requests that it causes to the exchanges.
-    pub fn id(&self) -> ClientId {
-        ClientId::new(&self.identity.shared_name())
-    }
-
-    /// Returns the client of an authorized request.
-    ///
-    /// # Panics
-    /// If the request was not authorized. Every operation runs behind the authorizer.
-    pub fn from_request(request: &Request) -> &Self {
-        let Some(client) = request.extensions().get() else { unreachable!("an authorized request has a client") };
-        client
-    }
-}
 
 /// Access configuration.
 #[derive(Clone, Debug, Default)]

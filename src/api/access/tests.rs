@@ -1,3 +1,4 @@
+use super::policy::ACCESS_POLICIES;
 use super::*;
 use crate::cache;
 use crate::model::KeyScope;

@@ -6,12 +6,12 @@ use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 
-use super::Tag;
 use super::parameters::BackfillId;
 use super::payload::RawJson;
 use super::schema;
-use crate::api::AppState;
+use super::tag::Tag;
 use crate::api::error_response::ErrorResponse;
+use crate::api::state::AppState;
 use crate::market::{BackfillParams, BackfillQuery};
 
 /// Backfill operations.

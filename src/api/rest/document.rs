@@ -1,15 +1,28 @@
 //! `GET /openapi.json`, `GET /openapi.yaml`, `GET /asyncapi.json` and `GET /docs`.
 
+use std::sync::LazyLock;
+
 use poem_openapi::payload::{Html, PlainText};
 use poem_openapi::{ApiResponse, OpenApi};
 use serde_json::Value;
 
-use super::Tag;
 use super::payload::RawJson;
-use crate::api::openapi::DOCUMENTS;
+use super::tag::Tag;
 
 /// Operations that return the API documents.
-pub struct DocumentApi;
+pub struct DocumentApi(pub &'static LazyLock<Documents>);
+
+/// The API documents as served.
+pub struct Documents {
+    /// OpenAPI as JSON.
+    pub json: String,
+    /// OpenAPI as YAML.
+    pub yaml: String,
+    /// The page with the interactive documentation.
+    pub html: String,
+    /// AsyncAPI as JSON.
+    pub asyncapi: String,
+}
 
 #[derive(ApiResponse)]
 enum Yaml {
@@ -26,7 +39,7 @@ impl DocumentApi {
     /// OpenAPI 3.1.
     #[oai(path = "/openapi.json", method = "get", operation_id = "openapiJson")]
     async fn json(&self) -> RawJson<Value> {
-        RawJson::new(DOCUMENTS.json.as_bytes())
+        RawJson::new(self.0.json.as_bytes())
     }
 
     /// This OpenAPI document as YAML
@@ -34,7 +47,7 @@ impl DocumentApi {
     /// OpenAPI 3.1.
     #[oai(path = "/openapi.yaml", method = "get", operation_id = "openapiYaml")]
     async fn yaml(&self) -> Yaml {
-        Yaml::Text(PlainText(&DOCUMENTS.yaml))
+        Yaml::Text(PlainText(&self.0.yaml))
     }
 
     /// AsyncAPI document of the streams
@@ -42,7 +55,7 @@ impl DocumentApi {
     /// AsyncAPI 3.0. Describes `/v1/stream`, `/v1/events` and the legacy sockets.
     #[oai(path = "/asyncapi.json", method = "get", operation_id = "asyncapiJson")]
     async fn asyncapi(&self) -> RawJson<Value> {
-        RawJson::new(DOCUMENTS.asyncapi.as_bytes())
+        RawJson::new(self.0.asyncapi.as_bytes())
     }
 
     /// Interactive API documentation
@@ -50,6 +63,6 @@ impl DocumentApi {
     /// Swagger UI. The page loads no external resources.
     #[oai(path = "/docs", method = "get", operation_id = "docs")]
     async fn docs(&self) -> Html<&'static str> {
-        Html(&DOCUMENTS.html)
+        Html(&self.0.html)
     }
 }

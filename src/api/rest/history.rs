@@ -10,7 +10,6 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Binary;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
 
-use super::Tag;
 use super::candles::{csv_header, write_rows};
 use super::page_cache::{EncodedPage, PageCache};
 use super::parameters::{
@@ -18,11 +17,12 @@ use super::parameters::{
 };
 use super::payload::{RawJson, matches_tag};
 use super::schema;
-use crate::api::AppState;
+use super::tag::Tag;
 use crate::api::access::{Client, Identity};
 use crate::api::concurrency::{ConcurrencyLimiter, LimitReached, Permit};
 use crate::api::error_response::ErrorResponse;
 use crate::api::problem::{Code, Problem};
+use crate::api::state::AppState;
 use crate::market::{CandleParams, CandleQuery, Format, ListedMarket};
 
 /// Maximum number of concurrent exports, in total and per client. An export is a range sent without pagination.

@@ -10,19 +10,18 @@ mod payload;
 mod reference;
 mod schema;
 mod service;
+mod tag;
 #[cfg(test)]
 mod tests;
 mod ticker;
 mod tickets;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use poem_openapi::Tags;
-
-use super::AppState;
-
+pub use document::Documents;
 pub use parameters::{Exchange, PathSymbol, Symbol};
-pub use schema::Problem as ProblemSchema;
+
+use super::state::AppState;
 
 /// All operations, in the order of the document.
 pub type Api = (
@@ -35,8 +34,8 @@ pub type Api = (
     document::DocumentApi,
 );
 
-/// Creates all operations over the same state.
-pub fn api(state: &Arc<AppState>) -> Api {
+/// Creates all operations over the same state. `documents` are served as they are.
+pub fn api(state: &Arc<AppState>, documents: &'static LazyLock<Documents>) -> Api {
     let state = || Arc::clone(state);
     (
         ticker::TickerApi(state()),
@@ -45,23 +44,6 @@ pub fn api(state: &Arc<AppState>) -> Api {
         backfills::BackfillApi(state()),
         tickets::TicketApi(state()),
         service::ServiceApi(state()),
-        document::DocumentApi,
+        document::DocumentApi(documents),
     )
-}
-
-/// The tags of the OpenAPI document.
-#[derive(Tags)]
-enum Tag {
-    /// Tickers and candles.
-    #[oai(rename = "Market data")]
-    Market,
-    /// Exchanges, instruments, and the coverage of stored candles.
-    Reference,
-    /// Candles that are fetched on request, in the background.
-    Backfills,
-    /// State of the service, metrics, tickets and API documents.
-    Service,
-    /// Legacy paths for existing clients, with the same responses as the paths under `/v1`.
-    #[oai(rename = "Legacy paths")]
-    Legacy,
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
-use super::Tag;
 use super::parameters::{
     Base, CoverageLimit, Cursor, End, Exchange, INSTRUMENTS_LIMIT, InstrumentsLimit, Interval, Kind, Quote, SearchText,
     Start, Symbol,
 };
 use super::payload::RawJson;
 use super::schema;
-use crate::api::AppState;
+use super::tag::Tag;
 use crate::api::error_response::ErrorResponse;
 use crate::api::problem::{Code, ParameterProblem, Problem};
+use crate::api::state::AppState;
 use crate::market::{CandleParams, CoveragePage, CoverageQuery, InstrumentPage, InstrumentQuery};
 use crate::model::{MarketKind, UnknownMarketKind, wire};
 

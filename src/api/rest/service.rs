@@ -5,11 +5,11 @@ use std::sync::Arc;
 use poem_openapi::payload::PlainText;
 use poem_openapi::{ApiResponse, OpenApi};
 
-use super::Tag;
 use super::payload::RawJson;
 use super::schema::{Health, Live, Ready};
-use crate::api::AppState;
+use super::tag::Tag;
 use crate::api::problem::{Code, Problem};
+use crate::api::state::AppState;
 use crate::lifecycle::Phase;
 
 /// Operations for probes, health and metrics.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::payload::RawJson;
 use super::{candles, history, page_cache, reference, schema, ticker};
-use crate::api::problem::{Code, Problem};
+use crate::api::problem::{Code, Problem, ProblemSchema};
 use crate::cache::{CachedTicker, Version};
 use crate::market::{
     CandleParams, CandleQuery, CoveragePage, Fill, Format, HistoryGap, HistoryGapReason, HistoryPage, InstrumentPage,
@@ -284,14 +284,14 @@ fn examples_match_their_schemas() {
     assert_matches_schema::<schema::Health>(include_bytes!("examples/health.json"));
     assert_matches_schema::<schema::Live>(include_bytes!("examples/live.json"));
     assert_matches_schema::<schema::Ready>(include_bytes!("examples/ready.json"));
-    assert_matches_schema::<schema::Problem>(include_bytes!("examples/problem.json"));
+    assert_matches_schema::<ProblemSchema>(include_bytes!("examples/problem.json"));
 }
 
 #[test]
 fn problem_matches_its_schema() {
     let errors = CandleQuery::new(CandleParams { limit: Some("1e9"), ..Default::default() }, OPEN).unwrap_err();
     let body = Problem::from(errors).json();
-    assert_matches_schema::<schema::Problem>(&body);
+    assert_matches_schema::<ProblemSchema>(&body);
     assert_eq!(String::from_utf8(body).unwrap(), include_str!("examples/problem.json").trim());
 }
 

@@ -7,14 +7,14 @@ use poem::Request;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
-use super::Tag;
 use super::parameters::{Exchange, PathSymbol, Symbol, Symbols};
 use super::payload::RawJson;
 use super::schema;
-use crate::api::AppState;
+use super::tag::Tag;
 use crate::api::access::Client;
 use crate::api::error_response::ErrorResponse;
 use crate::api::problem::{Code, ParameterProblem, Problem};
+use crate::api::state::AppState;
 use crate::market::{ClientId, LatestTicker, MarketService};
 use crate::model::wire;
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use poem::web::Data;
 use poem_openapi::{ApiResponse, OpenApi};
 
-use super::Tag;
 use super::payload::RawJson;
 use super::schema::Ticket;
-use crate::api::AppState;
+use super::tag::Tag;
 use crate::api::access::Client;
 use crate::api::error_response::ErrorResponse;
 use crate::api::problem::Problem;
+use crate::api::state::AppState;
 
 /// Ticket operations.
 pub struct TicketApi(pub Arc<AppState>);

@@ -9,9 +9,10 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use super::frame_sink::{FrameSink, Snapshot};
 use super::resolve::ResolvedTopic;
 use super::status::StatusFeed;
-use crate::api::AppState;
+use crate::api::state::AppState;
 use crate::cache::Version;
 use crate::hub::{Frame, SequenceId, SlotId, Subscriber, TopicHandle};
 use crate::market::{CandleParams, CandleQuery, ClientId, ListedMarket, MarketService};
@@ -32,32 +33,6 @@ pub const MAX_SNAPSHOT: u32 = 1_000;
 
 /// Maximum number of attempts to create a snapshot during which no event arrives.
 const MAX_SNAPSHOT_ATTEMPTS: usize = 3;
-
-/// Receives the frames of a client.
-pub trait FrameSink {
-    /// Writes a frame of a topic.
-    fn frame(&mut self, slot: SlotId, frame: &Frame);
-    /// Writes a snapshot of a topic.
-    fn snapshot(&mut self, snapshot: Snapshot<'_>);
-    /// Writes any other JSON text.
-    fn text(&mut self, json: &[u8]);
-}
-
-/// The latest values of a topic, with the sequence id of the last event that they include.
-pub struct Snapshot<'a> {
-    pub slot: SlotId,
-    pub topic: &'a Topic,
-    pub sequence_id: Option<&'a SequenceId>,
-    /// JSON objects.
-    pub data: &'a [Bytes],
-}
-
-impl Snapshot<'_> {
-    /// Encodes the snapshot as a frame.
-    pub fn json(&self) -> Vec<u8> {
-        wire::snapshot_frame(self.topic, self.sequence_id.map(|id| (&*id.epoch, id.seq)), self.data)
-    }
-}
 
 /// The topics of one client.
 pub struct ClientFeed {

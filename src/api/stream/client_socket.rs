@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use futures_util::{SinkExt, StreamExt, poll};
+use poem::Upgraded;
 use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 pub use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
@@ -20,7 +22,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::client_feed::MAX_BATCH_BYTES;
 use super::message;
-use super::upgrade::Socket;
 use crate::clock::{Clock, Timer};
 use crate::hub::put_text_frame;
 use crate::telemetry::hub::ClientEvicted;
@@ -42,6 +43,9 @@ thread_local! {
     /// could write its whole batch holds no buffer of its own.
     static SHARED_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
+
+/// The server side of a WebSocket.
+pub type Socket = WebSocketStream<Upgraded>;
 
 /// The client is disconnected.
 #[derive(Debug)]

@@ -12,14 +12,13 @@ use poem::web::{Data, Query};
 use poem::{Body, Request, Response, handler};
 use serde::Deserialize;
 
-use super::client_feed::{
-    ClientFeed, FrameSink, HEARTBEAT_INTERVAL, MAX_BATCH_BYTES, MAX_SNAPSHOT, Snapshot, SubscribeOptions,
-};
+use super::client_feed::{ClientFeed, HEARTBEAT_INTERVAL, MAX_BATCH_BYTES, MAX_SNAPSHOT, SubscribeOptions};
+use super::frame_sink::{FrameSink, Snapshot};
 use super::resolve::{TopicRequest, resolve};
 use super::{message, status};
 use crate::api::access::Client;
 use crate::api::problem::{Code, ParameterProblem, Problem};
-use crate::api::{AppState, ConnectionGuard};
+use crate::api::state::{AppState, ConnectionGuard};
 use crate::clock::Timer;
 use crate::hub::{Frame, SequenceId, SlotId};
 use crate::model::{ExchangeId, Interval, Topic, wire};

@@ -9,13 +9,14 @@ use poem::web::{Data, Path, Query};
 use poem::{Request, Response, handler};
 use serde::Deserialize;
 
-use super::client_feed::{ClientFeed, FrameSink, Snapshot, SubscribeOptions};
+use super::client_feed::{ClientFeed, SubscribeOptions};
 use super::client_socket::{ClientSocket, Disconnected, SocketEvent};
+use super::frame_sink::{FrameSink, Snapshot};
 use super::resolve::ResolvedTopic;
 use super::upgrade::upgrade;
-use crate::api::AppState;
 use crate::api::access::Client;
 use crate::api::problem::Problem;
+use crate::api::state::AppState;
 use crate::hub::{Frame, SlotId};
 use crate::market::MarketError;
 use crate::model::Topic;

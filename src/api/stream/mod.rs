@@ -4,6 +4,7 @@ mod asyncapi;
 mod client_feed;
 mod client_socket;
 mod events;
+mod frame_sink;
 mod legacy;
 mod message;
 mod resolve;
@@ -19,9 +20,10 @@ use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::registry::{MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type;
 
-use super::AppState;
-use super::operation::{ALLOW, AllowedMethods, OperationMiddleware};
+use super::headers::ALLOW;
+use super::operation::{AllowedMethods, OperationMiddleware};
 use super::rest::{Exchange, PathSymbol, Symbol};
+use super::state::AppState;
 
 /// Maximum length of a list of topics or sequence ids, in characters.
 const MAX_LIST_CHARS: usize = 4_096;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
+use crate::api::state::AppState;
 use crate::hub::Subscription;
 use crate::market::{ListedMarket, MarketError};
 use crate::model::{Channel, Interval, Series, Topic};

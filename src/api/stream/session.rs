@@ -11,15 +11,16 @@ use poem::web::Data;
 use poem::{Request as HttpRequest, Response, handler};
 use serde_json::Value;
 
-use super::client_feed::{ClientFeed, FrameSink, HEARTBEAT_INTERVAL, Snapshot, SnapshotResult, SubscribeOptions};
+use super::client_feed::{ClientFeed, HEARTBEAT_INTERVAL, SnapshotResult, SubscribeOptions};
 use super::client_socket::{ClientSocket, Disconnected, SocketEvent};
+use super::frame_sink::{FrameSink, Snapshot};
 use super::message::{self, ChannelName, Op, Subscribe};
 use super::resolve::{RejectedTopic, ResolvedTopic, TopicRequest, resolve};
 use super::status;
 use super::upgrade::upgrade;
-use crate::api::AppState;
 use crate::api::access::Client;
 use crate::api::problem::Problem;
+use crate::api::state::AppState;
 use crate::hub::{Frame, SlotId};
 use crate::model::{Channel, ExchangeId, Topic, wire};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::client_feed::FrameSink;
+use super::frame_sink::FrameSink;
 use crate::model::{EndedSymbol, ExchangeId, ExchangeState, FeedState, Timestamp};
 
 /// The exchanges whose state a client subscribes to.

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
-use poem::{Request, Response, Upgraded};
+use poem::{Request, Response};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::client_socket::ClientSocket;
-use crate::api::AppState;
+use super::client_socket::{ClientSocket, Socket};
 use crate::api::access::Client;
 use crate::api::problem::{Code, Problem};
+use crate::api::state::AppState;
 
 /// Maximum length of a message from a client, in bytes.
 const MAX_INBOUND_BYTES: usize = 64 * 1024;
@@ -111,9 +111,6 @@ impl Handshake {
         Ok((response, socket))
     }
 }
-
-/// The server side of a WebSocket.
-pub type Socket = WebSocketStream<Upgraded>;
 
 #[cfg(test)]
 mod tests {

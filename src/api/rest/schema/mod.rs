@@ -10,4 +10,4 @@ mod service;
 
 pub use backfill::{Backfill, Backfills, NewBackfill};
 pub use market::{Coverage, Exchange, Exchanges, History, Instruments, Ticker, Tickers};
-pub use service::{Health, Live, Problem, Ready, Ticket};
+pub use service::{Health, Live, Ready, Ticket};

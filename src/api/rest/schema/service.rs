@@ -1,4 +1,4 @@
-//! The bodies of service operations, and problems.
+//! The bodies of service operations.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,8 +6,7 @@ use std::sync::Arc;
 use poem_openapi::Object;
 use serde::Serialize;
 
-use crate::api::ServiceInfo;
-use crate::api::problem::{self, Code};
+use crate::api::state::ServiceInfo;
 use crate::market;
 use crate::model::ExchangeState;
 
@@ -54,50 +53,6 @@ pub struct Health {
     cache: String,
     /// The state of each enabled exchange.
     exchanges: BTreeMap<String, String>,
-}
-
-/// A problem (RFC 9457).
-#[derive(Debug, Object, Serialize)]
-pub struct Problem {
-    /// `urn:candlewick:problem:` followed by the code.
-    r#type: String,
-    /// A short summary of the code.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What happened, and what to do about it.
-    detail: String,
-    /// The stable error code.
-    code: Code,
-    /// The invalid parameters, if the problem concerns parameters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Vec<ParameterError>>,
-}
-
-/// An invalid parameter.
-#[derive(Debug, Object, Serialize)]
-pub struct ParameterError {
-    /// The name as the client sent it.
-    parameter: String,
-    /// What is wrong, or what is valid.
-    detail: String,
-}
-
-impl Problem {
-    pub fn new(problem: &problem::Problem) -> Self {
-        let errors = problem
-            .errors
-            .iter()
-            .map(|error| ParameterError { parameter: error.parameter.to_string(), detail: error.detail.to_string() });
-        Self {
-            r#type: format!("urn:candlewick:problem:{}", problem.code.as_str()),
-            title: problem.code.title().to_owned(),
-            status: problem.code.status().as_u16(),
-            detail: problem.detail.to_string(),
-            code: problem.code,
-            errors: (!problem.errors.is_empty()).then(|| errors.collect()),
-        }
-    }
 }
 
 impl Health {

@@ -1,19 +1,22 @@
 //! Problems: error responses as `application/problem+json` (RFC 9457) with a stable `code`, the same for all endpoints.
 
+mod code;
+mod schema;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
-use poem_openapi::Enum;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
-use serde::Serialize;
 
-use super::operation::ALLOW;
-use super::rest::ProblemSchema;
+pub use code::Code;
+pub use schema::ProblemSchema;
 
+use self::schema::ParameterError;
+use super::headers::ALLOW;
 use crate::market::{InvalidParameter, MarketError};
 use crate::model::KeyScope;
 
@@ -22,99 +25,6 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The authentication challenge: an API key as a bearer token.
 const CHALLENGE: &str = "Bearer realm=\"candlewick\"";
-
-/// Why a request failed. Each code has one HTTP status; both are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    InvalidParameter,
-    RangeTooLarge,
-    UnknownExchange,
-    UnknownSymbol,
-    UnsupportedInterval,
-    NotFound,
-    MethodNotAllowed,
-    TooLarge,
-    UpgradeRequired,
-    Unauthorized,
-    Forbidden,
-    RateLimited,
-    UpstreamUnavailable,
-    UpstreamRateLimited,
-    StoreUnavailable,
-    NotReady,
-    Internal,
-}
-
-impl Code {
-    /// All codes, in the order of their status.
-    pub const ALL: [Self; 17] = [
-        Self::InvalidParameter,
-        Self::RangeTooLarge,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::UnknownExchange,
-        Self::UnknownSymbol,
-        Self::UnsupportedInterval,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::TooLarge,
-        Self::UpgradeRequired,
-        Self::RateLimited,
-        Self::Internal,
-        Self::UpstreamUnavailable,
-        Self::UpstreamRateLimited,
-        Self::StoreUnavailable,
-        Self::NotReady,
-    ];
-
-    const fn definition(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "Invalid parameter"),
-            Self::RangeTooLarge => (StatusCode::BAD_REQUEST, "range_too_large", "The range needs a backfill"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is required"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The API key lacks the required scope"),
-            Self::UnknownExchange => (StatusCode::NOT_FOUND, "unknown_exchange", "Exchange unknown or not enabled"),
-            Self::UnknownSymbol => (StatusCode::NOT_FOUND, "unknown_symbol", "Symbol not listed"),
-            Self::UnsupportedInterval => (StatusCode::NOT_FOUND, "unsupported_interval", "Interval not supported"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Request too large"),
-            Self::UpgradeRequired => (StatusCode::UPGRADE_REQUIRED, "upgrade_required", "WebSocket upgrade required"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded"),
-            Self::UpstreamUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "Exchange unavailable")
-            }
-            Self::UpstreamRateLimited => {
-                (StatusCode::SERVICE_UNAVAILABLE, "upstream_rate_limited", "The exchange's rate limit is exhausted")
-            }
-            Self::StoreUnavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "Candle store unavailable")
-            }
-            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
-        }
-    }
-
-    /// The HTTP status.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
-        self.definition().0
-    }
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        self.definition().1
-    }
-
-    /// A short summary of the code, the same for every occurrence.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        self.definition().2
-    }
-}
 
 /// An invalid parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +97,22 @@ impl Problem {
     /// Never: all map keys are strings.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
-        serde_json::to_vec(&ProblemSchema::new(self)).expect("map keys are strings")
+        serde_json::to_vec(&self.body()).expect("map keys are strings")
+    }
+
+    fn body(&self) -> ProblemSchema {
+        let errors = self
+            .errors
+            .iter()
+            .map(|error| ParameterError { parameter: error.parameter.to_string(), detail: error.detail.to_string() });
+        ProblemSchema {
+            r#type: format!("urn:candlewick:problem:{}", self.code.as_str()),
+            title: self.code.title().to_owned(),
+            status: self.code.status().as_u16(),
+            detail: self.detail.to_string(),
+            code: self.code,
+            errors: (!self.errors.is_empty()).then(|| errors.collect()),
+        }
     }
 }
 
