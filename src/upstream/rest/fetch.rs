@@ -11,9 +11,9 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::FetchedResponse;
 use super::headers::{age, date, number, retry_after, window_reset};
 use super::origins::Origins;
+use super::response::FetchedResponse;
 use super::target::path_of;
 use crate::cache::Budgets;
 use crate::clock::Clock;
@@ -307,31 +307,8 @@ impl Fetcher {
         let sent = self.clock.elapsed();
         let response = request.send().await.map_err(unreachable)?;
         let received = self.clock.elapsed();
-        let (status, headers) = (response.status().as_u16(), response.headers());
-        let limiter = self.limiter(scope);
-        if let Some((limiter, header)) = limiter.and_then(|limiter| Some((limiter, limiter.scope().used_header?)))
-            && let Some(used) = number(headers, header)
-        {
-            limiter.raise_used(used);
-        }
-        let (now, date) = (self.clock.now(), date(headers));
-        // A date in `Retry-After` is a time of the server's clock, as `Date` is.
-        let retry_after = retry_after(headers, date.unwrap_or(now)).or_else(|| {
-            // Unless the limit is exceeded, Bybit's header is "just the current timestamp".
-            let is_limit_header = response.status() != reqwest::StatusCode::FORBIDDEN;
-            let name = self.exchange.profile().reset_header.filter(|_| is_limit_header)?;
-            window_reset(
-                headers,
-                name,
-                date.unwrap_or(now),
-                limiter.map_or(Duration::ZERO, |limiter| limiter.scope().window),
-            )
-        });
-        if let Some(date) = date
-            && age(headers).is_zero()
-        {
-            self.exchange_clock.record_response(sent, received, date, Duration::from_secs(1));
-        }
+        let status = response.status().as_u16();
+        let (date, retry_after) = self.evaluate_headers(scope, &response, (sent, received));
         let is_success = response.status().is_success();
         let body = match read(exchange, response).await {
             Ok(body) => body,
@@ -347,6 +324,38 @@ impl Fetcher {
             tap.record(TrafficKind::Response { url: format!("{origin}{target}"), status, body: response.body.clone() });
         }
         Ok(response)
+    }
+
+    /// Records the used budget and the server's time that the headers state. Returns the `Date`, and the pause that the
+    /// exchange asks for.
+    fn evaluate_headers(
+        &self,
+        scope: &str,
+        response: &reqwest::Response,
+        (sent, received): (Duration, Duration),
+    ) -> (Option<Timestamp>, Option<Duration>) {
+        let headers = response.headers();
+        let limiter = self.limiter(scope);
+        if let Some((limiter, header)) = limiter.and_then(|limiter| Some((limiter, limiter.scope().used_header?)))
+            && let Some(used) = number(headers, header)
+        {
+            limiter.raise_used(used);
+        }
+        let (now, date) = (self.clock.now(), date(headers));
+        // A date in `Retry-After` is a time of the server's clock, as `Date` is.
+        let retry_after = retry_after(headers, date.unwrap_or(now)).or_else(|| {
+            // Unless the limit is exceeded, Bybit's header is "just the current timestamp".
+            let is_limit_header = response.status() != reqwest::StatusCode::FORBIDDEN;
+            let name = self.exchange.profile().reset_header.filter(|_| is_limit_header)?;
+            let window = limiter.map_or(Duration::ZERO, |limiter| limiter.scope().window);
+            window_reset(headers, name, date.unwrap_or(now), window)
+        });
+        if let Some(date) = date
+            && age(headers).is_zero()
+        {
+            self.exchange_clock.record_response(sent, received, date, Duration::from_secs(1));
+        }
+        (date, retry_after)
     }
 
     /// Classifies a response with an error status. `None` if it is an exchange error that concerns this call alone.

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
-use super::FetchedResponse;
+use super::response::FetchedResponse;
 use crate::upstream::{Priority, UpstreamError};
 
 type FetchResult = Result<FetchedResponse, UpstreamError>;

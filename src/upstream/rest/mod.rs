@@ -8,15 +8,15 @@ mod fetch;
 mod flight;
 mod headers;
 mod origins;
+mod response;
 mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use self::fetch::Fetcher;
 use self::flight::SingleFlight;
+use self::response::FetchedResponse;
 use super::tap::Tap;
 use super::{Backoff, ExchangeClock, Priority, UpstreamError};
 use crate::cache::Budgets;
@@ -34,22 +34,6 @@ const LARGE_BODY: usize = 256 * 1024;
 pub struct RestClient {
     fetcher: Arc<Fetcher>,
     single_flight: SingleFlight,
-}
-
-/// A response, shared by all callers of the same request.
-#[derive(Clone, Debug)]
-struct FetchedResponse {
-    status: u16,
-    body: Bytes,
-    /// When the request was sent and the response headers were received, by the clock's `elapsed`.
-    sent: Duration,
-    received: Duration,
-    /// The `Date` header: the server's time, in whole seconds.
-    date: Option<Timestamp>,
-    /// The pause that its headers ask for, if it is a rejection.
-    retry_after: Option<Duration>,
-    /// Index of the origin that sent it.
-    origin: usize,
 }
 
 impl RestClient {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use super::Socket;
+use super::dial::Socket;
 use super::framed_socket::FramedSocket;
 use super::liveness::LivenessMonitor;
 use crate::clock::Clock;

@@ -12,12 +12,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
-use super::Feed;
 use crate::exchanges::is_region_block;
-use crate::upstream::{MAX_BAN, MAX_RETRY_AFTER, Priority};
-
-/// Timeout for opening a socket, per origin.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::upstream::{MAX_BAN, MAX_RETRY_AFTER};
 
 /// Maximum size of a received message. The largest real ones are snapshots of about 100 kB.
 const MAX_MESSAGE: usize = 4 << 20;
@@ -129,34 +125,6 @@ fn address(uri: &http::Uri) -> Option<(String, u16)> {
     };
     let host = uri.host()?.trim_matches(['[', ']']);
     Some((host.to_owned(), uri.port_u16().unwrap_or(default)))
-}
-
-/// Opens a socket to the first origin that answers, starting with index `first`. Returns its index and the socket.
-pub(super) async fn dial(feed: Feed, first: usize, path: String) -> Result<(usize, Socket), DialError> {
-    let mut failed: Option<DialError> = None;
-    for index in (first..feed.origins.len()).chain(0..first) {
-        let origin = feed.origins[index].trim_end_matches('/');
-        feed.connect_limiter.acquire(1, Priority::Live).await.map_err(|deferred| feed.deferred(deferred))?;
-        let dialed = feed.clock.timeout(DIAL_TIMEOUT, feed.dialer.dial(&format!("{origin}{path}"))).await;
-        let mut error = match dialed {
-            Ok(Ok(socket)) => return Ok((index, socket)),
-            Ok(Err(error)) => error,
-            Err(_) => DialError::unreachable("no answer in time"),
-        };
-        error.message = format!("{origin}: {}", error.message);
-        if error.kind == DialErrorKind::RateLimited {
-            let pause = error.retry_after.unwrap_or(feed.exchange.profile().default_ban_duration);
-            feed.connect_limiter.open_breaker(pause);
-            // The limit is per address: more attempts at other origins would count against it.
-            return Err(DialError { retry_after: Some(pause), ..error });
-        }
-        if let Some(earlier) = failed {
-            error.message = format!("{}; {}", earlier.message, error.message);
-            error.retry_after = error.retry_after.max(earlier.retry_after);
-        }
-        failed = Some(error);
-    }
-    Err(failed.unwrap_or_else(|| DialError::unreachable("no ws_url is configured")))
 }
 
 #[cfg(test)]

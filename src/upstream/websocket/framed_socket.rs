@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::Socket;
+use super::dial::Socket;
 use super::pacer::SendPacer;
 use crate::clock::Clock;
 use crate::exchanges::Profile;

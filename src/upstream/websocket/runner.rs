@@ -1,6 +1,5 @@
 //! Runs a connection: dials, reads, reconnects, and rotates before the exchange closes it.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,12 +10,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{ActiveSubscription, CloseReason, ConnectionEvent, OpenConnection};
-use super::dial::dial;
+use super::dial::{DialError, Socket};
+use super::feed::{Feed, FeedItem};
+use super::handle::ConnectionHandle;
 use super::liveness::LivenessMonitor;
+use super::lost_topics::{LostTopics, gap};
 use super::skip_log::SkipLog;
-use super::{ConnectionHandle, DialError, Feed, FeedItem, Socket};
-use crate::exchanges::{FeedSession, Notice, Subscription};
-use crate::model::{ExchangeId, FeedState, Gap, GapReason, MarketEvent, Symbol, TimeRange, Timestamp, Topic};
+use crate::exchanges::{ConnectionPlan, FeedSession, Notice, Subscription};
+use crate::model::{ExchangeId, FeedState, Symbol, Timestamp, Topic};
 use crate::telemetry::upstream::{
     ConnectionFailed, ConnectionGivenUp, ConnectionLost, ConnectionOpened, ConnectionRotated, ConnectionStale,
     FrameSkipped, FramesReceived, SubscriptionRejected,
@@ -37,7 +38,25 @@ const TAKEOVER_PAUSE: Duration = Duration::from_mins(1);
 /// Upper bound of a sleep. A longer one occurs only without subscriptions.
 const MAX_SLEEP: Duration = Duration::from_hours(1);
 
-pub(super) struct Runner {
+impl Feed {
+    /// Opens a connection called `name` (`binance.1`) for `plan`. Nothing happens until the returned future is polled.
+    /// It ends when `stop` is cancelled (with a close frame), when `items` is closed, or after [`FeedItem::GaveUp`].
+    ///
+    /// A full `items` blocks the reader and, through TCP back-pressure, the exchange. Nothing is dropped.
+    pub fn open(
+        &self,
+        name: impl Into<String>,
+        plan: ConnectionPlan,
+        items: mpsc::Sender<FeedItem>,
+        stop: CancellationToken,
+    ) -> (ConnectionHandle, impl Future<Output = ()> + Send + 'static) {
+        let handle = ConnectionHandle::new(name.into(), plan.subscriptions, plan.spare_capacity);
+        let runner = Runner::new(self.clone(), plan.path, plan.session, handle.clone(), items, stop);
+        (handle, runner.run())
+    }
+}
+
+struct Runner {
     feed: Feed,
     exchange: ExchangeId,
     path: String,
@@ -55,8 +74,7 @@ pub(super) struct Runner {
     backoff: Backoff,
     was_connected: bool,
     takeover: Option<Takeover>,
-    /// Topics that were interrupted and have not resumed, with the time of the last frame before.
-    lost: BTreeMap<Topic, Timestamp>,
+    lost: LostTopics,
     skip_log: SkipLog,
     /// Liveness as of the last connection.
     liveness: LivenessMonitor,
@@ -74,7 +92,7 @@ struct Takeover {
 }
 
 impl Runner {
-    pub fn new(
+    fn new(
         feed: Feed,
         path: String,
         session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
@@ -84,6 +102,7 @@ impl Runner {
     ) -> Self {
         Self {
             exchange: feed.exchange.id(),
+            lost: LostTopics::new(feed.exchange.id()),
             feed,
             path,
             session,
@@ -97,7 +116,6 @@ impl Runner {
             backoff: Backoff::new(Duration::from_secs(1), MAX_BACKOFF),
             was_connected: false,
             takeover: None,
-            lost: BTreeMap::new(),
             skip_log: SkipLog::default(),
             liveness: LivenessMonitor::default(),
             is_stalled: false,
@@ -107,7 +125,7 @@ impl Runner {
     }
 
     /// Runs until `stop` is cancelled, `items` is closed, or the session gives up.
-    pub async fn run(mut self) {
+    async fn run(mut self) {
         while !self.given_up {
             self.dial_if_due();
             let wait = self.deadline().saturating_sub(self.feed.clock.elapsed()).min(MAX_SLEEP);
@@ -172,7 +190,7 @@ impl Runner {
 
     fn dial_if_due(&mut self) {
         if self.next_dial().is_some_and(|at| at <= self.feed.clock.elapsed()) {
-            self.dialing = Some(dial(self.feed.clone(), self.origin, self.path.clone()).boxed());
+            self.dialing = Some(self.feed.clone().dial(self.origin, self.path.clone()).boxed());
         }
     }
 
@@ -218,7 +236,7 @@ impl Runner {
     /// Applies the target subscriptions to every connection.
     fn sync_subscriptions(&mut self) {
         let target = self.handle.target();
-        self.lost.retain(|topic, _| target.contains_key(topic));
+        self.lost.retain(&target);
         if target.is_empty() {
             // A connection without subscriptions would time out. The next one is opened with the next subscription.
             self.takeover = None;
@@ -280,29 +298,13 @@ impl Runner {
     fn on_closed(&mut self, index: usize, reason: CloseReason) {
         let closed = self.connections.remove(index);
         self.takeover = None;
-        let now = self.feed.clock.elapsed();
         let since = if matches!(reason, CloseReason::NoData(_)) { closed.last_data } else { closed.last_frame };
         self.liveness = closed.liveness;
-        let mut lost = Vec::new();
-        for (topic, active) in closed.topics {
-            if !self.handle.contains(&topic) || self.connections.iter().any(|open| open.is_acked(&topic)) {
-                continue;
-            }
-            // Data may arrive before the acknowledgement. `Lost` is only for topics that were reported as acknowledged.
-            if active.is_acked || closed.has_data {
-                self.lost.entry(topic).or_insert(since);
-            }
-            if active.is_acked {
-                lost.push(active.subscription);
-            }
-        }
-        if !lost.is_empty() {
-            self.outgoing.push(FeedItem::Lost { subscriptions: lost, since });
-        }
         if !closed.has_data {
             self.origin = (closed.origin + 1) % self.feed.origins.len().max(1);
         }
-        let (exchange, connection, replaced) = (self.exchange, self.handle.name(), !self.connections.is_empty());
+        self.report_lost(closed, since);
+        let (exchange, connection) = (self.exchange, self.handle.name());
         let (state, reason, after) = match reason {
             CloseReason::Closed(reason) => (FeedState::Reconnecting, reason, Duration::ZERO),
             CloseReason::Reconnect { message, after } => (FeedState::Reconnecting, message, after),
@@ -317,27 +319,55 @@ impl Runner {
                 let reason = format!("connected, but no data for {} s", silent_for.as_secs());
                 (FeedState::Stale, reason, Duration::ZERO)
             }
-            CloseReason::GaveUp(reason) => {
-                ConnectionGivenUp { exchange, connection, reason: &reason }.emit();
-                self.handle.update_status(|status| status.state = FeedState::Down);
-                self.outgoing.push(FeedItem::GaveUp { subscriptions: self.handle.subscriptions(), reason });
-                self.given_up = true;
-                return;
-            }
+            CloseReason::GaveUp(reason) => return self.give_up(reason),
         };
+        let replaced = !self.connections.is_empty();
         ConnectionLost { exchange, connection, reason: &reason, since, replaced }.emit();
         if !replaced {
-            self.dial_at = now + self.backoff.next(&self.feed.clock).max(after);
-            self.handle.update_status(|status| {
-                // `Down` changes only to `Live`.
-                if status.state != FeedState::Down {
-                    status.state = state;
-                }
-            });
+            self.schedule_reconnect(state, after);
         } else if index == 1 {
-            self.dial_at = now + TAKEOVER_PAUSE;
+            self.dial_at = self.feed.clock.elapsed() + TAKEOVER_PAUSE;
             ConnectionRotated { exchange, connection, outcome: Err(&reason) }.emit();
         }
+    }
+
+    /// Reports the topics that were interrupted by the end of a connection: those that no other connection delivers.
+    fn report_lost(&mut self, closed: OpenConnection, since: Timestamp) {
+        let mut lost = Vec::new();
+        for (topic, active) in closed.topics {
+            if !self.handle.contains(&topic) || self.connections.iter().any(|open| open.is_acked(&topic)) {
+                continue;
+            }
+            // Data may arrive before the acknowledgement. `Lost` is only for topics that were reported as acknowledged.
+            if active.is_acked || closed.has_data {
+                self.lost.add(topic, since);
+            }
+            if active.is_acked {
+                lost.push(active.subscription);
+            }
+        }
+        if !lost.is_empty() {
+            self.outgoing.push(FeedItem::Lost { subscriptions: lost, since });
+        }
+    }
+
+    /// Schedules the next connection, not before `after`.
+    fn schedule_reconnect(&mut self, state: FeedState, after: Duration) {
+        self.dial_at = self.feed.clock.elapsed() + self.backoff.next(&self.feed.clock).max(after);
+        self.handle.update_status(|status| {
+            // `Down` changes only to `Live`.
+            if status.state != FeedState::Down {
+                status.state = state;
+            }
+        });
+    }
+
+    /// Ends the feed: a retry does not help.
+    fn give_up(&mut self, reason: String) {
+        ConnectionGivenUp { exchange: self.exchange, connection: self.handle.name(), reason: &reason }.emit();
+        self.handle.update_status(|status| status.state = FeedState::Down);
+        self.outgoing.push(FeedItem::GaveUp { subscriptions: self.handle.subscriptions(), reason });
+        self.given_up = true;
     }
 
     fn handle_event(&mut self, index: usize, event: ConnectionEvent) {
@@ -348,7 +378,7 @@ impl Runner {
             ConnectionEvent::Events(events) => {
                 self.record_liveness();
                 self.record_data(index);
-                let events = if self.lost.is_empty() { events } else { self.insert_gaps(events) };
+                let events = self.lost.insert_gaps(events, self.feed.clock.now());
                 self.outgoing.push(FeedItem::Events(events));
             }
             ConnectionEvent::Notice(Notice::Acknowledged(subscriptions)) => self.on_acknowledged(index, subscriptions),
@@ -411,7 +441,7 @@ impl Runner {
             return;
         }
         let (at, since) = (self.feed.clock.now(), open.last_frame);
-        let gap = self.gap(topics, since, at);
+        let gap = gap(self.exchange, topics, since, at);
         self.outgoing.push(FeedItem::Lost { subscriptions: subscriptions.clone(), since });
         self.outgoing.push(FeedItem::Events(vec![gap]));
         self.outgoing.push(FeedItem::Acknowledged { subscriptions, at });
@@ -420,22 +450,20 @@ impl Runner {
     fn on_acknowledged(&mut self, index: usize, subscriptions: Vec<Subscription>) {
         self.record_data(index);
         let at = self.feed.clock.now();
-        let (mut acknowledged, mut resumed) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        let (mut acknowledged, mut topics) = (Vec::new(), Vec::new());
         for subscription in subscriptions {
             let topic = subscription.topic();
             // During a takeover the old connection may already have the acknowledgement.
             let was_acked = self.connections.iter().any(|open| open.is_acked(&topic));
             let Some(active) = self.connections[index].topics.get_mut(&topic) else { continue };
             active.is_acked = true;
-            if let Some(since) = self.lost.remove(&topic) {
-                resumed.entry(since).or_default().push(topic);
-            }
+            topics.push(topic);
             if !was_acked {
                 acknowledged.push(subscription);
             }
         }
-        if !resumed.is_empty() {
-            let gaps = resumed.into_iter().map(|(since, topics)| self.gap(topics, since, at)).collect();
+        let gaps = self.lost.resume(topics, at);
+        if !gaps.is_empty() {
             self.outgoing.push(FeedItem::Events(gaps));
         }
         if !acknowledged.is_empty() {
@@ -453,35 +481,5 @@ impl Runner {
             open.topics.remove(&topic);
         }
         self.outgoing.push(FeedItem::Rejected { subscription, reason });
-    }
-
-    /// Inserts a gap before the first event of each lost topic that resumes before its acknowledgement.
-    fn insert_gaps(&mut self, events: Vec<MarketEvent>) -> Vec<MarketEvent> {
-        let at = self.feed.clock.now();
-        let mut with_gaps = Vec::with_capacity(events.len() + 1);
-        for event in events {
-            if let Some(topic) = topic(&event)
-                && let Some(since) = self.lost.remove(&topic)
-            {
-                with_gaps.push(self.gap(vec![topic], since, at));
-            }
-            with_gaps.push(event);
-        }
-        with_gaps
-    }
-
-    fn gap(&self, topics: Vec<Topic>, since: Timestamp, until: Timestamp) -> MarketEvent {
-        let (missed, reason) = (TimeRange::new(since, until), GapReason::UpstreamDisconnect);
-        MarketEvent::Gap(Gap { exchange: self.exchange, topics, missed, reason })
-    }
-}
-
-/// The topic of an event.
-fn topic(event: &MarketEvent) -> Option<Topic> {
-    match event {
-        MarketEvent::Ticker(ticker) => Some(Topic::Ticker { exchange: ticker.exchange, symbol: ticker.symbol.clone() }),
-        MarketEvent::Trade(trade) => Some(Topic::Trades { exchange: trade.exchange, symbol: trade.symbol.clone() }),
-        MarketEvent::Candle(update) => Some(Topic::Candles(update.series.clone())),
-        MarketEvent::Gap(_) => None,
     }
 }
