@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::collector::CollectError;
+use super::error::CollectError;
 use super::tasks::Tasks;
 use crate::cache::Budgets;
 use crate::clock::Clock;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::source::CollectorContext;
+use super::context::CollectorContext;
 use crate::cache::Lease;
 use crate::model::{ExchangeId, Symbol};
 use crate::telemetry::collect::LeaseTaken;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use self::silence::SilenceMonitor;
-use super::collector::{CollectError, CollectorSpec};
 use super::connections::Connections;
+use super::context::CollectorSpec;
+use super::error::CollectError;
 use super::fill::REFETCH_DELAY;
 use super::finalizer::{CLOSE_TIMEOUT, CandleFinalizer, CandleOutcome};
 use super::listing::InstrumentIndex;

@@ -12,10 +12,13 @@
 //!   clients (`requests`) and of the command line (`one_shot`).
 
 mod backfill;
+mod background;
 mod claims;
 mod collector;
 mod connections;
+mod context;
 mod derive;
+mod error;
 mod exchange_time;
 mod fetch;
 mod fill;
@@ -39,8 +42,9 @@ mod suspect_ranges;
 mod tasks;
 mod writer;
 
-pub use collector::CollectError;
+pub use context::{CollectorContext, DataSource};
+pub use error::CollectError;
 pub use fill::FillError;
 pub use one_shot::{OneShotFetcher, VerifyReport};
 pub use retention::delete_old_candles;
-pub use source::{Assignment, CollectorContext, DataSource, supervise};
+pub use source::{Assignment, supervise};

@@ -6,13 +6,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::collector::CollectError;
+use super::context::{CollectorContext, DataSource};
+use super::error::CollectError;
 use super::exchange_time;
 use super::fill::{FillError, Filler};
 use super::listing::{InstrumentIndex, ListingReader};
 use super::reconcile::RecheckQueue;
 use super::rollup;
-use super::source::{CollectorContext, DataSource};
 use super::writer::Writer;
 use crate::exchanges::Exchange;
 use crate::model::{

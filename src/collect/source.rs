@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::collector::{self, CollectError, CollectorSpec};
-use super::status;
-use crate::cache::Cache;
+use super::context::{CollectorContext, CollectorSpec, DataSource};
+use super::error::CollectError;
+use super::{collector, status};
 use crate::clock::Clock;
-use crate::config::{CollectConfig, DataMode};
+use crate::config::DataMode;
 use crate::exchanges::Exchange;
 use crate::model::Symbol;
-use crate::store::Store;
 use crate::telemetry::collect::{CollectorEnded, SourceChosen};
 use crate::upstream::{Backoff, RestClient, UpstreamError};
 
@@ -25,19 +24,6 @@ const BACKOFF_RESET_AFTER: Duration = Duration::from_mins(5);
 /// Maximum pause between two probes of an exchange that is simulated meanwhile.
 const MAX_PROBE_PAUSE: Duration = Duration::from_mins(1);
 
-/// Where data comes from, and where it is stored.
-#[derive(Clone)]
-pub struct DataSource {
-    /// REST origins, tried in order.
-    pub rest_origins: Vec<String>,
-    /// WebSocket origins, tried in order.
-    pub ws_origins: Vec<String>,
-    /// Where data are stored. Simulated candles never go to the store of real ones.
-    pub store: Arc<dyn Store>,
-    /// Whether the origins are those of the simulator.
-    pub simulated: bool,
-}
-
 /// What to collect from one exchange, and from which sources.
 pub struct Assignment {
     pub exchange: &'static dyn Exchange,
@@ -47,14 +33,6 @@ pub struct Assignment {
     pub live: DataSource,
     /// Set in the modes `auto` and `simulated`.
     pub simulated: Option<DataSource>,
-}
-
-/// What all collectors of a process share.
-#[derive(Clone)]
-pub struct CollectorContext {
-    pub cache: Cache,
-    pub clock: Clock,
-    pub limits: CollectConfig,
 }
 
 /// Collects an exchange until `stop`: chooses the source, and restarts the collector when it ends.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::source::CollectorContext;
+use super::context::CollectorContext;
 use crate::exchanges::Exchange;
 use crate::model::{
     BudgetState, Channel, ClockOffset, ConnectionState, EndedSymbol, ExchangeId, ExchangeState, FeedState, Interval,

@@ -5,7 +5,7 @@ use std::future::pending;
 
 use tokio::task::{Id, JoinSet};
 
-use super::collector::CollectError;
+use super::error::CollectError;
 
 /// Tasks with their names. Dropping it ends them.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::collector::CollectError;
+use super::super::error::CollectError;
 use super::super::finalizer::CLOSE_TIMEOUT;
 use super::{Collector, minute_series};
 use crate::cache::CacheError;
