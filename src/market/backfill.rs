@@ -77,7 +77,7 @@ impl MarketService {
         query: &BackfillQuery,
     ) -> Result<(BackfillStatus, bool), MarketError> {
         self.check_interval(listed, query.interval).await?;
-        let series = super::history::series(listed, query.interval);
+        let series = listed.series(query.interval);
         let store = self.stores.select(listed.simulated);
         let open = store.backfills(BackfillFilter::Open(listed.exchange)).await?;
         let covers = |one: &Backfill| one.series == series && one.range.intersection(query.range) == query.range;

@@ -21,10 +21,6 @@ use crate::store::{StoredPage, Take};
 /// Maximum number of collector requests per page. Each one requests another range.
 const MAX_REQUESTS: usize = 8;
 
-pub(super) fn series(listed: &ListedMarket, interval: Interval) -> Series {
-    Series { exchange: listed.exchange, symbol: listed.instrument.symbol.clone(), interval }
-}
-
 /// The data that are available for a page at one moment.
 struct PageDraft {
     /// Ascending, at most `limit`, inside `page`.
@@ -52,7 +48,7 @@ impl MarketService {
         client: &ClientId,
     ) -> Result<HistoryPage, MarketError> {
         self.check_interval(listed, query.interval).await?;
-        let series = series(listed, query.interval);
+        let series = listed.series(query.interval);
         let deadline = self.clock.now() + REQUEST_BUDGET;
         let mut requested: Vec<TimeRange> = Vec::new();
         let mut unknown_reason = HistoryGapReason::Pending;

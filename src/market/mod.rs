@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use crate::cache::CachedTicker;
 use crate::model::{
-    Backfill, Candle, Coverage, CoverageState, ExchangeId, ExchangeState, Instrument, Interval, MarketKind, Symbol,
-    TimeRange, Timestamp,
+    Backfill, Candle, Coverage, CoverageState, ExchangeId, ExchangeState, Instrument, Interval, MarketKind, Series,
+    Symbol, TimeRange, Timestamp,
 };
 
 /// A market found in the listing of an exchange.
@@ -38,6 +38,13 @@ pub struct ListedMarket {
     pub instrument: Arc<Instrument>,
     /// Whether the simulator replaces the exchange.
     pub simulated: bool,
+}
+
+impl ListedMarket {
+    /// The candles of this market.
+    fn series(&self, interval: Interval) -> Series {
+        Series { exchange: self.exchange, symbol: self.instrument.symbol.clone(), interval }
+    }
 }
 
 /// The latest known ticker.

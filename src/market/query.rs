@@ -133,42 +133,28 @@ impl CandleQuery {
         {
             reject("start", format!("`start` ({start}) must be before `end` ({end})"));
         }
-        let limit = params.limit.map_or(Ok(HISTORY_LIMIT), str::parse);
-        let limit = limit.ok().filter(|limit| (1..=HISTORY_LIMIT_MAX).contains(limit)).unwrap_or_else(|| {
+        let limit = parse_limit(params.limit).unwrap_or_else(|| {
             reject("limit", format!("`limit` is a whole number from 1 to {HISTORY_LIMIT_MAX}"));
             HISTORY_LIMIT
         });
-        let fill = match params.fill.unwrap_or("none") {
-            "none" => Fill::None,
-            "flat" => Fill::Flat,
-            _ => {
-                reject("fill", "`fill` must be none or flat".to_owned());
-                Fill::None
-            }
-        };
-        let format = match params.format.unwrap_or("json") {
-            "json" => Format::Json,
-            "array" => Format::Array,
-            "csv" => Format::Csv,
-            "ndjson" => Format::Ndjson,
-            _ => {
-                reject("format", "`format` must be json, array, csv or ndjson".to_owned());
-                Format::Json
-            }
-        };
+        let fill = parse_fill(params.fill).unwrap_or_else(|| {
+            reject("fill", "`fill` must be none or flat".to_owned());
+            Fill::None
+        });
+        let format = parse_format(params.format).unwrap_or_else(|| {
+            reject("format", "`format` must be json, array, csv or ndjson".to_owned());
+            Format::Json
+        });
 
         // Includes the candle that is open now.
         let horizon = interval.next(now + Duration::from_millis(1));
-        let mut range = TimeRange::new(start.unwrap_or(Timestamp::EPOCH), end.unwrap_or(horizon));
-        match params.cursor.map(|text| parse_cursor(text, direction)) {
-            None => {}
-            Some(Some(at)) if direction == Direction::Forward => range = TimeRange::new(at, range.end()),
-            Some(Some(at)) => range = TimeRange::new(range.start(), at),
-            Some(None) => reject(
-                "cursor",
-                "use `next_cursor` of the previous page and do not change the other parameters".to_owned(),
-            ),
-        }
+        let whole = TimeRange::new(start.unwrap_or(Timestamp::EPOCH), end.unwrap_or(horizon));
+        let remaining = params.cursor.map_or(Some(whole), |cursor| remaining_range(whole, cursor, direction));
+        let range = remaining.unwrap_or_else(|| {
+            let detail = "use `next_cursor` of the previous page and do not change the other parameters";
+            reject("cursor", detail.to_owned());
+            whole
+        });
         let unlimited = matches!(format, Format::Csv | Format::Ndjson)
             && params.start.is_some()
             && params.end.is_some()
@@ -182,11 +168,7 @@ impl CandleQuery {
     /// The query of the page that `cursor` identifies; `None` if the cursor is invalid.
     #[must_use]
     pub fn after(&self, cursor: &str) -> Option<Self> {
-        let at = parse_cursor(cursor, self.direction)?;
-        let range = match self.direction {
-            Direction::Forward => TimeRange::new(at, self.range.end()),
-            Direction::Backward => TimeRange::new(self.range.start(), at),
-        };
+        let range = remaining_range(self.range, cursor, self.direction)?;
         Some(Self { range, ..*self })
     }
 
@@ -195,6 +177,38 @@ impl CandleQuery {
     pub fn cursor(&self, at: Timestamp) -> String {
         cursor(self.direction, at)
     }
+}
+
+fn parse_limit(text: Option<&str>) -> Option<u32> {
+    let limit = text.map_or(Ok(HISTORY_LIMIT), str::parse).ok()?;
+    (1..=HISTORY_LIMIT_MAX).contains(&limit).then_some(limit)
+}
+
+fn parse_fill(text: Option<&str>) -> Option<Fill> {
+    match text.unwrap_or("none") {
+        "none" => Some(Fill::None),
+        "flat" => Some(Fill::Flat),
+        _ => None,
+    }
+}
+
+fn parse_format(text: Option<&str>) -> Option<Format> {
+    match text.unwrap_or("json") {
+        "json" => Some(Format::Json),
+        "array" => Some(Format::Array),
+        "csv" => Some(Format::Csv),
+        "ndjson" => Some(Format::Ndjson),
+        _ => None,
+    }
+}
+
+/// The part of a range from a cursor on, in the direction of the pages. `None` if the cursor is invalid.
+fn remaining_range(range: TimeRange, cursor: &str, direction: Direction) -> Option<TimeRange> {
+    let at = parse_cursor(cursor, direction)?;
+    Some(match direction {
+        Direction::Forward => TimeRange::new(at, range.end()),
+        Direction::Backward => TimeRange::new(range.start(), at),
+    })
 }
 
 fn cursor(direction: Direction, at: Timestamp) -> String {

@@ -112,7 +112,7 @@ impl MarketService {
         self.check_interval(listed, interval).await?;
         let Some(cost) = self.quotas.cost(listed.exchange) else { return Ok(()) };
         let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.clock.now())));
-        let series = super::history::series(listed, interval);
+        let series = listed.series(interval);
         let unknown = self.stores.select(listed.simulated).coverage(&series, closed).await?.unknown_ranges(closed);
         let weight = cost.candle_weight(interval, &unknown);
         if weight <= cost.client_quota() {
@@ -343,7 +343,7 @@ impl MarketService {
     pub async fn coverage(&self, listed: &ListedMarket, query: &CoverageQuery) -> Result<CoveragePage, MarketError> {
         let CoverageQuery { interval, range, limit, .. } = *query;
         self.check_interval(listed, interval).await?;
-        let series = super::history::series(listed, interval);
+        let series = listed.series(interval);
         let known = self.stores.select(listed.simulated).coverage_page(&series, range, limit + 1).await?;
         let more = known.ranges().len() > limit as usize;
         let page_ranges = &known.ranges()[..known.ranges().len().min(limit as usize)];
@@ -371,7 +371,7 @@ impl MarketService {
         range: TimeRange,
     ) -> Result<bool, MarketError> {
         let closed = TimeRange::new(range.start(), range.end().min(interval.floor(self.exchange_now(listed.exchange))));
-        let series = super::history::series(listed, interval);
+        let series = listed.series(interval);
         Ok(self.stores.select(listed.simulated).coverage(&series, closed).await?.is_complete(closed))
     }
 

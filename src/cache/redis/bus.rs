@@ -9,9 +9,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 
+use super::codec;
 use super::link::{Message, RedisLink};
+use super::ownership::LocalOwnership;
 use super::send_queue::{Op, SendQueue};
-use super::{LocalOwnership, codec};
 use crate::cache::memory::bus::MemoryBus;
 use crate::cache::{BusEvent, BusEventKind, BusSubscription, CacheError, EventBus, epoch_token};
 use crate::clock::Clock;

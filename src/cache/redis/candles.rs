@@ -7,8 +7,9 @@ use fred::interfaces::HashesInterface;
 use fred::prelude::Value;
 
 use super::link::RedisLink;
+use super::ownership::LocalOwnership;
 use super::send_queue::{Op, SendQueue, VALUE_TTL};
-use super::{LocalOwnership, codec, scripts};
+use super::{codec, scripts};
 use crate::cache::memory::candles::MemoryCandles;
 use crate::cache::{CacheError, LIVE_CANDLES_PER_SERIES, LiveCandles, Version};
 use crate::model::{Candle, ExchangeId, Series, TimeRange};

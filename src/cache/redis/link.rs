@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::{broadcast, watch};
 use tracing::Instrument;
 
-use super::RedisConfig;
+use super::config::RedisConfig;
 use crate::cache::CacheError;
 use crate::clock::Clock;
 use crate::model::{ExchangeId, Series, Topic};

@@ -23,10 +23,12 @@ mod budgets;
 mod bus;
 mod candles;
 mod codec;
+mod config;
 mod demand;
 mod leases;
 mod limits;
 mod link;
+mod ownership;
 mod requests;
 mod scripts;
 mod send_queue;
@@ -34,26 +36,14 @@ mod states;
 mod tickers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use secrecy::SecretString;
+pub use config::RedisConfig;
 
 use self::link::RedisLink;
+use self::ownership::LocalOwnership;
 use self::send_queue::SendQueue;
 use super::{Cache, CacheError};
 use crate::clock::Clock;
-use crate::model::ExchangeId;
-
-/// Configuration of the Redis backends.
-#[derive(Clone, Debug)]
-pub struct RedisConfig {
-    /// `redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, `valkey://`…
-    pub url: SecretString,
-    /// Prefix of all keys and channels.
-    pub prefix: String,
-    /// Replicas with the same value share a public IP address, and so the exchanges' rate limits.
-    pub egress: String,
-}
 
 /// Connects to Redis.
 ///
@@ -75,31 +65,4 @@ pub async fn redis(config: &RedisConfig, clock: Clock) -> Result<Cache, CacheErr
         limits: Arc::new(limits::RedisLimits::new(Arc::clone(&link), clock.clone())),
         budgets: Arc::new(budgets::RedisBudgets::new(link, config.egress.clone(), clock)),
     })
-}
-
-/// Counts the collectors of this process per exchange. Data of local exchanges is read from memory.
-#[derive(Default)]
-struct LocalOwnership([AtomicUsize; ExchangeId::ALL.len()]);
-
-impl LocalOwnership {
-    fn is_local(&self, exchange: ExchangeId) -> bool {
-        self.0[exchange as usize].load(Ordering::Acquire) > 0
-    }
-
-    /// Marks an exchange as collected by this process until the returned guard is dropped.
-    fn acquire(self: &Arc<Self>, exchange: ExchangeId) -> OwnershipGuard {
-        self.0[exchange as usize].fetch_add(1, Ordering::AcqRel);
-        OwnershipGuard { ownership: Arc::clone(self), exchange }
-    }
-}
-
-struct OwnershipGuard {
-    ownership: Arc<LocalOwnership>,
-    exchange: ExchangeId,
-}
-
-impl Drop for OwnershipGuard {
-    fn drop(&mut self) {
-        self.ownership.0[self.exchange as usize].fetch_sub(1, Ordering::AcqRel);
-    }
 }

@@ -16,7 +16,8 @@ use tracing::field::Empty;
 
 use super::codec::{ReplyMessage, RequestMessage};
 use super::link::{Message, RedisLink};
-use super::{LocalOwnership, OwnershipGuard, scripts};
+use super::ownership::{LocalOwnership, OwnershipGuard};
+use super::scripts;
 use crate::cache::memory::requests::MemoryRequests;
 use crate::cache::{
     CacheError, CollectorReply, CollectorRequest, IncomingRequest, RequestBus, RequestError, RequestReceiver,

@@ -9,8 +9,8 @@ use fred::interfaces::KeysInterface;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-use super::LocalOwnership;
 use super::link::RedisLink;
+use super::ownership::LocalOwnership;
 use super::send_queue::{Op, SendQueue, VALUE_TTL};
 use crate::cache::memory::states::MemoryStates;
 use crate::cache::{CacheError, ExchangeStates};

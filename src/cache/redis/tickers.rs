@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use super::bus::RedisBus;
 use super::link::RedisLink;
+use super::ownership::LocalOwnership;
 use super::send_queue::{Op, SendQueue, VALUE_TTL};
-use super::{LocalOwnership, codec, scripts};
+use super::{codec, scripts};
 use crate::cache::memory::tickers::MemoryTickers;
 use crate::cache::{
     BusEventKind, BusSubscription, CacheError, CachedTicker, EventBus, LatestTickers, Version, epoch_token,
