@@ -62,7 +62,7 @@ impl Finding {
 
 /// Runs all checks. Exit code: 0, or 1 if something needs attention, or 2 if something does not work.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = super::runtime()?;
+    let runtime = super::process::runtime()?;
     let findings = match Config::load(args.config) {
         Ok(config) => runtime.block_on(run_checks(&config)),
         Err(error) => vec![check_configuration(Err(&error))],

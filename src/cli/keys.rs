@@ -67,7 +67,7 @@ enum Action {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config)?;
-    super::runtime()?.block_on(async {
+    super::process::runtime()?.block_on(async {
         let (store, _) = app::open_store(&config).await?;
         let done = execute(args.action, &*store, &Clock::system()).await;
         store.close().await;

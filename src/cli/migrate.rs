@@ -15,7 +15,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config)?;
-    super::runtime()?.block_on(async {
+    super::process::runtime()?.block_on(async {
         let (store, kind) = app::open_store(&config).await?;
         store.close().await;
         println!("the {kind} store is up to date");

@@ -1,6 +1,7 @@
 //! The command line. Each subcommand has its own module.
 
 mod backfill;
+mod clock_args;
 mod decode;
 mod doctor;
 mod export;
@@ -8,6 +9,7 @@ mod health;
 mod keys;
 mod migrate;
 mod openapi;
+mod process;
 pub mod progress;
 mod ranges;
 mod record;
@@ -18,11 +20,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
-
-use crate::upstream::install_crypto;
 
 #[derive(Debug, Parser)]
 #[command(name = "candlewick", version, about, long_about = None, args_conflicts_with_subcommands = true)]
@@ -86,41 +84,5 @@ pub fn main() -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("candlewick: {error:#}");
         ExitCode::FAILURE
-    })
-}
-
-/// The runtime of a short command.
-fn runtime() -> anyhow::Result<Runtime> {
-    install_crypto();
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")
-}
-
-/// Parses the factor of a time-lapse.
-fn parse_clock_speed(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|speed| (1.0..=3_600.0).contains(speed))
-        .ok_or_else(|| "expected a number from 1 to 3600".to_owned())
-}
-
-/// Completes on SIGINT or SIGTERM. The handlers are installed by the call, not by the first poll.
-#[cfg(unix)]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Completes on Ctrl-C.
-#[cfg(not(unix))]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        // If the handler cannot be installed, Ctrl-C terminates the process.
-        let _ = tokio::signal::ctrl_c().await;
     })
 }

@@ -35,6 +35,9 @@ pub struct SeriesRange {
     pub range: TimeRange,
 }
 
+/// Result of fetching a [`SeriesRange`]: a summary, or the reason of a failure.
+pub type Outcome = Result<String, String>;
+
 impl SeriesRange {
     pub fn label(&self) -> String {
         format!("{} {}", self.symbol, self.interval)

@@ -8,6 +8,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::clock_args::ClockArgs;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
@@ -16,15 +17,14 @@ use crate::telemetry::logs;
 use crate::telemetry::otlp::{TraceConfig, TraceExporter};
 use crate::upstream::install_crypto;
 
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Configuration file [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Run a time-lapse: the factor by which the clock is faster than the system clock
-    #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::parse_clock_speed)]
-    clock_speed: f64,
+    #[command(flatten)]
+    clock: ClockArgs,
 
     /// Run with a wrong clock: its offset from the system clock in milliseconds
     #[arg(long, hide = true, value_name = "MS", default_value_t = 0, allow_hyphen_values = true)]
@@ -63,42 +63,46 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     logs::init(format, &config.log.level, traces.as_ref()).map_err(anyhow::Error::msg)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
-    let succeeded = runtime.block_on(async {
-        let life = Lifecycle::default();
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut shutdown_signal = async move || {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        };
-        let clock = Clock::scaled(args.clock_speed).shifted(args.clock_offset);
-        if let Some(seconds) = args.clock_jumps_after {
-            tokio::spawn(alternate_offset(clock.clone(), args.clock_offset, Duration::from_secs(seconds)));
-        }
-        let app = tokio::select! {
-            started = App::start(config, clock, life.clone()) => started?,
-            // The start can take long if it waits for a server.
-            () = shutdown_signal() => return Ok(true),
-        };
-        let second_signal = async {
-            shutdown_signal().await;
-            tracing::info!("shutdown signal received: draining; a second signal stops immediately");
-            life.drain();
-            shutdown_signal().await;
-        };
-        tokio::select! {
-            succeeded = app.run() => anyhow::Ok(succeeded),
-            () = second_signal => {
-                tracing::warn!("second shutdown signal received: stopping immediately");
-                Ok(false)
-            }
-        }
-    })?;
+    let clock = args.clock.clock().shifted(args.clock_offset);
+    if let Some(seconds) = args.clock_jumps_after {
+        runtime.spawn(alternate_offset(clock.clone(), args.clock_offset, Duration::from_secs(seconds)));
+    }
+    let succeeded = runtime.block_on(serve(config, clock))?;
     // Remaining tasks had time to finish during the shutdown.
     runtime.shutdown_background();
     if let Some(traces) = traces {
         traces.shutdown();
     }
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the service until a shutdown signal, which drains it; a second one stops it immediately. Returns whether all
+/// parts ended without errors and in time.
+async fn serve(config: Config, clock: Clock) -> anyhow::Result<bool> {
+    let life = Lifecycle::default();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut shutdown_signal = async move || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let app = tokio::select! {
+        started = App::start(config, clock, life.clone()) => started?,
+        // The start can take long if it waits for a server.
+        () = shutdown_signal() => return Ok(true),
+    };
+    let second_signal = async {
+        shutdown_signal().await;
+        tracing::info!("shutdown signal received: draining; a second signal stops immediately");
+        life.drain();
+        shutdown_signal().await;
+    };
+    tokio::select! {
+        succeeded = app.run() => Ok(succeeded),
+        () = second_signal => {
+            tracing::warn!("second shutdown signal received: stopping immediately");
+            Ok(false)
+        }
+    }
 }

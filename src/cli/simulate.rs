@@ -77,7 +77,7 @@ async fn serve(args: Args, config: SimulatorConfig) -> anyhow::Result<ExitCode> 
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", args.listen))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let shutdown_signal = super::shutdown_signal()?;
+    let shutdown_signal = super::process::shutdown_signal()?;
     let simulator = Simulator::new(config, Clock::scaled(args.clock_speed));
     for (exchange, millis) in args.clock_offset {
         simulator.set_clock_offset(exchange, millis);

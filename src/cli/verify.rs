@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::clock_args::ClockArgs;
+use super::process::shutdown_signal;
 use super::ranges::{RangeArgs, SeriesRange};
-use super::shutdown_signal;
 use crate::app;
 use crate::clock::Clock;
 use crate::collect::VerifyReport;
@@ -27,9 +28,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Run a time-lapse: the factor by which the clock is faster than the system clock
-    #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::parse_clock_speed)]
-    clock_speed: f64,
+    #[command(flatten)]
+    clock: ClockArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -37,7 +37,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if config.data == DataMode::Simulated {
         bail!("with data = \"simulated\" nothing is stored, so there is nothing to verify; set data = \"live\"");
     }
-    let clock = Clock::scaled(args.clock_speed);
+    let clock = args.clock.clock();
     let series_ranges = args.ranges.series_ranges(clock.now())?;
     logs::init(logs::Format::Auto, "warn", None).map_err(anyhow::Error::msg)?;
     install_crypto();

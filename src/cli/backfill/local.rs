@@ -3,13 +3,16 @@
 use anyhow::{anyhow, bail};
 use futures_util::stream::{self, StreamExt};
 
-use super::{CONCURRENT_SERIES, Outcome, SeriesRange, budget_usage, summary};
 use crate::app;
 use crate::cli::progress::ProgressGroup;
+use crate::cli::ranges::{Outcome, SeriesRange};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::market::similar_symbols;
-use crate::model::{ExchangeId, Series, TimeRange};
+use crate::model::{BudgetState, Coverage, ExchangeId, Series, TimeRange};
+
+/// Number of series fetched concurrently within one rate-limit budget.
+const CONCURRENT_SERIES: usize = 4;
 
 /// Fetches all series, some of them concurrently. The outcomes are in the order of `series_ranges`.
 pub async fn fetch(
@@ -60,4 +63,32 @@ pub async fn fetch(
     fetcher.finish().await;
     store.close().await;
     outcomes.map_err(|error| anyhow!("the candle store failed: {error}"))
+}
+
+/// Describes the coverage of a range after it was fetched.
+fn summary(series_range: &SeriesRange, coverage: &Coverage) -> String {
+    let SeriesRange { interval, range, .. } = series_range;
+    let (start, end) = (range.start(), range.end());
+    if coverage.is_complete(*range) {
+        return format!("complete from {start} to {end}");
+    }
+    let count = |ranges: &mut dyn Iterator<Item = TimeRange>| {
+        ranges.map(|range| interval.open_times(range).count()).sum::<usize>()
+    };
+    let unavailable = coverage.ranges().iter().filter(|claim| claim.state.is_unobtainable());
+    let unavailable = count(&mut unavailable.map(|claim| claim.range));
+    let unknown = count(&mut coverage.unknown_ranges(*range).into_iter());
+    let missing = [(unavailable, "are unavailable from the exchange"), (unknown, "are not stored yet")];
+    let missing =
+        missing.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} candles {reason}"));
+    format!("from {start} to {end}: {}", missing.collect::<Vec<_>>().join(", "))
+}
+
+/// The highest used share of the exchange's rate limits.
+fn budget_usage(exchange: ExchangeId, budgets: &[BudgetState]) -> String {
+    let share = |budget: &BudgetState| u64::from(budget.used) * 100 / u64::from(budget.limit.max(1));
+    match budgets.iter().map(share).max() {
+        Some(share) => format!("{exchange} {share} % of its limit"),
+        None => String::new(),
+    }
 }

@@ -7,8 +7,8 @@ use anyhow::bail;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Outcome, SeriesRange};
 use crate::cli::progress::{ProgressGroup, ProgressLine};
+use crate::cli::ranges::{Outcome, SeriesRange};
 use crate::cli::service::request;
 use crate::clock::Clock;
 use crate::model::ExchangeId;

@@ -6,9 +6,19 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use super::split::split;
-use super::{MAX_BYTES, RestKind};
 use crate::exchanges::{CandlePage, Exchange, RestCall, RestError, RestResponse};
 use crate::model::{Instrument, Interval, Source, Symbol, Ticker, TimeRange, Timestamp, wire};
+
+/// Maximum size of a body.
+const MAX_BODY_BYTES: u64 = 256 << 20;
+
+/// Content of a REST response.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum RestKind {
+    Ticker,
+    Candles,
+    Instruments,
+}
 
 /// Decodes one REST response.
 pub struct RestDecoder {
@@ -25,7 +35,7 @@ impl RestDecoder {
     /// The body cannot be read, or the output cannot be written.
     pub fn decode(&self, input: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
         let mut body = Vec::new();
-        input.take(MAX_BYTES).read_to_end(&mut body)?;
+        input.take(MAX_BODY_BYTES).read_to_end(&mut body)?;
         let mut text = Vec::with_capacity(4096);
         match self.rest {
             RestKind::Instruments => self.instruments(&body, &mut text),

@@ -3,27 +3,32 @@
 //! Reads the configured store page by page, in constant memory and without network, also while a service is running.
 //! Gaps are reported in the metadata of the file and in the final message.
 
+mod args;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod partial_file;
 mod report;
 mod selection;
 
 use std::io::{ErrorKind, IsTerminal, stderr, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
+pub use args::Args;
+
+use self::args::Format;
 use self::output::Output;
 use self::report::Report;
 use super::progress::{ProgressGroup, ProgressLine, count};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, StoreUrl};
-use crate::model::{ExchangeId, Interval, Series, TimeRange, Timestamp};
+use crate::model::{Series, TimeRange};
 use crate::store::{CandleStore, StoreError, StoredPage, Take};
 use crate::upstream::install_crypto;
 
@@ -32,55 +37,6 @@ const PAGE: u32 = 5_000;
 
 /// Number of pages that are read ahead of the writer.
 const PAGES_AHEAD: usize = 2;
-
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Exchange: binance, kraken, coinbase, okx, bybit
-    #[arg(long)]
-    exchange: ExchangeId,
-    /// Market: BTC/USDT, BTC-USDT, or the exchange's own id
-    #[arg(long)]
-    symbol: String,
-    /// Candle interval; 1m is a minute, 1M a month
-    #[arg(long, default_value = "1m")]
-    interval: Interval,
-    /// Start of the range: 2024-01-01 (UTC), RFC 3339 or Unix milliseconds [default: the first stored candle]
-    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
-    since: Option<Timestamp>,
-    /// End of the range, exclusive [default: now]
-    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
-    until: Option<Timestamp>,
-    /// File format [default: from the file name extension, otherwise csv]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
-    /// Output file, which appears only once it is complete [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Configuration file, whose store is read [default: candlewick.toml, if it exists]
-    #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
-    config: Option<PathBuf>,
-}
-
-/// File formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Comma-separated values with a header, like `GET /v1/history?format=csv`
-    Csv,
-    /// One JSON object per line, like `GET /v1/history?format=ndjson`
-    Ndjson,
-    /// Apache Parquet, if the binary was built with it
-    Parquet,
-}
-
-impl Format {
-    fn from_path(path: &Path) -> Self {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("ndjson" | "jsonl") => Self::Ndjson,
-            Some("parquet") => Self::Parquet,
-            _ => Self::Csv,
-        }
-    }
-}
 
 /// Exports a range. Gaps are reported and are not an error.
 ///
@@ -149,7 +105,7 @@ async fn export(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
 
 /// Completes on a shutdown signal if a partial file must be deleted. Otherwise never: the signal then ends the process.
 fn shutdown_signal_for_file(args: &Args) -> std::io::Result<impl Future<Output = ()>> {
-    let signal = args.output.is_some().then(super::shutdown_signal).transpose()?;
+    let signal = args.output.is_some().then(super::process::shutdown_signal).transpose()?;
     Ok(async move {
         match signal {
             Some(signal) => signal.await,

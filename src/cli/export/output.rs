@@ -1,13 +1,14 @@
 //! Output of an export. A file has a temporary name until it is complete, so that an interrupted export never leaves an
 //! incomplete file under the requested name.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Stdout, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::Format;
+use super::args::Format;
+use super::partial_file::PartialFile;
 use super::report::Report;
 use crate::clock::Clock;
 use crate::model::{Candle, rows};
@@ -145,57 +146,5 @@ impl Destination {
             Self::Stdout(out) => out.write_all(bytes).context(STDOUT_ERROR),
             Self::File(partial_file, _) => partial_file.write(bytes),
         }
-    }
-}
-
-/// A file under a temporary name until it is published. Deleted if dropped before.
-pub(super) struct PartialFile {
-    pub path: PathBuf,
-    temporary: PathBuf,
-    file: File,
-}
-
-impl PartialFile {
-    fn create(path: &Path, clock: &Clock) -> anyhow::Result<Self> {
-        // If the path is a symbolic link, its target is replaced.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let name = path.file_name().with_context(|| format!("{} is not a file name", path.display()))?;
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{:016x}.part", clock.random_u64()));
-        let temporary = path.with_file_name(temporary);
-        let file = File::create_new(&temporary).with_context(|| write_error(&path))?;
-        Ok(Self { path, temporary, file })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.file.write_all(bytes).with_context(|| self.write_error())
-    }
-
-    /// The open file, for a writer that does not use [`PartialFile::write`].
-    #[cfg(feature = "parquet")]
-    pub fn file(&self) -> anyhow::Result<File> {
-        self.file.try_clone().with_context(|| self.write_error())
-    }
-
-    /// Syncs the file to disk and gives it its final name.
-    pub fn publish(self) -> anyhow::Result<()> {
-        self.file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path)).with_context(|| self.write_error())
-    }
-
-    /// Context of a write error.
-    pub fn write_error(&self) -> String {
-        write_error(&self.path)
-    }
-}
-
-fn write_error(path: &Path) -> String {
-    format!("{} cannot be written", path.display())
-}
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        // Fails after `publish`, when there is no temporary file any more.
-        let _ = fs::remove_file(&self.temporary);
     }
 }

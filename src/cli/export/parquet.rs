@@ -14,7 +14,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use rust_decimal::Decimal;
 
-use super::output::PartialFile;
+use super::partial_file::PartialFile;
 use super::report::Report;
 use crate::model::Candle;
 

@@ -2,7 +2,7 @@
 
 use anyhow::{anyhow, bail};
 
-use super::Args;
+use super::args::Args;
 use super::report::{Report, backfill_command, format_time};
 use crate::exchanges::exchange;
 use crate::market::similar_symbols;

@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::files::{Files, Output};
+use super::clock_args::ClockArgs;
+use super::process::shutdown_signal;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::exchanges::{CandlePage, Exchange, Subscription, exchange};
@@ -52,9 +54,8 @@ pub struct Args {
     /// Configuration file, whose origins and symbols are used [default: candlewick.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "CANDLEWICK_CONFIG")]
     config: Option<PathBuf>,
-    /// Factor by which the clock is faster than the system clock
-    #[arg(long, hide = true, value_name = "FACTOR", default_value_t = 1.0, value_parser = super::parse_clock_speed)]
-    clock_speed: f64,
+    #[command(flatten)]
+    clock: ClockArgs,
 }
 
 /// Records until Ctrl-C, SIGTERM or the end of the given time.
@@ -68,8 +69,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn record(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let clock = Clock::scaled(args.clock_speed);
-    let interrupted = super::shutdown_signal()?;
+    let clock = args.clock.clock();
+    let interrupted = shutdown_signal()?;
     let exchange = exchange(args.exchange);
     let settings = config.exchanges.get(&args.exchange);
     let origins = |default: &[&str], configured: Option<&Vec<String>>| -> Vec<String> {
