@@ -1,11 +1,12 @@
 //! Composition root: assembles the service. The only file that names concrete stores and caches.
 
+mod upkeep;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,30 +18,18 @@ use crate::collect::{self, Assignment, CollectError, CollectorContext, DataSourc
 use crate::config::{CacheUrl, CollectConfig, Config, DataMode, ExchangeConfig, Role, StoreUrl, StreamConfig};
 use crate::exchanges;
 use crate::hub::{Hub, HubConfig, RingLimits};
-use crate::lifecycle::{Lifecycle, restart_on_panic};
+use crate::lifecycle::Lifecycle;
 use crate::market::{MarketService, Stores, UpstreamCost};
-use crate::model::{ExchangeId, FeedState};
+use crate::model::ExchangeId;
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::store::postgres::{Options, PostgresStore};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{KeyStore, MeteredStore, Store, StoreError};
+use crate::store::{MeteredStore, Store, StoreError};
 use crate::telemetry::metrics::{self, ProcessStarted};
 use crate::upstream::{RestClient, UpstreamError};
 
-/// The service is ready when every exchange is, or after this time. It then logs which exchanges are not.
-const READY_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Interval of readiness checks.
-const READY_POLL_EVERY: Duration = Duration::from_millis(20);
-
 /// Maximum duration of a shutdown. Then the process ends, even if writes are still queued.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
-
-/// Interval of histogram upkeep and process metrics.
-const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Interval at which API keys are read again from the store.
-const KEYS_POLL_EVERY: Duration = Duration::from_secs(2);
 
 /// Seed of the built-in simulator. Constant, so that each start gives the same data.
 const SIMULATOR_SEED: u64 = 1;
@@ -77,30 +66,21 @@ impl App {
     /// [`StartError`].
     pub async fn start(config: Config, clock: Clock, life: Lifecycle) -> Result<Self, StartError> {
         let listen_address = config.server.listen;
-        let listener = TcpListener::bind(listen_address)
-            .await
-            .map_err(|error| StartError::Listen { address: listen_address, error })?;
-        let address = listener.local_addr().map_err(|error| StartError::Listen { address: listen_address, error })?;
+        let listen_error = |error| StartError::Listen { address: listen_address, error };
+        let listener = TcpListener::bind(listen_address).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
         let (store, store_kind) = open_store(&config).await?;
         let (cache, cache_kind) = open_cache(&config, &clock).await?;
-
         let simulator_stop = CancellationToken::new();
         let simulation = match config.data {
             DataMode::Live => None,
             DataMode::Auto | DataMode::Simulated => {
-                let origin = simulate(&clock, &life, simulator_stop.clone()).await.map_err(StartError::Simulator)?;
-                let store = SqliteStore::in_memory_with_limit(config.store.simulated_candles.into()).await?;
-                let store: Arc<dyn Store> = Arc::new(MeteredStore::new(Arc::new(store)));
-                Some((origin, store))
+                Some(Simulation::start(&config, &clock, &life, simulator_stop.clone()).await?)
             }
         };
-        let stores = Stores { real: store, simulated: simulation.as_ref().map(|(_, store)| Arc::clone(store)) };
+        let simulated = simulation.as_ref().map(|simulation| Arc::clone(&simulation.store));
+        let stores = Stores { real: store, simulated };
 
-        let ids: Vec<_> = config.exchanges.keys().copied().collect();
-        let market = Arc::new(
-            MarketService::new(ids, stores.clone(), cache.clone(), clock.clone()).with_upstream_costs(upstream_costs()),
-        );
-        let hub = Hub::new(&cache, clock.clone(), hub_config(&config.stream));
         let about = ServiceInfo {
             version: env!("CARGO_PKG_VERSION"),
             role: config.role.as_str(),
@@ -109,45 +89,23 @@ impl App {
             metrics: metrics::install(),
         };
         ProcessStarted { version: about.version, role: about.role, store: about.store, cache: about.cache }.emit();
-        {
-            let (metrics, clock, stopping) = (about.metrics.clone(), clock.clone(), life.stopping().clone());
-            let restart_clock = clock.clone();
-            let run = move || update_metrics(metrics.clone(), clock.clone(), stopping.clone());
-            life.spawn(async move { restart_on_panic("metrics", &restart_clock, run).await });
-        }
-        let keys = Arc::<KeyRegistry>::default();
-        keys.replace(stores.real.keys().await?);
-        if config.auth.required && !keys.has_valid_key(clock.now()) {
-            tracing::warn!("API keys are required, but none is valid: create one with `candlewick keys create`");
-        }
-        {
-            let (keys, store, stopping) = (Arc::clone(&keys), Arc::clone(&stores.real), life.stopping().clone());
-            let (clock, restart_clock) = (clock.clone(), clock.clone());
-            let run = move || refresh_keys(Arc::clone(&keys), store.clone(), clock.clone(), stopping.clone());
-            life.spawn(async move { restart_on_panic("keys", &restart_clock, run).await });
-        }
-        let deps = Deps { market: Arc::clone(&market), hub, keys, limits: Arc::clone(&cache.limits) };
-        let api_config = api_config(&config);
-        let endpoint = api::build(deps, life.clone(), clock.clone(), about, api_config);
+        upkeep::spawn_metrics_update(&life, &clock, about.metrics.clone());
+        let ids = config.exchanges.keys().copied().collect();
+        let market = MarketService::new(ids, stores.clone(), cache.clone(), clock.clone());
+        let market = Arc::new(market.with_upstream_costs(upstream_costs()));
+        let deps = Deps {
+            market: Arc::clone(&market),
+            hub: Hub::new(&cache, clock.clone(), hub_config(&config.stream)),
+            keys: load_keys(&config, &stores.real, &life, &clock).await?,
+            limits: Arc::clone(&cache.limits),
+        };
+        let endpoint = api::build(deps, life.clone(), clock.clone(), about, api_config(&config));
         let server = life.spawn(api::serve(listener, endpoint, life.clone(), clock.clone()));
-
-        let context = CollectorContext { cache: cache.clone(), clock: clock.clone(), limits: limits(&config) };
-        if config.role == Role::Api {
-            life.spawn(announce_readiness(market, clock, life.clone()));
-            return Ok(Self { address, life, server, stores, simulator_stop });
+        if config.role != Role::Api {
+            let context = CollectorContext { cache, clock: clock.clone(), limits: limits(&config) };
+            spawn_collectors(&config, &stores, simulation.as_ref(), &context, &life);
         }
-        if config.store.retention_days > 0 {
-            let days = config.store.retention_days;
-            let (store, stopping) = (Arc::clone(&stores.real), life.stopping().clone());
-            let (clock, restart_clock) = (clock.clone(), clock.clone());
-            let delete_old = move || collect::delete_old_candles(store.clone(), days, clock.clone(), stopping.clone());
-            life.spawn(async move { restart_on_panic("retention", &restart_clock, delete_old).await });
-        }
-        for assignment in assignments(&config, &stores, simulation.as_ref().map(|(origin, _)| origin)) {
-            let task = collect::supervise(assignment, context.clone(), life.stopping().clone());
-            life.spawn_essential("collector", task);
-        }
-        life.spawn(announce_readiness(Arc::clone(&market), clock.clone(), life.clone()));
+        life.spawn(upkeep::announce_readiness(market, clock, life.clone()));
         Ok(Self { address, life, server, stores, simulator_stop })
     }
 
@@ -209,18 +167,68 @@ pub async fn open_cache(config: &Config, clock: &Clock) -> Result<(Cache, &'stat
     })
 }
 
-/// Starts the built-in simulator on a free loopback port. Returns its address.
-async fn simulate(clock: &Clock, life: &Lifecycle, stop: CancellationToken) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-    let simulator =
-        Simulator::new(SimulatorConfig { seed: SIMULATOR_SEED, ..SimulatorConfig::default() }, clock.clone());
-    life.spawn(async move {
-        if let Err(error) = simulator.serve(listener, stop).await {
-            tracing::error!(%error, "the built-in simulator ended");
-        }
-    });
-    Ok(address)
+/// The built-in simulator, and the store of its candles.
+struct Simulation {
+    address: SocketAddr,
+    store: Arc<dyn Store>,
+}
+
+impl Simulation {
+    /// Starts the simulator on a free loopback port.
+    ///
+    /// # Errors
+    /// [`StartError::Simulator`], or [`StartError::Store`] if there is not enough memory.
+    async fn start(
+        config: &Config,
+        clock: &Clock,
+        life: &Lifecycle,
+        stop: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StartError::Simulator)?;
+        let address = listener.local_addr().map_err(StartError::Simulator)?;
+        let simulator =
+            Simulator::new(SimulatorConfig { seed: SIMULATOR_SEED, ..SimulatorConfig::default() }, clock.clone());
+        life.spawn(async move {
+            if let Err(error) = simulator.serve(listener, stop).await {
+                tracing::error!(%error, "the built-in simulator ended");
+            }
+        });
+        let store = SqliteStore::in_memory_with_limit(config.store.simulated_candles.into()).await?;
+        Ok(Self { address, store: Arc::new(MeteredStore::new(Arc::new(store))) })
+    }
+}
+
+/// Reads the API keys, and keeps them up to date.
+async fn load_keys(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    life: &Lifecycle,
+    clock: &Clock,
+) -> Result<Arc<KeyRegistry>, StoreError> {
+    let keys = Arc::<KeyRegistry>::default();
+    keys.replace(store.keys().await?);
+    if config.auth.required && !keys.has_valid_key(clock.now()) {
+        tracing::warn!("API keys are required, but none is valid: create one with `candlewick keys create`");
+    }
+    upkeep::spawn_key_refresh(life, clock, Arc::clone(&keys), store.clone());
+    Ok(keys)
+}
+
+/// Starts a collector for each enabled exchange, and the retention of the store.
+fn spawn_collectors(
+    config: &Config,
+    stores: &Stores,
+    simulation: Option<&Simulation>,
+    context: &CollectorContext,
+    life: &Lifecycle,
+) {
+    if config.store.retention_days > 0 {
+        upkeep::spawn_retention(life, &context.clock, stores.real.clone(), config.store.retention_days);
+    }
+    for assignment in assignments(config, stores, simulation.map(|simulation| simulation.address)) {
+        let task = collect::supervise(assignment, context.clone(), life.stopping().clone());
+        life.spawn_essential("collector", task);
+    }
 }
 
 /// The configured origins, or the exchange's default ones.
@@ -240,7 +248,7 @@ pub fn rest_clients(config: &Config, clock: &Clock) -> Vec<(ExchangeId, Result<A
 }
 
 /// What to collect from each enabled exchange, and from which sources.
-fn assignments(config: &Config, stores: &Stores, simulator: Option<&SocketAddr>) -> Vec<Assignment> {
+fn assignments(config: &Config, stores: &Stores, simulator: Option<SocketAddr>) -> Vec<Assignment> {
     config
         .exchanges
         .iter()
@@ -335,27 +343,6 @@ pub enum OneShotError {
     Collect(#[from] CollectError),
 }
 
-/// Reads created and revoked API keys from the store. While the store is unreachable, the known keys stay valid.
-async fn refresh_keys(keys: Arc<KeyRegistry>, store: Arc<dyn KeyStore>, clock: Clock, stopping: CancellationToken) {
-    while stopping.run_until_cancelled(clock.sleep(KEYS_POLL_EVERY)).await.is_some() {
-        match store.keys().await {
-            Ok(known) => keys.replace(known),
-            Err(error) => tracing::debug!(%error, "API keys could not be read"),
-        }
-    }
-}
-
-/// Updates process metrics, and limits the memory of histograms that nobody scrapes.
-async fn update_metrics(metrics: PrometheusHandle, clock: Clock, stopping: CancellationToken) {
-    let process = metrics_process::Collector::default();
-    process.describe();
-    process.collect();
-    while stopping.run_until_cancelled(clock.sleep(METRICS_UPKEEP_EVERY)).await.is_some() {
-        process.collect();
-        metrics.run_upkeep();
-    }
-}
-
 /// Rate limits of the exchanges, and the cost of candle pages.
 fn upstream_costs() -> HashMap<ExchangeId, UpstreamCost> {
     let cost = |id| {
@@ -368,30 +355,4 @@ fn upstream_costs() -> HashMap<ExchangeId, UpstreamCost> {
         Some((id, UpstreamCost { per_minute, page_weight, page_rows, history_rows, intervals }))
     };
     ExchangeId::ALL.into_iter().filter_map(cost).collect()
-}
-
-/// Sets the service ready when all exchanges are, or after [`READY_TIMEOUT`].
-async fn announce_readiness(market: Arc<MarketService>, clock: Clock, life: Lifecycle) {
-    let deadline = clock.now() + READY_TIMEOUT;
-    loop {
-        let states = market.exchanges().await;
-        let waiting: Vec<_> = states
-            .iter()
-            .filter(|state| {
-                matches!(state.state, FeedState::Connecting) || (state.simulated && state.listed_at.is_none())
-            })
-            .map(|state| state.exchange.as_str())
-            .collect();
-        if waiting.is_empty() || clock.now() >= deadline {
-            life.set_ready();
-            let simulated: Vec<_> =
-                states.iter().filter(|state| state.simulated).map(|state| state.exchange.as_str()).collect();
-            tracing::info!(simulated = simulated.join(","), not_yet = waiting.join(","), "ready");
-            return;
-        }
-        tokio::select! {
-            () = clock.sleep(READY_POLL_EVERY) => {}
-            () = life.draining().cancelled() => return,
-        }
-    }
 }
