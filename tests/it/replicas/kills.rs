@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use candlewick::cache::{BusEventKind, Cache};
-use candlewick::model::{ExchangeId, Symbol, Topic};
+use candlewick::model::{ExchangeId, Symbol, TimeRange, Topic};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -28,6 +28,47 @@ async fn check_sequence(cache: &Cache, topic: Topic) -> tokio::task::JoinHandle<
             last = Some((event.epoch, event.seq));
         }
     })
+}
+
+/// The index of the collector that has the lease of an exchange, and its lease token.
+fn active_collector(collectors: &[Process; 2], exchange: ExchangeId) -> (usize, u64) {
+    let tokens = collectors.each_ref().map(|collector| lease_token(collector, exchange));
+    let active = usize::from(tokens[1] > tokens[0]);
+    (active, tokens[active])
+}
+
+/// Waits until the candles of a range are complete, and compares them with those of the simulator.
+async fn assert_complete_history(deployment: &Deployment, api: &mut Process, range: TimeRange) {
+    for (exchange, symbol) in markets() {
+        let path = format!(
+            "/v1/history?exchange={exchange}&symbol={symbol}&start={}&end={}&limit=5000",
+            range.start().millis(),
+            range.end().millis()
+        );
+        let mut page = Value::Null;
+        wait_until(&format!("{exchange} {symbol} is complete"), async || {
+            page = deployment.get(api, &path).await.unwrap_or_default();
+            page["complete"] == true
+        })
+        .await;
+        assert_eq!(
+            json_rows(&page["candles"]),
+            candle_rows(&deployment.simulation.expected_candles(exchange, symbol, range)),
+            "{exchange} {symbol}"
+        );
+    }
+}
+
+/// The number of overlapping coverage claims. The primary key prevents duplicate candles, but not these.
+async fn overlapping_claims(deployment: &Deployment) -> i64 {
+    let mut database = PgConnection::connect(&deployment.database).await.unwrap();
+    sqlx::query_scalar(
+        "SELECT count(*) FROM coverage a JOIN coverage b ON a.series_id = b.series_id AND a.start_time < b.start_time \
+         AND a.end_time > b.start_time",
+    )
+    .fetch_one(&mut database)
+    .await
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +98,7 @@ async fn killed_collector_is_replaced_without_data_loss() {
     let mut slowest = Duration::ZERO;
     for kill in 0..KILLS {
         let exchange = ExchangeId::ALL[kill % ExchangeId::ALL.len()];
-        let active = usize::from(lease_token(&collectors[1], exchange) > lease_token(&collectors[0], exchange));
-        let before = lease_token(&collectors[active], exchange);
+        let (active, before) = active_collector(&collectors, exchange);
         collectors[active].kill();
         let killed_at = clock.elapsed();
         let standby = &collectors[1 - active];
@@ -78,40 +118,13 @@ async fn killed_collector_is_replaced_without_data_loss() {
 
     let range = minutes_after(since, i64::try_from(clock.now().since(since).as_secs() / 60).unwrap().max(3));
     clock.sleep_until(range.end()).await;
-    for (exchange, symbol) in markets() {
-        let path = format!(
-            "/v1/history?exchange={exchange}&symbol={symbol}&start={}&end={}&limit=5000",
-            range.start().millis(),
-            range.end().millis()
-        );
-        let mut page = Value::Null;
-        wait_until(&format!("{exchange} {symbol} is complete"), async || {
-            page = deployment.get(&mut apis[0], &path).await.unwrap_or_default();
-            page["complete"] == true
-        })
-        .await;
-        assert_eq!(
-            json_rows(&page["candles"]),
-            candle_rows(&deployment.simulation.expected_candles(exchange, symbol, range)),
-            "{exchange} {symbol}"
-        );
-    }
+    assert_complete_history(&deployment, &mut apis[0], range).await;
     assert!(subscribers.iter().all(|task| !task.is_finished()), "no subscriber lost events without a gap event");
-    // The primary key prevents duplicate candles, but not overlapping coverage claims.
-    let mut database = PgConnection::connect(&deployment.database).await.unwrap();
-    let overlaps: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM coverage a JOIN coverage b ON a.series_id = b.series_id AND a.start_time < b.start_time \
-         AND a.end_time > b.start_time",
-    )
-    .fetch_one(&mut database)
-    .await
-    .unwrap();
-    assert_eq!(overlaps, 0);
+    assert_eq!(overlapping_claims(&deployment).await, 0);
 
     // After a clean shutdown the standby takes over immediately, before the lease would expire.
     let exchange = ExchangeId::Binance;
-    let active = usize::from(lease_token(&collectors[1], exchange) > lease_token(&collectors[0], exchange));
-    let before = lease_token(&collectors[active], exchange);
+    let (active, before) = active_collector(&collectors, exchange);
     let stopped_at = clock.elapsed();
     collectors[active].signal("TERM");
     assert_eq!(collectors[active].wait_for_exit().await, Some(0));

@@ -2,6 +2,24 @@
 
 use serde_json::Value;
 
+/// The supported keywords.
+const KEYWORDS: [&str; 14] = [
+    "title",
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "enum",
+    "const",
+    "oneOf",
+    "description",
+    "format",
+    "minimum",
+    "maximum",
+    "default",
+];
+
 /// Validates a value against a schema.
 ///
 /// # Errors
@@ -10,23 +28,7 @@ use serde_json::Value;
 pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
     let fail = |reason: &str| Err(format!("{reason}: {value} against {schema}"));
     for keyword in schema.as_object().into_iter().flatten().map(|(keyword, _)| keyword.as_str()) {
-        let supported = [
-            "title",
-            "type",
-            "properties",
-            "required",
-            "additionalProperties",
-            "items",
-            "enum",
-            "const",
-            "oneOf",
-            "description",
-            "format",
-            "minimum",
-            "maximum",
-            "default",
-        ];
-        if !supported.contains(&keyword) {
+        if !KEYWORDS.contains(&keyword) {
             return fail(&format!("unsupported keyword `{keyword}`"));
         }
     }
@@ -41,19 +43,9 @@ pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
     {
         return fail("not exactly one `oneOf` schema matches");
     }
-    let has_type = |name: &str| match name {
-        "null" => value.is_null(),
-        "string" => value.is_string(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        _ => false,
-    };
     let type_matches = match &schema["type"] {
-        Value::String(name) => has_type(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).any(has_type),
+        Value::String(name) => has_type(value, name),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).any(|name| has_type(value, name)),
         _ => true,
     };
     if !type_matches {
@@ -77,4 +69,17 @@ pub fn check(schema: &Value, value: &Value) -> Result<(), String> {
         array.iter().try_for_each(|item| check(items, item))?;
     }
     Ok(())
+}
+
+fn has_type(value: &Value, name: &str) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
 }
