@@ -1,7 +1,11 @@
-//! Checks on the sources: which module may import which modules and libraries, and the length of files.
+//! Checks on the sources: which module may import which modules and libraries, cycles between files, and the length of
+//! files.
 
+mod cycles;
+mod modules;
 mod paths;
 mod rules;
+mod tokens;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,6 +49,13 @@ fn imports_follow_the_rules() {
         })
         .collect();
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+#[test]
+fn files_do_not_use_each_other_in_cycles() {
+    let sources = sources("src").into_iter().map(|file| (file.clone(), read(&file))).collect();
+    let cycles = cycles::violations("src/lib.rs", &sources);
+    assert!(cycles.is_empty(), "move what the files share to a file of its own:\n{}", cycles.join("\n"));
 }
 
 #[test]

@@ -1,103 +1,145 @@
 //! Extracts paths from Rust source: flattens `use` trees, resolves `self` and `super`, ignores comments and strings.
 
+use super::tokens::{Token, TokenKind, tokens};
+
 /// A path that a source uses: `["crate", "model", "Candle"]`, `["sqlx", "query"]`. A glob ends in `*`.
 pub type UsedPath = Vec<String>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Ident(String),
-    /// `::`
-    Colons,
-    Other(char),
+/// A path as a source contains it, also one with a single segment.
+pub struct SourcePath {
+    pub segments: Vec<String>,
+    pub line: usize,
+    /// The names of the modules `mod name { … }` around it.
+    pub scope: Vec<String>,
+    /// Set in a `use`.
+    pub import: Option<Import>,
+}
+
+/// What a `use` makes of a path.
+#[derive(Clone)]
+pub struct Import {
+    /// The name in the importing module; `*` for a glob.
+    pub name: String,
+    /// Whether it is a re-export: `pub use`, `pub(crate) use`.
+    pub is_public: bool,
 }
 
 /// All paths in a source file that is `depth` modules below the crate root (`src/lib.rs` 0, `src/store/mod.rs` 1).
 /// Paths that reach the root by `super` are returned with `crate` as the first segment.
 pub fn used_paths(source: &str, depth: usize) -> Vec<UsedPath> {
-    let mut reader = Reader { tokens: tokens(source), next: 0, in_use: false, found: Vec::new() };
-    // The module depth that each open brace adds.
-    let mut braces: Vec<usize> = Vec::new();
-    while let Some(token) = reader.tokens.get(reader.next).cloned() {
-        let opens_module = matches!(&token, Token::Ident(ident) if ident == "mod") && reader.is(2, '{');
-        match token {
-            _ if opens_module => {
-                braces.push(1);
+    let paths = source_paths(&tokens(source));
+    paths.iter().filter_map(|path| resolve(&path.segments, depth + path.scope.len())).collect()
+}
+
+/// All paths in the tokens of a source file.
+pub fn source_paths(tokens: &[Token]) -> Vec<SourcePath> {
+    let mut reader = Reader { tokens, next: 0, scope: Vec::new(), import: None, found: Vec::new() };
+    // Whether each open brace is that of a module.
+    let mut braces: Vec<bool> = Vec::new();
+    while let Some(token) = tokens.get(reader.next) {
+        match &token.kind {
+            TokenKind::Ident(ident) if ident == "mod" && reader.is(2, '{') => {
+                reader.scope.extend(tokens[reader.next + 1].ident().map(str::to_owned));
+                braces.push(true);
                 reader.next += 3;
             }
-            Token::Other('{') => {
-                braces.push(0);
+            TokenKind::Ident(ident) => {
+                reader.import = (ident == "use").then(|| reader.is_public());
+                reader.next += usize::from(ident == "use");
+                reader.read_tree(&mut Vec::new());
+                reader.import = None;
+            }
+            TokenKind::Other('{') => {
+                braces.push(false);
                 reader.next += 1;
             }
-            Token::Other('}') => {
-                braces.pop();
+            TokenKind::Other('}') => {
+                if braces.pop() == Some(true) {
+                    reader.scope.pop();
+                }
                 reader.next += 1;
             }
-            Token::Ident(ident) => {
-                reader.in_use = ident == "use";
-                reader.next += usize::from(reader.in_use);
-                reader.read_tree(&mut Vec::new(), depth + braces.iter().sum::<usize>());
-            }
+            // A range, or a field or method, whose name is no path.
+            TokenKind::Other('.') if reader.is(1, '.') || reader.ident(1).is_some() => reader.next += 2,
             _ => reader.next += 1,
         }
     }
     reader.found
 }
 
-struct Reader {
-    tokens: Vec<Token>,
+struct Reader<'a> {
+    tokens: &'a [Token],
     next: usize,
-    /// Within a `use`, where a name follows `as`. Elsewhere a type follows it.
-    in_use: bool,
-    found: Vec<UsedPath>,
+    scope: Vec<String>,
+    /// Within a `use`: whether it is public.
+    import: Option<bool>,
+    found: Vec<SourcePath>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn is(&self, ahead: usize, sign: char) -> bool {
-        self.tokens.get(self.next + ahead) == Some(&Token::Other(sign))
+        self.tokens.get(self.next + ahead).is_some_and(|token| token.is(sign))
+    }
+
+    fn ident(&self, ahead: usize) -> Option<&str> {
+        self.tokens.get(self.next + ahead).and_then(Token::ident)
+    }
+
+    fn is_colons(&self) -> bool {
+        self.tokens.get(self.next).is_some_and(|token| token.kind == TokenKind::Colons)
+    }
+
+    /// Whether `pub` or `pub(…)` precedes the next token.
+    fn is_public(&self) -> bool {
+        let before = self.next.checked_sub(1).and_then(|before| self.tokens.get(before));
+        before.is_some_and(|before| before.ident() == Some("pub") || before.is(')'))
+    }
+
+    fn push(&mut self, segments: &[String], line: usize, alias: Option<String>) {
+        let last = segments.iter().rev().find(|segment| *segment != "self").cloned();
+        let import = self.import.map(|is_public| Import { name: alias.or(last).unwrap_or_default(), is_public });
+        self.found.push(SourcePath { segments: segments.to_vec(), line, scope: self.scope.clone(), import });
     }
 
     /// Reads a path or a `use` tree that continues `prefix`.
-    fn read_tree(&mut self, prefix: &mut UsedPath, depth: usize) {
+    fn read_tree(&mut self, prefix: &mut UsedPath) {
         let prefix_len = prefix.len();
+        let line = self.tokens.get(self.next).map_or(0, |token| token.line);
         loop {
-            match self.tokens.get(self.next) {
-                Some(Token::Ident(ident)) => {
-                    prefix.push(ident.clone());
-                    self.next += 1;
-                    if self.tokens.get(self.next) == Some(&Token::Colons) {
-                        self.next += 1;
-                        continue;
-                    }
-                    if self.in_use && matches!(self.tokens.get(self.next), Some(Token::Ident(ident)) if ident == "as") {
-                        self.next += 2;
-                    }
-                    self.found.extend(resolve(prefix, depth));
-                }
-                Some(Token::Other('*')) if !prefix.is_empty() => {
-                    prefix.push("*".to_owned());
-                    self.next += 1;
-                    self.found.extend(resolve(prefix, depth));
-                }
-                Some(Token::Other('{')) => {
-                    self.next += 1;
-                    while self.next < self.tokens.len() && !self.is(0, '}') {
-                        let before = self.next;
-                        self.read_tree(prefix, depth);
-                        // Skip a comma, or a token that is no part of a tree.
-                        if self.is(0, ',') || self.next == before {
-                            self.next += 1;
-                        }
-                    }
-                    self.next += 1;
-                }
-                // `use ::name`
-                Some(Token::Colons) if prefix.is_empty() => {
+            if let Some(ident) = self.ident(0) {
+                prefix.push(ident.to_owned());
+                self.next += 1;
+                if self.is_colons() {
                     self.next += 1;
                     continue;
                 }
+                // Outside a `use`, a type follows `as`.
+                let is_renamed = self.import.is_some() && self.ident(0) == Some("as");
+                let alias = self.ident(1).filter(|_| is_renamed).map(str::to_owned);
+                self.next += if alias.is_some() { 2 } else { 0 };
+                self.push(prefix, line, alias);
+            } else if self.is(0, '*') && !prefix.is_empty() {
+                prefix.push("*".to_owned());
+                self.next += 1;
+                self.push(prefix, line, None);
+            } else if self.is(0, '{') {
+                self.next += 1;
+                while self.next < self.tokens.len() && !self.is(0, '}') {
+                    let before = self.next;
+                    self.read_tree(prefix);
+                    // Skip a comma, or a token that is no part of a tree.
+                    if self.is(0, ',') || self.next == before {
+                        self.next += 1;
+                    }
+                }
+                self.next += 1;
+            } else if self.is_colons() && prefix.is_empty() {
+                // `use ::name`
+                self.next += 1;
+                continue;
+            } else if prefix.len() > prefix_len {
                 // Generic arguments: paths inside them are read separately.
-                _ if prefix.len() > prefix_len => self.found.extend(resolve(prefix, depth)),
-                _ => {}
+                self.push(prefix, line, None);
             }
             prefix.truncate(prefix_len);
             return;
@@ -114,90 +156,6 @@ fn resolve(path: &[String], depth: usize) -> Option<UsedPath> {
     }
     (supers >= depth && supers > 0 || depth == 0)
         .then(|| std::iter::once("crate".to_owned()).chain(path[leading..].iter().cloned()).collect())
-}
-
-/// The tokens of a source without comments, strings and lifetimes.
-fn tokens(source: &str) -> Vec<Token> {
-    let chars: Vec<char> = source.chars().collect();
-    let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
-    let is_ident_char = |sign: char| sign.is_alphanumeric() || sign == '_';
-    let (mut tokens, mut i) = (Vec::new(), 0);
-    while i < chars.len() {
-        match at(i) {
-            '/' if at(i + 1) == '/' => i = skip_line(&chars, i),
-            '/' if at(i + 1) == '*' => i = skip_block(&chars, i),
-            '"' => i = skip_string(&chars, i),
-            // `'a'` and `'\n'` are characters; `'a` is a lifetime.
-            '\'' if at(i + 1) == '\\' => {
-                i = (i + 3..chars.len()).find(|j| at(*j) == '\'').map_or(chars.len(), |j| j + 1);
-            }
-            '\'' if at(i + 2) == '\'' => i += 3,
-            '\'' => i = (i + 1..=chars.len()).find(|j| !is_ident_char(at(*j))).unwrap_or(chars.len()),
-            sign if is_ident_char(sign) => {
-                let end = (i..=chars.len()).find(|j| !is_ident_char(at(*j))).unwrap_or(chars.len());
-                let ident: String = chars[i..end].iter().collect();
-                let raw = matches!(ident.as_str(), "r" | "br" | "cr");
-                match at(end) {
-                    '"' if raw => i = skip_raw_string(&chars, end),
-                    '#' if raw && matches!(at(end + 1), '"' | '#') => i = skip_raw_string(&chars, end),
-                    // `r#name`
-                    '#' if ident == "r" => i = end + 1,
-                    _ => {
-                        tokens.push(Token::Ident(ident));
-                        i = end;
-                    }
-                }
-            }
-            ':' if at(i + 1) == ':' => {
-                tokens.push(Token::Colons);
-                i += 2;
-            }
-            sign => {
-                if !sign.is_whitespace() {
-                    tokens.push(Token::Other(sign));
-                }
-                i += 1;
-            }
-        }
-    }
-    tokens
-}
-
-fn skip_line(chars: &[char], from: usize) -> usize {
-    (from..chars.len()).find(|i| chars[*i] == '\n').unwrap_or(chars.len())
-}
-
-/// Block comments may be nested.
-fn skip_block(chars: &[char], from: usize) -> usize {
-    let (mut i, mut open) = (from, 0usize);
-    while i < chars.len() {
-        match (chars[i], chars.get(i + 1)) {
-            ('/', Some('*')) => (i, open) = (i + 2, open + 1),
-            ('*', Some('/')) => (i, open) = (i + 2, open - 1),
-            _ => i += 1,
-        }
-        if open == 0 {
-            break;
-        }
-    }
-    i
-}
-
-fn skip_string(chars: &[char], from: usize) -> usize {
-    let mut i = from + 1;
-    while i < chars.len() && chars[i] != '"' {
-        i += if chars[i] == '\\' { 2 } else { 1 };
-    }
-    i + 1
-}
-
-/// Starts at the first `#` or `"` of `r#"…"#`.
-fn skip_raw_string(chars: &[char], from: usize) -> usize {
-    let hashes = chars[from..].iter().take_while(|sign| **sign == '#').count();
-    let ends = |i: &usize| {
-        chars[*i] == '"' && chars[*i + 1..].iter().take(hashes).filter(|sign| **sign == '#').count() == hashes
-    };
-    (from + hashes + 1..chars.len()).find(ends).map_or(chars.len(), |i| i + 1 + hashes)
 }
 
 /// The paths of a source as text, without those of a single segment.
