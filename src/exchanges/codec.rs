@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::feed::FeedError;
 use super::rest::{RestError, RestErrorKind};
-use crate::model::{BadTime, Interval, Number, Symbol, Timestamp};
+use crate::model::{BadTime, Candle, Interval, Number, Side, Symbol, Timestamp};
 
 /// An integer in JSON, bare (`12`) or quoted (`"12"`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Int {
 }
 
 /// A string, borrowed if it has no escapes; also inside an `Option`, where serde would copy a `Cow`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
@@ -70,22 +70,46 @@ impl std::ops::Deref for Text<'_> {
     }
 }
 
-/// A number, or `None` for an empty string or `null`: the price of an empty side of the order book, the steps of a
+/// A number, or `None` for a missing member, an empty string or `null`: the price of an empty side of the order book, the steps of a
 /// market that is not open yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OptionalNumber(pub Option<Number>);
 
+impl OptionalNumber {
+    pub fn value(self) -> Option<Decimal> {
+        self.0.map(|number| number.0)
+    }
+
+    /// A price; `None` for zero, as in [`nonzero_price`].
+    pub fn price(self) -> Option<Decimal> {
+        self.0.and_then(nonzero_price)
+    }
+}
+
 impl<'de> Deserialize<'de> for OptionalNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let Some(raw) = Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get) else {
+            return Ok(Self(None));
+        };
         let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
-        if text.is_empty() || raw == "null" {
+        if text.is_empty() {
             return Ok(Self(None));
         }
         Number::parse(text).map(|number| Self(Some(number))).map_err(|_| {
             let shown: String = raw.chars().take(40).collect();
             de::Error::custom(format_args!("`{shown}` is not a valid number"))
         })
+    }
+}
+
+/// The id of a request in an answer, bare or quoted; `None` for any value that is not one of our ids.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RequestId(pub Option<u64>);
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Option::<&RawValue>::deserialize(deserializer)?;
+        Ok(Self(raw.and_then(|raw| raw.get().trim_matches('"').parse().ok())))
     }
 }
 
@@ -211,14 +235,6 @@ fn parse_rows_individually<'a, M: RowMessage<'a>>(
     if message.is_empty() { Err(malformed()) } else { Ok((message, invalid)) }
 }
 
-/// The error of the first invalid row, if there is one.
-pub(super) fn first_error(invalid: &[InvalidRow<'_>]) -> Result<(), FeedError> {
-    match invalid.first() {
-        None => Ok(()),
-        Some((row, error)) => Err(FeedError::malformed(error, row.get())),
-    }
-}
-
 /// A string member of a row that cannot be parsed as a whole.
 pub(super) fn text_member(row: &RawValue, name: &str) -> Option<String> {
     let members: std::collections::BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(row.get()).ok()?;
@@ -228,6 +244,11 @@ pub(super) fn text_member(row: &RawValue, name: &str) -> Option<String> {
 /// Parses a frame, which must be an object.
 pub(super) fn parse_frame<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FeedError> {
     serde_json::from_str::<Object<T>>(text).map(|frame| frame.0).map_err(|error| FeedError::malformed(error, text))
+}
+
+/// Parses the members that distinguish the kinds of frames; `None` for an array, which is no frame of interest.
+pub(super) fn parse_envelope<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, FeedError> {
+    if text.trim_start().starts_with('[') { check_json(text).map(|()| None) } else { parse_frame(text).map(Some) }
 }
 
 /// Checks that a frame that the session ignores is valid JSON.
@@ -284,6 +305,60 @@ pub(super) fn price_level(price: Number, size: Number) -> (Option<Decimal>, Opti
     }
 }
 
+/// A price and its amount, which may be missing; both `None` if there is no price.
+pub(super) fn optional_level(price: Option<Number>, size: Option<Number>) -> (Option<Decimal>, Option<Decimal>) {
+    match price.and_then(nonzero_price) {
+        Some(price) => (Some(price), size.map(|size| size.0)),
+        None => (None, None),
+    }
+}
+
+/// A candle that is not closed, without quote volume and number of trades. `prices` are open, high, low and close.
+pub(super) fn new_candle(open_time: Timestamp, prices: [Number; 4], volume: Number) -> Candle {
+    let [open, high, low, close] = prices.map(|price| price.0);
+    Candle {
+        timestamp: open_time,
+        open,
+        high,
+        low,
+        close,
+        volume: volume.0,
+        quote_volume: None,
+        trades: None,
+        closed: false,
+        revision: 0,
+    }
+}
+
+/// Parses a side: `buy` or `sell`, in any case.
+pub(super) fn parse_side(text: &str) -> Result<Side, String> {
+    match text {
+        _ if text.eq_ignore_ascii_case("buy") => Ok(Side::Buy),
+        _ if text.eq_ignore_ascii_case("sell") => Ok(Side::Sell),
+        _ => Err(format!("unknown side {text:?}")),
+    }
+}
+
+/// The intervals of a table of an exchange's names.
+pub(super) const fn intervals_of<const N: usize>(names: &[(Interval, &str); N]) -> [Interval; N] {
+    let (mut intervals, mut at) = ([Interval::M1; N], 0);
+    while at < N {
+        intervals[at] = names[at].0;
+        at += 1;
+    }
+    intervals
+}
+
+/// The exchange's name of an interval.
+pub(super) fn interval_name<'a>(names: &[(Interval, &'a str)], interval: Interval) -> Option<&'a str> {
+    names.iter().find(|(known, _)| *known == interval).map(|(_, name)| *name)
+}
+
+/// The interval with one of the exchange's names.
+pub(super) fn interval_by_name(names: &[(Interval, &str)], name: &str) -> Option<Interval> {
+    names.iter().find(|(_, known)| *known == name).map(|(interval, _)| *interval)
+}
+
 /// Parses the body of a response, which must be an object.
 pub(super) fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, RestError> {
     serde_json::from_slice::<Object<T>>(body).map(|object| object.0).map_err(|error| malformed(error, body))
@@ -313,6 +388,14 @@ pub(super) fn is_candle_over(open: Timestamp, interval: Interval, now: Timestamp
 pub(super) fn parse_dashed_symbol(native: &str) -> Option<Symbol> {
     let (base, quote) = native.split_once('-').filter(|(_, quote)| !quote.contains('-'))?;
     symbol(base, quote)
+}
+
+/// The symbol of the assets of a listing.
+///
+/// # Errors
+/// The asset names are invalid.
+pub(super) fn listed_symbol(base: &str, quote: &str) -> Result<Symbol, String> {
+    symbol(base, quote).ok_or_else(|| format!("no symbol in `{base}` and `{quote}`"))
 }
 
 /// The symbol of two assets; `None` for invalid asset names.
@@ -381,6 +464,5 @@ mod tests {
         assert_eq!(valid.iter().map(|row| row.a.0).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(invalid.iter().map(|(row, _)| row.get()).collect::<Vec<_>>()[1], "null");
         assert_eq!(text_member(invalid[2].0, "a").as_deref(), Some("7.9e27"));
-        assert!(first_error(&invalid).unwrap_err().message.contains("null"));
     }
 }

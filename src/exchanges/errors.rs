@@ -8,9 +8,6 @@ use super::adapter::Exchange;
 use super::rest::{RestError, RestErrorKind, RestResponse};
 use crate::model::Timestamp;
 
-/// Parses an error body in the exchange's documented form; `None` for any other body.
-pub(super) type ApiErrorParser = fn(&RestResponse<'_>, Timestamp) -> Option<RestError>;
-
 /// Phrases in the bodies of region blocks: the geographic restriction of Amazon `CloudFront`, Cloudflare's error 1009,
 /// and Binance's own message.
 /// <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/georestrictions.html>,
@@ -31,11 +28,6 @@ pub fn classify_response(exchange: &dyn Exchange, response: &RestResponse<'_>, r
     classify(response, exchange.api_error(response, received))
 }
 
-/// Like [`classify_response`], for an adapter that passes its own error parser.
-pub(super) fn classify_with(parse: ApiErrorParser, response: &RestResponse<'_>, received: Timestamp) -> RestError {
-    classify(response, parse(response, received))
-}
-
 /// Whether a body states that this region is blocked.
 #[must_use]
 pub fn is_region_block(body: &[u8]) -> bool {
@@ -43,9 +35,11 @@ pub fn is_region_block(body: &[u8]) -> bool {
     REGION_BLOCK_PHRASES.iter().any(|phrase| text.contains(phrase))
 }
 
+/// Classifies a response from its status and the exchange's own error, if its body has one.
+///
 /// Status 403, 418, 429, 451 and 5xx determine the kind, and the API error adds its message and time. For any other
 /// status the API error determines the kind.
-fn classify(response: &RestResponse<'_>, api_error: Option<RestError>) -> RestError {
+pub(super) fn classify(response: &RestResponse<'_>, api_error: Option<RestError>) -> RestError {
     use RestErrorKind::{Banned, RateLimited, RegionBlocked, Unavailable};
     let status_kind = match response.status {
         // Binance: "a WAF (Web Application Firewall) rule has been violated. This can indicate a rate limit violation

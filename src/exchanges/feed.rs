@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rest::RestCall;
 use crate::model::{BadEvent, Channel, Instrument, Interval, MarketEvent, Series, Symbol, Timestamp, Topic};
 
 /// One channel of one market. Candles are one-minute candles; longer ones are rollups.
@@ -27,8 +28,12 @@ impl Subscription {
 
 /// One WebSocket connection to open.
 pub struct ConnectionPlan {
-    /// Path and query on the WebSocket origin.
+    /// Path and query on the WebSocket origin. Plans with the same path carry the same kind of subscription.
     pub path: String,
+    /// The call that returns the address, made before each dial. `None`: `path` on an origin of the profile.
+    pub address: Option<fn() -> RestCall<SocketAddress>>,
+    /// Compression of binary frames.
+    pub encoding: Encoding,
     /// Initial subscriptions of the connection.
     pub subscriptions: Vec<Subscription>,
     /// Number of additional subscriptions, of any channel, that fit on the connection.
@@ -37,12 +42,37 @@ pub struct ConnectionPlan {
     pub session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
 }
 
+/// An address that an exchange assigns to one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketAddress {
+    /// `wss://host/path?query`.
+    pub url: String,
+    /// How often to send a ping, if the exchange says so.
+    pub ping_interval: Option<Duration>,
+}
+
+/// Compression of binary frames. The engine decompresses them, and the session receives text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Frames are not compressed.
+    Plain,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1951, without a header.
+    Deflate,
+}
+
 /// One connection as a state machine: frames in; events and frames out. Calls are sequential.
 ///
 /// A session sends its initial subscriptions in [`FeedSession::on_open`], tracks the requests that are not yet
 /// acknowledged and their deadlines, and reports acknowledged and rejected subscriptions in the outbox. It merges
 /// partial updates, so that its events are complete.
 pub trait FeedSession: Send {
+    /// Called before [`FeedSession::on_open`] if [`SocketAddress::ping_interval`] is set.
+    fn set_ping_interval(&mut self, interval: Duration) {
+        let _ = interval;
+    }
+
     /// Called when the connection is open: subscribes.
     fn on_open(&mut self, now: Timestamp, out: &mut Outbox);
 

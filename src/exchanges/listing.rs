@@ -86,15 +86,26 @@ pub(super) enum Step {
 
 impl<'de> Deserialize<'de> for Step {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let Some(raw) = Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get) else {
+            return Ok(Self::Missing);
+        };
         let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
         Ok(match parse_decimal(text) {
-            _ if text.is_empty() || raw == "null" => Self::Missing,
+            _ if text.is_empty() => Self::Missing,
             Ok(step) if step.is_zero() => Self::Missing,
             Ok(step) if step.is_sign_positive() => Self::Known(step),
             _ => Self::Invalid(truncated(text)),
         })
     }
+}
+
+/// Like [`parse_rows`], for rows without keys.
+pub(super) fn parse_list<'a, R: Deserialize<'a>>(
+    rows: Vec<&'a RawValue>,
+    id: &str,
+    parse: impl Fn(R, &mut RowIssue) -> Result<Option<Instrument>, String>,
+) -> Result<Listing, RestError> {
+    parse_rows(rows.into_iter().map(|row| (None, row)), id, parse)
 }
 
 /// Parses the rows of a listing, each with its key if the rows are members of an object. `id` is the member with the

@@ -1,22 +1,19 @@
-//! The adapter: delegates to the other files of this folder.
+//! The adapter: REST calls and connections.
 
 use super::profile::PROFILE;
-use super::{rest, session, symbols};
-use crate::exchanges::adapter::Exchange;
-use crate::exchanges::candle_rows::CandleRows;
-use crate::exchanges::feed::{ConnectionPlan, FeedSession, Subscription};
-use crate::exchanges::listing::Listing;
-use crate::exchanges::profile::Profile;
-use crate::exchanges::rest::{CandlePage, RestCall, RestError, RestResponse, ServerTime};
-use crate::model::{ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
+use super::rest::{INTERVALS, PAGE_ROWS, RATE_LIMIT, api_error, candle, instrument, statistics};
+use super::stream::Codec;
+use super::symbols;
+use super::wire::{InstrumentList, Ticker, Time};
+use crate::exchanges::prelude::*;
 
 /// Binance spot.
 #[derive(Debug)]
 pub struct Binance;
 
-/// Maximum number of streams per connection:
-/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>.
-const STREAMS_PER_CONNECTION: usize = 1024;
+fn get(path: &str, weight: u32) -> RestCall<()> {
+    RestCall::get(path).scope(RATE_LIMIT).weight(weight).errors(api_error)
+}
 
 impl Exchange for Binance {
     fn id(&self) -> ExchangeId {
@@ -28,48 +25,57 @@ impl Exchange for Binance {
     }
 
     fn server_time(&self) -> Option<RestCall<ServerTime>> {
-        Some(rest::server_time())
+        Some(get("/api/v3/time", 1).read(|body, _| {
+            let time: Time = codec::parse_object(body)?;
+            Ok(ServerTime { at: time.server_time.millis(), resolution: Duration::from_millis(1) })
+        }))
     }
 
     fn instruments(&self) -> RestCall<Listing> {
-        rest::instruments()
+        get("/api/v3/exchangeInfo", 20).read(|body, _| {
+            let info: InstrumentList<'_> = codec::parse_object(body)?;
+            listing::parse_list(info.symbols, "symbol", instrument)
+        })
     }
 
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>> {
-        vec![rest::ticker(instrument)]
+        let call = get("/api/v3/ticker/24hr", 2).query("symbol", &instrument.native);
+        vec![call.read(|body, _| {
+            let ticker: Ticker<'_> = codec::parse_object(body)?;
+            let (bid, bid_size) = optional_level(ticker.bid.0, ticker.bid_size.0);
+            let (ask, ask_size) = optional_level(ticker.ask.0, ticker.ask_size.0);
+            Ok(TickerPatch { bid, bid_size, ask, ask_size, ..statistics(&ticker) })
+        })]
     }
 
+    /// `endTime` is inclusive.
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
-        rest::candles(page)
+        let (interval, range) = (page.interval, page.range);
+        let call = get("/api/v3/klines", 2)
+            .query("symbol", &page.instrument.native)
+            .query("interval", interval)
+            .query("startTime", range.start().millis())
+            .query("endTime", range.end().millis().saturating_sub(1))
+            .query("limit", PAGE_ROWS);
+        INTERVALS.contains(&interval).then(|| {
+            call.read(move |body, received| {
+                let rows: Vec<&RawValue> = codec::parse_list(body)?;
+                let open_time = |row| first_column(row).map(Int::millis);
+                Ok(CandleRows::parse(&rows, received, open_time, candle).into_page(interval, range, received))
+            })
+        })
     }
 
     fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
-        rest::api_error(response, received)
+        api_error(response, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
-        let mut plans: Vec<(usize, Vec<Subscription>)> = Vec::new();
-        for subscription in subscriptions {
-            let streams = session::stream_names(subscription).count();
-            match plans.last_mut() {
-                Some((used, planned)) if *used + streams <= STREAMS_PER_CONNECTION => {
-                    *used += streams;
-                    planned.push(subscription.clone());
-                }
-                _ => plans.push((streams, vec![subscription.clone()])),
-            }
-        }
-        let plan = |(used, subscriptions)| ConnectionPlan {
-            path: "/stream".to_owned(),
-            subscriptions,
-            spare_capacity: (STREAMS_PER_CONNECTION - used) / session::MAX_STREAMS_PER_SUBSCRIPTION,
-            session: |subscriptions| Box::new(session::Session::new(subscriptions)),
-        };
-        plans.into_iter().map(plan).collect()
+        Session::<Codec>::plans("/stream", subscriptions)
     }
 
     fn decoder(&self) -> Box<dyn FeedSession> {
-        Box::new(session::Session::decoder())
+        Session::<Codec>::decoder(symbols::guess_symbol)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

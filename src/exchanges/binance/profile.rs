@@ -1,11 +1,9 @@
 //! Addresses, limits and capabilities.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::rest;
-use crate::exchanges::profile::{MinuteCandles, PageCost, Profile, RateLimit};
-use crate::model::Channel;
+use crate::exchanges::prelude::*;
 
 /// Addresses, limits and capabilities of the exchange.
 pub(super) static PROFILE: Profile = Profile {

@@ -1,19 +1,7 @@
-//! REST calls of Binance and the parsers of their responses.
+//! Parsers of Binance's REST responses.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use serde_json::value::RawValue;
-
-use super::wire::{CandleRow, ErrorBody, Filter, InstrumentList, ListedInstrument, RestTicker, Time};
-use crate::exchanges::candle_rows::{CandleRows, first_column};
-use crate::exchanges::codec::{self, Int, nonzero_price, price_level};
-use crate::exchanges::errors::classify_with;
-use crate::exchanges::listing::{self, Listing, RowIssue, Step};
-use crate::exchanges::rest::{CandlePage, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime};
-use crate::model::{
-    Candle, ExchangeId, Instrument, InstrumentStatus, Interval, Number, Symbol, TickerPatch, Timestamp,
-};
+use super::wire::{CandleRow, ErrorBody, Filter, ListedInstrument, Ticker};
+use crate::exchanges::prelude::*;
 
 /// Name of the only rate limit.
 pub(super) const RATE_LIMIT: &str = "rest";
@@ -23,81 +11,10 @@ pub(super) const PAGE_ROWS: u32 = 1_000;
 
 /// Intervals on our grid. Weeks open on Monday. `3d` is left out: it counts from the listing of BTCUSDT, 2017-08-17,
 /// not from the epoch.
-pub(super) const INTERVALS: &[Interval] = &[
-    Interval::M1,
-    Interval::M3,
-    Interval::M5,
-    Interval::M15,
-    Interval::M30,
-    Interval::H1,
-    Interval::H2,
-    Interval::H4,
-    Interval::H6,
-    Interval::H8,
-    Interval::H12,
-    Interval::D1,
-    Interval::W1,
-    Interval::Mo1,
-];
-
-/// The exchange's clock; weight 1.
-pub(super) fn server_time() -> RestCall<ServerTime> {
-    call("/api/v3/time", vec![], 1, |body, _| {
-        let time: Time = codec::parse_object(body)?;
-        Ok(ServerTime { at: time.server_time.millis(), resolution: Duration::from_millis(1) })
-    })
-}
-
-/// The listing; weight 20.
-pub(super) fn instruments() -> RestCall<Listing> {
-    call("/api/v3/exchangeInfo", vec![], 20, |body, _| {
-        let info: InstrumentList<'_> = codec::parse_object(body)?;
-        listing::parse_rows(info.symbols.into_iter().map(|row| (None, row)), "symbol", instrument)
-    })
-}
-
-/// Best bid and ask and the 24-hour statistics of one market; weight 2.
-pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
-    let query = vec![("symbol", instrument.native.clone())];
-    call("/api/v3/ticker/24hr", query, 2, |body, _| Ok(ticker_patch(&codec::parse_object(body)?)))
-}
-
-/// A page of candles; weight 2. `endTime` is inclusive.
-pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
-    let (interval, range) = (page.interval, page.range);
-    if !INTERVALS.contains(&interval) {
-        return None;
-    }
-    let query = vec![
-        ("symbol", page.instrument.native.clone()),
-        ("interval", interval.as_str().to_owned()),
-        ("startTime", range.start().millis().to_string()),
-        ("endTime", range.end().millis().saturating_sub(1).to_string()),
-        ("limit", PAGE_ROWS.to_string()),
-    ];
-    Some(call("/api/v3/klines", query, 2, move |body, received| {
-        let rows: Vec<&RawValue> = codec::parse_list(body)?;
-        let open_time = |row| first_column(row).map(Int::millis);
-        Ok(CandleRows::parse(&rows, received, open_time, candle).into_page(interval, range, received))
-    }))
-}
-
-fn call<T: 'static>(
-    path: &str,
-    query: Vec<(&'static str, String)>,
-    weight: u32,
-    parse: impl Fn(&[u8], Timestamp) -> Result<T, RestError> + Send + Sync + 'static,
-) -> RestCall<T> {
-    let parse: Parse<T> = Arc::new(move |response: &RestResponse<'_>, received| {
-        if (200..300).contains(&response.status) {
-            let result = parse(response.body, received);
-            result.map_err(|error| api_error(response, received).unwrap_or(error))
-        } else {
-            Err(classify_with(api_error, response, received))
-        }
-    });
-    RestCall { path: path.to_owned(), query, scope: RATE_LIMIT, weight, parse }
-}
+pub(super) const INTERVALS: &[Interval] = {
+    use Interval::{D1, H1, H2, H4, H6, H8, H12, M1, M3, M5, M15, M30, Mo1, W1};
+    &[M1, M3, M5, M15, M30, H1, H2, H4, H6, H8, H12, D1, W1, Mo1]
+};
 
 /// Parses an error in Binance's own form: <https://developers.binance.com/docs/binance-spot-api-docs/errors>.
 /// The codes are negative. The code of a region block is not documented; 0 was seen:
@@ -116,7 +33,7 @@ pub(super) fn api_error(response: &RestResponse<'_>, received: Timestamp) -> Opt
         -1000 | -1001 | -1006 | -1007 | -1008 | -1016 => RestErrorKind::Unavailable,
         _ => RestErrorKind::Rejected,
     };
-    let mut rest_error = RestError::new(kind, format!("{} (code {})", error.msg, error.code.0));
+    let mut rest_error = RestError::new(kind, format!("{} (code {})", &*error.msg, error.code.0));
     if kind == RestErrorKind::RateLimited {
         rest_error.retry_after = banned_until(&error.msg).map(|until| until.since(received));
     }
@@ -130,22 +47,20 @@ fn banned_until(message: &str) -> Option<Timestamp> {
     digits.parse().ok().map(Timestamp::from_millis).filter(|until| until.since(Timestamp::EPOCH) > Duration::ZERO)
 }
 
-fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Option<Instrument>, String> {
+pub(super) fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Option<Instrument>, String> {
     // Only derivatives have a contract type.
     if !listed.is_spot_trading_allowed || listed.contract_type.is_some() {
         return Ok(None);
     }
-    let symbol = codec::symbol(&listed.base_asset, &listed.quote_asset)
-        .ok_or_else(|| format!("no symbol in `{}` and `{}`", &*listed.base_asset, &*listed.quote_asset))?;
+    let symbol = codec::listed_symbol(&listed.base_asset, &listed.quote_asset)?;
     let (mut price_step, mut amount_step, mut min_notional) = (Step::Missing, Step::Missing, Step::Missing);
-    let filters = listed.filters.map(|filters| serde_json::from_str::<Vec<&RawValue>>(filters.get()));
-    let Some(Ok(filters)) = filters else {
+    let filters = listed.filters.and_then(|filters| serde_json::from_str::<Vec<&RawValue>>(filters.get()).ok());
+    if filters.is_none() {
         issue.record(|| "no list of filters".to_owned());
-        return Ok(Some(build_instrument(listed, symbol)));
-    };
-    for filter in filters {
+    }
+    for filter in filters.unwrap_or_default() {
         match serde_json::from_str::<Filter<'_>>(filter.get()) {
-            Ok(filter) => match filter.kind.as_ref() {
+            Ok(filter) => match &*filter.kind {
                 "PRICE_FILTER" => price_step = filter.tick,
                 "LOT_SIZE" => amount_step = filter.step,
                 "NOTIONAL" | "MIN_NOTIONAL" => min_notional = filter.min_notional,
@@ -158,61 +73,30 @@ fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Opti
         price_step: issue.step("tickSize", price_step),
         amount_step: issue.step("stepSize", amount_step),
         min_notional: issue.step("minNotional", min_notional),
-        ..build_instrument(listed, symbol)
-    }))
-}
-
-/// An instrument without the values of its filters.
-fn build_instrument(listed: ListedInstrument<'_>, symbol: Symbol) -> Instrument {
-    Instrument {
-        exchange: ExchangeId::Binance,
-        symbol,
-        native: listed.symbol.into_owned(),
-        stream_native: None,
-        price_step: None,
-        amount_step: None,
-        min_notional: None,
-        contract: None,
         // TRADING, END_OF_DAY, HALT, BREAK, CANCEL_ONLY:
         // <https://developers.binance.com/docs/binance-spot-api-docs/enums>. None of them means that the market is
         // delisted: BREAK is also the status during maintenance.
-        status: if listed.status == "TRADING" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },
-    }
+        status: if &*listed.status == "TRADING" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },
+        ..Instrument::new(ExchangeId::Binance, symbol, listed.symbol.0)
+    }))
 }
 
-fn ticker_patch(ticker: &RestTicker) -> TickerPatch {
-    let side = |price: Option<Number>, size: Option<Number>| {
-        price.zip(size).map_or((None, None), |(price, size)| price_level(price, size))
-    };
-    let (bid, bid_size) = side(ticker.bid_price, ticker.bid_qty);
-    let (ask, ask_size) = side(ticker.ask_price, ticker.ask_qty);
+/// The 24-hour statistics of a ticker, of the stream or of REST.
+pub(super) fn statistics(ticker: &Ticker<'_>) -> TickerPatch {
     TickerPatch {
-        last: nonzero_price(ticker.last_price),
-        bid,
-        bid_size,
-        ask,
-        ask_size,
-        open: nonzero_price(ticker.open_price),
-        high: nonzero_price(ticker.high_price),
-        low: nonzero_price(ticker.low_price),
+        last: nonzero_price(ticker.last),
+        open: nonzero_price(ticker.open),
+        high: nonzero_price(ticker.high),
+        low: nonzero_price(ticker.low),
         base_volume: Some(ticker.volume.0),
         quote_volume: Some(ticker.quote_volume.0),
-        change_percent: Some(ticker.price_change_percent.0),
-        timestamp: Some(ticker.close_time.millis()),
+        change_percent: Some(ticker.change_percent.0),
+        timestamp: Some(ticker.at.millis()),
+        ..TickerPatch::default()
     }
 }
 
-fn candle(row: &CandleRow) -> Candle {
-    Candle {
-        timestamp: row.0.millis(),
-        open: row.1.0,
-        high: row.2.0,
-        low: row.3.0,
-        close: row.4.0,
-        volume: row.5.0,
-        quote_volume: Some(row.7.0),
-        trades: row.8.count(),
-        closed: false,
-        revision: 0,
-    }
+pub(super) fn candle(row: &CandleRow) -> Candle {
+    let prices = [row.1, row.2, row.3, row.4];
+    Candle { quote_volume: Some(row.7.0), trades: row.8.count(), ..new_candle(row.0.millis(), prices, row.5) }
 }

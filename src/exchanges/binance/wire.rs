@@ -1,14 +1,6 @@
 //! Messages of Binance, borrowed from the frame or the body. Any number may be bare or quoted.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-
-use crate::exchanges::codec::{Int, Object, Text};
-use crate::exchanges::listing::Step;
-use crate::model::Number;
+use crate::exchanges::prelude::*;
 
 /// A message of a combined stream.
 ///
@@ -28,17 +20,12 @@ pub(super) struct Message<T> {
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub stream: Option<Text<'a>>,
-    #[serde(borrow)]
     pub data: Option<&'a RawValue>,
-    #[serde(borrow)]
     pub e: Option<Text<'a>>,
     pub u: Option<IgnoredAny>,
-    #[serde(borrow)]
-    pub id: Option<&'a RawValue>,
+    pub id: RequestId,
     pub code: Option<Int>,
-    #[serde(borrow)]
     pub msg: Option<Text<'a>>,
-    #[serde(borrow)]
     pub error: Option<ErrorBody<'a>>,
 }
 
@@ -53,7 +40,7 @@ pub(super) struct BookTicker<'a> {
     /// Name of the event; only of derivatives.
     pub e: Option<IgnoredAny>,
     #[serde(borrow)]
-    pub s: Cow<'a, str>,
+    pub s: Text<'a>,
     #[serde(rename = "b")]
     pub bid: Number,
     #[serde(rename = "B")]
@@ -64,62 +51,73 @@ pub(super) struct BookTicker<'a> {
     pub ask_size: Number,
 }
 
-/// 24-hour statistics, once per second.
+/// Best bid and ask and the 24-hour statistics, on the stream once per second. REST has longer names.
 ///
 /// ```json
 /// {"e":"24hrTicker","E":1672515782136,"s":"BNBBTC","p":"0.0015","P":"250.00","w":"0.0018","x":"0.0009","c":"0.0025",
 ///  "Q":"10","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18",
 ///  "O":0,"C":86400000,"F":0,"L":18150,"n":18151}
+/// {"symbol":"BNBBTC","priceChange":"-94.99999800","priceChangePercent":"-95.960","weightedAvgPrice":"0.29628482",
+///  "prevClosePrice":"0.10002000","lastPrice":"4.00000200","lastQty":"200.00000000","bidPrice":"4.00000000",
+///  "bidQty":"100.00000000","askPrice":"4.00000200","askQty":"100.00000000","openPrice":"99.00000000",
+///  "highPrice":"100.00000000","lowPrice":"0.10000000","volume":"8913.30000000","quoteVolume":"15.30000000",
+///  "openTime":1499783499040,"closeTime":1499869899040,"firstId":28385,"lastId":28460,"count":76}
 /// ```
-/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams>
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams>,
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#24hr-ticker-price-change-statistics>
 #[derive(Debug, Deserialize)]
 pub(super) struct Ticker<'a> {
+    /// Name of the event; only on the stream.
     #[serde(borrow)]
-    pub e: Cow<'a, str>,
-    #[serde(rename = "E")]
+    pub e: Option<Text<'a>>,
+    #[serde(rename = "E", alias = "closeTime")]
     pub at: Int,
-    #[serde(borrow)]
-    pub s: Cow<'a, str>,
+    #[serde(rename = "s", alias = "symbol")]
+    pub symbol: Text<'a>,
     /// In percent.
-    #[serde(rename = "P")]
+    #[serde(rename = "P", alias = "priceChangePercent")]
     pub change_percent: Number,
-    #[serde(rename = "c")]
+    #[serde(rename = "c", alias = "lastPrice")]
     pub last: Number,
     /// Best bid and ask; only of spot markets.
-    #[serde(rename = "b")]
-    pub bid: Option<Number>,
-    #[serde(rename = "B")]
-    pub bid_size: Option<Number>,
-    #[serde(rename = "a")]
-    pub ask: Option<Number>,
-    #[serde(rename = "A")]
-    pub ask_size: Option<Number>,
-    #[serde(rename = "o")]
+    #[serde(rename = "b", alias = "bidPrice")]
+    pub bid: OptionalNumber,
+    #[serde(rename = "B", alias = "bidQty")]
+    pub bid_size: OptionalNumber,
+    #[serde(rename = "a", alias = "askPrice")]
+    pub ask: OptionalNumber,
+    #[serde(rename = "A", alias = "askQty")]
+    pub ask_size: OptionalNumber,
+    #[serde(rename = "o", alias = "openPrice")]
     pub open: Number,
-    #[serde(rename = "h")]
+    #[serde(rename = "h", alias = "highPrice")]
     pub high: Number,
-    #[serde(rename = "l")]
+    #[serde(rename = "l", alias = "lowPrice")]
     pub low: Number,
-    #[serde(rename = "v")]
+    #[serde(rename = "v", alias = "volume")]
     pub volume: Number,
-    #[serde(rename = "q")]
+    #[serde(rename = "q", alias = "quoteVolume")]
     pub quote_volume: Number,
 }
 
-/// One trade.
+/// One trade, or (with `a`) the trades of one taker order at one price.
 ///
 /// ```json
 /// {"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}
+/// {"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,
+///  "m":true,"M":true}
 /// ```
-/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams>
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams>,
+/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams>
 #[derive(Debug, Deserialize)]
 pub(super) struct Trade<'a> {
     #[serde(borrow)]
-    pub e: Cow<'a, str>,
-    #[serde(borrow)]
-    pub s: Cow<'a, str>,
+    pub e: Text<'a>,
+    pub s: Text<'a>,
     #[serde(rename = "t")]
-    pub id: Int,
+    pub id: Option<Int>,
+    #[serde(rename = "a")]
+    pub aggregate_id: Option<Int>,
     #[serde(rename = "p")]
     pub price: Number,
     #[serde(rename = "q")]
@@ -134,31 +132,11 @@ pub(super) struct Trade<'a> {
     pub spot: Option<IgnoredAny>,
 }
 
-/// The trades of one taker order at one price.
-///
-/// ```json
-/// {"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,
-///  "m":true,"M":true}
-/// ```
-/// <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams>
+/// The market of a trade that cannot be parsed.
 #[derive(Debug, Deserialize)]
-pub(super) struct AggTrade<'a> {
+pub(super) struct TradeMarket<'a> {
     #[serde(borrow)]
-    pub e: Cow<'a, str>,
-    #[serde(borrow)]
-    pub s: Cow<'a, str>,
-    #[serde(rename = "a")]
-    pub id: Int,
-    #[serde(rename = "p")]
-    pub price: Number,
-    #[serde(rename = "q")]
-    pub amount: Number,
-    #[serde(rename = "T")]
-    pub at: Int,
-    #[serde(rename = "m")]
-    pub buyer_is_maker: bool,
-    #[serde(rename = "M")]
-    pub spot: Option<IgnoredAny>,
+    pub s: Text<'a>,
 }
 
 /// An update of a candle.
@@ -172,10 +150,8 @@ pub(super) struct AggTrade<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct CandleEvent<'a> {
     #[serde(borrow)]
-    pub e: Cow<'a, str>,
-    #[serde(borrow)]
-    pub s: Cow<'a, str>,
-    #[serde(borrow)]
+    pub e: Text<'a>,
+    pub s: Text<'a>,
     pub k: Object<StreamCandle<'a>>,
 }
 
@@ -185,7 +161,7 @@ pub(super) struct StreamCandle<'a> {
     #[serde(rename = "t")]
     pub open_time: Int,
     #[serde(rename = "i", borrow)]
-    pub interval: Cow<'a, str>,
+    pub interval: Text<'a>,
     #[serde(rename = "o")]
     pub open: Number,
     #[serde(rename = "c")]
@@ -210,7 +186,7 @@ pub(super) struct StreamCandle<'a> {
 pub(super) struct ErrorBody<'a> {
     pub code: Int,
     #[serde(borrow, default)]
-    pub msg: Cow<'a, str>,
+    pub msg: Text<'a>,
 }
 
 /// The listing.
@@ -235,17 +211,13 @@ pub(super) struct InstrumentList<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
-    pub symbol: Cow<'a, str>,
-    #[serde(borrow)]
-    pub status: Cow<'a, str>,
-    #[serde(borrow)]
-    pub base_asset: Cow<'a, str>,
-    #[serde(borrow)]
-    pub quote_asset: Cow<'a, str>,
+    pub symbol: Text<'a>,
+    pub status: Text<'a>,
+    pub base_asset: Text<'a>,
+    pub quote_asset: Text<'a>,
     #[serde(default = "default_true")]
     pub is_spot_trading_allowed: bool,
     /// An array of [`Filter`]s.
-    #[serde(borrow)]
     pub filters: Option<&'a RawValue>,
     /// Only in listings of futures.
     pub contract_type: Option<IgnoredAny>,
@@ -259,41 +231,14 @@ fn default_true() -> bool {
 #[derive(Debug, Deserialize)]
 pub(super) struct Filter<'a> {
     #[serde(rename = "filterType", borrow)]
-    pub kind: Cow<'a, str>,
-    #[serde(rename = "tickSize", default)]
+    pub kind: Text<'a>,
+    #[serde(rename = "tickSize")]
     pub tick: Step,
-    #[serde(rename = "stepSize", default)]
+    #[serde(rename = "stepSize")]
     pub step: Step,
     /// Of `NOTIONAL`, and of its older form `MIN_NOTIONAL`.
-    #[serde(rename = "minNotional", default)]
+    #[serde(rename = "minNotional")]
     pub min_notional: Step,
-}
-
-/// Best bid and ask and the 24-hour statistics of one market.
-///
-/// ```json
-/// {"symbol":"BNBBTC","priceChange":"-94.99999800","priceChangePercent":"-95.960","weightedAvgPrice":"0.29628482",
-///  "prevClosePrice":"0.10002000","lastPrice":"4.00000200","lastQty":"200.00000000","bidPrice":"4.00000000",
-///  "bidQty":"100.00000000","askPrice":"4.00000200","askQty":"100.00000000","openPrice":"99.00000000",
-///  "highPrice":"100.00000000","lowPrice":"0.10000000","volume":"8913.30000000","quoteVolume":"15.30000000",
-///  "openTime":1499783499040,"closeTime":1499869899040,"firstId":28385,"lastId":28460,"count":76}
-/// ```
-/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#24hr-ticker-price-change-statistics>
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RestTicker {
-    pub price_change_percent: Number,
-    pub last_price: Number,
-    pub bid_price: Option<Number>,
-    pub bid_qty: Option<Number>,
-    pub ask_price: Option<Number>,
-    pub ask_qty: Option<Number>,
-    pub open_price: Number,
-    pub high_price: Number,
-    pub low_price: Number,
-    pub volume: Number,
-    pub quote_volume: Number,
-    pub close_time: Int,
 }
 
 /// A candle: open time, open, high, low, close, base volume, close time, quote volume, trades, and three more.

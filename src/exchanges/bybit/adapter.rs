@@ -1,14 +1,11 @@
-//! The adapter: delegates to the other files of this folder.
+//! The adapter: REST calls and connections.
 
 use super::profile::PROFILE;
-use super::{rest, session, symbols};
-use crate::exchanges::adapter::Exchange;
-use crate::exchanges::candle_rows::CandleRows;
-use crate::exchanges::feed::{ConnectionPlan, FeedSession, Subscription};
-use crate::exchanges::listing::Listing;
-use crate::exchanges::profile::Profile;
-use crate::exchanges::rest::{CandlePage, RestCall, RestError, RestResponse, ServerTime};
-use crate::model::{ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
+use super::rest::{INTERVAL_NAMES, PAGE_ROWS, RATE_LIMIT, api_error, candle, instrument, parse_result, statistics};
+use super::stream::Codec;
+use super::symbols;
+use super::wire::{Ticker, Time};
+use crate::exchanges::prelude::*;
 
 /// Bybit spot.
 #[derive(Debug)]
@@ -17,9 +14,9 @@ pub struct Bybit;
 /// WebSocket path of spot markets.
 const PATH: &str = "/v5/public/spot";
 
-/// Maximum number of subscriptions per connection. "The length of the args array" may be 21,000 characters; this stays
-/// far below. <https://bybit-exchange.github.io/docs/v5/ws/connect>
-const SUBSCRIPTIONS_PER_CONNECTION: usize = 300;
+fn get(path: &str) -> RestCall<()> {
+    RestCall::get(path).query("category", "spot").scope(RATE_LIMIT).errors(api_error)
+}
 
 impl Exchange for Bybit {
     fn id(&self) -> ExchangeId {
@@ -31,37 +28,60 @@ impl Exchange for Bybit {
     }
 
     fn server_time(&self) -> Option<RestCall<ServerTime>> {
-        Some(rest::server_time())
+        Some(get("/v5/market/time").read(|body, _| {
+            let time: Time = codec::parse_object(body)?;
+            if time.ret_code.0 != 0 {
+                return Err(codec::malformed("no time", body));
+            }
+            Ok(ServerTime { at: time.time.millis(), resolution: Duration::from_millis(1) })
+        }))
     }
 
+    /// The listing has no pages.
     fn instruments(&self) -> RestCall<Listing> {
-        rest::instruments()
+        get("/v5/market/instruments-info")
+            .read(|body, _| listing::parse_list(parse_result(body)?.0, "symbol", instrument))
     }
 
+    /// Only the envelope has a time.
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>> {
-        vec![rest::ticker(instrument)]
+        let native = instrument.native.clone();
+        vec![get("/v5/market/tickers").query("symbol", &native).read(move |body, _| {
+            let (rows, timestamp): (Vec<Object<Ticker<'_>>>, _) = parse_result(body)?;
+            let row = rows.iter().find(|row| *row.symbol == *native);
+            let row = row.ok_or_else(|| codec::malformed("no ticker", body))?;
+            let (bid, bid_size) = optional_level(row.bid1_price.0, row.bid1_size.0);
+            let (ask, ask_size) = optional_level(row.ask1_price.0, row.ask1_size.0);
+            Ok(TickerPatch { bid, bid_size, ask, ask_size, timestamp, ..statistics(row) })
+        })]
     }
 
+    /// `start` and `end` are both inclusive; if there are more rows, the response has the newest.
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
-        rest::candles(page)
+        let (interval, range) = (page.interval, page.range);
+        let call = get("/v5/market/kline")
+            .query("symbol", &page.instrument.native)
+            .query("interval", codec::interval_name(&INTERVAL_NAMES, interval)?)
+            .query("start", range.start().millis())
+            .query("end", range.end().millis() - 1)
+            .query("limit", PAGE_ROWS);
+        Some(call.read(move |body, received| {
+            let (rows, _): (Vec<&RawValue>, _) = parse_result(body)?;
+            let open_time = |row| first_column(row).map(Int::millis);
+            Ok(CandleRows::parse(&rows, received, open_time, candle).into_page(interval, range, received))
+        }))
     }
 
     fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
-        rest::api_error(response, received)
+        api_error(response, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
-        let plan = |part: &[Subscription]| ConnectionPlan {
-            path: PATH.to_owned(),
-            subscriptions: part.to_vec(),
-            spare_capacity: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
-            session: |subscriptions| Box::new(session::Session::new(subscriptions)),
-        };
-        subscriptions.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(plan).collect()
+        Session::<Codec>::plans(PATH, subscriptions)
     }
 
     fn decoder(&self) -> Box<dyn FeedSession> {
-        Box::new(session::Session::decoder())
+        Session::<Codec>::decoder(symbols::guess_symbol)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

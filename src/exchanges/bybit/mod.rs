@@ -5,7 +5,7 @@
 mod adapter;
 mod profile;
 mod rest;
-mod session;
+mod stream;
 mod symbols;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,9 @@
 //! Addresses, limits and capabilities.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::rest;
-use crate::exchanges::profile::{MinuteCandles, PageCost, Profile, RateLimit};
-use crate::model::Channel;
+use crate::exchanges::prelude::*;
 
 /// Addresses, limits and capabilities of the exchange.
 pub(super) static PROFILE: Profile = Profile {
@@ -25,7 +23,7 @@ pub(super) static PROFILE: Profile = Profile {
     page_cost: PageCost { scope: rest::RATE_LIMIT, weight: 1 },
     channels: &Channel::ALL,
     minute_candles: MinuteCandles::Flagged,
-    intervals: rest::INTERVALS,
+    intervals: &codec::intervals_of(&rest::INTERVAL_NAMES),
     page_rows: rest::PAGE_ROWS,
     accepts_long_ranges: false,
     rest_lag: Duration::ZERO,

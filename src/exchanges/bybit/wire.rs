@@ -1,13 +1,6 @@
 //! Messages of Bybit, borrowed from the frame or the body. Any number may be bare or quoted; Bybit quotes them.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
-use crate::exchanges::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
-use crate::exchanges::listing::Step;
-use crate::model::Number;
+use crate::exchanges::prelude::*;
 
 /// The members that distinguish the kinds of frames: data of a stream (Bybit's topic), or an acknowledgement
 /// `{"success":true,"ret_msg":"subscribe","conn_id":"d30f…","req_id":"1","op":"subscribe"}`.
@@ -16,13 +9,10 @@ use crate::model::Number;
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub topic: Option<Text<'a>>,
-    #[serde(borrow)]
     pub op: Option<Text<'a>>,
     pub success: Option<bool>,
-    #[serde(borrow)]
     pub ret_msg: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub req_id: Option<Text<'a>>,
+    pub req_id: RequestId,
 }
 
 /// Data of a stream: `{"topic":"tickers.BTCUSDT","ts":1673853746003,"type":"snapshot","cs":2588407389,"data":{…}}`.
@@ -59,29 +49,18 @@ impl<'a, T: Deserialize<'a>> RowMessage<'a> for Message<'a, Rows<T>> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ticker<'a> {
     #[serde(borrow)]
-    pub symbol: Cow<'a, str>,
-    #[serde(default)]
+    pub symbol: Text<'a>,
     pub last_price: OptionalNumber,
-    #[serde(default)]
     pub high_price24h: OptionalNumber,
-    #[serde(default)]
     pub low_price24h: OptionalNumber,
-    #[serde(default)]
     pub prev_price24h: OptionalNumber,
-    #[serde(default)]
     pub volume24h: OptionalNumber,
-    #[serde(default)]
     pub turnover24h: OptionalNumber,
-    #[serde(default)]
     pub price24h_pcnt: OptionalNumber,
     /// Only in REST.
-    #[serde(default)]
     pub bid1_price: OptionalNumber,
-    #[serde(default)]
     pub bid1_size: OptionalNumber,
-    #[serde(default)]
     pub ask1_price: OptionalNumber,
-    #[serde(default)]
     pub ask1_size: OptionalNumber,
     /// Only of derivatives.
     pub mark_price: Option<IgnoredAny>,
@@ -96,7 +75,7 @@ pub(super) struct Ticker<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct OrderBook<'a> {
     #[serde(borrow)]
-    pub s: Cow<'a, str>,
+    pub s: Text<'a>,
     pub b: Rows<(Number, Number)>,
     pub a: Rows<(Number, Number)>,
 }
@@ -113,13 +92,13 @@ pub(super) struct Trade<'a> {
     #[serde(rename = "T")]
     pub at: Int,
     #[serde(borrow)]
-    pub s: Cow<'a, str>,
-    #[serde(borrow, rename = "S")]
-    pub side: Cow<'a, str>,
+    pub s: Text<'a>,
+    #[serde(rename = "S")]
+    pub side: Text<'a>,
     pub v: Number,
     pub p: Number,
-    #[serde(borrow, rename = "i")]
-    pub id: Cow<'a, str>,
+    #[serde(rename = "i")]
+    pub id: Text<'a>,
     #[serde(rename = "L")]
     pub tick_direction: Option<IgnoredAny>,
 }
@@ -135,7 +114,7 @@ pub(super) struct Trade<'a> {
 pub(super) struct StreamCandle<'a> {
     pub start: Int,
     #[serde(borrow)]
-    pub interval: Cow<'a, str>,
+    pub interval: Text<'a>,
     pub open: Number,
     pub close: Number,
     pub high: Number,
@@ -188,12 +167,9 @@ pub(super) struct ResultList<'a, T> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
-    pub symbol: Cow<'a, str>,
-    #[serde(borrow)]
-    pub base_coin: Cow<'a, str>,
-    #[serde(borrow)]
-    pub quote_coin: Cow<'a, str>,
-    #[serde(borrow)]
+    pub symbol: Text<'a>,
+    pub base_coin: Text<'a>,
+    pub quote_coin: Text<'a>,
     pub status: Option<Text<'a>>,
     pub lot_size_filter: Option<LotSizeFilter>,
     pub price_filter: Option<PriceFilter>,
@@ -204,17 +180,14 @@ pub(super) struct ListedInstrument<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LotSizeFilter {
-    #[serde(default)]
     pub base_precision: Step,
     /// Minimum value of an order, in the quote asset.
-    #[serde(default)]
     pub min_order_amt: Step,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PriceFilter {
-    #[serde(default)]
     pub tick_size: Step,
 }
 

@@ -1,22 +1,21 @@
-//! The adapter: delegates to the other files of this folder.
+//! The adapter: REST calls and connections.
 
 use super::profile::PROFILE;
-use super::{rest, session, symbols};
-use crate::exchanges::adapter::Exchange;
-use crate::exchanges::candle_rows::CandleRows;
-use crate::exchanges::feed::{ConnectionPlan, FeedSession, Subscription};
-use crate::exchanges::listing::Listing;
-use crate::exchanges::profile::Profile;
-use crate::exchanges::rest::{CandlePage, RestCall, RestError, RestResponse, ServerTime};
-use crate::model::{ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
+use super::rest::{INTERVAL_NAMES, PAGE_ROWS, RATE_LIMIT, api_error, candle_rows, instrument, last_trade, statistics};
+use super::stream::Codec;
+use super::symbols;
+use super::wire::{InstrumentList, Ticker, Time};
+use crate::exchanges::prelude::*;
 
 /// Coinbase Advanced Trade.
 #[derive(Debug)]
 pub struct Coinbase;
 
-/// Maximum number of subscriptions per connection. The exchange documents no limit; with 200 markets per connection, a
-/// channel needs one message.
-const SUBSCRIPTIONS_PER_CONNECTION: usize = 400;
+const PRODUCTS: &str = "/api/v3/brokerage/market/products";
+
+fn get(path: impl Into<String>) -> RestCall<()> {
+    RestCall::get(path).scope(RATE_LIMIT).errors(api_error)
+}
 
 impl Exchange for Coinbase {
     fn id(&self) -> ExchangeId {
@@ -28,39 +27,57 @@ impl Exchange for Coinbase {
     }
 
     fn server_time(&self) -> Option<RestCall<ServerTime>> {
-        Some(rest::server_time())
+        Some(get("/api/v3/brokerage/time").read(|body, _| {
+            let time: Time = codec::parse_object(body)?;
+            Ok(ServerTime { at: time.epoch_millis.millis(), resolution: Duration::from_millis(1) })
+        }))
     }
 
     fn instruments(&self) -> RestCall<Listing> {
-        rest::instruments()
+        get(PRODUCTS).query("product_type", "SPOT").read(|body, _| {
+            let list: InstrumentList<'_> = codec::parse_object(body)?;
+            listing::parse_list(list.products, "product_id", instrument)
+        })
     }
 
+    /// The statistics have no best bid and ask; the last trade overrides the price of the statistics.
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>> {
-        vec![rest::ticker(instrument), rest::last_trade(instrument)]
+        let product = format!("{PRODUCTS}/{}", instrument.native);
+        let last = get(format!("{product}/ticker")).query("limit", 1);
+        let statistics = get(product).read(|body, _| {
+            let ticker: Ticker<'_> = codec::parse_object(body)?;
+            match ticker.product_type.as_deref().filter(|kind| *kind != "SPOT") {
+                None => Ok(statistics(&ticker)),
+                Some(kind) => {
+                    let message = format!("the product is of type {kind}, not SPOT");
+                    Err(RestError::new(RestErrorKind::Rejected, message))
+                }
+            }
+        });
+        vec![statistics, last.read(|body, _| last_trade(body))]
     }
 
+    /// `start` and `end` are in seconds and both inclusive: a candle that opens at `end` is included.
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
-        rest::candles(page)
+        let (interval, range) = (page.interval, page.range);
+        let call = get(format!("{PRODUCTS}/{}/candles", page.instrument.native))
+            .query("start", range.start().millis().div_euclid(1_000))
+            .query("end", (range.end().millis() - 1).div_euclid(1_000))
+            .query("granularity", codec::interval_name(&INTERVAL_NAMES, interval)?)
+            .query("limit", PAGE_ROWS);
+        Some(call.read(move |body, received| Ok(candle_rows(body, received)?.into_page(interval, range, received))))
     }
 
     fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
-        rest::api_error(response, received)
+        api_error(response, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
-        let streamed: Vec<_> =
-            subscriptions.iter().filter(|one| PROFILE.channels.contains(&one.channel)).cloned().collect();
-        let plan = |part: &[Subscription]| ConnectionPlan {
-            path: "/".to_owned(),
-            subscriptions: part.to_vec(),
-            spare_capacity: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
-            session: |subscriptions| Box::new(session::Session::new(subscriptions)),
-        };
-        streamed.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(plan).collect()
+        Session::<Codec>::plans("/", subscriptions)
     }
 
     fn decoder(&self) -> Box<dyn FeedSession> {
-        Box::new(session::Session::decoder())
+        Session::<Codec>::decoder(symbols::guess_symbol)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

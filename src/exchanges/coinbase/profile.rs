@@ -1,11 +1,9 @@
 //! Addresses, limits and capabilities.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::rest;
-use crate::exchanges::profile::{MinuteCandles, PageCost, Profile, RateLimit};
-use crate::model::Channel;
+use crate::exchanges::prelude::*;
 
 /// Addresses, limits and capabilities of the exchange.
 pub(super) static PROFILE: Profile = Profile {
@@ -28,7 +26,7 @@ pub(super) static PROFILE: Profile = Profile {
     // The channel `candles` has five-minute candles only.
     channels: &[Channel::Ticker, Channel::Trades],
     minute_candles: MinuteCandles::FromTrades,
-    intervals: rest::INTERVALS,
+    intervals: &codec::intervals_of(&rest::INTERVAL_NAMES),
     page_rows: rest::PAGE_ROWS,
     accepts_long_ranges: false,
     // Not documented; observed: the newest one-minute candles are missing or incomplete for up to a minute.

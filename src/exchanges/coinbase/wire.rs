@@ -1,14 +1,8 @@
 //! Messages of Coinbase, borrowed from the frame or the body. Any number may be bare or quoted; Coinbase quotes them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::exchanges::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
-use crate::exchanges::listing::Step;
-use crate::model::Number;
+use crate::exchanges::prelude::*;
 
 /// The members that distinguish the kinds of frames: data of a channel, or `{"type":"error","message":"…"}`.
 /// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview>
@@ -16,13 +10,11 @@ use crate::model::Number;
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub channel: Option<Text<'a>>,
-    #[serde(borrow)]
     pub timestamp: Option<Text<'a>>,
     /// Sequence number of the message on the connection, from 0.
     pub sequence_num: Option<Int>,
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     pub kind: Option<Text<'a>>,
-    #[serde(borrow)]
     pub message: Option<Text<'a>>,
 }
 
@@ -81,39 +73,36 @@ impl<'a, T: Deserialize<'a>> RowEvent<'a> for TickerEvent<T> {
     }
 }
 
-/// Best bid and ask and the 24-hour statistics. Only the envelope has a time.
+/// The 24-hour statistics and, only on the stream, best bid and ask. Only the envelope has a time.
 ///
 /// ```json
 /// {"type":"ticker","product_id":"BTC-USD","price":"21932.98","volume_24_h":"16038.28770938","low_24_h":"21835.29",
 ///  "high_24_h":"23011.18","low_52_w":"15460","high_52_w":"48240","price_percent_chg_24_h":"-4.15775596190603",
 ///  "best_bid":"21931.98","best_bid_quantity":"8000.21","best_ask":"21933.98","best_ask_quantity":"8038.07770938"}
 /// ```
-/// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels#ticker-channel>
+/// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels#ticker-channel>,
+/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product>
 #[derive(Debug, Deserialize)]
 pub(super) struct Ticker<'a> {
-    /// `ticker`.
+    /// On the stream `ticker`.
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub product_id: Cow<'a, str>,
-    #[serde(default)]
+    /// In REST `SPOT` or `FUTURE`.
+    pub product_type: Option<Text<'a>>,
+    pub product_id: Text<'a>,
     pub price: OptionalNumber,
-    #[serde(default)]
+    #[serde(alias = "volume_24h")]
     pub volume_24_h: OptionalNumber,
-    #[serde(default)]
+    #[serde(alias = "low_24h")]
     pub low_24_h: OptionalNumber,
-    #[serde(default)]
+    #[serde(alias = "high_24h")]
     pub high_24_h: OptionalNumber,
     /// In percent.
-    #[serde(default)]
+    #[serde(alias = "price_percentage_change_24h")]
     pub price_percent_chg_24_h: OptionalNumber,
-    #[serde(default)]
     pub best_bid: OptionalNumber,
-    #[serde(default)]
     pub best_bid_quantity: OptionalNumber,
-    #[serde(default)]
     pub best_ask: OptionalNumber,
-    #[serde(default)]
     pub best_ask_quantity: OptionalNumber,
 }
 
@@ -122,7 +111,7 @@ pub(super) struct Ticker<'a> {
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct TradeEvent<'a, T> {
     #[serde(borrow, rename = "type")]
-    pub kind: Cow<'a, str>,
+    pub kind: Text<'a>,
     pub trades: Rows<T>,
 }
 
@@ -146,15 +135,13 @@ impl<'a, T: Deserialize<'a>> RowEvent<'a> for TradeEvent<'a, T> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Trade<'a> {
     #[serde(borrow)]
-    pub product_id: Cow<'a, str>,
-    #[serde(borrow, rename = "trade_id")]
-    pub id: Cow<'a, str>,
+    pub product_id: Text<'a>,
+    #[serde(rename = "trade_id")]
+    pub id: Text<'a>,
     pub price: Number,
     pub size: Number,
-    #[serde(borrow)]
-    pub side: Cow<'a, str>,
-    #[serde(borrow)]
-    pub time: Cow<'a, str>,
+    pub side: Text<'a>,
+    pub time: Text<'a>,
 }
 
 /// An event of the channel `subscriptions`: all subscriptions of the connection, by channel, after each request.
@@ -167,7 +154,7 @@ pub(super) struct Trade<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Subscriptions<'a> {
     #[serde(borrow)]
-    pub subscriptions: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>>,
+    pub subscriptions: BTreeMap<Text<'a>, Vec<Text<'a>>>,
 }
 
 /// The listing.
@@ -192,16 +179,12 @@ pub(super) struct InstrumentList<'a> {
 #[expect(clippy::struct_excessive_bools, reason = "members of Coinbase's API")]
 pub(super) struct ListedInstrument<'a> {
     #[serde(borrow, rename = "product_id")]
-    pub id: Cow<'a, str>,
-    #[serde(borrow, rename = "product_type")]
+    pub id: Text<'a>,
+    #[serde(rename = "product_type")]
     pub kind: Option<Text<'a>>,
-    #[serde(borrow)]
     pub base_currency_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub quote_currency_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub alias: Option<Text<'a>>,
-    #[serde(borrow)]
     pub status: Option<Text<'a>>,
     #[serde(default)]
     pub is_disabled: bool,
@@ -215,36 +198,12 @@ pub(super) struct ListedInstrument<'a> {
     pub post_only: bool,
     #[serde(default)]
     pub auction_mode: bool,
-    #[serde(default)]
     pub base_increment: Step,
-    #[serde(default)]
     pub price_increment: Step,
-    #[serde(default)]
     pub quote_increment: Step,
     /// Minimum value of an order, in the quote asset; CCXT reads it so, too:
     /// <https://github.com/ccxt/ccxt/blob/master/ts/src/coinbase.ts>.
-    #[serde(default)]
     pub quote_min_size: Step,
-}
-
-/// The 24-hour statistics of one market.
-/// <https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product>
-#[derive(Debug, Deserialize)]
-pub(super) struct RestTicker<'a> {
-    /// `SPOT`, `FUTURE`.
-    #[serde(borrow, rename = "product_type")]
-    pub kind: Option<Text<'a>>,
-    #[serde(default)]
-    pub price: OptionalNumber,
-    /// In percent.
-    #[serde(default)]
-    pub price_percentage_change_24h: OptionalNumber,
-    #[serde(default)]
-    pub volume_24h: OptionalNumber,
-    #[serde(default)]
-    pub high_24h: OptionalNumber,
-    #[serde(default)]
-    pub low_24h: OptionalNumber,
 }
 
 /// The last trades, and the best bid and ask without sizes. There are no 24-hour statistics.
@@ -258,9 +217,7 @@ pub(super) struct RestTicker<'a> {
 pub(super) struct LastTrades<'a> {
     #[serde(borrow)]
     pub trades: Vec<LastTrade<'a>>,
-    #[serde(default)]
     pub best_bid: OptionalNumber,
-    #[serde(default)]
     pub best_ask: OptionalNumber,
 }
 
@@ -308,7 +265,6 @@ pub(super) struct CandleRow {
 pub(super) struct ErrorBody<'a> {
     #[serde(borrow)]
     pub error: Option<Text<'a>>,
-    #[serde(borrow)]
     pub message: Option<Text<'a>>,
 }
 

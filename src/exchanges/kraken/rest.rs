@@ -1,21 +1,9 @@
-//! REST calls of Kraken and the parsers of their responses.
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use rust_decimal::Decimal;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
+//! Parsers of Kraken's REST responses.
 
 use super::symbols;
-use super::wire::{CandleRow, ListedInstrument, ResponseBody, RestTicker, ResultByPair, Time};
-use crate::exchanges::candle_rows::{CandleRows, first_column};
-use crate::exchanges::codec::{self, Int, nonzero_price, price_level};
-use crate::exchanges::errors::classify_with;
-use crate::exchanges::listing::{self, Listing, RowIssue};
-use crate::exchanges::rest::{CandlePage, Parse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime};
-use crate::model::{Candle, ExchangeId, Instrument, InstrumentStatus, Interval, TickerPatch, Timestamp};
+use super::wire::{CandleRow, ListedInstrument, ResponseBody, RestTicker, ResultByPair};
+use crate::exchanges::prelude::*;
+use crate::model::TimeRange;
 
 /// Name of the only rate limit.
 pub(super) const RATE_LIMIT: &str = "rest";
@@ -30,7 +18,7 @@ pub(super) const INTERVALS: &[Interval] =
     &[Interval::M1, Interval::M5, Interval::M15, Interval::M30, Interval::H1, Interval::H4, Interval::D1];
 
 /// Length of an interval in minutes, which is its name in the API.
-const fn interval_minutes(interval: Interval) -> i64 {
+pub(super) const fn interval_minutes(interval: Interval) -> i64 {
     interval.max_millis() / 60_000
 }
 
@@ -39,77 +27,30 @@ pub(super) fn interval_by_minutes(minutes: i64) -> Option<Interval> {
     INTERVALS.iter().copied().find(|interval| interval_minutes(*interval) == minutes)
 }
 
-/// The exchange's clock.
-pub(super) fn server_time() -> RestCall<ServerTime> {
-    call("/0/public/Time", vec![], |body, received| {
-        let time: Time = parse_result(body, received)?;
-        Ok(ServerTime { at: Timestamp::from_secs(time.unixtime.0), resolution: Duration::from_secs(1) })
-    })
-}
-
-/// The listing.
-pub(super) fn instruments() -> RestCall<Listing> {
-    call("/0/public/AssetPairs", vec![], |body, received| {
-        let pairs: ResultByPair<'_> = parse_result(body, received)?;
-        listing::parse_rows(pairs.iter().map(|(key, row)| (Some(&**key), *row)), "altname", instrument)
-    })
-}
-
-/// Best bid and ask and the 24-hour statistics of one market. The response has no time, and only the open of the
-/// current day.
-pub(super) fn ticker(instrument: &Instrument) -> RestCall<TickerPatch> {
-    let native = instrument.native.clone();
-    call("/0/public/Ticker", vec![("pair", native.clone())], move |body, received| {
-        let ticker: RestTicker = codec::parse_object(parse_single_result(body, &native, received)?)?;
-        Ok(ticker_patch(&ticker))
-    })
-}
-
-/// A page of candles. The response has the rows after `since`, so `since` is one second before the first open time. It
-/// always includes the forming candle.
-pub(super) fn candles(page: &CandlePage) -> Option<RestCall<CandleRows>> {
-    let (interval, range, native) = (page.interval, page.range, page.instrument.native.clone());
-    if !INTERVALS.contains(&interval) {
-        return None;
+/// Parses the rows of a page of candles.
+///
+/// # Errors
+/// The page starts after `range`: earlier candles are unavailable, not empty.
+pub(super) fn candle_rows(
+    body: &[u8],
+    interval: Interval,
+    range: TimeRange,
+    received: Timestamp,
+) -> Result<CandleRows, RestError> {
+    let rows: Vec<&RawValue> = codec::parse_list(body)?;
+    let open_time = |row| first_column(row).map(|secs| Timestamp::from_secs(secs.0));
+    let rows = CandleRows::parse(&rows, received, open_time, candle);
+    // A full response is truncated at its oldest row.
+    let is_full = rows.count() >= PAGE_ROWS as usize;
+    if is_full && rows.oldest_open_time() > Some(range.start()) && range.start() > Timestamp::EPOCH {
+        let message = format!("the exchange has only the newest {PAGE_ROWS} candles of {interval}");
+        return Err(RestError::new(RestErrorKind::Rejected, message));
     }
-    let query = vec![
-        ("pair", native.clone()),
-        ("interval", interval_minutes(interval).to_string()),
-        ("since", (range.start().millis() / 1000 - 1).max(0).to_string()),
-    ];
-    Some(call("/0/public/OHLC", query, move |body, received| {
-        let rows: Vec<&RawValue> = codec::parse_list(parse_single_result(body, &native, received)?)?;
-        let open_time = |row| first_column(row).map(|secs| Timestamp::from_secs(secs.0));
-        let rows = CandleRows::parse(&rows, received, open_time, candle);
-        // A full response is truncated at its oldest row: earlier candles are unavailable, not empty.
-        if rows.count() >= PAGE_ROWS as usize
-            && rows.oldest_open_time() > Some(range.start())
-            && range.start() > Timestamp::EPOCH
-        {
-            let message = format!("the exchange has only the newest {PAGE_ROWS} candles of {interval}");
-            return Err(RestError::new(RestErrorKind::Rejected, message));
-        }
-        Ok(rows.into_page(interval, range, received))
-    }))
-}
-
-fn call<T: 'static>(
-    path: &str,
-    query: Vec<(&'static str, String)>,
-    parse: impl Fn(&[u8], Timestamp) -> Result<T, RestError> + Send + Sync + 'static,
-) -> RestCall<T> {
-    let parse: Parse<T> = Arc::new(move |response: &RestResponse<'_>, received| {
-        if (200..300).contains(&response.status) {
-            parse(response.body, received)
-        } else {
-            Err(classify_with(api_error, response, received))
-        }
-    });
-    RestCall { path: path.to_owned(), query, scope: RATE_LIMIT, weight: 1, parse }
+    Ok(rows)
 }
 
 /// The result of a response, or its error. Entries that begin with `W` are warnings.
-fn parse_result<'a, T: Deserialize<'a>>(body: &'a [u8], received: Timestamp) -> Result<T, RestError> {
+pub(super) fn parse_result<'a, T: Deserialize<'a>>(body: &'a [u8], received: Timestamp) -> Result<T, RestError> {
     let response: ResponseBody<'a, T> = codec::parse_object(body)?;
     match (response.error.iter().find(|error| !error.starts_with('W')), response.result) {
         (Some(error), _) => Err(to_rest_error(error, received)),
@@ -119,7 +60,11 @@ fn parse_result<'a, T: Deserialize<'a>>(body: &'a [u8], received: Timestamp) -> 
 }
 
 /// The result of one market. If its key is not the requested id, the only key other than `last`.
-fn parse_single_result<'a>(body: &'a [u8], native: &str, received: Timestamp) -> Result<&'a [u8], RestError> {
+pub(super) fn parse_single_result<'a>(
+    body: &'a [u8],
+    native: &str,
+    received: Timestamp,
+) -> Result<&'a [u8], RestError> {
     let by_pair: ResultByPair<'a> = parse_result(body, received)?;
     let mut markets = by_pair.iter().filter(|(key, _)| *key != "last");
     let found = match (by_pair.get(native), markets.next(), markets.next()) {
@@ -159,20 +104,16 @@ fn to_rest_error(error: &str, received: Timestamp) -> RestError {
     rest_error
 }
 
-fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Option<Instrument>, String> {
+pub(super) fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Option<Instrument>, String> {
     // Markets without a name for the WebSocket, such as the dark pools.
     let Some(name) = listed.wsname.as_deref() else { return Ok(None) };
     let (symbol, stream_native) =
         symbols::parse_pair(name).zip(symbols::stream_name(name)).ok_or_else(|| format!("no symbol in `{name}`"))?;
     Ok(Some(Instrument {
-        exchange: ExchangeId::Kraken,
-        native: listed.altname.into_owned(),
         stream_native: Some(stream_native),
-        symbol,
         price_step: issue.step("tick_size", listed.tick_size).or_else(|| step_of_decimals(listed.pair_decimals)),
         amount_step: step_of_decimals(listed.lot_decimals),
         min_notional: issue.step("costmin", listed.costmin),
-        contract: None,
         status: match listed.status.as_deref() {
             None | Some("online") => InstrumentStatus::Trading,
             // Documented for the listing of FIX and of the channel `instrument`:
@@ -184,6 +125,7 @@ fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> Result<Opti
             // <https://support.kraken.com/hc/en-us/articles/360055614211>.
             Some(_) => InstrumentStatus::Halted,
         },
+        ..Instrument::new(ExchangeId::Kraken, symbol, listed.altname.0)
     }))
 }
 
@@ -192,7 +134,7 @@ fn step_of_decimals(decimals: Option<Int>) -> Option<Decimal> {
     Decimal::try_new(1, u32::try_from(decimals?.0).ok()?).ok()
 }
 
-fn ticker_patch(ticker: &RestTicker) -> TickerPatch {
+pub(super) fn ticker_patch(ticker: &RestTicker) -> TickerPatch {
     let (bid, bid_size) = price_level(ticker.b[0], ticker.b[2]);
     let (ask, ask_size) = price_level(ticker.a[0], ticker.a[2]);
     TickerPatch {
@@ -209,16 +151,6 @@ fn ticker_patch(ticker: &RestTicker) -> TickerPatch {
 }
 
 fn candle(row: &CandleRow) -> Candle {
-    Candle {
-        timestamp: Timestamp::from_secs(row.0.0),
-        open: row.1.0,
-        high: row.2.0,
-        low: row.3.0,
-        close: row.4.0,
-        volume: row.6.0,
-        quote_volume: None,
-        trades: row.7.count(),
-        closed: false,
-        revision: 0,
-    }
+    let prices = [row.1, row.2, row.3, row.4];
+    Candle { trades: row.7.count(), ..new_candle(Timestamp::from_secs(row.0.0), prices, row.6) }
 }

@@ -1,15 +1,8 @@
 //! Messages of Kraken, borrowed from the frame or the body. Any number may be bare or quoted.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-
-use crate::exchanges::codec::{Int, InvalidRow, Lenient, RowMessage, Rows, Text};
-use crate::exchanges::listing::Step;
-use crate::model::Number;
+use crate::exchanges::prelude::*;
 
 /// The members that distinguish the kinds of frames.
 ///
@@ -23,17 +16,14 @@ use crate::model::Number;
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub channel: Option<Text<'a>>,
-    #[serde(borrow)]
     pub method: Option<Text<'a>>,
-    pub req_id: Option<Int>,
+    pub req_id: RequestId,
     pub success: Option<bool>,
     /// After too many messages capitalized and without a method: `{"Error":"Exceeded msg rate"}`, as seen in
     /// <https://github.com/bitrich-info/xchange-stream/issues/502>.
-    #[serde(borrow, alias = "Error")]
+    #[serde(alias = "Error")]
     pub error: Option<Text<'a>>,
-    #[serde(borrow)]
     pub symbol: Option<Text<'a>>,
-    #[serde(borrow)]
     pub result: Option<AckResult<'a>>,
 }
 
@@ -42,7 +32,6 @@ pub(super) struct Envelope<'a> {
 pub(super) struct AckResult<'a> {
     #[serde(borrow)]
     pub channel: Option<Text<'a>>,
-    #[serde(borrow)]
     pub symbol: Option<Text<'a>>,
 }
 
@@ -51,7 +40,7 @@ pub(super) struct AckResult<'a> {
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct Message<'a, T> {
     #[serde(rename = "type", borrow)]
-    pub kind: Cow<'a, str>,
+    pub kind: Text<'a>,
     pub data: Rows<T>,
 }
 
@@ -76,18 +65,17 @@ impl<'a, T: Deserialize<'a>> RowMessage<'a> for Message<'a, T> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Ticker<'a> {
     #[serde(borrow)]
-    pub symbol: Cow<'a, str>,
-    pub bid: Option<Number>,
-    pub bid_qty: Option<Number>,
-    pub ask: Option<Number>,
-    pub ask_qty: Option<Number>,
-    pub last: Option<Number>,
-    pub volume: Option<Number>,
-    pub low: Option<Number>,
-    pub high: Option<Number>,
+    pub symbol: Text<'a>,
+    pub bid: OptionalNumber,
+    pub bid_qty: OptionalNumber,
+    pub ask: OptionalNumber,
+    pub ask_qty: OptionalNumber,
+    pub last: OptionalNumber,
+    pub volume: OptionalNumber,
+    pub low: OptionalNumber,
+    pub high: OptionalNumber,
     /// In percent.
-    pub change_pct: Option<Number>,
-    #[serde(borrow)]
+    pub change_pct: OptionalNumber,
     pub timestamp: Option<Text<'a>>,
 }
 
@@ -101,15 +89,13 @@ pub(super) struct Ticker<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Trade<'a> {
     #[serde(borrow)]
-    pub symbol: Cow<'a, str>,
-    #[serde(borrow)]
-    pub side: Cow<'a, str>,
+    pub symbol: Text<'a>,
+    pub side: Text<'a>,
     pub price: Number,
     pub qty: Number,
     #[serde(rename = "trade_id")]
     pub id: Int,
-    #[serde(borrow)]
-    pub timestamp: Cow<'a, str>,
+    pub timestamp: Text<'a>,
 }
 
 /// An update of a candle. `timestamp`, its end, is deprecated.
@@ -123,15 +109,14 @@ pub(super) struct Trade<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct StreamCandle<'a> {
     #[serde(borrow)]
-    pub symbol: Cow<'a, str>,
+    pub symbol: Text<'a>,
     pub open: Number,
     pub high: Number,
     pub low: Number,
     pub close: Number,
     pub trades: Option<Int>,
     pub volume: Number,
-    #[serde(borrow)]
-    pub interval_begin: Cow<'a, str>,
+    pub interval_begin: Text<'a>,
     /// In minutes.
     pub interval: Int,
 }
@@ -144,7 +129,7 @@ pub(super) struct StreamCandle<'a> {
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct ResponseBody<'a, T> {
     #[serde(borrow, default)]
-    pub error: Vec<Cow<'a, str>>,
+    pub error: Vec<Text<'a>>,
     pub result: Option<T>,
 }
 
@@ -159,18 +144,14 @@ pub(super) struct ResponseBody<'a, T> {
 #[derive(Debug, Deserialize)]
 pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
-    pub altname: Cow<'a, str>,
+    pub altname: Text<'a>,
     /// Missing if the WebSocket does not carry the market.
-    #[serde(borrow)]
     pub wsname: Option<Text<'a>>,
     pub pair_decimals: Option<Int>,
     pub lot_decimals: Option<Int>,
-    #[serde(default)]
     pub tick_size: Step,
     /// Minimum value of an order, in the quote asset.
-    #[serde(default)]
     pub costmin: Step,
-    #[serde(borrow)]
     pub status: Option<Text<'a>>,
 }
 

@@ -1,23 +1,15 @@
-//! The adapter: delegates to the other files of this folder.
+//! The adapter: REST calls and connections.
 
 use super::profile::PROFILE;
-use super::{rest, session, symbols};
-use crate::exchanges::adapter::Exchange;
-use crate::exchanges::candle_rows::CandleRows;
-use crate::exchanges::feed::{ConnectionPlan, FeedSession, Subscription};
-use crate::exchanges::listing::Listing;
-use crate::exchanges::profile::Profile;
-use crate::exchanges::rest::{CandlePage, RestCall, RestError, RestResponse, ServerTime};
-use crate::model::{Channel, ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
+use super::rest::{self, INTERVAL_NAMES, NEWEST_ROWS, PAGE_ROWS, api_error, candle, instrument, parse_result};
+use super::stream::Codec;
+use super::symbols;
+use super::wire::{Ticker, Time};
+use crate::exchanges::prelude::*;
 
 /// OKX spot.
 #[derive(Debug)]
 pub struct Okx;
-
-/// Maximum number of subscriptions per connection. Their "total length" may be 64 KB, at about 50 bytes each; there is
-/// also an undocumented maximum number (close code 4008):
-/// <https://www.okx.com/docs-v5/en/#overview-websocket-subscribe>.
-const SUBSCRIPTIONS_PER_CONNECTION: usize = 400;
 
 /// WebSocket path of a channel. The other path responds with error 60018:
 /// <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-candlesticks-channel>.
@@ -26,6 +18,10 @@ const fn socket_path(channel: Channel) -> &'static str {
         Channel::Ticker | Channel::Trades => "/ws/v5/public",
         Channel::Candles => "/ws/v5/business",
     }
+}
+
+fn get(path: &str, scope: &'static str) -> RestCall<()> {
+    RestCall::get(path).scope(scope).errors(api_error)
 }
 
 impl Exchange for Okx {
@@ -38,42 +34,72 @@ impl Exchange for Okx {
     }
 
     fn server_time(&self) -> Option<RestCall<ServerTime>> {
-        Some(rest::server_time())
+        Some(get("/api/v5/public/time", rest::TIME_RATE_LIMIT).read(|body, _| {
+            let rows: Vec<Time> = parse_result(body)?;
+            let time = rows.first().ok_or_else(|| codec::malformed("no time", body))?;
+            Ok(ServerTime { at: time.ts.millis(), resolution: Duration::from_millis(1) })
+        }))
     }
 
     fn instruments(&self) -> RestCall<Listing> {
-        rest::instruments()
+        let call = get("/api/v5/public/instruments", rest::INSTRUMENTS_RATE_LIMIT).query("instType", "SPOT");
+        call.read(|body, _| listing::parse_list(parse_result(body)?, "instId", instrument))
     }
 
     fn ticker(&self, instrument: &Instrument) -> Vec<RestCall<TickerPatch>> {
-        vec![rest::ticker(instrument)]
+        let native = instrument.native.clone();
+        let call = get("/api/v5/market/ticker", rest::TICKER_RATE_LIMIT).query("instId", &native);
+        vec![call.read(move |body, _| {
+            let rows: Vec<Object<Ticker<'_>>> = parse_result(body)?;
+            let row = rows.iter().find(|row| row.inst_id.as_deref() == Some(&*native));
+            let row = row.ok_or_else(|| codec::malformed("no ticker of the market", body))?;
+            // The volumes of derivatives are in contracts.
+            match row.inst_type.as_deref() {
+                Some("SPOT") | None => Ok(rest::ticker_patch(row)),
+                Some(kind) => {
+                    Err(RestError::new(RestErrorKind::Rejected, format!("the ticker is of type {kind}, not SPOT")))
+                }
+            }
+        })]
     }
 
+    /// Rows are newest first. `after` and `before` are exclusive and refer to this order: rows after `after` are older.
+    /// The newest candles and the history have separate paths.
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>> {
-        rest::candles(page)
+        let (interval, range) = (page.interval, page.range);
+        let call = if range.start() >= interval.back(page.requested_at, NEWEST_ROWS) {
+            get("/api/v5/market/candles", rest::CANDLES_RATE_LIMIT)
+        } else {
+            get("/api/v5/market/history-candles", rest::HISTORY_CANDLES_RATE_LIMIT)
+        };
+        let call = call
+            .query("instId", &page.instrument.native)
+            .query("bar", codec::interval_name(&INTERVAL_NAMES, interval)?)
+            .query("before", range.start().millis().saturating_sub(1).max(0))
+            .query("after", range.end().millis())
+            .query("limit", PAGE_ROWS);
+        Some(call.read(move |body, received| {
+            let rows: Vec<&RawValue> = parse_result(body)?;
+            let open_time = |row| first_column(row).map(Int::millis);
+            Ok(CandleRows::parse(&rows, received, open_time, candle).into_flagged_page(range))
+        }))
     }
 
     fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
-        rest::api_error(response, received)
+        api_error(response, received)
     }
 
     fn connections(&self, subscriptions: &[Subscription]) -> Vec<ConnectionPlan> {
-        let mut plans = Vec::new();
-        for path in [socket_path(Channel::Ticker), socket_path(Channel::Candles)] {
-            let on_path: Vec<&Subscription> =
-                subscriptions.iter().filter(|one| socket_path(one.channel) == path).collect();
-            plans.extend(on_path.chunks(SUBSCRIPTIONS_PER_CONNECTION).map(|part| ConnectionPlan {
-                path: path.to_owned(),
-                subscriptions: part.iter().copied().cloned().collect(),
-                spare_capacity: SUBSCRIPTIONS_PER_CONNECTION - part.len(),
-                session: |subscriptions| Box::new(session::Session::new(subscriptions)),
-            }));
-        }
-        plans
+        let plans = |path| {
+            let on_path: Vec<_> =
+                subscriptions.iter().filter(|one| socket_path(one.channel) == path).cloned().collect();
+            Session::<Codec>::plans(path, &on_path)
+        };
+        [Channel::Ticker, Channel::Candles].map(socket_path).into_iter().flat_map(plans).collect()
     }
 
     fn decoder(&self) -> Box<dyn FeedSession> {
-        Box::new(session::Session::decoder())
+        Session::<Codec>::decoder(symbols::guess_symbol)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

@@ -1,11 +1,9 @@
 //! Addresses, limits and capabilities.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::rest;
-use crate::exchanges::profile::{MinuteCandles, PageCost, Profile, RateLimit};
-use crate::model::Channel;
+use crate::exchanges::prelude::*;
 
 /// A limit per two seconds. Each path has its own limit per address:
 /// <https://www.okx.com/docs-v5/en/#overview-rate-limits>.
@@ -43,7 +41,7 @@ pub(super) static PROFILE: Profile = Profile {
     channels: &Channel::ALL,
     minute_candles: MinuteCandles::Flagged,
     accepts_long_ranges: false,
-    intervals: rest::INTERVALS,
+    intervals: &codec::intervals_of(&rest::INTERVAL_NAMES),
     page_rows: rest::PAGE_ROWS,
     rest_lag: Duration::ZERO,
     history_rows: None,

@@ -147,8 +147,8 @@ fn sends_text_ping_after_idle_time() {
     assert_eq!(timer(session.session.as_mut(), after(42)), ["ping"]);
     let profile = Okx.profile();
     assert!(
-        profile.idle_timeout > super::session::PING_AFTER_IDLE
-            && super::session::PING_AFTER_IDLE < Duration::from_secs(30)
+        profile.idle_timeout > super::stream::PING_AFTER_IDLE
+            && super::stream::PING_AFTER_IDLE < Duration::from_secs(30)
     );
 }
 

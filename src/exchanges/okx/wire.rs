@@ -1,13 +1,6 @@
 //! Messages of OKX, borrowed from the frame or the body. Any number may be bare or quoted; OKX quotes them.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
-use crate::exchanges::codec::{Int, InvalidRow, Lenient, Object, OptionalNumber, RowMessage, Rows, Text};
-use crate::exchanges::listing::Step;
-use crate::model::Number;
+use crate::exchanges::prelude::*;
 
 /// The members that distinguish the kinds of frames.
 ///
@@ -22,13 +15,9 @@ use crate::model::Number;
 pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub event: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub id: Option<Text<'a>>,
-    #[serde(borrow)]
+    pub id: RequestId,
     pub arg: Option<ChannelArg<'a>>,
-    #[serde(borrow)]
     pub code: Option<Text<'a>>,
-    #[serde(borrow)]
     pub msg: Option<Text<'a>>,
 }
 
@@ -36,8 +25,8 @@ pub(super) struct Envelope<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct ChannelArg<'a> {
     #[serde(borrow)]
-    pub channel: Cow<'a, str>,
-    #[serde(borrow, rename = "instId")]
+    pub channel: Text<'a>,
+    #[serde(rename = "instId")]
     pub inst_id: Option<Text<'a>>,
 }
 
@@ -64,7 +53,7 @@ impl<'a, T: Deserialize<'a>> RowMessage<'a> for Message<'a, T> {
 #[derive(Debug, Deserialize)]
 pub(super) struct InstrumentArg<'a> {
     #[serde(borrow, rename = "instId")]
-    pub inst_id: Cow<'a, str>,
+    pub inst_id: Text<'a>,
 }
 
 /// Best bid and ask and the 24-hour statistics, the same on the stream and in REST. For spot, `vol24h` is in the base
@@ -81,7 +70,6 @@ pub(super) struct InstrumentArg<'a> {
 pub(super) struct Ticker<'a> {
     #[serde(borrow)]
     pub inst_type: Option<Text<'a>>,
-    #[serde(borrow)]
     pub inst_id: Option<Text<'a>>,
     pub last: OptionalNumber,
     pub ask_px: OptionalNumber,
@@ -111,7 +99,7 @@ pub(super) struct Trade<'a> {
     pub px: Number,
     pub sz: Number,
     #[serde(borrow)]
-    pub side: Cow<'a, str>,
+    pub side: Text<'a>,
     pub ts: Int,
 }
 
@@ -159,20 +147,14 @@ pub(super) struct ResponseBody<'a, T> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListedInstrument<'a> {
     #[serde(borrow)]
-    pub inst_type: Cow<'a, str>,
-    #[serde(borrow)]
-    pub inst_id: Cow<'a, str>,
-    #[serde(borrow)]
-    pub base_ccy: Cow<'a, str>,
-    #[serde(borrow)]
-    pub quote_ccy: Cow<'a, str>,
-    #[serde(default)]
+    pub inst_type: Text<'a>,
+    pub inst_id: Text<'a>,
+    pub base_ccy: Text<'a>,
+    pub quote_ccy: Text<'a>,
     pub tick_sz: Step,
-    #[serde(default)]
     pub lot_sz: Step,
     /// `live`, `suspend`, `preopen`, `rebase` or `test`.
-    #[serde(borrow)]
-    pub state: Cow<'a, str>,
+    pub state: Text<'a>,
 }
 
 /// The exchange's clock: `{"ts":"1597026383085"}`.

@@ -7,17 +7,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::headers::{age, date, number, retry_after, window_reset};
 use super::origins::Origins;
+use super::request::HttpRequest;
 use super::response::FetchedResponse;
 use super::target::path_of;
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, RestCall, RestError, RestErrorKind, RestResponse, ServerTime, classify_response};
+use crate::exchanges::{
+    Exchange, Method, RestCall, RestError, RestErrorKind, RestResponse, ServerTime, classify_response,
+};
 use crate::model::{BudgetState, ExchangeId, Timestamp};
 use crate::telemetry::trace::{self, TRACEPARENT};
 use crate::telemetry::upstream::{BreakerOpened, RestCalled, RestRetried};
@@ -172,14 +175,9 @@ impl Fetcher {
         UpstreamError::Deferred { exchange: self.exchange(), until }
     }
 
-    /// Requests `target` until an origin sends a response to parse.
-    pub async fn fetch(
-        &self,
-        target: &str,
-        scope: &str,
-        weight: u32,
-        priority: Priority,
-    ) -> Result<FetchedResponse, UpstreamError> {
+    /// Sends `request` until an origin sends a response to parse.
+    pub async fn fetch(&self, request: &HttpRequest, priority: Priority) -> Result<FetchedResponse, UpstreamError> {
+        let HttpRequest { scope, weight, target, .. } = request;
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
         let (mut round, started) = (1, self.clock.elapsed());
         loop {
@@ -187,12 +185,12 @@ impl Fetcher {
             for (index, origin) in self.origins.usable()? {
                 let limiter = self.limiter(scope);
                 if let Some(limiter) = limiter {
-                    limiter.acquire(weight, priority).await.map_err(|deferred| self.deferred(deferred))?;
+                    limiter.acquire(*weight, priority).await.map_err(|deferred| self.deferred(deferred))?;
                 }
                 let sent = self.clock.elapsed();
-                let result = self.request((index, &origin), target, scope, REQUEST_TIMEOUT).await;
+                let result = self.request((index, &origin), request, REQUEST_TIMEOUT).await;
                 if let Some(limiter) = limiter {
-                    limiter.record_reply(sent, weight);
+                    limiter.record_reply(sent, *weight);
                 }
                 match result {
                     Ok(response) => {
@@ -238,10 +236,11 @@ impl Fetcher {
     async fn probe_origin(&self, index: usize, origin: Arc<str>) -> Result<(usize, Option<Timestamp>), UpstreamError> {
         let profile = self.exchange.profile();
         let scope = profile.rate_limits.first().map_or("", |scope| scope.name);
+        let request = HttpRequest::new(&RestCall::get(profile.probe_path).scope(scope));
         if let Some(limiter) = self.limiter(scope) {
             limiter.try_acquire(1).map_err(|deferred| self.deferred(deferred))?;
         }
-        match self.request((index, &origin), profile.probe_path, scope, PROBE_TIMEOUT).await {
+        match self.request((index, &origin), &request, PROBE_TIMEOUT).await {
             Ok(response) if response.status < 300 => Ok((index, response.date)),
             Ok(FetchedResponse { status, .. }) => {
                 Err(UpstreamError::Unavailable { exchange: self.exchange(), status, retry_at: None })
@@ -258,11 +257,10 @@ impl Fetcher {
     async fn request(
         &self,
         origin: (usize, &str),
-        target: &str,
-        scope: &str,
+        request: &HttpRequest,
         timeout: Duration,
     ) -> Result<FetchedResponse, Failure> {
-        let (exchange, started) = (self.exchange(), self.clock.elapsed());
+        let (exchange, started, target) = (self.exchange(), self.clock.elapsed(), &*request.target);
         let span = tracing::info_span!(
             "upstream",
             otel.kind = "client",
@@ -270,7 +268,7 @@ impl Fetcher {
             path = path_of(target),
             status = Empty,
         );
-        let sent = self.clock.timeout(timeout, self.send(origin, target, scope)).instrument(span.clone()).await;
+        let sent = self.clock.timeout(timeout, self.send(origin, request)).instrument(span.clone()).await;
         let (status, result) = match sent {
             Ok(Ok(response)) => (Some(response.status), Ok(response)),
             Ok(Err((status, failure))) => (status, Err(failure)),
@@ -288,8 +286,7 @@ impl Fetcher {
     async fn send(
         &self,
         (index, origin): (usize, &str),
-        target: &str,
-        scope: &str,
+        HttpRequest { method, target, body, scope, .. }: &HttpRequest,
     ) -> Result<FetchedResponse, (Option<u16>, Failure)> {
         let exchange = self.exchange();
         let unreachable = |error: reqwest::Error| {
@@ -300,7 +297,14 @@ impl Fetcher {
             };
             (None, Failure::Transient { error, retry_after: None })
         };
-        let mut request = self.http.get(format!("{origin}{target}"));
+        let url = format!("{origin}{target}");
+        let mut request = match method {
+            Method::Get => self.http.get(&url),
+            Method::Post => self.http.post(&url),
+        };
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
         if let Some(parent) = trace::current() {
             request = request.header(TRACEPARENT, parent.to_string());
         }
@@ -321,7 +325,7 @@ impl Fetcher {
             return Err((Some(status), failure));
         }
         if let Some(tap) = &self.tap {
-            tap.record(TrafficKind::Response { url: format!("{origin}{target}"), status, body: response.body.clone() });
+            tap.record(TrafficKind::Response { url, status, body: response.body.clone() });
         }
         Ok(response)
     }

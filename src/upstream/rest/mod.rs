@@ -8,6 +8,7 @@ mod fetch;
 mod flight;
 mod headers;
 mod origins;
+mod request;
 mod response;
 mod target;
 
@@ -16,12 +17,13 @@ use std::time::Duration;
 
 use self::fetch::Fetcher;
 use self::flight::SingleFlight;
+use self::request::HttpRequest;
 use self::response::FetchedResponse;
 use super::tap::Tap;
 use super::{Backoff, ExchangeClock, Priority, UpstreamError};
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, Parse, RestCall, RestError, RestErrorKind, RestResponse};
+use crate::exchanges::{Exchange, Method, Parse, RestCall, RestError, RestErrorKind, RestResponse};
 use crate::model::{BudgetState, Timestamp};
 
 /// Attempts to get a response that is not damaged.
@@ -100,12 +102,12 @@ impl RestClient {
         call: &RestCall<T>,
         priority: Priority,
     ) -> Result<T, UpstreamError> {
-        let target = target::target(&call.path, &call.query);
+        let request = HttpRequest::new(call);
         let exchange = self.fetcher.exchange();
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         let mut attempt = 1;
         loop {
-            let response = self.fetch(call, &target, priority).await?;
+            let response = self.fetch(&request, priority).await?;
             let error = match parse(call, &response, self.exchange_clock().now()).await {
                 Ok(parsed) => return Ok(parsed),
                 Err(error) => error,
@@ -123,23 +125,20 @@ impl RestClient {
                 return Err(error);
             }
             self.fetcher.origins().avoid(response.origin);
-            self.fetcher.back_off(&mut backoff, &target, &error).await;
+            self.fetcher.back_off(&mut backoff, &request.target, &error).await;
             attempt += 1;
         }
     }
 
-    /// Sends a request to `target`, or joins an identical one in flight.
-    async fn fetch<T>(
-        &self,
-        call: &RestCall<T>,
-        target: &str,
-        priority: Priority,
-    ) -> Result<FetchedResponse, UpstreamError> {
+    /// Sends a request, or joins an identical one in flight. A POST request is never shared.
+    async fn fetch(&self, request: &HttpRequest, priority: Priority) -> Result<FetchedResponse, UpstreamError> {
+        if request.method == Method::Post {
+            return self.fetcher.fetch(request, priority).await;
+        }
         // A call does not join a request of lower priority.
-        let flight = self.single_flight.join((priority, target), || {
-            let (fetcher, target) = (Arc::clone(&self.fetcher), target.to_owned());
-            let (scope, weight) = (call.scope, call.weight);
-            async move { fetcher.fetch(&target, scope, weight, priority).await }
+        let flight = self.single_flight.join((priority, &request.target), || {
+            let (fetcher, request) = (Arc::clone(&self.fetcher), request.clone());
+            async move { fetcher.fetch(&request, priority).await }
         });
         flight.await
     }
@@ -157,8 +156,7 @@ impl RestClient {
     /// [`UpstreamError`].
     pub async fn measure_clock(&self) -> Result<(), UpstreamError> {
         let Some(call) = self.fetcher.server_time() else { return self.probe().await.map(drop) };
-        let target = target::target(&call.path, &call.query);
-        let response = self.fetch(&call, &target, Priority::Live).await?;
+        let response = self.fetch(&HttpRequest::new(&call), Priority::Live).await?;
         let clock = self.exchange_clock();
         let server_time = parse(&call, &response, clock.now())
             .await

@@ -278,7 +278,14 @@ impl FeedHarness {
         let origins = vec!["ws://one".to_owned(), "ws://two".to_owned()];
         let feed = Feed::new(FakeExchange::leak(profile), origins, Arc::clone(&dialer) as Arc<dyn Dial>, clock.clone());
         let subscriptions = symbols.iter().map(|symbol| trades(symbol)).collect();
-        let plan = ConnectionPlan { path: "/ws".to_owned(), subscriptions, spare_capacity: 1, session };
+        let plan = ConnectionPlan {
+            path: "/ws".to_owned(),
+            address: None,
+            encoding: Encoding::Plain,
+            subscriptions,
+            spare_capacity: 1,
+            session,
+        };
         let (sender, items) = mpsc::channel(channel_size);
         let stop = CancellationToken::new();
         let (handle, runner) = feed.open("binance.1", plan, sender, stop.clone());

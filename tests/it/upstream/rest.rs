@@ -25,25 +25,21 @@ fn client(origins: &[String], clock: &Clock) -> Arc<RestClient> {
 
 /// A call that returns the body as text. The bodies `busy` and `limited` are errors with HTTP 200.
 fn call(path: &str) -> RestCall<String> {
-    RestCall {
-        path: path.to_owned(),
-        query: Vec::new(),
-        scope: "rest",
-        weight: 10,
-        parse: Arc::new(|reply: &RestResponse<'_>, _| {
-            let text = String::from_utf8_lossy(reply.body).into_owned();
-            let error = |kind| Err(RestError::new(kind, text.clone()));
-            match (reply.status, text.as_str()) {
-                (200, "busy") => error(RestErrorKind::Unavailable),
-                (200, "limited") => Err(RestError {
-                    retry_after: Some(Duration::from_secs(500)),
-                    ..RestError::new(RestErrorKind::RateLimited, "limited")
-                }),
-                (200, _) => Ok(text),
-                _ => error(RestErrorKind::Rejected),
-            }
-        }),
-    }
+    let rejected = |reply: &RestResponse<'_>, _| {
+        let text = String::from_utf8_lossy(reply.body);
+        (reply.status != 200).then(|| RestError::new(RestErrorKind::Rejected, text))
+    };
+    RestCall::get(path).scope("rest").weight(10).errors(rejected).read(|body, _| {
+        let text = String::from_utf8_lossy(body).into_owned();
+        match text.as_str() {
+            "busy" => Err(RestError::new(RestErrorKind::Unavailable, text)),
+            "limited" => Err(RestError {
+                retry_after: Some(Duration::from_secs(500)),
+                ..RestError::new(RestErrorKind::RateLimited, "limited")
+            }),
+            _ => Ok(text),
+        }
+    })
 }
 
 async fn mount(server: &MockServer, at: &str, reply: ResponseTemplate, times: impl Into<Option<u64>>) {
@@ -80,6 +76,20 @@ async fn sends_headers_and_encodes_query() {
     assert!(request.headers["user-agent"].to_str().unwrap().starts_with("candlewick/"));
     assert!(request.headers["accept-encoding"].to_str().unwrap().contains("gzip"));
     assert_eq!(request.headers["x-wanted"], "yes", "header of the exchange's profile");
+}
+
+#[tokio::test]
+async fn posts_json_body_and_shares_no_request() {
+    let server = MockServer::start().await;
+    let answer = Mock::given(method("POST")).and(path("/token")).respond_with(text(200, "yes"));
+    answer.mount(&server).await;
+    let client = client(&[server.uri()], &Clock::system());
+    let call = RestCall::post("/token").query("x", 1).body(r#"{"a":1}"#).scope("rest").read(|body, _| Ok(body.len()));
+    assert_eq!(join_all([client.call(&call), client.call(&call)]).await, [Ok(3), Ok(3)]);
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(requests.len(), 2);
+    assert_eq!((requests[0].url.query(), &*requests[0].body), (Some("x=1"), br#"{"a":1}"#.as_slice()));
+    assert_eq!(requests[0].headers["content-type"], "application/json");
 }
 
 #[tokio::test]
