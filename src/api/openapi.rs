@@ -95,7 +95,7 @@ pub fn openapi_json() -> String {
 /// Never: JSON can be written as YAML.
 #[must_use]
 pub fn openapi_yaml() -> String {
-    serde_yaml::to_string(&openapi_document()).expect("JSON can be written as YAML")
+    serde_norway::to_string(&openapi_document()).expect("JSON can be written as YAML")
 }
 
 /// The document; every call returns the same.

@@ -63,15 +63,14 @@ fn takes_id(new: &Instrument, old: &Instrument) -> bool {
 #[must_use]
 pub fn similar_symbols<'a>(symbols: impl Iterator<Item = &'a Symbol>, text: &str) -> Vec<&'a str> {
     let target: String = text.to_uppercase().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-    let (mut letters, mut row) = (Vec::new(), Vec::new());
+    let mut letters = String::new();
     let mut similar_with_distance: Vec<(usize, &str)> = symbols
         .map(Symbol::as_str)
         .filter_map(|symbol| {
             letters.clear();
-            letters.extend(symbol.bytes().filter(|byte| !b"/:-".contains(byte)));
+            letters.extend(symbol.chars().filter(|letter| !['/', ':', '-'].contains(letter)));
             let same_base = symbol.split('/').next() == target.get(..3);
-            let distance = distance(target.as_bytes(), &letters, &mut row);
-            distance.or(same_base.then_some(MAX_DISTANCE + 1)).map(|distance| (distance, symbol))
+            distance(&target, &letters).or(same_base.then_some(MAX_DISTANCE + 1)).map(|distance| (distance, symbol))
         })
         .collect();
     similar_with_distance.sort_unstable();
@@ -81,29 +80,13 @@ pub fn similar_symbols<'a>(symbols: impl Iterator<Item = &'a Symbol>, text: &str
 /// Maximum edit distance of a similar symbol.
 const MAX_DISTANCE: usize = 2;
 
-/// The edit (Levenshtein) distance; `None` if more than [`MAX_DISTANCE`]. `row` is a reusable buffer.
-fn distance(a: &[u8], b: &[u8], row: &mut Vec<usize>) -> Option<usize> {
+/// The edit (Levenshtein) distance; `None` if more than [`MAX_DISTANCE`].
+fn distance(a: &str, b: &str) -> Option<usize> {
+    // The difference in length is a lower bound, and cheap.
     if a.len().abs_diff(b.len()) > MAX_DISTANCE {
         return None;
     }
-    row.clear();
-    row.extend(0..=b.len());
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut row_minimum = i + 1;
-        row[0] = row_minimum;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-            row_minimum = row_minimum.min(row[j + 1]);
-        }
-        // The minimum of a row never decreases.
-        if row_minimum > MAX_DISTANCE {
-            return None;
-        }
-    }
-    row.last().copied().filter(|distance| *distance <= MAX_DISTANCE)
+    Some(strsim::levenshtein(a, b)).filter(|distance| *distance <= MAX_DISTANCE)
 }
 
 /// Identifies a listing of an exchange.

@@ -212,3 +212,11 @@ pub enum MarketError {
     #[error("{0}")]
     NotReady(String),
 }
+
+impl MarketError {
+    /// Whether the error depends on the client's quota, so that another client may get a result.
+    #[must_use]
+    pub const fn concerns_client(&self) -> bool {
+        matches!(self, Self::RangeTooLarge(_) | Self::TooManyRequests { .. })
+    }
+}

@@ -1,13 +1,11 @@
 //! Cache of encoded history pages. Equal requests within a moment share one page, and requests that arrive while a page
 //! is being created wait for it (single flight).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use moka::future::Cache;
 
 use super::candles::write_page;
 use super::payload::entity_tag;
@@ -15,14 +13,14 @@ use crate::clock::Clock;
 use crate::market::{CandleQuery, ClientId, HistoryPage, ListedMarket, MarketError, MarketService};
 use crate::model::{ExchangeId, Symbol, Timestamp};
 
-/// Maximum age of a cached page.
-const TTL: Duration = Duration::from_millis(100);
+/// Equal requests within one period of this length share a page, so no page is older.
+const PERIOD: Duration = Duration::from_millis(100);
 
-/// Number of cached pages above which expired pages are removed.
-const CLEANUP_THRESHOLD: usize = 64;
+/// Maximum total size of the cached pages, in bytes.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Maximum number of cached pages. Above it, pages are created without caching.
-const MAX_PAGES: usize = 512;
+/// Time after which an unused page is freed. Its period ended long before.
+const TIME_TO_LIVE: Duration = Duration::from_secs(1);
 
 /// An encoded page.
 pub struct EncodedPage {
@@ -36,6 +34,16 @@ pub struct EncodedPage {
 }
 
 impl EncodedPage {
+    async fn create(
+        market: &MarketService,
+        listed: &ListedMarket,
+        query: &CandleQuery,
+        client: &ClientId,
+    ) -> Result<Arc<Self>, MarketError> {
+        let page = market.history(listed, query, client).await?;
+        Ok(Arc::new(Self::new(query, page, market.exchange_now(listed.exchange))))
+    }
+
     pub fn new(query: &CandleQuery, page: HistoryPage, now: Timestamp) -> Self {
         let body = Bytes::from(write_page(query, &page));
         let is_final = page.complete && query.range.end() <= query.interval.floor(now);
@@ -50,19 +58,21 @@ struct Key {
     symbol: Symbol,
     simulated: bool,
     query: CandleQuery,
+    /// Number of the [`PERIOD`] since the start of the process.
+    period: u128,
 }
-
-type Cell = Arc<OnceCell<Arc<EncodedPage>>>;
 
 /// The cached pages.
 pub struct PageCache {
     clock: Clock,
-    pages: Mutex<HashMap<Key, (Duration, Cell)>>,
+    pages: Cache<Key, Arc<EncodedPage>>,
 }
 
 impl PageCache {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, pages: Mutex::default() }
+        let size = |_: &Key, page: &Arc<EncodedPage>| u32::try_from(page.body.len()).unwrap_or(u32::MAX);
+        let pages = Cache::builder().max_capacity(MAX_BYTES).weigher(size).time_to_live(TIME_TO_LIVE).build();
+        Self { clock, pages }
     }
 
     /// Returns a page of candles. Incomplete pages are not cached: clients request them again until they are complete.
@@ -77,38 +87,24 @@ impl PageCache {
         client: &ClientId,
     ) -> Result<Arc<EncodedPage>, MarketError> {
         let (exchange, symbol) = (listed.exchange, listed.instrument.symbol.clone());
-        let key = Key { exchange, symbol, simulated: listed.simulated, query: *query };
-        let now = self.clock.elapsed();
-        let cell = self.cell(&key, now);
-        let create = async || {
-            let page = market.history(listed, query, client).await?;
-            Ok(Arc::new(EncodedPage::new(query, page, market.exchange_now(listed.exchange))))
+        let period = self.clock.elapsed().as_millis() / PERIOD.as_millis();
+        let key = Key { exchange, symbol, simulated: listed.simulated, query: *query, period };
+        let mut evaluated_here = false;
+        let create = async {
+            evaluated_here = true;
+            EncodedPage::create(market, listed, query, client).await
         };
-        let page = cell.get_or_try_init(create).await.cloned();
-        if !page.as_ref().is_ok_and(|page| page.complete) {
-            let mut pages = self.pages.lock();
-            if pages.get(&key).is_some_and(|(_, cached)| Arc::ptr_eq(cached, &cell)) {
-                pages.remove(&key);
+        let page = match self.pages.try_get_with_by_ref(&key, create).await {
+            Ok(page) => page,
+            // The client that created the page exhausted its own quota: this client has another one.
+            Err(error) if !evaluated_here && error.concerns_client() => {
+                return EncodedPage::create(market, listed, query, client).await;
             }
+            Err(error) => return Err(Arc::unwrap_or_clone(error)),
+        };
+        if !page.complete {
+            self.pages.invalidate(&key).await;
         }
-        page
-    }
-
-    fn cell(&self, key: &Key, now: Duration) -> Cell {
-        let mut pages = self.pages.lock();
-        let is_fresh = |created_at: Duration| now.saturating_sub(created_at) < TTL;
-        if let Some((created_at, cell)) = pages.get(key)
-            && is_fresh(*created_at)
-        {
-            return Arc::clone(cell);
-        }
-        if pages.len() >= CLEANUP_THRESHOLD {
-            pages.retain(|_, (created_at, _)| is_fresh(*created_at));
-        }
-        let cell = Cell::default();
-        if pages.len() < MAX_PAGES {
-            pages.insert(key.clone(), (now, Arc::clone(&cell)));
-        }
-        cell
+        Ok(page)
     }
 }

@@ -1,6 +1,5 @@
 //! Pre-encoded response bodies.
 
-use std::hash::Hasher;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
@@ -10,8 +9,8 @@ use poem_openapi::ApiResponse;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
-use rustc_hash::FxHasher;
 use serde::Serialize;
+use twox_hash::XxHash3_128;
 
 /// Encoded JSON with the schema of `T`. The framework's `Json` builds a tree of values first and loses digits.
 pub struct RawJson<T>(Bytes, PhantomData<fn() -> T>);
@@ -64,11 +63,9 @@ impl<T: Type> ApiResponse for RawJson<T> {
     }
 }
 
-/// Computes a strong entity tag. Equal bytes have the same tag on every replica.
+/// Computes a strong entity tag of 128 bits. Equal bytes have the same tag on every replica.
 pub fn entity_tag(body: &[u8]) -> String {
-    let mut hasher = FxHasher::default();
-    hasher.write(body);
-    format!("\"{:016x}-{:x}\"", hasher.finish(), body.len())
+    format!("\"{:032x}\"", XxHash3_128::oneshot(body))
 }
 
 /// Whether `If-None-Match` contains the tag (RFC 9110, 13.1.2: weak comparison).

@@ -1,7 +1,5 @@
 //! Formats recorded traffic as JSON lines.
 
-use std::fmt::Write as _;
-
 use crate::model::{Timestamp, wire};
 use crate::upstream::{TrafficEvent, TrafficKind};
 
@@ -24,11 +22,7 @@ pub fn write(out: &mut Vec<u8>, traffic: &TrafficEvent) {
         }
         TrafficKind::ReceivedBinary { connection, bytes } => {
             begin(out, "binary", Some(connection), traffic.at);
-            let mut hex = String::with_capacity(2 * bytes.len());
-            for byte in bytes {
-                let _ = write!(hex, "{byte:02x}");
-            }
-            member(out, "hex", &hex);
+            member(out, "hex", &hex::encode(bytes));
         }
         TrafficKind::Response { url, status, body } => {
             begin(out, "http", None, traffic.at);
