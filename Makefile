@@ -20,8 +20,11 @@ interop: ## run third-party clients and tools against simulated exchanges; needs
 	target/interop/bin/python tests/interop/streams.py target/debug/candlewick
 	target/interop/bin/python tests/interop/contract.py target/debug/candlewick
 
+# rustfmt does not find the modules that a macro declares: the folders of the exchanges.
+VENUES = $(wildcard src/exchanges/*/mod.rs src/simulator/*/mod.rs)
+
 check: ## checks to run before each commit
-	cargo fmt --check
+	cargo fmt -- --check $(VENUES)
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --test soak -- -D warnings
 	cargo clippy --all-targets --all-features -- -D warnings
@@ -37,7 +40,7 @@ bench: ## print benchmark results beside their ceilings
 	cargo bench
 
 fmt: ## format the code
-	cargo fmt
+	cargo fmt -- $(VENUES)
 
 fuzz: ## a million inputs for each fuzz target, see fuzz/README.md
 	@for target in on_frame parse; do mkdir -p fuzz/corpus/$$target; done

@@ -10,18 +10,13 @@ pub const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_500);
 /// Every exchange with the listing of its fixtures.
 pub fn listings() -> &'static [(&'static dyn Exchange, Vec<Arc<Instrument>>)] {
     static ALL: LazyLock<Vec<(&'static dyn Exchange, Vec<Arc<Instrument>>)>> =
-        LazyLock::new(|| ExchangeId::ALL.map(|id| (exchange(id), listing(id))).into());
+        LazyLock::new(|| ExchangeId::all().filter_map(exchange).map(|exchange| (exchange, listing(exchange))).collect());
     &ALL
 }
 
-fn listing(id: ExchangeId) -> Vec<Arc<Instrument>> {
-    let body = match id {
-        ExchangeId::Binance => include_str!("../tests/fixtures/binance/exchange_info.json"),
-        ExchangeId::Kraken => include_str!("../tests/fixtures/kraken/asset_pairs.json"),
-        ExchangeId::Coinbase => include_str!("../tests/fixtures/coinbase/products.json"),
-        ExchangeId::Bybit => include_str!("../tests/fixtures/bybit/instruments.json"),
-        ExchangeId::Okx => include_str!("../tests/fixtures/okx/instruments.json"),
-    };
-    let read = (exchange(id).instruments().parse)(&RestResponse { status: 200, body: body.as_bytes() }, NOW);
+fn listing(exchange: &dyn Exchange) -> Vec<Arc<Instrument>> {
+    let path = format!("{}/../tests/fixtures/{}/instruments.json", env!("CARGO_MANIFEST_DIR"), exchange.id());
+    let body = std::fs::read(path).expect("each exchange has this fixture");
+    let read = (exchange.instruments().parse)(&RestResponse { status: 200, body: &body }, NOW);
     read.expect("the fixture is a listing").into_iter().map(Arc::new).collect()
 }

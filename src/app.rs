@@ -16,7 +16,7 @@ use crate::cache::{self, Cache, CacheError, RedisConfig};
 use crate::clock::Clock;
 use crate::collect::{self, Assignment, CollectError, CollectorContext, DataSource, OneShotFetcher};
 use crate::config::{CacheUrl, CollectConfig, Config, DataMode, ExchangeConfig, Role, StoreUrl, StreamConfig};
-use crate::exchanges;
+use crate::exchanges::{self, NoAdapter};
 use crate::hub::{Hub, HubConfig, RingLimits};
 use crate::lifecycle::Lifecycle;
 use crate::market::{MarketService, Stores, UpstreamCost};
@@ -45,6 +45,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error(transparent)]
+    NoAdapter(#[from] NoAdapter),
     #[error("the built-in simulator cannot listen on loopback: {0}; try data = \"live\"")]
     Simulator(std::io::Error),
 }
@@ -238,22 +240,34 @@ fn configured_or_default(configured: &[String], default: &[&str]) -> Vec<String>
 
 /// A REST client for each enabled exchange, to check whether it is reachable.
 #[must_use]
-pub fn rest_clients(config: &Config, clock: &Clock) -> Vec<(ExchangeId, Result<Arc<RestClient>, UpstreamError>)> {
-    let client = |(id, settings): (&ExchangeId, &ExchangeConfig)| {
-        let exchange = exchanges::exchange(*id);
+pub fn rest_clients(config: &Config, clock: &Clock) -> Vec<(ExchangeId, Result<Arc<RestClient>, ClientError>)> {
+    let client = |id: ExchangeId, settings: &ExchangeConfig| {
+        let exchange = exchanges::exchange(id).ok_or(NoAdapter(id))?;
         let origins = configured_or_default(&settings.rest_url, exchange.profile().rest_origins);
-        (*id, RestClient::new(exchange, &origins, clock.clone()))
+        Ok(RestClient::new(exchange, &origins, clock.clone())?)
     };
-    config.exchanges.iter().map(client).collect()
+    config.exchanges.iter().map(|(id, settings)| (*id, client(*id, settings))).collect()
+}
+
+/// Why a REST client cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(transparent)]
+    NoAdapter(#[from] NoAdapter),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
 }
 
 /// What to collect from each enabled exchange, and from which sources.
-fn assignments(config: &Config, stores: &Stores, simulator: Option<SocketAddr>) -> Vec<Assignment> {
+///
+/// # Errors
+/// An enabled exchange has no adapter.
+fn assignments(config: &Config, stores: &Stores, simulator: Option<SocketAddr>) -> Result<Vec<Assignment>, NoAdapter> {
     config
         .exchanges
         .iter()
         .map(|(id, settings)| {
-            let exchange = exchanges::exchange(*id);
+            let exchange = exchanges::exchange(*id).ok_or(NoAdapter(*id))?;
             let profile = exchange.profile();
             let live = DataSource {
                 rest_origins: configured_or_default(&settings.rest_url, profile.rest_origins),
@@ -267,7 +281,7 @@ fn assignments(config: &Config, stores: &Stores, simulator: Option<SocketAddr>) 
                 store: Arc::clone(stores.select(true)),
                 simulated: true,
             });
-            Assignment { exchange, symbols: settings.symbols.clone(), mode: config.data, live, simulated }
+            Ok(Assignment { exchange, symbols: settings.symbols.clone(), mode: config.data, live, simulated })
         })
         .collect()
 }
@@ -324,7 +338,7 @@ pub async fn one_shot_fetcher(
     let (store, _) = open_store(config).await?;
     let (cache, _) = open_cache(config, &clock).await?;
     let stores = Stores { real: store, simulated: None };
-    let assignment = assignments(config, &stores, None).into_iter().find(|one| one.exchange.id() == exchange);
+    let assignment = assignments(config, &stores, None)?.into_iter().find(|one| one.exchange.id() == exchange);
     let Some(assignment) = assignment else { return Err(OneShotError::NotEnabled(exchange)) };
     let context = CollectorContext { cache, clock, limits: limits(config) };
     Ok((OneShotFetcher::connect(assignment.exchange, &assignment.live, &context).await?, stores.real))
@@ -336,6 +350,8 @@ pub enum OneShotError {
     #[error("{0} is not enabled: set `exchanges.{0}.enabled = true`")]
     NotEnabled(ExchangeId),
     #[error(transparent)]
+    NoAdapter(#[from] NoAdapter),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -346,7 +362,7 @@ pub enum OneShotError {
 /// Rate limits of the exchanges, and the cost of candle pages.
 fn upstream_costs() -> HashMap<ExchangeId, UpstreamCost> {
     let cost = |id| {
-        let profile = exchanges::exchange(id).profile();
+        let profile = exchanges::exchange(id)?.profile();
         let scope = profile.rate_limits.iter().find(|scope| scope.name == profile.page_cost.scope)?;
         let seconds = u32::try_from(scope.window.as_secs()).unwrap_or(u32::MAX).max(1);
         let per_minute = scope.limit.saturating_mul(60) / seconds;
@@ -354,5 +370,5 @@ fn upstream_costs() -> HashMap<ExchangeId, UpstreamCost> {
         let (page_rows, history_rows) = (profile.page_rows, profile.history_rows);
         Some((id, UpstreamCost { per_minute, page_weight, page_rows, history_rows, intervals }))
     };
-    ExchangeId::ALL.into_iter().filter_map(cost).collect()
+    ExchangeId::all().filter_map(cost).collect()
 }

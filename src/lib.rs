@@ -13,6 +13,10 @@
 //!   [`api`] (REST and streaming endpoints).
 //! - **Top**: [`app`] (wiring), [`cli`] (command line).
 
+// First, because the modules below use its macro.
+#[macro_use]
+mod venues;
+
 pub mod api;
 pub mod app;
 pub mod cache;

@@ -45,7 +45,7 @@ async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// Claims coverage of `rows` minutes for the first series of a new store. The rows are inserted with SQL.
 async fn claim(store: &dyn CandleStore, rows: i64) {
     let series =
-        Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().expect("a symbol"), interval: Interval::M1 };
+        Series { exchange: ExchangeId::BINANCE, symbol: "BTC/USDT".parse().expect("a symbol"), interval: Interval::M1 };
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(rows * 60));
     let claims = vec![CoveredRange { range, state: CoverageState::Fetched }];
     store.write(&[SeriesWrite { series, candles: Vec::new(), claims }]).await.expect("claimed");

@@ -77,7 +77,7 @@ async fn fill(cache: &Cache, store: &dyn CandleStore, clock: &Clock) {
         change_percent: Some(Decimal::new(153, 2)),
         timestamp: Some(now),
     };
-    let exchange = ExchangeId::Binance;
+    let exchange = ExchangeId::BINANCE;
     let ticker = Ticker { exchange, symbol: btc(), values, received_at: now, source: Source::Stream };
     let mut json = wire::event_data(&MarketEvent::Ticker(ticker.clone()), false);
     json.pop();

@@ -46,7 +46,7 @@ async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 fn series(n: i64) -> Series {
     Series {
-        exchange: ExchangeId::Binance,
+        exchange: ExchangeId::BINANCE,
         symbol: format!("C{n}/USDT").parse().expect("a symbol"),
         interval: Interval::M1,
     }

@@ -25,19 +25,19 @@ pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> 
     let cache = cache::memory(clock.clone());
     let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.expect("memory"));
     let now = clock.now();
-    let instrument = Instrument::new(ExchangeId::Binance, btc(), "BTCUSDT");
-    store.put_instruments(ExchangeId::Binance, &[instrument], now).await.expect("memory");
+    let instrument = Instrument::new(ExchangeId::BINANCE, btc(), "BTCUSDT");
+    store.put_instruments(ExchangeId::BINANCE, &[instrument], now).await.expect("memory");
     let state = ExchangeState {
         state: FeedState::Live,
         channels: Channel::ALL.to_vec(),
         intervals: Interval::ALL.to_vec(),
         symbols: vec![btc()],
         listed_at: Some(now),
-        ..ExchangeState::initial(ExchangeId::Binance, now)
+        ..ExchangeState::initial(ExchangeId::BINANCE, now)
     };
     cache.states.put(state).await.expect("memory");
     let stores = Stores { real: Arc::clone(&store), simulated: None };
-    let market = Arc::new(MarketService::new(vec![ExchangeId::Binance], stores, cache.clone(), clock.clone()));
+    let market = Arc::new(MarketService::new(vec![ExchangeId::BINANCE], stores, cache.clone(), clock.clone()));
     let info = ServiceInfo { version: "0", role: "all", store: "sqlite", cache: "memory", metrics: metrics::install() };
     let hub = Hub::new(&cache, clock.clone(), HubConfig::default());
     let lifecycle = Lifecycle::default();

@@ -33,7 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A configuration with the fake exchange and further settings: role, store and cache.
 fn config(rest: &str, ws: &str, settings: &str) -> Config {
-    let others = ExchangeId::ALL.into_iter().filter(|id| *id != ExchangeId::Okx);
+    let others = ExchangeId::all().filter(|id| *id != ExchangeId::OKX);
     let others = others.map(|id| format!("[exchanges.{id}]\nenabled = false\n")).collect::<Vec<_>>().concat();
     let toml = format!(
         "data = \"live\"\n{settings}\n[server]\nlisten = \"127.0.0.1:0\"\n[collect]\nhistory_minutes = 1\n{others}\

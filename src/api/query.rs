@@ -137,7 +137,8 @@ fn error(name: &str, detail: impl Into<Cow<'static, str>>) -> ParameterProblem {
 
 /// Decodes percent-encoding strictly, unlike the framework. `None` if it is invalid or the result is not UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
-    let is_escape = |tail: &str| tail.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let is_escape =
+        |tail: &str| tail.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
     if !text.split('%').skip(1).all(is_escape) {
         return None;
     }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use crate::app;
+use crate::app::{self, ClientError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, DataMode};
 use crate::model::ExchangeId;
 use crate::store::StoreError;
-use crate::upstream::{RestClient, UpstreamError};
+use crate::upstream::RestClient;
 
 /// Minimum offset of this machine's clock that causes a warning.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(2);
@@ -160,7 +160,9 @@ async fn check_cache(config: &Config, clock: &Clock) -> Finding {
     let query = async {
         let (cache, kind) = app::open_cache(config, clock).await?;
         let started_at = clock.elapsed();
-        cache.demand.symbols(ExchangeId::ALL[0]).await?;
+        if let Some(exchange) = config.exchanges.keys().next() {
+            cache.demand.symbols(*exchange).await?;
+        }
         Ok::<_, crate::cache::CacheError>((kind, clock.elapsed().saturating_sub(started_at)))
     };
     match clock.timeout(CHECK_TIMEOUT, query).await {
@@ -188,11 +190,7 @@ async fn check_exchanges(config: &Config, clock: &Clock) -> Vec<Finding> {
 }
 
 /// Sends the exchange's cheapest request and measures its clock.
-async fn check_exchange(
-    exchange: ExchangeId,
-    client: Result<Arc<RestClient>, UpstreamError>,
-    clock: &Clock,
-) -> Finding {
+async fn check_exchange(exchange: ExchangeId, client: Result<Arc<RestClient>, ClientError>, clock: &Clock) -> Finding {
     let name = exchange.as_str();
     let client = match client {
         Ok(client) => client,

@@ -4,6 +4,7 @@ mod backfill;
 mod clock_args;
 mod decode;
 mod doctor;
+mod exchange_arg;
 mod export;
 mod health;
 mod keys;

@@ -87,7 +87,7 @@ async fn serve(args: Args, config: SimulatorConfig) -> anyhow::Result<ExitCode> 
          candlewick: to use them, set these origins for each exchange in candlewick.toml:\n\n\
          [exchanges.binance]\nrest_url = \"http://{address}\"\nws_url = \"ws://{address}\"\n\n\
          candlewick: press Ctrl-C to stop",
-        ExchangeId::ALL.map(ExchangeId::name).join(", "),
+        ExchangeId::all().map(ExchangeId::name).collect::<Vec<_>>().join(", "),
         args.seed
     );
     let stopped = {

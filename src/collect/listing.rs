@@ -236,7 +236,7 @@ mod tests {
     use crate::model::{ExchangeId, InstrumentStatus};
 
     fn market(native: &str, status: InstrumentStatus) -> Instrument {
-        Instrument { status, ..Instrument::new(ExchangeId::Binance, format!("{native}/USDT").parse().unwrap(), native) }
+        Instrument { status, ..Instrument::new(ExchangeId::BINANCE, format!("{native}/USDT").parse().unwrap(), native) }
     }
 
     #[test]

@@ -354,8 +354,8 @@ mod tests {
 
     fn series(symbol: &str) -> (Series, Arc<Instrument>) {
         let symbol: crate::model::Symbol = symbol.parse().unwrap();
-        let instrument = Instrument::new(ExchangeId::Kraken, symbol.clone(), symbol.dashed());
-        (Series { exchange: ExchangeId::Kraken, symbol, interval: Interval::M1 }, Arc::new(instrument))
+        let instrument = Instrument::new(ExchangeId::KRAKEN, symbol.clone(), symbol.dashed());
+        (Series { exchange: ExchangeId::KRAKEN, symbol, interval: Interval::M1 }, Arc::new(instrument))
     }
 
     fn minutes(start: i64, end: i64) -> TimeRange {

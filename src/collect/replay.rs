@@ -21,7 +21,7 @@ use crate::store::{CandleStore, SeriesWrite, Take};
 const MINUTES: u32 = 120;
 
 fn series(interval: Interval) -> Series {
-    Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().unwrap(), interval }
+    Series { exchange: ExchangeId::BINANCE, symbol: "BTC/USDT".parse().unwrap(), interval }
 }
 
 fn range() -> TimeRange {
@@ -55,7 +55,7 @@ async fn replay(store: &Arc<dyn CandleStore>, source: MinuteCandles) {
     let (written, mut batches) = mpsc::channel(64);
     let stop = CancellationToken::new();
     let (writer, writer_task) =
-        Writer::new(ExchangeId::Binance, Arc::clone(store), 100_000, clock.clone(), written, stop.clone());
+        Writer::new(ExchangeId::BINANCE, Arc::clone(store), 100_000, clock.clone(), written, stop.clone());
     let writer_task = tokio::spawn(writer_task);
     let drained = tokio::spawn(async move { while batches.recv().await.is_some() {} });
     let mut finalizer = CandleFinalizer::new(source, range().start());
@@ -66,7 +66,7 @@ async fn replay(store: &Arc<dyn CandleStore>, source: MinuteCandles) {
         let (symbol, id) = (series(Interval::M1).symbol, closed_candle.timestamp.to_string().into());
         let (price, amount, side) = (closed_candle.open, closed_candle.volume, Side::Buy);
         let trade = Trade {
-            exchange: ExchangeId::Binance,
+            exchange: ExchangeId::BINANCE,
             symbol,
             id,
             price,

@@ -55,7 +55,7 @@ mod tests {
         let day = Duration::from_hours(24);
         let clock = Clock::manual(Timestamp::EPOCH + day * 10);
         let series = Series {
-            exchange: crate::model::ExchangeId::Binance,
+            exchange: crate::model::ExchangeId::BINANCE,
             symbol: "BTC/USDT".parse().unwrap(),
             interval: Interval::M1,
         };

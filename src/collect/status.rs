@@ -168,7 +168,7 @@ mod tests {
             state,
             connections: connections.iter().map(connection).collect(),
             listed_at: Some(Timestamp::EPOCH),
-            ..ExchangeState::initial(ExchangeId::Binance, Timestamp::EPOCH)
+            ..ExchangeState::initial(ExchangeId::BINANCE, Timestamp::EPOCH)
         }
     }
 

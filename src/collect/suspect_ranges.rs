@@ -224,7 +224,7 @@ mod tests {
     use crate::model::ExchangeId;
 
     fn series() -> Series {
-        Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
+        Series { exchange: ExchangeId::BINANCE, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
     }
 
     fn at(minute: i64) -> Timestamp {

@@ -4,7 +4,7 @@ use super::candle_rows::CandleRows;
 use super::feed::{ConnectionPlan, FeedSession, Subscription};
 use super::listing::Listing;
 use super::profile::Profile;
-use super::rest::{CandlePage, RestCall, RestError, RestResponse, ServerTime};
+use super::rest::{CandlePage, MarketResponse, RestCall, RestError, RestResponse, ServerTime};
 use crate::model::{ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
 
 /// An exchange: data and pure functions.
@@ -42,6 +42,13 @@ pub trait Exchange: Send + Sync + 'static {
 
     /// A session that accepts frames of any market, without the listing; see [`Exchange::guess_symbol`].
     fn decoder(&self) -> Box<dyn FeedSession>;
+
+    /// Splits the body of a REST response with several markets into one response per market. Empty if it cannot be
+    /// split.
+    fn split_markets<'a>(&self, body: &'a [u8]) -> Vec<MarketResponse<'a>> {
+        let _ = body;
+        Vec::new()
+    }
 
     /// Derives the symbol from the native id of a spot market without the listing, by known quote assets: `BTCUSDT` is
     /// `BTC/USDT`.

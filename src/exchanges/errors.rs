@@ -9,7 +9,7 @@ use super::rest::{RestError, RestErrorKind, RestResponse};
 use crate::model::Timestamp;
 
 /// Phrases in the bodies of region blocks: the geographic restriction of Amazon `CloudFront`, Cloudflare's error 1009,
-/// and Binance's own message.
+/// and the message of an exchange.
 /// <https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/georestrictions.html>,
 /// <https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/error-1009/>,
 /// <https://github.com/eprbell/dali-rp2/pull/237>
@@ -42,8 +42,8 @@ pub fn is_region_block(body: &[u8]) -> bool {
 pub(super) fn classify(response: &RestResponse<'_>, api_error: Option<RestError>) -> RestError {
     use RestErrorKind::{Banned, RateLimited, RegionBlocked, Unavailable};
     let status_kind = match response.status {
-        // Binance: "a WAF (Web Application Firewall) rule has been violated. This can indicate a rate limit violation
-        // or a security block": <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/http-return-codes>.
+        // "A WAF (Web Application Firewall) rule has been violated. This can indicate a rate limit violation or a
+        // security block": <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/http-return-codes>.
         403 if is_region_block(response.body) => Some(RegionBlocked),
         403 | 418 => Some(Banned),
         429 => Some(RateLimited),

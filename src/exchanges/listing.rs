@@ -177,7 +177,7 @@ mod tests {
         let rows: Vec<&RawValue> = serde_json::from_str(rows).unwrap();
         parse_rows(rows.into_iter().map(|raw| (None, raw)), "id", |row: Row<'_>, issue| {
             let price_step = issue.step("step", row.step);
-            let instrument = testing::instrument(ExchangeId::Okx, "BTC/USDT", "", None);
+            let instrument = testing::instrument(ExchangeId::KRAKEN, "BTC/USDT", "", None);
             match row.id {
                 "other" => Ok(None),
                 "bad" => Err("no assets".to_owned()),

@@ -22,7 +22,7 @@ type Channels = [bool; Channel::ALL.len()];
 pub(super) struct Market<S> {
     pub symbol: Symbol,
     channels: Channels,
-    /// Other symbols of the same order book, which has only one id on the stream: Coinbase's aliases.
+    /// Other symbols of the same order book, which has only one id on the stream: aliases.
     aliases: Vec<(Symbol, Channels)>,
     pub state: S,
 }
@@ -129,79 +129,12 @@ impl<S: Default> Markets<S> {
     }
 }
 
-/// Quote assets of spot markets, for native ids without a separator, and the exchanges that use them: B is Binance, K
-/// is Kraken, Y is Bybit. The longest match counts: `XRPRLUSD` is `XRP/RLUSD` and not `XRPRL/USD`.
-///
-/// An asset is in the list only for exchanges that quote markets in it: on Kraken `XBTUSD` is `BTC/USD`, on Binance
-/// `BTCTUSD` is `BTC/TUSD`, and `ADAEUR` is `ADA/EUR`, since no market is quoted in `AEUR`. A listing, where available,
-/// takes precedence; a test checks this list against recorded listings.
-const QUOTES: &[(&str, &str)] = &[
-    ("FDUSD", "B"),
-    ("RLUSD", "BKY"),
-    ("PYUSD", "K"),
-    ("USDT", "BKY"),
-    ("USDC", "BKY"),
-    ("BUSD", "B"),
-    ("TUSD", "B"),
-    ("USD1", "BY"),
-    ("USDE", "Y"),
-    ("USDS", "B"),
-    ("USDP", "B"),
-    ("USDG", "K"),
-    ("USDQ", "KY"),
-    ("USDR", "KY"),
-    ("XUSD", "Y"),
-    ("EURI", "B"),
-    ("EURC", "K"),
-    ("EURR", "K"),
-    ("GYEN", "B"),
-    ("BIDR", "B"),
-    ("IDRT", "B"),
-    ("BKRW", "B"),
-    ("BVND", "B"),
-    ("DOGE", "B"),
-    ("USD", "BKY"),
-    ("EUR", "BKY"),
-    ("BTC", "BKY"),
-    ("XBT", "K"),
-    ("ETH", "BKY"),
-    ("BNB", "B"),
-    ("GBP", "BKY"),
-    ("TRY", "BY"),
-    ("BRL", "BY"),
-    ("JPY", "BK"),
-    ("AUD", "BK"),
-    ("CAD", "K"),
-    ("CHF", "K"),
-    ("AED", "KY"),
-    ("RUB", "B"),
-    ("UAH", "B"),
-    ("NGN", "B"),
-    ("ZAR", "B"),
-    ("PLN", "BY"),
-    ("RON", "B"),
-    ("ARS", "B"),
-    ("MXN", "B"),
-    ("COP", "B"),
-    ("CZK", "B"),
-    ("IDR", "B"),
-    ("DAI", "BKY"),
-    ("VAI", "B"),
-    ("PAX", "B"),
-    ("XRP", "B"),
-    ("TRX", "B"),
-    ("DOT", "BK"),
-    ("SOL", "BKY"),
-    ("UST", "B"),
-    ("MNT", "Y"),
-    ("U", "B"),
-];
-
-/// Splits a native id such as `BTCUSDT` before its quote asset. `exchange` is `B`, `K` or `Y`, as in [`QUOTES`].
-pub(super) fn split_by_quote(native: &str, exchange: char) -> Option<(&str, &'static str)> {
-    let quotes = QUOTES.iter().filter(|(_, exchanges)| exchanges.contains(exchange)).map(|(quote, _)| *quote);
+/// Splits a native id without a separator before its quote asset: `BTCUSDT`. The longest of `quotes` that matches counts:
+/// `XRPRLUSD` is `XRP/RLUSD` and not `XRPRL/USD`.
+pub(super) fn split_by_quote<'a>(native: &'a str, quotes: &[&'static str]) -> Option<(&'a str, &'static str)> {
     let (base, quote) = quotes
-        .filter_map(|quote| Some((native.strip_suffix(quote)?, quote)))
+        .iter()
+        .filter_map(|quote| Some((native.strip_suffix(quote)?, *quote)))
         .filter(|(base, _)| !base.is_empty())
         .max_by_key(|(_, quote)| quote.len())?;
     Some((base, quote))
@@ -215,8 +148,8 @@ mod tests {
 
     #[test]
     fn aliases_share_stream_id() {
-        let usd = all_channels(instrument(ExchangeId::Coinbase, "BTC/USD", "BTC-USD", None));
-        let usdc = all_channels(instrument(ExchangeId::Coinbase, "BTC/USDC", "BTC-USDC", Some("BTC-USD")));
+        let usd = all_channels(instrument(ExchangeId::KRAKEN, "BTC/USD", "BTC-USD", None));
+        let usdc = all_channels(instrument(ExchangeId::KRAKEN, "BTC/USDC", "BTC-USDC", Some("BTC-USD")));
         let mut markets: Markets<()> = Markets::subscribed(&usd);
         let symbols = |markets: &mut Markets<()>| -> Vec<String> {
             let market = markets.get("BTC-USD", Channel::Trades);
@@ -234,14 +167,5 @@ mod tests {
         );
         assert!(usdc.iter().all(|one| markets.remove(one)));
         assert!(symbols(&mut markets).is_empty() && !markets.has_channel("BTC-USD", Channel::Trades));
-    }
-
-    #[test]
-    fn quotes_are_unique_and_have_exchanges() {
-        let mut seen = std::collections::HashSet::new();
-        for (quote, exchanges) in QUOTES {
-            assert!(seen.insert(quote), "{quote}");
-            assert!(!exchanges.is_empty() && exchanges.chars().all(|one| "BKY".contains(one)), "{quote}");
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! REST calls: requests, and the pure functions that parse their responses.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +125,15 @@ pub struct ServerTime {
     pub at: Timestamp,
     /// Resolution of `at`: the exact time is less than this later than `at`.
     pub resolution: Duration,
+}
+
+/// Part of a response with several markets: a response with one market.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarketResponse<'a> {
+    /// Native id of the market, if the response has it.
+    pub native: Option<String>,
+    /// Body of the response.
+    pub body: Cow<'a, [u8]>,
 }
 
 /// A response of a REST API. The engine handles error statuses with [`classify_response`] before it parses a response.

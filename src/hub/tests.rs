@@ -160,11 +160,11 @@ async fn demand_is_renewed_until_last_client_leaves() {
 #[tokio::test]
 async fn rejects_topics_above_maximum() {
     let env = env();
-    for name in ["trades:okx:A/B", "trades:okx:B/B", "trades:okx:C/B"] {
+    for name in ["trades:kraken:A/B", "trades:kraken:B/B", "trades:kraken:C/B"] {
         env.hub.subscribe(&topic(name)).await.unwrap();
     }
     assert_eq!(env.hub.subscribe(&trades()).await.err(), Some(HubFull));
-    assert!(env.hub.subscribe(&topic("trades:okx:A/B")).await.is_ok());
+    assert!(env.hub.subscribe(&topic("trades:kraken:A/B")).await.is_ok());
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn client_resumes_after_last_sequence_id() {
     assert_eq!(read_numbers(&mut late), [(21, None)]);
 
     let mut unrelated = env.hub.subscriber();
-    let slot = unrelated.add(env.hub.subscribe(&topic("trades:okx:A/B")).await.unwrap());
+    let slot = unrelated.add(env.hub.subscribe(&topic("trades:kraken:A/B")).await.unwrap());
     let missed = unrelated.resume(slot, &id(2)).unwrap();
     assert_eq!((missed.from, missed.to, missed.reason), (Some(3), None, GapReason::ResumeExpired));
 }

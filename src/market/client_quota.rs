@@ -192,7 +192,7 @@ mod tests {
     fn quotas() -> (ClientQuotas, Clock) {
         let clock = Clock::manual(Timestamp::EPOCH);
         let mut quotas = ClientQuotas::new(clock.clone(), crate::cache::memory(clock.clone()).limits);
-        quotas.set_costs([(ExchangeId::Kraken, COST)].into());
+        quotas.set_costs([(ExchangeId::KRAKEN, COST)].into());
         (quotas, clock)
     }
 
@@ -227,19 +227,19 @@ mod tests {
         let (one, other) = (ClientId::new("one"), ClientId::new("other"));
         assert_eq!(COST.client_quota(), 60);
         for at in 0..6 {
-            assert_eq!(quotas.charge(&one, &request(ExchangeId::Kraken, at), 10).await, Ok(()));
+            assert_eq!(quotas.charge(&one, &request(ExchangeId::KRAKEN, at), 10).await, Ok(()));
         }
-        let retry_after = quotas.charge(&one, &request(ExchangeId::Kraken, 6), 10).await;
+        let retry_after = quotas.charge(&one, &request(ExchangeId::KRAKEN, 6), 10).await;
         assert_eq!(retry_after, Err(Duration::from_secs(10)));
         assert_eq!(
-            quotas.charge(&one, &request(ExchangeId::Kraken, 3), 10).await,
+            quotas.charge(&one, &request(ExchangeId::KRAKEN, 3), 10).await,
             Ok(()),
             "a repeated request is free"
         );
-        assert_eq!(quotas.charge(&other, &request(ExchangeId::Kraken, 6), 60).await, Ok(()));
-        assert_eq!(quotas.charge(&one, &request(ExchangeId::Okx, 6), 1_000).await, Ok(()), "no cost is configured");
+        assert_eq!(quotas.charge(&other, &request(ExchangeId::KRAKEN, 6), 60).await, Ok(()));
+        assert_eq!(quotas.charge(&one, &request(ExchangeId::BINANCE, 6), 1_000).await, Ok(()), "no cost is configured");
         clock.advance(Duration::from_secs(10)).await;
-        assert_eq!(quotas.charge(&one, &request(ExchangeId::Kraken, 6), 10).await, Ok(()));
+        assert_eq!(quotas.charge(&one, &request(ExchangeId::KRAKEN, 6), 10).await, Ok(()));
     }
 
     /// Other replicas, where the client has used 58 of 60 seconds.
@@ -261,10 +261,10 @@ mod tests {
     async fn usage_at_other_replicas_counts() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let mut quotas = ClientQuotas::new(clock.clone(), Arc::new(RemoteUsage));
-        quotas.set_costs([(ExchangeId::Kraken, COST)].into());
+        quotas.set_costs([(ExchangeId::KRAKEN, COST)].into());
         let one = ClientId::new("one");
-        assert_eq!(quotas.charge(&one, &request(ExchangeId::Kraken, 0), 1).await, Ok(()));
-        let retry_after = quotas.charge(&one, &request(ExchangeId::Kraken, 1), 2).await;
+        assert_eq!(quotas.charge(&one, &request(ExchangeId::KRAKEN, 0), 1).await, Ok(()));
+        let retry_after = quotas.charge(&one, &request(ExchangeId::KRAKEN, 1), 2).await;
         assert_eq!(retry_after, Err(Duration::from_secs(1)));
     }
 
@@ -273,11 +273,11 @@ mod tests {
         let (quotas, _clock) = quotas();
         for id in 0..MAX_CLIENTS {
             let client = ClientId::new(&id.to_string());
-            assert_eq!(quotas.charge(&client, &request(ExchangeId::Kraken, 0), 1).await, Ok(()));
+            assert_eq!(quotas.charge(&client, &request(ExchangeId::KRAKEN, 0), 1).await, Ok(()));
         }
-        assert_eq!(quotas.charge(&ClientId::new("a"), &request(ExchangeId::Kraken, 1), 60).await, Ok(()));
-        assert!(quotas.charge(&ClientId::new("b"), &request(ExchangeId::Kraken, 2), 60).await.is_err());
-        assert!(quotas.clients.lock()[&ExchangeId::Kraken].len() <= MAX_CLIENTS + 1);
+        assert_eq!(quotas.charge(&ClientId::new("a"), &request(ExchangeId::KRAKEN, 1), 60).await, Ok(()));
+        assert!(quotas.charge(&ClientId::new("b"), &request(ExchangeId::KRAKEN, 2), 60).await.is_err());
+        assert!(quotas.clients.lock()[&ExchangeId::KRAKEN].len() <= MAX_CLIENTS + 1);
     }
 
     proptest! {
@@ -292,7 +292,7 @@ mod tests {
                 for (at, (pause, weight)) in (0..).zip(requests) {
                     clock.advance(Duration::from_secs(pause)).await;
                     let now = clock.elapsed();
-                    if quotas.charge(&client, &request(ExchangeId::Kraken, at), weight).await.is_ok() {
+                    if quotas.charge(&client, &request(ExchangeId::KRAKEN, at), weight).await.is_ok() {
                         accepted.push((now, weight.min(COST.client_quota())));
                     }
                     let recent = accepted.iter().filter(|(at, _)| *at + WINDOW > now);

@@ -154,7 +154,7 @@ mod tests {
     fn listing() -> ListingIndex {
         let instrument = |symbol: &str, native: &str| Instrument {
             stream_native: Some(symbol.to_owned()),
-            ..Instrument::new(ExchangeId::Kraken, symbol.parse().unwrap(), native)
+            ..Instrument::new(ExchangeId::KRAKEN, symbol.parse().unwrap(), native)
         };
         ListingIndex::new(vec![
             instrument("BTC/USDT", "XBTUSDT"),
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn id_of_several_kinds_belongs_to_spot_market() {
-        let instrument = |symbol: &str| Instrument::new(ExchangeId::Binance, symbol.parse().unwrap(), "BTCUSDT");
+        let instrument = |symbol: &str| Instrument::new(ExchangeId::BINANCE, symbol.parse().unwrap(), "BTCUSDT");
         let listing = ListingIndex::new(vec![instrument("BTC/USDT:USDT"), instrument("BTC/USDT")]);
         for (text, found) in [
             ("BTCUSDT", "BTC/USDT"),

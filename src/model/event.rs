@@ -161,7 +161,7 @@ mod tests {
 
     fn trade(price: i64, amount: i64, timestamp: Timestamp) -> Trade {
         Trade {
-            exchange: ExchangeId::Binance,
+            exchange: ExchangeId::BINANCE,
             symbol: "BTC/USDT".parse().unwrap(),
             id: "1".into(),
             price: price.into(),

@@ -182,7 +182,7 @@ mod tests {
                 last_message: last_message.map(at),
                 reconnects: 0,
             };
-            let initial = ExchangeState::initial(ExchangeId::Binance, Timestamp::EPOCH);
+            let initial = ExchangeState::initial(ExchangeId::BINANCE, Timestamp::EPOCH);
             ExchangeState { state, connections: vec![connection], ..initial }.is_receiving(at(now))
         };
         assert!(is_receiving(FeedState::Live, FeedState::Live, Some(5), 6));

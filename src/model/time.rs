@@ -28,7 +28,7 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// From whole seconds, the format of Kraken and Coinbase. Saturates at the bounds of `i64`.
+    /// From whole seconds. Saturates at the bounds of `i64`.
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))

@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn ticker_has_documented_members_in_order() {
         let ticker = Ticker {
-            exchange: ExchangeId::Binance,
+            exchange: ExchangeId::BINANCE,
             symbol: "BTC/USDT".parse().unwrap(),
             values: TickerPatch {
                 last: Some(Decimal::new(6_701_234, 2)),
@@ -413,7 +413,7 @@ mod tests {
             revision: 1,
         };
         let series =
-            Series { exchange: ExchangeId::Kraken, symbol: "ETH/EUR".parse().unwrap(), interval: Interval::M1 };
+            Series { exchange: ExchangeId::KRAKEN, symbol: "ETH/EUR".parse().unwrap(), interval: Interval::M1 };
         let data = event_data(&MarketEvent::Candle(CandleUpdate { series, candle }), false);
         assert_eq!(
             String::from_utf8(data).unwrap(),

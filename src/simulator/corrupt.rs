@@ -2,29 +2,13 @@
 
 use serde_json::Value;
 
+use super::catalog::CandleFields;
 use super::faults::FaultKind;
-use crate::model::ExchangeId;
 
-/// A candle row of Binance, twelve columns. A decoder that reads it by position takes it for a 24-hour ticker with the
+/// A candle row of twelve columns, as sent by an exchange. A decoder that reads it by position takes it for a 24-hour ticker with the
 /// last price 16823.24 and a change of 1672981200000 percent.
 pub const CANDLE_ROW: &str = "[1672981200000,\"16823.24\",\"16850.10\",\"16801.00\",\"16832.50\",\"152.10\",1672984799999,\"2560000.50\",8123,\
                               \"70.20\",\"1180000.10\",1672984799999]";
-
-/// Whether a path returns candles.
-pub fn is_candle_path(path: &str) -> bool {
-    ["/klines", "/OHLC", "/candles", "/history-candles", "/kline"].iter().any(|end| path.ends_with(end))
-}
-
-/// Whether a path returns the ticker of a market.
-pub fn is_ticker_path(exchange: ExchangeId, path: &str) -> bool {
-    match exchange {
-        ExchangeId::Binance => path.ends_with("/ticker/24hr"),
-        ExchangeId::Kraken => path.ends_with("/Ticker"),
-        ExchangeId::Coinbase => path.ends_with("/ticker"),
-        ExchangeId::Okx => path.ends_with("/market/ticker"),
-        ExchangeId::Bybit => path.ends_with("/market/tickers"),
-    }
-}
 
 /// Replaces the first decimal number by one of 30 digits or `7.9e27`.
 pub fn with_absurd_number(text: &str, at: i64) -> String {
@@ -90,20 +74,20 @@ impl PageFault {
         Self::ALL.into_iter().filter(|(kind, _)| trigger(*kind)).map(|(_, fault)| fault).collect()
     }
 
-    fn apply(self, rows: &mut Vec<Value>) {
+    fn apply(self, rows: &mut Vec<Value>, fields: &CandleFields) {
         let half = rows.len() / 2;
         match self {
             Self::BadRow => rows[half] = Value::Null,
             Self::Short => rows.truncate(half),
             Self::Empty => rows.clear(),
             Self::Edges => *rows = rows[1..rows.len() - 1].to_vec(),
-            Self::Missing if is_gapless_row(&rows[half]) => drop(rows.remove(half)),
+            Self::Missing if fields.empty_intervals => drop(rows.remove(half)),
             Self::Missing => {}
             Self::OffGrid => map_times(rows, |at, second| at + 14 * second + 789 * second / 1_000),
             Self::Other => map_times(rows, |at, second| at + 86_400 * second),
             Self::Microseconds => map_times(rows, |at, _| at * 1_000),
             Self::ZeroPrice => set_column(&mut rows[half], 1, "open", "0"),
-            Self::Repeated => *rows = rows.iter().flat_map(|row| [without_volume(row), row.clone()]).collect(),
+            Self::Repeated => *rows = rows.iter().flat_map(|row| [without_volume(row, fields), row.clone()]).collect(),
             Self::Unordered => rows.rotate_left(half),
         }
     }
@@ -140,26 +124,15 @@ fn set_column(row: &mut Value, column: usize, name: &str, value: &str) {
     }
 }
 
-/// Rows of Kraken have eight columns and the volume in the seventh; the other exchanges have it in the sixth.
-fn is_kraken_row(row: &Value) -> bool {
-    row.as_array().is_some_and(|columns| columns.len() == 8)
-}
-
-/// Whether a row is from an exchange with a row for each interval. Coinbase's rows are objects.
-fn is_gapless_row(row: &Value) -> bool {
-    row.is_array() && !is_kraken_row(row)
-}
-
 /// The row as if it had no trades.
-fn without_volume(row: &Value) -> Value {
+fn without_volume(row: &Value, fields: &CandleFields) -> Value {
     let mut row = row.clone();
-    let volume = if is_kraken_row(&row) { 6 } else { 5 };
-    set_column(&mut row, volume, "volume", "0");
+    set_column(&mut row, fields.volume_column, "volume", "0");
     row
 }
 
 /// Applies a fault to a page of candles.
-pub fn corrupt_page(body: &str, fault: PageFault) -> String {
+pub fn corrupt_page(body: &str, fault: PageFault, fields: &CandleFields) -> String {
     fn rows(value: &mut Value) -> Option<&mut Vec<Value>> {
         let is_row = |value: &Value| value.is_array() || value.get("start").is_some();
         match value {
@@ -170,17 +143,16 @@ pub fn corrupt_page(body: &str, fault: PageFault) -> String {
     }
     let Ok(mut page) = serde_json::from_str::<Value>(body) else { return body.to_owned() };
     if let Some(rows) = rows(&mut page) {
-        fault.apply(rows);
+        fault.apply(rows, fields);
     }
     page.to_string()
 }
 
-/// A data frame whose data are replaced by a candle row.
-pub fn with_candle_row(exchange: ExchangeId, text: &str) -> String {
-    let member = if exchange == ExchangeId::Coinbase { "\"events\":" } else { "\"data\":" };
-    let before = text.split_once(member).map_or("{", |(before, _)| before);
-    let row = if exchange == ExchangeId::Binance { CANDLE_ROW.to_owned() } else { format!("[{CANDLE_ROW}]") };
-    format!("{before}{member}{row}}}")
+/// A data frame whose data, the value of `member`, are replaced.
+pub fn replace_data(text: &str, member: &str, data: &str) -> String {
+    let member = format!("\"{member}\":");
+    let before = text.split_once(&member).map_or("{", |(before, _)| before);
+    format!("{before}{member}{data}}}")
 }
 
 #[cfg(test)]
@@ -195,8 +167,12 @@ mod tests {
         assert_eq!(with_absurd_number("{\"e\":1}", 0), "{\"e\":1}");
     }
 
+    const GAPLESS: CandleFields =
+        CandleFields { empty_intervals: true, quote_volume: true, trades: true, volume_column: 5 };
+
     #[test]
     fn applies_page_faults() {
+        let corrupt_page = |body, fault| super::corrupt_page(body, fault, &GAPLESS);
         let bad_row = |body| corrupt_page(body, PageFault::BadRow);
         assert_eq!(bad_row("[[1],[2],[3]]"), "[[1],null,[3]]");
         assert_eq!(
@@ -211,10 +187,10 @@ mod tests {
         assert_eq!(corrupt_page(rows, PageFault::Empty), "[]");
         assert_eq!(corrupt_page(rows, PageFault::Edges), "[[120000,1],[180000,1]]");
         assert_eq!(corrupt_page(rows, PageFault::Missing), "[[60000,1],[120000,1],[240000,1]]");
-        let coinbase_rows = "[{\"start\":1},{\"start\":2},{\"start\":3}]";
+        let with_gaps = CandleFields { empty_intervals: false, ..GAPLESS };
         assert_eq!(
-            corrupt_page(coinbase_rows, PageFault::Missing),
-            coinbase_rows,
+            super::corrupt_page(rows, PageFault::Missing, &with_gaps),
+            rows,
             "a missing row looks like a minute without trades"
         );
         assert_eq!(corrupt_page(rows, PageFault::Unordered), "[[180000,1],[240000,1],[60000,1],[120000,1]]");
@@ -231,12 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn replaces_ticker_data_with_candle_row() {
-        let frame =
-            with_candle_row(ExchangeId::Binance, "{\"stream\":\"btcusdt@ticker\",\"data\":{\"e\":\"24hrTicker\"}}");
-        let frame: Value = serde_json::from_str(&frame).unwrap();
+    fn replaces_data_with_candle_row() {
+        let ticker = "{\"stream\":\"btcusdt@ticker\",\"data\":{\"e\":\"24hrTicker\"}}";
+        let frame: Value = serde_json::from_str(&replace_data(ticker, "data", CANDLE_ROW)).unwrap();
         assert_eq!((&frame["stream"], &frame["data"][1]), (&"btcusdt@ticker".into(), &"16823.24".into()));
-        let frame = with_candle_row(ExchangeId::Okx, "{\"arg\":{\"channel\":\"tickers\"},\"data\":[{}]}");
+        let ticker = "{\"arg\":{\"channel\":\"tickers\"},\"data\":[{}]}";
+        let frame = replace_data(ticker, "data", &format!("[{CANDLE_ROW}]"));
         assert!(serde_json::from_str::<Value>(&frame).unwrap()["data"][0].is_array());
     }
 }

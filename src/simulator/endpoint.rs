@@ -17,42 +17,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::model::{ExchangeId, Timestamp};
+use crate::model::Timestamp;
 
 use super::acceptor::OpenConnections;
 use super::corrupt::{self, PageFault};
+use super::exchange::{Content, SimulatedExchange};
 use super::faults::FaultKind;
 use super::limits::ceil_seconds;
+use super::registry;
+use super::rest::{Query, RequestContext, RestResponse};
+use super::shared::Shared;
 use super::socket::{self, SLOW_RESPONSE_DELAY, StreamProtocol};
 use super::stats::increment;
-use super::{Shared, binance, bybit, coinbase, kraken, okx};
 
 /// How far the `rest_lag` fault delays candles behind the streams, in milliseconds.
 const REST_LAG: i64 = 50_000;
-
-/// Response of a simulated REST API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestResponse {
-    pub status: u16,
-    pub body: String,
-    pub headers: Vec<(&'static str, String)>,
-}
-
-impl RestResponse {
-    pub const fn new(status: u16, body: String) -> Self {
-        Self { status, body, headers: Vec::new() }
-    }
-
-    fn into_response(self) -> Response {
-        let mut response = Response::builder()
-            .status(StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
-            .content_type("application/json;charset=UTF-8");
-        for (name, value) in self.headers {
-            response = response.header(name, value);
-        }
-        response.body(self.body)
-    }
-}
 
 /// Delay of the second half of a slow body.
 const SLOW_BODY_DELAY: Duration = Duration::from_secs(30);
@@ -69,20 +48,6 @@ fn html_page(status: u16, title: &str) -> Response {
         .status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         .content_type("text/html")
         .body(body)
-}
-
-/// Query parameters.
-pub struct Query(Vec<(String, String)>);
-
-impl Query {
-    #[cfg(test)]
-    pub fn from_pairs(pairs: &[(&str, &str)]) -> Self {
-        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
-    }
-
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
 }
 
 pub struct HttpEndpoint {
@@ -102,51 +67,22 @@ impl Endpoint for HttpEndpoint {
             RemoteAddr(Addr::SocketAddr(peer)) => *peer,
             RemoteAddr(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
         };
-        if let Some(protocol) = self.stream_protocol(&path, &query) {
+        if let Some(protocol) = registry::connect(&self.shared, &path, &query) {
             return Ok(self.upgrade(&request, peer, protocol));
         }
-        // Coinbase is first because its prefix begins with Binance's prefix.
-        let exchange = if path.starts_with(coinbase::REST_PREFIX) {
-            ExchangeId::Coinbase
-        } else if path.starts_with(binance::REST_PREFIX) {
-            ExchangeId::Binance
-        } else if path.starts_with(kraken::REST_PREFIX) {
-            ExchangeId::Kraken
-        } else if path.starts_with(okx::REST_PREFIX) {
-            ExchangeId::Okx
-        } else if path.starts_with(bybit::REST_PREFIX) {
-            ExchangeId::Bybit
-        } else {
+        let Some(exchange) = registry::by_rest_path(&path) else {
             let body = "{\"error\":\"no simulated exchange has this path\"}".to_owned();
-            return Ok(RestResponse::new(404, body).into_response());
+            return Ok(into_response(RestResponse::new(404, body)));
         };
         if request.method() != Method::GET {
             let body = "{\"error\":\"only GET is simulated\"}".to_owned();
-            return Ok(RestResponse::new(405, body).into_response());
+            return Ok(into_response(RestResponse::new(405, body)));
         }
         Ok(self.rest(exchange, path, query, peer).await)
     }
 }
 
 impl HttpEndpoint {
-    fn stream_protocol(&self, path: &str, query: &Query) -> Option<Box<dyn StreamProtocol>> {
-        let shared = || Arc::clone(&self.shared);
-        match path {
-            "/stream" => Some(Box::new(binance::Feed::new(shared(), true, query.get("streams").unwrap_or("")))),
-            "/ws" => Some(Box::new(binance::Feed::new(shared(), false, ""))),
-            "/" => Some(Box::new(coinbase::Feed::new(shared()))),
-            "/v5/public/spot" => Some(Box::new(bybit::Feed::new(shared()))),
-            "/v2" => Some(Box::new(kraken::Feed::new(shared()))),
-            "/ws/v5/public" => Some(Box::new(okx::Feed::new(shared(), okx::StreamPath::Public))),
-            "/ws/v5/business" => Some(Box::new(okx::Feed::new(shared(), okx::StreamPath::Business))),
-            _ if path.starts_with("/ws/v5/") => None,
-            _ => {
-                let stream = path.strip_prefix("/ws/")?;
-                Some(Box::new(binance::Feed::new(shared(), false, stream)))
-            }
-        }
-    }
-
     /// Resets the connection. The returned response is never sent.
     fn close_without_response(&self, peer: SocketAddr) -> Response {
         self.connections.close(peer);
@@ -154,20 +90,33 @@ impl HttpEndpoint {
     }
 
     /// Responds with the time of the exchange's clock in the `Date` header.
-    async fn rest(&self, exchange: ExchangeId, path: String, query: Query, peer: SocketAddr) -> Response {
+    async fn rest(
+        &self,
+        exchange: &'static dyn SimulatedExchange,
+        path: String,
+        query: Query,
+        peer: SocketAddr,
+    ) -> Response {
         let mut response = self.respond(exchange, path, query, peer).await;
-        let now = self.shared.now(exchange).utc().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let now = self.shared.now(exchange.id()).utc().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         if let Ok(now) = now.parse() {
             response.headers_mut().insert(header::DATE, now);
         }
         response
     }
 
-    async fn respond(&self, exchange: ExchangeId, path: String, query: Query, peer: SocketAddr) -> Response {
+    async fn respond(
+        &self,
+        exchange: &'static dyn SimulatedExchange,
+        path: String,
+        query: Query,
+        peer: SocketAddr,
+    ) -> Response {
         let shared = &self.shared;
-        let now = shared.now(exchange);
-        let trigger = |kind| shared.faults.trigger(exchange, kind, now);
-        increment(&shared.counters[exchange as usize].rest_requests);
+        let id = exchange.id();
+        let now = shared.now(id);
+        let trigger = |kind| shared.faults.trigger(id, kind, now);
+        increment(&shared.counters[id].rest_requests);
         if trigger(FaultKind::Dark) {
             return self.close_without_response(peer);
         }
@@ -176,7 +125,7 @@ impl HttpEndpoint {
         }
         let failed = [(FaultKind::Http429, 429), (FaultKind::Http418, 418), (FaultKind::Http500, 500)];
         if let Some((_, status)) = failed.into_iter().find(|(kind, _)| trigger(*kind)) {
-            return scripted_failure(exchange, status, now.millis()).into_response();
+            return into_response(scripted_failure(exchange, status, now.millis()));
         }
         let pages = [
             (FaultKind::Firewall403, 403, "403 Forbidden"),
@@ -184,26 +133,26 @@ impl HttpEndpoint {
             (FaultKind::HtmlError, 200, "502 Bad Gateway"),
         ];
         if let Some((kind, status, title)) = pages.into_iter().find(|(kind, ..)| trigger(*kind)) {
-            let alternates = kind == FaultKind::HtmlError && shared.faults.is_active(exchange, kind, now);
-            let is_odd = shared.counters[exchange as usize].rest_requests.load(Ordering::Relaxed) % 2 == 1;
+            let alternates = kind == FaultKind::HtmlError && shared.faults.is_active(id, kind, now);
+            let is_odd = shared.counters[id].rest_requests.load(Ordering::Relaxed) % 2 == 1;
             return html_page(if alternates && is_odd { 502 } else { status }, title);
         }
         if trigger(FaultKind::Region451) {
-            return scripted_failure(exchange, 451, now.millis()).into_response();
+            return into_response(scripted_failure(exchange, 451, now.millis()));
         }
         let (truncated, slow) = (trigger(FaultKind::TruncatedBody), trigger(FaultKind::SlowBody));
         let malformed = trigger(FaultKind::Malformed);
-        let (candles, ticker) = (corrupt::is_candle_path(&path), corrupt::is_ticker_path(exchange, &path));
-        let absurd = (candles || ticker) && trigger(FaultKind::AbsurdNumbers);
-        let page_faults = if candles { PageFault::triggered(trigger) } else { Vec::new() };
-        let wrong_event = ticker && trigger(FaultKind::WrongEvent);
+        let content = exchange.content(&path);
+        let absurd = content != Content::Other && trigger(FaultKind::AbsurdNumbers);
+        let page_faults = if content == Content::Candles { PageFault::triggered(trigger) } else { Vec::new() };
+        let wrong_event = content == Content::Ticker && trigger(FaultKind::WrongEvent);
         let (shared, clock) = (Arc::clone(shared), shared.clock.clone());
         // Generating a long history takes CPU time that must not delay the WebSocket tasks.
         let handled =
             tokio::task::spawn_blocking(move || handle(&shared, exchange, &path, &query, (peer.ip(), now))).await;
         let mut response = handled.unwrap_or_else(|_| scripted_failure(exchange, 500, now.millis()));
         for fault in page_faults {
-            response.body = corrupt::corrupt_page(&response.body, fault);
+            response.body = corrupt::corrupt_page(&response.body, fault, &exchange.catalog().candle_fields);
         }
         if absurd {
             response.body = corrupt::with_absurd_number(&response.body, now.millis());
@@ -214,7 +163,7 @@ impl HttpEndpoint {
         if malformed {
             response.body.truncate(response.body.len() / 2);
         }
-        let mut response = response.into_response();
+        let mut response = into_response(response);
         if truncated || slow {
             send_in_halves(&mut response, truncated, clock).await;
         }
@@ -234,7 +183,7 @@ impl HttpEndpoint {
         if let Err(retry_after) = self.shared.admit(peer.ip(), exchange, "connections", limit, now.millis()) {
             let mut response = RestResponse::new(429, String::new());
             response.headers.push(("retry-after", ceil_seconds(retry_after).to_string()));
-            return response.into_response();
+            return into_response(response);
         }
         let key = request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
         let (Some(accept), Ok(upgrade)) = (key, request.take_upgrade()) else {
@@ -256,35 +205,19 @@ impl HttpEndpoint {
     }
 }
 
-/// Source and time of a REST request.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestContext {
-    pub client: IpAddr,
-    /// Arrival time in Unix milliseconds. Rate limits use it, so that processing delays do not count.
-    pub received_at: i64,
-    /// Newest data in the response, in Unix milliseconds: earlier than `received_at` while REST lags.
-    pub data_until: i64,
-}
-
 /// Handles a request that arrived at `now`.
 fn handle(
     shared: &Shared,
-    exchange: ExchangeId,
+    exchange: &dyn SimulatedExchange,
     path: &str,
     query: &Query,
     (client, now): (IpAddr, Timestamp),
 ) -> RestResponse {
-    let lags = corrupt::is_candle_path(path) && shared.faults.is_active(exchange, FaultKind::RestLag, now);
+    let has_candles = exchange.content(path) == Content::Candles;
+    let lags = has_candles && shared.faults.is_active(exchange.id(), FaultKind::RestLag, now);
     let received_at = now.millis();
     let data_until = if lags { received_at - REST_LAG } else { received_at };
-    let context = RequestContext { client, received_at, data_until };
-    match exchange {
-        ExchangeId::Binance => binance::handle(shared, path, query, context),
-        ExchangeId::Kraken => kraken::handle(shared, path, query, context),
-        ExchangeId::Coinbase => coinbase::handle(shared, path, query, context),
-        ExchangeId::Okx => okx::handle(shared, path, query, context),
-        ExchangeId::Bybit => bybit::handle(shared, path, query, context),
-    }
+    exchange.handle(shared, path, query, RequestContext { client, received_at, data_until })
 }
 
 /// Sends a body in two halves. `Content-Length` is that of the whole body; the second half is delayed or never sent.
@@ -307,38 +240,20 @@ async fn send_in_halves(response: &mut Response, truncated: bool, clock: Clock) 
 }
 
 /// Error response of a scripted fault.
-fn scripted_failure(exchange: ExchangeId, status: u16, now: i64) -> RestResponse {
-    let body = match (exchange, status) {
-        (ExchangeId::Binance, 451) => {
-            "{\"code\":0,\"msg\":\"Service unavailable from a restricted location; this is a scripted fault.\"}"
-                .to_owned()
-        }
-        (_, 451) => String::new(),
-        (ExchangeId::Binance, 418 | 429) => {
-            "{\"code\":-1003,\"msg\":\"Too many requests; this is a scripted fault.\"}".to_owned()
-        }
-        (ExchangeId::Binance, _) => {
-            "{\"code\":-1000,\"msg\":\"An unknown error occurred while processing the request.\"}".to_owned()
-        }
-        (ExchangeId::Kraken, 418 | 429) => "{\"error\":[\"EGeneral:Too many requests\"]}".to_owned(),
-        (ExchangeId::Kraken, _) => "{\"error\":[\"EGeneral:Internal error\"]}".to_owned(),
-        (ExchangeId::Coinbase, 418 | 429) => {
-            "{\"error\":\"RESOURCE_EXHAUSTED\",\"message\":\"too many requests; this is a scripted fault\"}".to_owned()
-        }
-        (ExchangeId::Coinbase, _) => "{\"error\":\"INTERNAL\",\"message\":\"internal server error\"}".to_owned(),
-        (ExchangeId::Okx, 418 | 429) => "{\"msg\":\"Too Many Requests\",\"code\":\"50011\"}".to_owned(),
-        (ExchangeId::Okx, _) => "{\"code\":\"50026\",\"data\":[],\"msg\":\"System error. Try again later\"}".to_owned(),
-        (ExchangeId::Bybit, 418 | 429) => {
-            "{\"retCode\":10006,\"retMsg\":\"Too many visits!\",\"result\":{}}".to_owned()
-        }
-        (ExchangeId::Bybit, _) => "{\"retCode\":10016,\"retMsg\":\"Server error.\",\"result\":{}}".to_owned(),
-    };
-    let mut response = RestResponse::new(status, body);
-    match (exchange, status) {
-        (_, 451 | 500) => {}
-        // <https://bybit-exchange.github.io/docs/v5/rate-limit>
-        (ExchangeId::Bybit, _) => response.headers.push(("x-bapi-limit-reset-timestamp", (now + 5_000).to_string())),
-        _ => response.headers.push(("retry-after", "5".to_owned())),
+fn scripted_failure(exchange: &dyn SimulatedExchange, status: u16, now: i64) -> RestResponse {
+    let mut response = RestResponse::new(status, exchange.error_body(status).to_owned());
+    if !matches!(status, 451 | 500) {
+        response.headers.push(exchange.retry_header(now));
     }
     response
+}
+
+fn into_response(rest: RestResponse) -> Response {
+    let mut response = Response::builder()
+        .status(StatusCode::from_u16(rest.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        .content_type("application/json;charset=UTF-8");
+    for (name, value) in rest.headers {
+        response = response.header(name, value);
+    }
+    response.body(rest.body)
 }

@@ -78,7 +78,7 @@ pub enum FaultKind {
     /// REST responds with 500. Once: one request.
     #[serde(rename = "http_500")]
     Http500,
-    /// REST responds with 403 and the HTML page of a firewall, like Binance's:
+    /// REST responds with 403 and the HTML page of a firewall, as documented in
     /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/http-return-codes>. Once: one request.
     #[serde(rename = "firewall_403")]
     Firewall403,
@@ -93,19 +93,18 @@ pub enum FaultKind {
     /// REST sends half of the body immediately and the rest 30 seconds later. Once: one request.
     #[serde(rename = "slow_body")]
     SlowBody,
-    /// REST responds with 451, Binance with a body observed in <https://github.com/eprbell/dali-rp2/pull/237>. Once:
-    /// one request.
+    /// REST responds with 451, as observed in <https://github.com/eprbell/dali-rp2/pull/237>. Once: one request.
     #[serde(rename = "region_451")]
     Region451,
     /// REST responds with 404 and the HTML page of a proxy instead of the exchange's error format. Once: one request.
     #[serde(rename = "not_found_404")]
     NotFound404,
-    /// Kraken replies to a subscribe request with `{"Error":"Exceeded msg rate"}` and ignores it, as observed in
+    /// An exchange replies to a subscribe request with `{"Error":"Exceeded msg rate"}` and ignores it, as observed in
     /// <https://github.com/bitrich-info/xchange-stream/issues/502>. Once: one request.
     #[serde(rename = "msg_rate")]
     MsgRate,
-    /// Kraken and Bybit reply to a subscribe request that the subscription already exists, and subscribe. Once: one
-    /// request.
+    /// Exchanges with such a reply respond to a subscribe request that the subscription already exists, and subscribe.
+    /// Once: one request.
     #[serde(rename = "already_subscribed")]
     AlreadySubscribed,
     /// Streams omit candles, including the closing update; REST has them. On exchanges without a candle stream, trade
@@ -120,8 +119,8 @@ pub enum FaultKind {
     /// Once: one minute.
     #[serde(rename = "late_close")]
     LateClose,
-    /// Streams send no frame for a candle without trades, not even when it closes; REST has it. Only for Binance, OKX
-    /// and Bybit, which publish such candles.
+    /// Streams send no frame for a candle without trades, not even when it closes; REST has it. Only for
+    /// exchanges that publish such candles.
     #[serde(rename = "no_close")]
     NoClose,
     /// REST candles are 50 seconds behind the streams: the newest are missing, and the last one is incomplete.
@@ -146,7 +145,7 @@ pub enum FaultKind {
     /// REST pages of candles lack the middle row, on exchanges with a row for each interval. Once: one page.
     #[serde(rename = "missing_row")]
     MissingRow,
-    /// Rows of REST pages of candles open 14.789 s off the grid, like Binance's of 2018-02-09. Once: one page.
+    /// Rows of REST pages of candles open 14.789 s off the grid, as observed on an exchange. Once: one page.
     #[serde(rename = "off_grid")]
     OffGrid,
     /// Each row of a REST page of candles is repeated, the first time without its volume. Once: one page.
@@ -170,8 +169,8 @@ pub enum FaultKind {
     /// Subscriptions are rejected in the exchange's format. Once: one subscribe request.
     #[serde(rename = "refuse")]
     Refuse,
-    /// The listing shows every market as halted (Binance `BREAK`, Kraken `maintenance`, …) while the streams continue.
-    /// Once: the next listing request.
+    /// The listing shows every market as halted, in the exchange's terms, while the streams continue. Once: the next
+    /// listing request.
     #[serde(rename = "halted")]
     Halted,
     /// Most markets are missing in the listing. Once: the next listing request.
@@ -181,8 +180,8 @@ pub enum FaultKind {
     /// One of them is the state of the second market. Once: the next listing request.
     #[serde(rename = "odd_listing")]
     OddListing,
-    /// All streams announce a shutdown (Binance `serverShutdown`, Kraken status `maintenance`, OKX notice 64008;
-    /// Coinbase announces nothing) and close five seconds later. Happens once; the duration is ignored.
+    /// All streams send the exchange's notice of a shutdown, if it has one, and close five seconds later. Happens once;
+    /// the duration is ignored.
     #[serde(rename = "shutdown_notice")]
     ShutdownNotice,
 }
@@ -330,7 +329,7 @@ impl ScheduledFault {
 mod tests {
     use super::*;
 
-    const BINANCE: ExchangeId = ExchangeId::Binance;
+    const BINANCE: ExchangeId = ExchangeId::BINANCE;
 
     fn ms(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -344,7 +343,7 @@ mod tests {
         assert_eq!(faults[0], Fault { exchange: BINANCE, after_ms: 1500, fault: FaultKind::Drop, for_ms: 0 });
         assert_eq!(
             (faults[1].exchange, faults[1].fault, faults[1].after_ms),
-            (ExchangeId::Kraken, FaultKind::Http429, 0)
+            (ExchangeId::KRAKEN, FaultKind::Http429, 0)
         );
         for (line, word) in [
             ("{}", "exchange"),
@@ -380,7 +379,7 @@ mod tests {
         let fault = |fault, after_ms, for_ms| Fault { exchange: BINANCE, after_ms, fault, for_ms };
         schedule.add(fault(FaultKind::Http500, 10, 0), ms(0));
         assert!(!schedule.trigger(BINANCE, FaultKind::Http500, ms(9)));
-        assert!(!schedule.trigger(ExchangeId::Kraken, FaultKind::Http500, ms(10)));
+        assert!(!schedule.trigger(ExchangeId::KRAKEN, FaultKind::Http500, ms(10)));
         assert!(schedule.trigger(BINANCE, FaultKind::Http500, ms(50)));
         assert!(!schedule.trigger(BINANCE, FaultKind::Http500, ms(50)));
         schedule.add(fault(FaultKind::Dark, 10, 5), ms(100));

@@ -8,21 +8,15 @@ use parking_lot::Mutex;
 
 use crate::model::ExchangeId;
 
-/// Request weight that Binance allows per IP address and minute.
-/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>, `exchangeInfo.rateLimits`
-pub const BINANCE_WEIGHT: u32 = 6_000;
 /// Number of violations that an exchange tolerates before it bans an address. No number is documented.
 const VIOLATIONS_BEFORE_BAN: u32 = 10;
 /// Bans "scale in duration for repeat offenders, from 2 minutes to 3 days".
 const BAN_SECONDS: [i64; 5] = [120, 600, 3_600, 86_400, 259_200];
-/// Kraken allows about one call per second and short bursts. The maximum length of a burst is not documented.
-/// <https://support.kraken.com/articles/206548367-what-are-the-api-rate-limits->
-const KRAKEN_BURST: i64 = 15;
 const MINUTE: i64 = 60_000;
 /// Maximum number of entries per map. A full map is cleared.
 const MAX_TRACKED_CLIENTS: usize = 4_096;
 
-/// Result of Binance's weight check.
+/// Result of a check of the request weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Allowed; `used` is the weight used in the current minute.
@@ -45,9 +39,9 @@ struct WeightUsage {
 /// Rate-limit state by IP address.
 #[derive(Debug, Default)]
 pub struct Limits {
-    binance: Mutex<HashMap<IpAddr, WeightUsage>>,
-    /// By address and scope: when the token bucket is full again, in Unix milliseconds.
-    kraken: Mutex<HashMap<(IpAddr, String), i64>>,
+    weights: Mutex<HashMap<(IpAddr, ExchangeId), WeightUsage>>,
+    /// By address, exchange and scope: when the token bucket is full again, in Unix milliseconds.
+    buckets: Mutex<HashMap<(IpAddr, ExchangeId, String), i64>>,
     /// By address, exchange and kind of request.
     windows: Mutex<HashMap<(IpAddr, ExchangeId, String), Window>>,
 }
@@ -70,11 +64,17 @@ pub struct LimitExceeded {
 }
 
 impl Limits {
-    /// Counts a request of `weight` at `now`.
-    pub fn admit_binance(&self, client: IpAddr, weight: u32, now: i64) -> Admission {
-        let mut all = self.binance.lock();
+    /// Counts a request of `weight` at `now` against a `limit` of weight per minute.
+    pub fn admit_weight(
+        &self,
+        client: IpAddr,
+        exchange: ExchangeId,
+        (weight, limit): (u32, u32),
+        now: i64,
+    ) -> Admission {
+        let mut all = self.weights.lock();
         clear_if_full(&mut all);
-        let state = all.entry(client).or_default();
+        let state = all.entry((client, exchange)).or_default();
         if now < state.banned_until {
             return Admission::Banned {
                 until: state.banned_until,
@@ -86,7 +86,7 @@ impl Limits {
             *state = WeightUsage { minute: now / MINUTE, bans: state.bans, ..WeightUsage::default() };
         }
         state.used = state.used.saturating_add(weight);
-        if state.used <= BINANCE_WEIGHT {
+        if state.used <= limit {
             return Admission::Allowed { used: state.used };
         }
         state.violations += 1;
@@ -141,13 +141,14 @@ impl Limits {
         }
     }
 
-    /// Whether Kraken allows a request at `now`. `scope` is the pair for candles and trades, and empty otherwise.
-    pub fn admit_kraken(&self, client: IpAddr, scope: &str, now: i64) -> bool {
-        let mut all = self.kraken.lock();
+    /// Whether a token bucket of `burst` requests, refilled by one per second, allows a request at `now`. Each scope has
+    /// its own bucket.
+    pub fn admit_from_bucket(&self, client: IpAddr, exchange: ExchangeId, scope: &str, burst: i64, now: i64) -> bool {
+        let mut all = self.buckets.lock();
         clear_if_full(&mut all);
-        let full_at = all.entry((client, scope.chars().take(40).collect())).or_default();
+        let full_at = all.entry((client, exchange, scope.chars().take(40).collect())).or_default();
         let next = (*full_at).max(now) + 1_000;
-        let allowed = next - now <= KRAKEN_BURST * 1_000;
+        let allowed = next - now <= burst * 1_000;
         if allowed {
             *full_at = next;
         }
@@ -173,25 +174,20 @@ mod tests {
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn binance_bans_after_repeated_weight_violations() {
+    fn bans_after_repeated_weight_violations() {
         let limits = Limits::default();
-        assert_eq!(limits.admit_binance(CLIENT, 5_999, 1_000), Admission::Allowed { used: 5_999 });
-        assert_eq!(limits.admit_binance(CLIENT, 1, 1_000), Admission::Allowed { used: 6_000 });
+        let admit = |weight, now| limits.admit_weight(CLIENT, ExchangeId::BINANCE, (weight, 6_000), now);
+        assert_eq!(admit(5_999, 1_000), Admission::Allowed { used: 5_999 });
+        assert_eq!(admit(1, 1_000), Admission::Allowed { used: 6_000 });
         for _ in 0..VIOLATIONS_BEFORE_BAN {
-            let admission = limits.admit_binance(CLIENT, 2, 58_500);
+            let admission = admit(2, 58_500);
             assert!(matches!(admission, Admission::OverLimit { retry_after: 2, .. }), "{admission:?}");
         }
-        assert_eq!(
-            limits.admit_binance(CLIENT, 2, 59_000),
-            Admission::Banned { until: 179_000, retry_after: 120, is_new: true }
-        );
-        assert_eq!(
-            limits.admit_binance(CLIENT, 2, 178_500),
-            Admission::Banned { until: 179_000, retry_after: 1, is_new: false }
-        );
-        assert_eq!(limits.admit_binance(CLIENT, 2, 179_000), Admission::Allowed { used: 2 });
-        limits.admit_binance(CLIENT, 6_000, 180_000);
-        let last = (0..=VIOLATIONS_BEFORE_BAN).map(|_| limits.admit_binance(CLIENT, 1, 180_001)).last();
+        assert_eq!(admit(2, 59_000), Admission::Banned { until: 179_000, retry_after: 120, is_new: true });
+        assert_eq!(admit(2, 178_500), Admission::Banned { until: 179_000, retry_after: 1, is_new: false });
+        assert_eq!(admit(2, 179_000), Admission::Allowed { used: 2 });
+        admit(6_000, 180_000);
+        let last = (0..=VIOLATIONS_BEFORE_BAN).map(|_| admit(1, 180_001)).last();
         assert_eq!(
             last,
             Some(Admission::Banned { until: 780_001, retry_after: 600, is_new: true }),
@@ -202,7 +198,7 @@ mod tests {
     #[test]
     fn sliding_window_limits_and_bans() {
         let limits = Limits::default();
-        let admit = |now| limits.admit_in_window(CLIENT, ExchangeId::Kraken, "connections", (2, 1_000), now);
+        let admit = |now| limits.admit_in_window(CLIENT, ExchangeId::KRAKEN, "connections", (2, 1_000), now);
         let exceeded = |retry_after, is_new_ban| Err(LimitExceeded { retry_after, is_new_ban });
         assert_eq!([admit(0), admit(400), admit(999)], [Ok(()), Ok(()), exceeded(1, false)]);
         assert_eq!([admit(1_000), admit(1_001)], [Ok(()), exceeded(399, false)]);
@@ -212,12 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn kraken_allows_burst_then_one_request_per_second() {
+    fn bucket_allows_burst_then_one_request_per_second() {
         let limits = Limits::default();
-        assert!((0..KRAKEN_BURST).all(|_| limits.admit_kraken(CLIENT, "XBTUSD", 5_000)));
-        assert!(!limits.admit_kraken(CLIENT, "XBTUSD", 5_000));
-        assert!(limits.admit_kraken(CLIENT, "ETHUSD", 5_000), "each pair has its own limit");
-        assert!(limits.admit_kraken(CLIENT, "XBTUSD", 6_000));
-        assert!(!limits.admit_kraken(CLIENT, "XBTUSD", 6_000));
+        let admit = |scope, now| limits.admit_from_bucket(CLIENT, ExchangeId::KRAKEN, scope, 15, now);
+        assert!((0..15).all(|_| admit("XBTUSD", 5_000)));
+        assert!(!admit("XBTUSD", 5_000));
+        assert!(admit("ETHUSD", 5_000), "each scope has its own bucket");
+        assert!(admit("XBTUSD", 6_000));
+        assert!(!admit("XBTUSD", 6_000));
     }
 }

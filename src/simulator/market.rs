@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use rust_decimal::Decimal;
 
-use crate::model::{Candle, ExchangeId, Interval, Symbol, TimeRange, Timestamp};
+use crate::model::{Candle, ExchangeId, Interval, PerExchange, Symbol, TimeRange, Timestamp};
 
-use super::catalog::{self, Listing};
+use super::catalog::Listing;
 use super::noise::{self, SeededRng};
 use super::trades::{
     Bar, CORRECTION_DELAY, FIRST_MINUTE, LATE_TRADE_DELAY, MINUTE, Trade, minute_trades, minute_trades_between,
@@ -25,9 +25,9 @@ const MAX_CACHED_HOURS: usize = 65_536;
 pub struct Market {
     listings: Vec<Listing>,
     /// Indices of the listings, by exchange.
-    by_exchange: [Vec<usize>; ExchangeId::ALL.len()],
+    by_exchange: PerExchange<Vec<usize>>,
     /// Indices of the listings by every name that the exchange accepts, by exchange.
-    by_name: [HashMap<String, usize>; ExchangeId::ALL.len()],
+    by_name: PerExchange<HashMap<String, usize>>,
     /// By exchange: when late trades change the candles that close, and by how many milliseconds a trade is late.
     late: RwLock<Vec<(ExchangeId, TimeRange, i64)>>,
     /// Cached bars of settled hours, by listing and hour since the epoch.
@@ -36,27 +36,6 @@ pub struct Market {
     delisted: RwLock<HashSet<usize>>,
     /// By listing: a minute, and the bar of the 24 hours before it.
     days: Mutex<HashMap<usize, (i64, Option<Bar>)>>,
-}
-
-/// What an exchange publishes about its candles.
-#[derive(Clone, Copy, Debug)]
-struct CandleFields {
-    /// Whether an interval without a trade has a candle.
-    empty_intervals: bool,
-    quote_volume: bool,
-    /// Number of trades.
-    trades: bool,
-}
-
-impl CandleFields {
-    const fn for_exchange(exchange: ExchangeId) -> Self {
-        match exchange {
-            ExchangeId::Binance => Self { empty_intervals: true, quote_volume: true, trades: true },
-            ExchangeId::Kraken => Self { empty_intervals: false, quote_volume: false, trades: true },
-            ExchangeId::Coinbase => Self { empty_intervals: false, quote_volume: false, trades: false },
-            ExchangeId::Okx | ExchangeId::Bybit => Self { empty_intervals: true, quote_volume: true, trades: false },
-        }
-    }
 }
 
 /// Best bid and ask. Prices in ticks, sizes in steps.
@@ -82,26 +61,16 @@ pub struct DayStatistics {
 }
 
 impl Market {
-    /// The market of a seed, with the listings of the catalog.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self::with_markets(seed, 0)
-    }
-
-    /// The market of a seed with at least `markets` listings per exchange, up to [`MAX_MARKETS`](super::MAX_MARKETS).
-    #[must_use]
-    pub fn with_markets(seed: u64, markets: usize) -> Self {
-        let listings = catalog::listings(seed, markets);
-        let mut by_exchange: [Vec<usize>; ExchangeId::ALL.len()] = Default::default();
-        let mut by_name: [HashMap<String, usize>; ExchangeId::ALL.len()] = Default::default();
+    /// The market with these listings.
+    pub(super) fn from_listings(listings: Vec<Listing>) -> Self {
+        let mut by_exchange: PerExchange<Vec<usize>> = PerExchange::default();
+        let mut by_name: PerExchange<HashMap<String, usize>> = PerExchange::default();
         for listing in &listings {
-            let exchange = listing.exchange as usize;
-            by_exchange[exchange].push(listing.index);
-            by_name[exchange].insert(listing.native.to_owned(), listing.index);
-            if listing.exchange == ExchangeId::Kraken {
-                for name in super::kraken::names(listing) {
-                    by_name[exchange].entry(name).or_insert(listing.index);
-                }
+            by_exchange[listing.exchange].push(listing.index);
+            let by_name = &mut by_name[listing.exchange];
+            by_name.insert(listing.native.to_owned(), listing.index);
+            for name in (listing.catalog.other_names)(listing) {
+                by_name.entry(name).or_insert(listing.index);
             }
         }
         Self {
@@ -118,13 +87,13 @@ impl Market {
     /// The current listing of an exchange.
     pub fn listings(&self, exchange: ExchangeId) -> impl Iterator<Item = &Listing> {
         let delisted = self.delisted.read().clone();
-        let all = self.by_exchange[exchange as usize].iter().map(|index| &self.listings[*index]);
+        let all = self.by_exchange[exchange].iter().map(|index| &self.listings[*index]);
         all.filter(move |listing| !delisted.contains(&listing.index))
     }
 
-    /// A listed market by its id, on Kraken by any of its names.
+    /// A listed market by its id or another name that the exchange accepts.
     pub(super) fn find_by_name(&self, exchange: ExchangeId, name: &str) -> Option<&Listing> {
-        self.listing(*self.by_name[exchange as usize].get(name)?)
+        self.listing(*self.by_name[exchange].get(name)?)
     }
 
     /// A listed market by its index.
@@ -166,7 +135,7 @@ impl Market {
         let candle = |open| {
             let span = interval.span(open);
             let bar = self.bar_or_flat(listing, span, i64::MAX)?;
-            let fields = CandleFields::for_exchange(exchange);
+            let fields = listing.catalog.candle_fields;
             (fields.empty_intervals || bar.trades > 0).then(|| Candle {
                 timestamp: open,
                 open: listing.price(bar.open).normalize(),
@@ -340,7 +309,7 @@ mod tests {
     fn same_seed_gives_same_market() {
         let range = minutes(NOW / MINUTE, 600);
         let [one, same, other] = [7, 7, 8].map(Market::new);
-        for listing in one.listings(ExchangeId::Kraken).chain(one.listings(ExchangeId::Binance)) {
+        for listing in one.listings(ExchangeId::KRAKEN).chain(one.listings(ExchangeId::BINANCE)) {
             let candles = |market: &Market| market.candles(listing.exchange, &listing.symbol, Interval::M1, range);
             assert_eq!(candles(&one), candles(&same));
             assert_ne!(candles(&one), candles(&other));
@@ -356,7 +325,7 @@ mod tests {
                 let trades = market.trades(listing, minute, i64::MAX);
                 assert!(trades.is_sorted_by_key(|trade| trade.id) && trades.is_sorted_by_key(|trade| trade.time));
                 let candle = market.candles(listing.exchange, &listing.symbol, Interval::M1, minutes(minute, 1));
-                if trades.is_empty() && !CandleFields::for_exchange(listing.exchange).empty_intervals {
+                if trades.is_empty() && !listing.catalog.candle_fields.empty_intervals {
                     assert_eq!(candle, []);
                     continue;
                 }
@@ -381,7 +350,7 @@ mod tests {
     #[test]
     fn prices_are_continuous() {
         let market = Market::new(1);
-        let candles = market.candles(ExchangeId::Binance, &btc(), Interval::M1, minutes(29_000_000, 1_000));
+        let candles = market.candles(ExchangeId::BINANCE, &btc(), Interval::M1, minutes(29_000_000, 1_000));
         assert_eq!(candles.len(), 1_000);
         for pair in candles.windows(2) {
             let step = (pair[1].open - pair[0].close).abs() / pair[0].close;
@@ -392,16 +361,17 @@ mod tests {
     #[test]
     fn longer_candles_are_sums_of_minutes() {
         let market = Market::new(1);
-        for exchange in ExchangeId::ALL {
+        for exchange in ExchangeId::all() {
             for interval in [Interval::M5, Interval::H1, Interval::H4, Interval::D1] {
                 let span = interval.span(interval.floor(Timestamp::from_millis(NOW)));
-                let symbol = &market.listings(exchange).next().unwrap().symbol;
+                let listing = market.listings(exchange).next().unwrap();
+                let symbol = &listing.symbol;
                 let minutes = market.candles(exchange, symbol, Interval::M1, span);
                 let mut whole = crate::model::aggregate(span.start(), &minutes).unwrap();
                 let candle = market.candles(exchange, symbol, interval, span);
                 // Twice: computed, then from the cache.
                 assert_eq!(candle, market.candles(exchange, symbol, interval, span));
-                let fields = CandleFields::for_exchange(exchange);
+                let fields = listing.catalog.candle_fields;
                 whole.quote_volume = whole.quote_volume.filter(|_| fields.quote_volume);
                 whole.trades = whole.trades.filter(|_| fields.trades);
                 assert_eq!(candle, [whole], "{exchange} {interval}");
@@ -413,22 +383,22 @@ mod tests {
     fn no_candles_before_first_minute() {
         let market = Market::new(1);
         let early = minutes(FIRST_MINUTE - 10, 12);
-        let candles = market.candles(ExchangeId::Binance, &btc(), Interval::M1, early);
+        let candles = market.candles(ExchangeId::BINANCE, &btc(), Interval::M1, early);
         assert_eq!(candles.len(), 2);
         assert_eq!(candles[0].timestamp.to_string(), "2017-08-17T00:00:00.000Z");
-        assert!(market.candles(ExchangeId::Binance, &"NO/NE".parse().unwrap(), Interval::M1, early).is_empty());
+        assert!(market.candles(ExchangeId::BINANCE, &"NO/NE".parse().unwrap(), Interval::M1, early).is_empty());
     }
 
     #[test]
     fn late_trade_changes_closed_candle() {
         let market = Market::new(1);
-        let listing = market.find(ExchangeId::Kraken, &"ETH/USD".parse().unwrap()).unwrap().clone();
+        let listing = market.find(ExchangeId::KRAKEN, &"ETH/USD".parse().unwrap()).unwrap().clone();
         let minute = NOW / MINUTE;
         let hour = |market: &Market| market.bar(&listing, minute / 60 * 60, minute / 60 * 60 + 60, i64::MAX).unwrap();
         let before = hour(&market);
         let end = Timestamp::from_millis((minute + 1) * MINUTE);
         market.add_late_trades(
-            ExchangeId::Kraken,
+            ExchangeId::KRAKEN,
             TimeRange::new(end, Timestamp::from_millis(end.millis() + 1)),
             LATE_TRADE_DELAY,
         );
@@ -460,7 +430,7 @@ mod tests {
     #[test]
     fn future_trades_are_not_known() {
         let market = Market::new(1);
-        let listing = market.find(ExchangeId::Binance, &btc()).unwrap();
+        let listing = market.find(ExchangeId::BINANCE, &btc()).unwrap();
         let minute = NOW / MINUTE;
         let all = market.trades(listing, minute, i64::MAX);
         let now = all[all.len() / 2].time;

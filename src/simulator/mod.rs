@@ -5,32 +5,38 @@
 //! the collected data with [`Market`].
 
 mod acceptor;
-mod binance;
-mod bybit;
 mod catalog;
-mod coinbase;
 mod corrupt;
 mod endpoint;
+mod exchange;
 mod faults;
-mod kraken;
+mod generated;
 mod limits;
-mod listings;
+mod listing_view;
 mod market;
 mod noise;
-mod okx;
+mod registry;
+mod rest;
+mod setup;
+mod shared;
 mod socket;
 mod stats;
 mod trades;
 
+macro_rules! folders {
+    ($($constant:ident $id:ident $name:literal;)*) => { $(mod $id;)* };
+}
+
+venues!(folders);
+
 pub use catalog::Listing;
 pub use faults::{Fault, FaultKind, ScriptError, parse_script};
-pub use listings::MAX_MARKETS;
+pub use generated::MAX_MARKETS;
 pub use market::Market;
 pub use stats::ExchangeStats;
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use poem::Server;
@@ -39,12 +45,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::model::{ExchangeId, Symbol, Timestamp};
+use crate::model::{ExchangeId, Symbol};
 
 use acceptor::{ConnectionAcceptor, OpenConnections};
 use endpoint::HttpEndpoint;
-use limits::LimitExceeded;
-use stats::{Counters, increment};
+use shared::Shared;
 
 /// Settings of a simulator.
 #[derive(Clone, Debug, Default)]
@@ -61,63 +66,12 @@ pub struct SimulatorConfig {
 #[derive(Clone, Debug)]
 pub struct Simulator(Arc<Shared>);
 
-/// State that all connections share.
-#[derive(Debug)]
-struct Shared {
-    clock: Clock,
-    market: Market,
-    faults: faults::FaultSchedule,
-    limits: limits::Limits,
-    /// Offset of each exchange's clock from `clock` in milliseconds, in the order of [`ExchangeId::ALL`].
-    clock_offsets: [AtomicI64; ExchangeId::ALL.len()],
-    /// In the order of [`ExchangeId::ALL`].
-    counters: [Counters; ExchangeId::ALL.len()],
-}
-
-impl Shared {
-    /// Current time of the exchange's own clock.
-    fn now(&self, exchange: ExchangeId) -> Timestamp {
-        let offset = self.clock_offsets[exchange as usize].load(Ordering::Relaxed);
-        Timestamp::from_millis(self.clock.now().millis().saturating_add(offset))
-    }
-
-    /// Counts a request of a `kind` at `now` against a rate limit of `(requests, window in milliseconds)`.
-    ///
-    /// # Errors
-    /// The request exceeds the limit: the number of milliseconds until the next request is allowed. The violation is
-    /// counted in the statistics.
-    fn admit(
-        &self,
-        client: IpAddr,
-        exchange: ExchangeId,
-        kind: &str,
-        limit: (usize, i64),
-        now: i64,
-    ) -> Result<(), i64> {
-        let admitted = self.limits.admit_in_window(client, exchange, kind, limit, now);
-        admitted.map_err(|LimitExceeded { retry_after, is_new_ban }| {
-            let counters = &self.counters[exchange as usize];
-            increment(&counters.limit_violations);
-            if is_new_ban {
-                increment(&counters.bans);
-            }
-            retry_after
-        })
-    }
-}
-
 impl Simulator {
     /// Creates the simulated exchanges. [`Simulator::serve`] serves them.
     #[must_use]
     pub fn new(config: SimulatorConfig, clock: Clock) -> Self {
-        let simulator = Self(Arc::new(Shared {
-            market: Market::with_markets(config.seed, config.markets),
-            clock,
-            faults: faults::FaultSchedule::default(),
-            limits: limits::Limits::default(),
-            clock_offsets: Default::default(),
-            counters: Default::default(),
-        }));
+        let market = Market::with_markets(config.seed, config.markets);
+        let simulator = Self(Arc::new(Shared::new(market, clock)));
         config.faults.into_iter().for_each(|fault| simulator.inject(fault));
         simulator
     }
@@ -170,7 +124,7 @@ impl Simulator {
     /// Sets an exchange's clock `millis` ahead of the simulator's clock, or behind it if negative. Applies to REST,
     /// streams, the `Date` header and the server time endpoint. Call it before anything connects.
     pub fn set_clock_offset(&self, exchange: ExchangeId, millis: i64) {
-        self.0.clock_offsets[exchange as usize].store(millis, Ordering::Relaxed);
+        self.0.clock_offsets[exchange].store(millis, Ordering::Relaxed);
     }
 
     /// Removes a market from an exchange's listing or restores it. A removed symbol is unknown to the exchange.
@@ -187,6 +141,6 @@ impl Simulator {
     /// Counters of an exchange since the simulator was created.
     #[must_use]
     pub fn stats(&self, exchange: ExchangeId) -> ExchangeStats {
-        self.0.counters[exchange as usize].read()
+        self.0.counters[exchange].read()
     }
 }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{ExchangeId, Timestamp};
 
-use super::Shared;
-use super::corrupt;
+use super::corrupt::{self, CANDLE_ROW};
 use super::faults::{FaultKind, ScheduleCursor};
+use super::shared::Shared;
 use super::stats::increment;
 use super::trades::MINUTE;
 
@@ -94,6 +94,15 @@ pub trait StreamProtocol: Send {
     fn check_timeouts(&mut self, _at: i64) -> Flow {
         ControlFlow::Continue(())
     }
+    /// Whether a candle frame contains only candles without trades. For exchanges that publish such candles.
+    fn is_empty_candle(&self, text: &str) -> bool {
+        let _ = text;
+        false
+    }
+    /// A ticker frame whose data are replaced by a candle row.
+    fn with_candle_row(&self, text: &str) -> String {
+        corrupt::replace_data(text, "data", &format!("[{CANDLE_ROW}]"))
+    }
     /// Sends the exchange's notice of a shutdown, if it has one.
     fn announce_shutdown(&mut self, now: i64, out: &mut Vec<Frame>);
 }
@@ -105,7 +114,7 @@ pub async fn serve(
     protocol: Box<dyn StreamProtocol>,
     stop: CancellationToken,
 ) {
-    let counters = &shared.counters[protocol.rules().exchange as usize];
+    let counters = &shared.counters[protocol.rules().exchange];
     increment(&counters.sockets_opened);
     increment(&counters.sockets_open);
     let config = WebSocketConfig::default()
@@ -304,7 +313,7 @@ impl<'a> Session<'a> {
             self.message_budget_full_at = self.message_budget_full_at.max(now) + 1_000 / limit;
             // Allows one message above the limit: network jitter can bunch the messages of a compliant client.
             if self.message_budget_full_at - now > 1_000 + 1_000 / limit {
-                increment(&self.shared.counters[self.rules.exchange as usize].messages_over_rate);
+                increment(&self.shared.counters[self.rules.exchange].messages_over_rate);
                 return ControlFlow::Break(Disconnect::Close(1008, "Too many requests"));
             }
         }
@@ -340,7 +349,7 @@ impl<'a> Session<'a> {
         for frame in frames.drain(..) {
             if let Frame::Ticker(text) = &frame {
                 if trigger(FaultKind::WrongEvent) {
-                    messages.push(Message::text(corrupt::with_candle_row(exchange, text)));
+                    messages.push(Message::text(self.protocol.with_candle_row(text)));
                 }
                 if trigger(FaultKind::Burst) && !std::mem::replace(&mut has_burst, true) {
                     messages.extend(std::iter::repeat_n(Message::text(text.clone()), BURST_FRAMES));
@@ -348,7 +357,9 @@ impl<'a> Session<'a> {
             }
             let (text, is_data, is_duplicated) = match frame {
                 Frame::Candle(_) if self.is_active(FaultKind::SkipCandle, at) => continue,
-                Frame::Candle(text) if self.is_active(FaultKind::NoClose, at) && is_empty_candle_frame(&text) => {
+                Frame::Candle(text)
+                    if self.is_active(FaultKind::NoClose, at) && self.protocol.is_empty_candle(&text) =>
+                {
                     continue;
                 }
                 Frame::Candle(text)
@@ -389,15 +400,6 @@ const fn close_delay(end: i64) -> i64 {
     200 + (end / MINUTE * 7_919) % 9_800 / TICK * TICK
 }
 
-/// Whether a candle frame contains only candles without trades. Only for protocols that publish such candles.
-fn is_empty_candle_frame(text: &str) -> bool {
-    let binance = text.contains("\"n\":0,");
-    let bybit = text.contains("\"confirm\":")
-        && text.matches("\"volume\":\"0\"").count() == text.matches("\"confirm\":").count();
-    let okx = text.contains("\"channel\":\"candle") && text.contains(",\"0\",\"0\",\"0\",\"");
-    binance || bybit || okx
-}
-
 /// Byte positions of 13-digit Unix times in milliseconds that begin with 1.
 fn timestamp_positions(text: &str) -> impl Iterator<Item = usize> {
     let bytes = text.as_bytes();
@@ -424,39 +426,4 @@ fn in_microseconds(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-    use crate::simulator::{Simulator, SimulatorConfig, binance};
-
-    const DAY: i64 = 86_400_000;
-
-    #[test]
-    fn converts_times_to_microseconds() {
-        let frame = r#"{"E":1763672430123,"x":"1763672430123","i":17636724301234,"y":[1763672430123]}"#;
-        let expected = r#"{"E":1763672430123000,"x":"1763672430123000","i":17636724301234,"y":[1763672430123]}"#;
-        assert_eq!((in_microseconds(frame).as_str(), has_timestamp(expected)), (expected, false));
-    }
-
-    #[test]
-    fn binance_announces_and_closes_connection_after_24_hours() {
-        let clock = Clock::manual(Timestamp::from_millis(1_763_672_430_000));
-        let shared = Simulator::new(SimulatorConfig::default(), clock).0;
-        let mut session = Session::new(&shared, Box::new(binance::Feed::new(Arc::clone(&shared), true, "")));
-        let notices = |messages: &[Message]| {
-            let texts = messages.iter().filter_map(|message| message.to_text().ok());
-            texts.filter(|text| text.contains("serverShutdown")).count()
-        };
-        let (opened, mut messages) = (session.opened, Vec::new());
-        session.last_tick = opened + DAY - 62_000;
-        assert_eq!(session.advance(opened + DAY - 60_000, &mut messages), ControlFlow::Continue(()));
-        assert_eq!(notices(&messages), 0);
-        session.unanswered_ping_at = None;
-        assert_eq!(session.advance(opened + DAY - 59_000, &mut messages), ControlFlow::Continue(()));
-        assert_eq!(notices(&messages), 1);
-        session.last_tick = opened + DAY - 1_000;
-        assert_eq!(session.advance(opened + DAY - 250, &mut messages), ControlFlow::Continue(()));
-        assert_eq!(session.advance(opened + DAY, &mut messages), ControlFlow::Break(Disconnect::Close(1001, "")));
-        assert_eq!(notices(&messages), 1, "announced once");
-    }
-}
+mod tests;

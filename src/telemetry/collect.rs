@@ -7,7 +7,8 @@ use std::time::Duration;
 use metrics::{Gauge, Histogram, counter, gauge, histogram};
 
 use crate::model::{
-    Backfill, Candle, Channel, ConnectionState, ExchangeId, ExchangeState, FeedState, Interval, TimeRange, Timestamp,
+    Backfill, Candle, Channel, ConnectionState, ExchangeId, ExchangeState, FeedState, Interval, PerExchange, TimeRange,
+    Timestamp,
 };
 
 /// The state of an exchange that this process collects.
@@ -325,11 +326,11 @@ const SKIP_LOG_INTERVAL: Duration = Duration::from_mins(10);
 
 impl RowsSkipped<'_> {
     pub fn emit(&self) {
-        static LOGGED_AT: [AtomicI64; ExchangeId::ALL.len()] =
-            [const { AtomicI64::new(i64::MIN) }; ExchangeId::ALL.len()];
+        static LOGGED_AT: PerExchange<AtomicI64> =
+            PerExchange::new([const { AtomicI64::new(i64::MIN) }; ExchangeId::MAX]);
         let exchange = self.exchange.as_str();
         counter!("candlewick_candles_rejected_total", "exchange" => exchange).increment(self.rows as u64);
-        let (now, logged_at) = (self.now.millis(), &LOGGED_AT[self.exchange as usize]);
+        let (now, logged_at) = (self.now.millis(), &LOGGED_AT[self.exchange]);
         let since = Timestamp::from_millis(logged_at.load(Ordering::Relaxed));
         if self.now.since(since) >= SKIP_LOG_INTERVAL || since > self.now {
             logged_at.store(now, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 //! files.
 
 mod cycles;
+mod exchange_names;
 mod modules;
 mod paths;
 mod rules;

@@ -43,7 +43,7 @@ impl Fixture {
     }
 
     fn request_count(&self) -> u64 {
-        self.simulation.simulator.stats(ExchangeId::Binance).rest_requests
+        self.simulation.simulator.stats(ExchangeId::BINANCE).rest_requests
     }
 }
 

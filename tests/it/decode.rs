@@ -154,21 +154,21 @@ fn rest_ticker_symbol_comes_from_reply_or_argument() {
 
 #[test]
 fn decodes_rest_candles_and_instruments() {
-    let body = include_str!("../fixtures/binance/klines.json");
+    let body = include_str!("../fixtures/binance/candles.json");
     let lines = decode(&["--exchange", "binance", "--rest", "candles"], body);
     assert_eq!(kinds(&lines), ["candle"; 3]);
     let newest = json!({"type": "candle", "exchange": "binance", "symbol": null, "interval": "1m",
         "timestamp": 1_763_672_340_000_i64, "open": 67000.1, "high": 67020, "low": 66990, "close": 67012.34,
         "volume": 12.5, "quote_volume": 837_654.2, "trades": 412, "closed": false, "revision": 0});
     assert_eq!(lines[2], newest);
-    let quoted = include_str!("../fixtures/kraken/ohlc.json")
+    let quoted = include_str!("../fixtures/kraken/candles.json")
         .replace("1763672340,", "\"1763672340\",")
         .replace("412]", "\"412\"]");
     let arguments = ["--exchange", "kraken", "--rest", "candles", "--symbol", "BTC/USD", "--interval", "1m"];
     let lines = decode(&arguments, &quoted);
     assert_eq!((lines.len(), &lines[2]["symbol"], &lines[2]["trades"]), (3, &json!("BTC/USD"), &json!(412)));
     let lines =
-        decode(&["--exchange", "kraken", "--rest", "instruments"], include_str!("../fixtures/kraken/asset_pairs.json"));
+        decode(&["--exchange", "kraken", "--rest", "instruments"], include_str!("../fixtures/kraken/instruments.json"));
     assert_eq!(kinds(&lines), ["instrument"; 3]);
     assert_eq!(
         (&lines[2]["symbol"], &lines[2]["native"], &lines[2]["price_step"]),

@@ -33,9 +33,9 @@ async fn doctor_grades_each_check() {
     let simulation = Simulation::with_speed(1.0).await;
     let (report, code) = run_doctor(&simulation, &[]).await;
     assert_eq!((&report["grade"], code), (&"ok".into(), Some(0)), "{report}");
-    assert_eq!(report["findings"].as_array().unwrap().len(), 4 + ExchangeId::ALL.len());
+    assert_eq!(report["findings"].as_array().unwrap().len(), 4 + ExchangeId::all().len());
 
-    simulation.inject_fault(ExchangeId::Kraken, FaultKind::Dark, Duration::from_mins(10));
+    simulation.inject_fault(ExchangeId::KRAKEN, FaultKind::Dark, Duration::from_mins(10));
     let (report, code) = run_doctor(&simulation, &[("CANDLEWICK__SERVER__LISTEN", "0.0.0.0:8000")]).await;
     assert_eq!((&report["grade"], code), (&"failed".into(), Some(2)), "{report}");
     assert_eq!((grade(&report, "kraken"), grade(&report, "binance")), (&"failed".into(), &"ok".into()));
@@ -43,12 +43,12 @@ async fn doctor_grades_each_check() {
 
     let (report, code) = run_doctor(&simulation, &[]).await;
     assert_eq!((grade(&report, "kraken"), code), (&"warning".into(), Some(1)), "the service would simulate kraken");
-    simulation.simulator.set_clock_offset(ExchangeId::Bybit, -90_000);
+    simulation.simulator.set_clock_offset(ExchangeId::BYBIT, -90_000);
     let (report, _) = run_doctor(&simulation, &[]).await;
     let bybit = report["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "bybit").unwrap();
     let detail = bybit["detail"].as_str().unwrap();
     assert!(bybit["grade"] == "warning" && detail.contains(" s ahead of the exchange's clock (± 0."), "{detail}");
-    simulation.simulator.set_clock_offset(ExchangeId::Bybit, 0);
+    simulation.simulator.set_clock_offset(ExchangeId::BYBIT, 0);
     let (report, code) = run_doctor(&simulation, &[("CANDLEWICK__DATA", "simulated")]).await;
     assert_eq!((&report["grade"], code), (&"ok".into(), Some(0)), "{report}");
     let (report, code) =

@@ -4,68 +4,40 @@ use std::sync::Arc;
 
 use candlewick::exchanges::{
     CandlePage, CandleRows, ConnectionPlan, Exchange, FeedSession, Frame, Outbox, RestCall, RestResponse, Subscription,
-    exchange,
 };
 use candlewick::model::{Channel, ExchangeId, Instrument, Interval, MarketEvent, TimeRange, Timestamp, wire};
 
+use crate::support::adapter;
+
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_500);
 
-const BINANCE_FRAMES: &str = include_str!("../fixtures/binance/frames.jsonl");
-const KRAKEN_FRAMES: &str = include_str!("../fixtures/kraken/frames.jsonl");
-const COINBASE_FRAMES: &str = include_str!("../fixtures/coinbase/frames.jsonl");
-const BYBIT_FRAMES: &str = include_str!("../fixtures/bybit/frames.jsonl");
-const OKX_FRAMES: &str = include_str!("../fixtures/okx/frames.jsonl");
-
-/// REST bodies of the listing, a ticker and candles.
-pub(crate) fn bodies(id: ExchangeId) -> [&'static str; 3] {
-    match id {
-        ExchangeId::Binance => [
-            include_str!("../fixtures/binance/exchange_info.json"),
-            include_str!("../fixtures/binance/ticker.json"),
-            include_str!("../fixtures/binance/klines.json"),
-        ],
-        ExchangeId::Kraken => [
-            include_str!("../fixtures/kraken/asset_pairs.json"),
-            include_str!("../fixtures/kraken/ticker.json"),
-            include_str!("../fixtures/kraken/ohlc.json"),
-        ],
-        ExchangeId::Coinbase => [
-            include_str!("../fixtures/coinbase/products.json"),
-            include_str!("../fixtures/coinbase/product.json"),
-            include_str!("../fixtures/coinbase/candles.json"),
-        ],
-        ExchangeId::Bybit => [
-            include_str!("../fixtures/bybit/instruments.json"),
-            include_str!("../fixtures/bybit/ticker.json"),
-            include_str!("../fixtures/bybit/kline.json"),
-        ],
-        ExchangeId::Okx => [
-            include_str!("../fixtures/okx/instruments.json"),
-            include_str!("../fixtures/okx/ticker.json"),
-            include_str!("../fixtures/okx/candles.json"),
-        ],
-    }
+/// A file of the exchange's folder of fixtures.
+fn fixture(id: ExchangeId, file: &str) -> String {
+    let path = format!("{}/tests/fixtures/{id}/{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-pub(crate) fn frames(id: ExchangeId) -> Vec<&'static str> {
-    let all = match id {
-        ExchangeId::Binance => BINANCE_FRAMES,
-        ExchangeId::Kraken => KRAKEN_FRAMES,
-        ExchangeId::Coinbase => COINBASE_FRAMES,
-        ExchangeId::Bybit => BYBIT_FRAMES,
-        ExchangeId::Okx => OKX_FRAMES,
-    };
-    all.lines().collect()
+fn lines(id: ExchangeId, file: &str) -> Vec<String> {
+    fixture(id, file).lines().map(str::to_owned).collect()
+}
+
+/// REST bodies of the listing, a ticker and candles.
+pub(crate) fn bodies(id: ExchangeId) -> [String; 3] {
+    ["instruments.json", "ticker.json", "candles.json"].map(|file| fixture(id, file))
+}
+
+pub(crate) fn frames(id: ExchangeId) -> Vec<String> {
+    lines(id, "frames.jsonl")
 }
 
 fn all() -> impl Iterator<Item = &'static dyn Exchange> {
-    ExchangeId::ALL.into_iter().map(exchange)
+    ExchangeId::all().map(adapter)
 }
 
 /// The instruments of the fixture listing.
 pub(crate) fn listing(exchange: &dyn Exchange) -> Vec<Arc<Instrument>> {
     let [body, ..] = bodies(exchange.id());
-    parse(&exchange.instruments(), body).into_iter().map(Arc::new).collect()
+    parse(&exchange.instruments(), &body).into_iter().map(Arc::new).collect()
 }
 
 fn parse<T>(call: &RestCall<T>, body: &str) -> T {
@@ -87,7 +59,7 @@ pub(crate) fn subscribed_sessions(exchange: &dyn Exchange) -> Vec<Box<dyn FeedSe
 }
 
 /// Sends every frame to each session and returns all events as JSON. A session ignores topics it did not subscribe to.
-fn events(mut sessions: Vec<Box<dyn FeedSession>>, frames: &[&str]) -> Vec<String> {
+fn events(mut sessions: Vec<Box<dyn FeedSession>>, frames: &[String]) -> Vec<String> {
     let mut out = Outbox::default();
     for frame in frames {
         for session in &mut sessions {
@@ -100,47 +72,14 @@ fn events(mut sessions: Vec<Box<dyn FeedSession>>, frames: &[&str]) -> Vec<Strin
 
 #[test]
 fn fixture_frames_decode_to_expected_events() {
-    let expected = |id: ExchangeId| match id {
-        ExchangeId::Binance => vec![
-            r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.3,"bid_size":0.5,"ask":67012.31,"ask_size":0.25,"open":66000.1,"high":67500,"low":65800,"base_volume":18234.1,"quote_volume":1219000000.5,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
-            r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.33,"bid_size":1.2,"ask":67012.34,"ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":18234.1,"quote_volume":1219000000.5,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
-            r#"{"exchange":"binance","symbol":"BTC/USDT","id":"5900002","price":67012.34,"amount":0.015,"side":"buy","timestamp":1763672400149,"simulated":false}"#,
-            r#"{"exchange":"binance","symbol":"ETH/BTC","id":"771","price":0.0312,"amount":2.5,"side":"sell","timestamp":1763672400158,"simulated":false}"#,
-            r#"{"exchange":"binance","symbol":"BTC/USDT","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.34,"volume":12.5,"quote_volume":837654.2,"trades":412,"closed":true,"revision":0,"simulated":false}"#,
-        ],
-        ExchangeId::Kraken => vec![
-            r#"{"exchange":"kraken","symbol":"BTC/USD","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"ask_size":0.8,"open":null,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":null,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
-            r#"{"exchange":"kraken","symbol":"BTC/USD","id":"81234567","price":67012.3,"amount":0.0015,"side":"sell","timestamp":1763672400149,"simulated":false}"#,
-            r#"{"exchange":"kraken","symbol":"BTC/USD","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.3,"volume":12.5,"quote_volume":null,"trades":412,"closed":true,"revision":0,"simulated":false}"#,
-            r#"{"exchange":"kraken","symbol":"BTC/USD","interval":"1m","timestamp":1763672400000,"open":67012.3,"high":67012.3,"low":67012.3,"close":67012.3,"volume":0.0015,"quote_volume":null,"trades":1,"closed":false,"revision":0,"simulated":false}"#,
-        ],
-        ExchangeId::Coinbase => vec![
-            r#"{"exchange":"coinbase","symbol":"BTC/USD","id":"91234566","price":67012.2,"amount":0.2,"side":"sell","timestamp":1763672397900,"simulated":false}"#,
-            r#"{"exchange":"coinbase","symbol":"BTC/USD","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"ask_size":0.8,"open":null,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":null,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
-            r#"{"exchange":"coinbase","symbol":"BTC/USD","id":"91234567","price":67012.3,"amount":0.0015,"side":"sell","timestamp":1763672400149,"simulated":false}"#,
-            r#"{"exchange":"coinbase","symbol":"BTC/USD","id":"91234568","price":67012.4,"amount":0.0025,"side":"buy","timestamp":1763672400149,"simulated":false}"#,
-        ],
-        ExchangeId::Bybit => vec![
-            r#"{"exchange":"bybit","symbol":"BTC/USDT","last":null,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"ask_size":0.8,"open":null,"high":null,"low":null,"base_volume":null,"quote_volume":null,"change_percent":null,"timestamp":1763672400100,"received_at":1763672400500,"source":"stream","simulated":false}"#,
-            r#"{"exchange":"bybit","symbol":"BTC/USDT","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":122900000.5,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
-            r#"{"exchange":"bybit","symbol":"BTC/USDT","id":"2280000001739247417","price":67012.3,"amount":0.0015,"side":"sell","timestamp":1763672400149,"simulated":false}"#,
-            r#"{"exchange":"bybit","symbol":"BTC/USDT","id":"2280000001739247418","price":67012.4,"amount":0.0025,"side":"buy","timestamp":1763672400150,"simulated":false}"#,
-            r#"{"exchange":"bybit","symbol":"BTC/USDT","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.3,"volume":12.5,"quote_volume":837654.2,"trades":null,"closed":true,"revision":0,"simulated":false}"#,
-            r#"{"exchange":"bybit","symbol":"BTC/USDT","interval":"1m","timestamp":1763672400000,"open":67012.3,"high":67012.3,"low":67012.3,"close":67012.3,"volume":0.0015,"quote_volume":100.51845,"trades":null,"closed":false,"revision":0,"simulated":false}"#,
-        ],
-        ExchangeId::Okx => vec![
-            r#"{"exchange":"okx","symbol":"BTC/USDT","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":122900000.5,"change_percent":null,"timestamp":1763672400123,"received_at":1763672400500,"source":"stream","simulated":false}"#,
-            r#"{"exchange":"okx","symbol":"BTC/USDT","id":"812345678","price":67012.3,"amount":0.0015,"side":"sell","timestamp":1763672400149,"simulated":false}"#,
-            r#"{"exchange":"okx","symbol":"BTC/USDT","interval":"1m","timestamp":1763672340000,"open":67000.1,"high":67020,"low":66990,"close":67012.3,"volume":12.5,"quote_volume":837654.2,"trades":null,"closed":true,"revision":0,"simulated":false}"#,
-            r#"{"exchange":"okx","symbol":"BTC/USDT","interval":"1m","timestamp":1763672400000,"open":67012.3,"high":67012.3,"low":67012.3,"close":67012.3,"volume":0.0015,"quote_volume":100.51845,"trades":null,"closed":false,"revision":0,"simulated":false}"#,
-        ],
-    };
+    let expected = |id: ExchangeId| lines(id, "events.jsonl");
     for exchange in all() {
         let frames = frames(exchange.id());
         assert_eq!(events(vec![exchange.decoder()], &frames), expected(exchange.id()), "without subscriptions");
         // Events of an order book with aliases are emitted for each alias. Only those of the main symbol are compared.
+        let listing = listing(exchange);
         let aliases: Vec<String> =
-            listing(exchange).iter().filter(|one| is_alias(one)).map(|one| symbol_member(one)).collect();
+            listing.iter().filter(|one| is_alias(one, &listing)).map(|one| symbol_member(one)).collect();
         let mut decoded = events(subscribed_sessions(exchange), &frames);
         decoded.retain(|event| !aliases.iter().any(|alias| event.contains(alias)));
         assert_eq!(decoded, expected(exchange.id()), "with subscriptions");
@@ -148,8 +87,9 @@ fn fixture_frames_decode_to_expected_events() {
 }
 
 /// Whether an instrument is an alias of an order book that streams under its main symbol.
-fn is_alias(instrument: &Instrument) -> bool {
-    instrument.exchange == ExchangeId::Coinbase && instrument.stream_native.is_some()
+fn is_alias(instrument: &Instrument, listing: &[Arc<Instrument>]) -> bool {
+    let stream_native = instrument.stream_native.as_ref();
+    stream_native.is_some_and(|native| listing.iter().any(|other| other.native == *native))
 }
 
 fn symbol_member(instrument: &Instrument) -> String {
@@ -159,9 +99,10 @@ fn symbol_member(instrument: &Instrument) -> String {
 #[test]
 fn guesses_symbols_of_listed_ids() {
     for exchange in all() {
-        for instrument in listing(exchange) {
+        let listing = listing(exchange);
+        for instrument in &listing {
             assert_eq!(exchange.guess_symbol(&instrument.native), Some(instrument.symbol.clone()));
-            if is_alias(&instrument) {
+            if is_alias(instrument, &listing) {
                 continue;
             }
             assert_eq!(exchange.guess_symbol(instrument.stream_name()), Some(instrument.symbol.clone()));
@@ -174,7 +115,7 @@ fn fixture_candles_are_ascending_and_only_newest_is_open() {
     for exchange in all() {
         let [.., body] = bodies(exchange.id());
         let call = candles(exchange, Interval::M1);
-        let page = parse(&call, body);
+        let page = parse(&call, &body);
         let seen: Vec<_> = page.rows.iter().map(|row| (row.timestamp.millis() / 1000, row.closed)).collect();
         assert_eq!(seen, [(1_763_672_220, true), (1_763_672_280, true), (1_763_672_340, false)]);
     }
@@ -208,7 +149,7 @@ fn candles(exchange: &dyn Exchange, interval: Interval) -> RestCall<CandleRows> 
     candles_of(exchange, interval).unwrap()
 }
 
-/// A candle row of Binance. Read by position, it looks like a ticker.
+/// A candle row. Read by position, it looks like a ticker.
 const CANDLE_ROW: &str = r#"[1672981200000,"16823.24","16850.1","16801","16832.5","152.1",1672984799999,"2560000.5",8123,"70.2","118.1",1672984799999]"#;
 
 #[test]
@@ -245,21 +186,21 @@ fn rejects_event_of_another_type() {
     let ohlc = r#"{"symbol":"BTC/USD","open":1,"high":1,"low":1,"close":1,"trades":1,"volume":1,"vwap":1,"interval_begin":"2025-11-20T21:00:00Z","interval":1,"timestamp":"2025-11-20T21:01:00Z"}"#;
     let trade = r#"{"type":"trade","product_id":"BTC-USD","price":"1","size":"1","side":"BUY","time":"2025-11-20T21:00:00Z","trade_id":"1"}"#;
     for (id, frame) in [
-        (ExchangeId::Binance, format!(r#"{{"stream":"btcusdt@ticker","data":{kline}}}"#)),
-        (ExchangeId::Binance, format!(r#"{{"stream":"btcusdt@ticker","data":{window}}}"#)),
-        (ExchangeId::Binance, format!(r#"{{"stream":"btcusdt@trade","data":{kline}}}"#)),
-        (ExchangeId::Kraken, format!(r#"{{"channel":"ticker","type":"update","data":[{ohlc}]}}"#)),
+        (ExchangeId::BINANCE, format!(r#"{{"stream":"btcusdt@ticker","data":{kline}}}"#)),
+        (ExchangeId::BINANCE, format!(r#"{{"stream":"btcusdt@ticker","data":{window}}}"#)),
+        (ExchangeId::BINANCE, format!(r#"{{"stream":"btcusdt@trade","data":{kline}}}"#)),
+        (ExchangeId::KRAKEN, format!(r#"{{"channel":"ticker","type":"update","data":[{ohlc}]}}"#)),
         (
-            ExchangeId::Coinbase,
+            ExchangeId::COINBASE,
             format!(r#"{{"channel":"ticker","sequence_num":0,"events":[{{"tickers":[{trade}]}}]}}"#),
         ),
         (
-            ExchangeId::Bybit,
+            ExchangeId::BYBIT,
             r#"{"topic":"tickers.BTCUSDT","ts":1,"type":"snapshot","data":{"symbol":"BTCUSDT","start":1}}"#.to_owned(),
         ),
     ] {
         let mut out = Outbox::default();
-        let result = exchange(id).decoder().on_frame(Frame::Text(&frame), NOW, &mut out);
+        let result = adapter(id).decoder().on_frame(Frame::Text(&frame), NOW, &mut out);
         assert!(out.events.is_empty() && result.is_err(), "{id} decoded {frame} to {:?}", out.events);
     }
 }
@@ -274,7 +215,7 @@ fn impossible_numbers_are_skipped_and_other_events_kept() {
                 let result = exchange.decoder().on_frame(Frame::Text(frame), NOW, &mut out);
                 (out.events.take(), result)
             };
-            for event in decode(frame).0 {
+            for event in decode(&frame).0 {
                 let MarketEvent::Trade(trade) = event else { continue };
                 let price = trade.price.to_string();
                 // The fixtures contain numbers with and without quotes.
@@ -282,7 +223,7 @@ fn impossible_numbers_are_skipped_and_other_events_kept() {
                     let corrupted = frame.replacen(&price, &invalid, 1);
                     let (decoded, result) = decode(&corrupted);
                     assert!(result.is_err(), "{corrupted}");
-                    assert_eq!(decoded.len(), decode(frame).0.len() - 1, "{corrupted} decoded to {decoded:?}");
+                    assert_eq!(decoded.len(), decode(&frame).0.len() - 1, "{corrupted} decoded to {decoded:?}");
                     assert!(decoded.iter().all(|event| event.check(NOW).is_ok()));
                     rejected += 1;
                 }

@@ -68,7 +68,7 @@ on_each_store! {
 }
 
 fn series() -> Series {
-    Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
+    Series { exchange: ExchangeId::BINANCE, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
 }
 
 fn minute(minute: i64) -> Timestamp {

@@ -3,12 +3,13 @@
 
 use std::sync::LazyLock;
 
-use candlewick::exchanges::{Frame, Outbox, RestResponse, exchange};
+use candlewick::exchanges::{Frame, Outbox, RestResponse};
 use candlewick::model::{ExchangeId, Interval, wire};
 use proptest::prelude::*;
 
 use crate::exchanges::{NOW, bodies, candles_of, frames, listing, subscribed_sessions};
 use crate::recordings;
+use crate::support::adapter;
 
 /// Longer bodies take too long to mutate.
 const MAX_BODY_BYTES: usize = 20_000;
@@ -22,15 +23,14 @@ struct Payloads {
 fn payloads(id: ExchangeId) -> &'static Payloads {
     static ALL: LazyLock<Vec<Payloads>> = LazyLock::new(|| {
         let load = |id| {
-            let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-            let mut all = Payloads { frames: owned(&frames(id)), bodies: owned(&bodies(id)) };
+            let mut all = Payloads { frames: frames(id), bodies: bodies(id).into() };
             all.frames.extend(recordings::frames(id));
             all.bodies.extend(recordings::bodies(id).into_iter().filter(|body| body.len() <= MAX_BODY_BYTES));
             all
         };
-        ExchangeId::ALL.into_iter().map(load).collect()
+        ExchangeId::all().map(load).collect()
     });
-    let at = ExchangeId::ALL.iter().position(|&one| one == id).unwrap();
+    let at = ExchangeId::all().position(|one| one == id).unwrap();
     &ALL[at]
 }
 
@@ -73,7 +73,7 @@ fn mutated(all: &'static [String]) -> impl Strategy<Value = String> {
 }
 
 fn any_exchange() -> impl Strategy<Value = ExchangeId> {
-    proptest::sample::select(ExchangeId::ALL.to_vec())
+    proptest::sample::select(ExchangeId::all().collect::<Vec<_>>())
 }
 
 proptest! {
@@ -83,7 +83,7 @@ proptest! {
     fn mutated_frames_never_panic(
         (id, frame) in any_exchange().prop_flat_map(|id| (Just(id), mutated(&payloads(id).frames))),
     ) {
-        for mut session in subscribed_sessions(exchange(id)).into_iter().chain([exchange(id).decoder()]) {
+        for mut session in subscribed_sessions(adapter(id)).into_iter().chain([adapter(id).decoder()]) {
             let mut out = Outbox::default();
             let _ = session.on_frame(Frame::Text(&frame), NOW, &mut out);
             let _ = session.on_frame(Frame::Binary(frame.as_bytes()), NOW, &mut out);
@@ -101,7 +101,7 @@ proptest! {
         status in proptest::sample::select(vec![200_u16, 400, 403, 404, 429, 500]),
         interval in proptest::sample::select(Interval::ALL.to_vec()),
     ) {
-        let (exchange, reply) = (exchange(id), RestResponse { status, body: body.as_bytes() });
+        let (exchange, reply) = (adapter(id), RestResponse { status, body: body.as_bytes() });
         if let Ok(listed) = (exchange.instruments().parse)(&reply, NOW) {
             prop_assert!(listed.len() <= body.len());
         }
@@ -115,6 +115,6 @@ proptest! {
 
     #[test]
     fn guessing_symbols_never_panics(id in any_exchange(), native in "\\PC{0,40}") {
-        let _ = exchange(id).guess_symbol(&native);
+        let _ = adapter(id).guess_symbol(&native);
     }
 }

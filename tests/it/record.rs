@@ -37,7 +37,7 @@ async fn recordings_can_be_decoded() {
     let simulation = Simulation::new().await;
     let environment = environment(&simulation);
     let speed = SPEED.to_string();
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         let folder = tempfile::tempdir().unwrap();
         let arguments = ["record", exchange.as_str(), "--clock-speed", &speed, "--max-mb", "1"];
         let mut process = Process::spawn(folder.path(), &arguments, &borrowed(&environment));

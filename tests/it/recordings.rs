@@ -12,14 +12,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use candlewick::exchanges::{
-    CandlePage, CandleRows, Exchange, Frame, Outbox, RestCall, RestErrorKind, RestResponse, exchange,
-};
+use candlewick::exchanges::{CandlePage, CandleRows, Exchange, Frame, Outbox, RestCall, RestErrorKind, RestResponse};
 use candlewick::model::{
     Candle, ExchangeId, Instrument, Interval, MarketEvent, Symbol, TickerPatch, TimeRange, Timestamp, parse_decimal,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
+
+use crate::support::adapter;
 
 /// Later than every recording.
 const NOW: Timestamp = Timestamp::from_millis(4_000_000_000_000);
@@ -74,9 +74,9 @@ fn parse<T>(call: &RestCall<T>, body: &str) -> Result<T, candlewick::exchanges::
 /// An instrument with the exchange's native id.
 fn instrument(exchange: ExchangeId, symbol: &str) -> Instrument {
     let native = match exchange {
-        ExchangeId::Binance | ExchangeId::Bybit => symbol.replace('/', ""),
-        ExchangeId::Kraken => symbol.replace('/', "").replace("BTC", "XBT"),
-        ExchangeId::Okx | ExchangeId::Coinbase => symbol.replace('/', "-"),
+        ExchangeId::BINANCE | ExchangeId::BYBIT => symbol.replace('/', ""),
+        ExchangeId::KRAKEN => symbol.replace('/', "").replace("BTC", "XBT"),
+        _ => symbol.replace('/', "-"),
     };
     Instrument::new(exchange, symbol.parse().unwrap(), native)
 }
@@ -140,7 +140,7 @@ fn check_candles(rows: &[Candle], expected: &Value) -> usize {
 }
 
 fn check_rest(id: ExchangeId, absent: &[&str]) {
-    let (exchange, mut counts) = (exchange(id), BTreeMap::new());
+    let (exchange, mut counts) = (adapter(id), BTreeMap::new());
     for line in lines(&format!("rest/{id}.jsonl")) {
         let (method, reply, expected) =
             (line["method"].as_str().unwrap(), &line["httpResponse"], &line["parsedResponse"]);
@@ -194,14 +194,14 @@ fn our_request<T>(exchange: &dyn Exchange, call: &RestCall<T>) -> Request {
 /// Compares our spot requests with those of CCXT, for the methods we support. For candles, `remove_known_differences`
 /// checks and removes intended differences.
 fn check_requests(id: ExchangeId, remove_known_differences: impl Fn(&mut Request, &mut Request)) {
-    let (exchange, mut counts) = (exchange(id), BTreeMap::new());
+    let (exchange, mut counts) = (adapter(id), BTreeMap::new());
     for line in lines(&format!("requests/{id}.jsonl")) {
         let (method, input) = (line["method"].as_str().unwrap(), &line["input"]);
         let mut expected = ccxt_request(line["url"].as_str().unwrap());
         let spot = input[0].as_str().filter(|symbol| symbol.parse::<Symbol>().is_ok() && !symbol.contains(':'));
         match (method, spot) {
             // The probe of Binance is a ping, not the time.
-            ("fetchTime", _) if id != ExchangeId::Binance => {
+            ("fetchTime", _) if id != ExchangeId::BINANCE => {
                 assert_eq!(
                     expected.0,
                     format!("{}{}", exchange.profile().rest_origins[0], exchange.profile().probe_path)

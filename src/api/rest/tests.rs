@@ -55,7 +55,7 @@ fn assert_same_members(body: &Value, schema: &Value, at: &str) {
 
 fn ticker_answer(values: TickerPatch) -> LatestTicker {
     let ticker = Ticker {
-        exchange: ExchangeId::Binance,
+        exchange: ExchangeId::BINANCE,
         symbol: "BTC/USDT".parse().unwrap(),
         values,
         received_at: OPEN,
@@ -85,7 +85,7 @@ fn candle() -> Candle {
 fn page() -> HistoryPage {
     let start = Timestamp::from_millis(1_763_672_100_000);
     HistoryPage {
-        exchange: ExchangeId::Binance,
+        exchange: ExchangeId::BINANCE,
         symbol: "BTC/USDT".parse().unwrap(),
         interval: Interval::M1,
         simulated: false,
@@ -107,7 +107,7 @@ fn instrument() -> Arc<Instrument> {
         price_step: Some(Decimal::new(1, 2)),
         amount_step: Some(Decimal::new(1, 5)),
         min_notional: Some(Decimal::from(5)),
-        ..Instrument::new(ExchangeId::Binance, "BTC/USDT".parse().unwrap(), "BTCUSDT")
+        ..Instrument::new(ExchangeId::BINANCE, "BTC/USDT".parse().unwrap(), "BTCUSDT")
     })
 }
 
@@ -216,7 +216,7 @@ fn instruments_and_coverage_match_their_schemas() {
     let contract = Contract { size: Decimal::new(1, 3), expiry: Some(OPEN) };
     let future = Instrument {
         contract: Some(contract),
-        ..Instrument::new(ExchangeId::Okx, "BTC/USDT:USDT-251120".parse().unwrap(), "BTC-USDT-251120")
+        ..Instrument::new(ExchangeId::KRAKEN, "BTC/USDT:USDT-251120".parse().unwrap(), "BTC-USDT-251120")
     };
     let page = InstrumentPage { instruments: vec![instrument(), future.into()], next_cursor: Some("x".to_owned()) };
     let body = assert_matches_schema::<schema::Instruments>(&reference::write_instruments(&page));
@@ -226,7 +226,7 @@ fn instruments_and_coverage_match_their_schemas() {
     assert_eq!((&future["contract_size"], &future["expiry"]), (&0.001.into(), &OPEN.millis().into()));
     let range = TimeRange::new(Timestamp::from_millis(1_763_600_000_000), OPEN);
     let coverage = CoveragePage {
-        listed: ListedMarket { exchange: ExchangeId::Binance, instrument: instrument(), simulated: false },
+        listed: ListedMarket { exchange: ExchangeId::BINANCE, instrument: instrument(), simulated: false },
         interval: Interval::M1,
         complete: true,
         next_cursor: None,
@@ -242,7 +242,7 @@ fn instruments_and_coverage_match_their_schemas() {
 #[test]
 fn exchange_matches_its_schema() {
     let state = ExchangeState {
-        exchange: ExchangeId::Binance,
+        exchange: ExchangeId::BINANCE,
         state: FeedState::Live,
         since: Timestamp::from_millis(1_763_672_300_000),
         simulated: false,

@@ -254,7 +254,7 @@ mod tests {
         assert_eq!((minimal.interval, minimal.snapshot, minimal.conflate_ms), (Interval::M1, 1, 0));
         assert_eq!(minimal.resume, [None]);
         let full = subscribe(
-            r#"{"op":"subscribe","id":"x","channel":"candles","exchange":"okx","symbols":["A/B","C/D"],"interval":"1h",
+            r#"{"op":"subscribe","id":"x","channel":"candles","exchange":"kraken","symbols":["A/B","C/D"],"interval":"1h",
                 "snapshot":50,"resume":[null,{"epoch":"e","seq":7}]}"#,
         );
         assert_eq!((full.interval, full.snapshot), (Interval::H1, 50));

@@ -99,7 +99,7 @@ mod tests {
     #[tokio::test]
     async fn topic_is_removed_with_its_last_subscriber() {
         let bus = MemoryBus::default();
-        let topic = Topic::Ticker { exchange: ExchangeId::Kraken, symbol: "BTC/USD".parse().unwrap() };
+        let topic = Topic::Ticker { exchange: ExchangeId::KRAKEN, symbol: "BTC/USD".parse().unwrap() };
         let (one, two) = (bus.subscribe(&topic).await.unwrap(), bus.subscribe(&topic).await.unwrap());
         drop(one);
         assert_eq!(bus.0.read().len(), 1);

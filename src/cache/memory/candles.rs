@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 
 use crate::cache::{CacheError, LIVE_CANDLES_PER_SERIES, LiveCandles, Version};
-use crate::model::{Candle, ExchangeId, Series, TimeRange, Timestamp};
+use crate::model::{Candle, ExchangeId, PerExchange, Series, TimeRange, Timestamp};
 
 type Newest = BTreeMap<Timestamp, (Version, Candle)>;
 
 /// The newest [`LIVE_CANDLES_PER_SERIES`] candles of each series, by exchange.
 #[derive(Default)]
-pub struct MemoryCandles([RwLock<HashMap<Series, Newest>>; ExchangeId::ALL.len()]);
+pub struct MemoryCandles(PerExchange<RwLock<HashMap<Series, Newest>>>);
 
 impl MemoryCandles {
     /// All candles of an exchange.
@@ -25,7 +25,7 @@ impl MemoryCandles {
     }
 
     fn series(&self, exchange: ExchangeId) -> &RwLock<HashMap<Series, Newest>> {
-        &self.0[exchange as usize]
+        &self.0[exchange]
     }
 }
 

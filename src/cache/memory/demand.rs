@@ -8,17 +8,17 @@ use parking_lot::Mutex;
 
 use crate::cache::{CacheError, Demand, MAX_DEMAND_PER_EXCHANGE as MAX};
 use crate::clock::Clock;
-use crate::model::{ExchangeId, Symbol};
+use crate::model::{ExchangeId, PerExchange, Symbol};
 
 /// When the demand for each market ends, by exchange.
 pub struct MemoryDemand {
     clock: Clock,
-    demand: [Mutex<BTreeMap<Symbol, Duration>>; ExchangeId::ALL.len()],
+    demand: PerExchange<Mutex<BTreeMap<Symbol, Duration>>>,
 }
 
 impl MemoryDemand {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, demand: Default::default() }
+        Self { clock, demand: PerExchange::default() }
     }
 }
 
@@ -27,7 +27,7 @@ impl Demand for MemoryDemand {
     async fn add(&self, exchange: ExchangeId, symbol: &Symbol, ttl: Duration) -> Result<(), CacheError> {
         let now = self.clock.elapsed();
         let until = now.saturating_add(ttl);
-        let mut demand = self.demand[exchange as usize].lock();
+        let mut demand = self.demand[exchange].lock();
         if let Some(end) = demand.get_mut(symbol) {
             *end = until.max(*end);
             return Ok(());
@@ -44,7 +44,7 @@ impl Demand for MemoryDemand {
 
     async fn symbols(&self, exchange: ExchangeId) -> Result<Vec<Symbol>, CacheError> {
         let now = self.clock.elapsed();
-        let mut demand = self.demand[exchange as usize].lock();
+        let mut demand = self.demand[exchange].lock();
         demand.retain(|_, until| *until > now);
         Ok(demand.keys().cloned().collect())
     }
@@ -62,7 +62,7 @@ mod tests {
         let symbol = |n: usize| format!("C{n}/USDT").parse::<Symbol>().unwrap();
         let add = |n, secs| {
             let (demand, symbol) = (&demand, symbol(n));
-            async move { demand.add(ExchangeId::Binance, &symbol, Duration::from_secs(secs)).await }
+            async move { demand.add(ExchangeId::BINANCE, &symbol, Duration::from_secs(secs)).await }
         };
         for n in 0..MAX {
             add(n, 10).await.unwrap();
@@ -71,6 +71,6 @@ mod tests {
         add(0, 20).await.unwrap();
         clock.advance(Duration::from_secs(10)).await;
         add(MAX, 10).await.unwrap();
-        assert_eq!(demand.symbols(ExchangeId::Binance).await.unwrap(), [symbol(0), symbol(MAX)]);
+        assert_eq!(demand.symbols(ExchangeId::BINANCE).await.unwrap(), [symbol(0), symbol(MAX)]);
     }
 }

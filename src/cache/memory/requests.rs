@@ -163,9 +163,9 @@ mod tests {
     async fn pending_requests_are_bounded() {
         let clock = Clock::manual(Timestamp::EPOCH);
         let requests = MemoryRequests::new(clock);
-        let server = requests.serve(ExchangeId::Binance).await.unwrap();
+        let server = requests.serve(ExchangeId::BINANCE).await.unwrap();
         let request = |n: usize| CollectorRequest::Ticker {
-            exchange: ExchangeId::Binance,
+            exchange: ExchangeId::BINANCE,
             symbol: format!("C{n}/USDT").parse::<Symbol>().unwrap(),
         };
         for n in 0..MAX_PENDING {

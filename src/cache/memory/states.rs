@@ -81,7 +81,7 @@ mod tests {
     async fn exchange_times(step_ms: i64) -> (Timestamp, Timestamp) {
         let clock = Clock::manual(NOW);
         let states = MemoryStates::new(clock.clone());
-        let exchange = ExchangeId::Kraken;
+        let exchange = ExchangeId::KRAKEN;
         let initial = ExchangeState::initial(exchange, NOW);
         states.put(initial.clone()).await.unwrap();
         assert_eq!(states.exchange_time(exchange), None);

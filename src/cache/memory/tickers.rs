@@ -8,23 +8,23 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::cache::{CacheError, CachedTicker, LatestTickers};
 use crate::clock::Clock;
-use crate::model::{ExchangeId, Source, Symbol};
+use crate::model::{ExchangeId, PerExchange, Source, Symbol};
 
 /// A map per exchange and a slot per market. A map is write-locked only to add a market, and a slot is locked only
 /// while its value is moved or cloned, so that readers of one market do not wait for writers of another. There are at
 /// most as many slots as listed markets.
 pub struct MemoryTickers {
     clock: Clock,
-    markets: [RwLock<HashMap<Symbol, Mutex<CachedTicker>>>; ExchangeId::ALL.len()],
+    markets: PerExchange<RwLock<HashMap<Symbol, Mutex<CachedTicker>>>>,
 }
 
 impl MemoryTickers {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, markets: Default::default() }
+        Self { clock, markets: PerExchange::default() }
     }
 
     fn slots(&self, exchange: ExchangeId) -> &RwLock<HashMap<Symbol, Mutex<CachedTicker>>> {
-        &self.markets[exchange as usize]
+        &self.markets[exchange]
     }
 
     /// Whether `new` replaces `stored`.

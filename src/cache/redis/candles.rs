@@ -38,7 +38,7 @@ impl RedisCandles {
     async fn rewrite_after_reconnect(self: Arc<Self>) {
         let mut reconnects = self.link.reconnects();
         while reconnects.changed().await.is_ok() {
-            for exchange in ExchangeId::ALL {
+            for exchange in ExchangeId::all() {
                 if self.ownership.is_local(exchange) {
                     for (series, candle, version) in self.memory.all(exchange) {
                         self.outgoing.put_low_priority(self.write_op(&series, &candle, version)).await;

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::model::ExchangeId;
+use crate::model::{ExchangeId, PerExchange};
 
 /// Counts the collectors of this process per exchange. Data of local exchanges is read from memory.
 #[derive(Default)]
-pub(super) struct LocalOwnership([AtomicUsize; ExchangeId::ALL.len()]);
+pub(super) struct LocalOwnership(PerExchange<AtomicUsize>);
 
 impl LocalOwnership {
     pub fn is_local(&self, exchange: ExchangeId) -> bool {
-        self.0[exchange as usize].load(Ordering::Acquire) > 0
+        self.0[exchange].load(Ordering::Acquire) > 0
     }
 
     /// Marks an exchange as collected by this process until the returned guard is dropped.
     pub fn acquire(self: &Arc<Self>, exchange: ExchangeId) -> OwnershipGuard {
-        self.0[exchange as usize].fetch_add(1, Ordering::AcqRel);
+        self.0[exchange].fetch_add(1, Ordering::AcqRel);
         OwnershipGuard { ownership: Arc::clone(self), exchange }
     }
 }
@@ -29,6 +29,6 @@ pub(super) struct OwnershipGuard {
 
 impl Drop for OwnershipGuard {
     fn drop(&mut self) {
-        self.ownership.0[self.exchange as usize].fetch_sub(1, Ordering::AcqRel);
+        self.ownership.0[self.exchange].fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -61,7 +61,7 @@ impl RedisStates {
     async fn poll(self: Arc<Self>) {
         loop {
             let remote: Vec<ExchangeId> =
-                ExchangeId::ALL.into_iter().filter(|exchange| !self.ownership.is_local(*exchange)).collect();
+                ExchangeId::all().filter(|exchange| !self.ownership.is_local(*exchange)).collect();
             let read = join_all(remote.iter().map(|exchange| self.read(*exchange))).await;
             if read.iter().all(Result::is_ok) {
                 *self.polled_at.lock() = self.system_clock.elapsed();

@@ -76,7 +76,7 @@ impl RedisTickers {
     async fn rewrite_after_reconnect(self: Arc<Self>) {
         let mut reconnects = self.link.reconnects();
         while reconnects.changed().await.is_ok() {
-            for exchange in ExchangeId::ALL {
+            for exchange in ExchangeId::all() {
                 if self.ownership.is_local(exchange) {
                     for ticker in self.memory.all(exchange) {
                         self.outgoing.put_low_priority(self.write_op(&ticker, Duration::MAX)).await;

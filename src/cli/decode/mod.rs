@@ -5,7 +5,6 @@
 
 mod frames;
 mod rest;
-mod split;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -16,13 +15,13 @@ use anyhow::Context;
 
 use self::frames::decode_frames;
 use self::rest::{RestDecoder, RestKind};
-use crate::exchanges;
+use super::exchange_arg::exchange_help;
+use crate::exchanges::{self, NoAdapter};
 use crate::model::{ExchangeId, Interval, Symbol};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Exchange of the payloads: binance, kraken, coinbase, okx, bybit
-    #[arg(long)]
+    #[arg(long, help = exchange_help("Exchange of the payloads"))]
     exchange: ExchangeId,
     /// Decode the body of one REST response instead of WebSocket frames
     #[arg(long, value_name = "WHAT")]
@@ -47,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         input = Box::new(input.chain(next));
     }
-    let exchange = exchanges::exchange(args.exchange);
+    let exchange = exchanges::exchange(args.exchange).ok_or(NoAdapter(args.exchange))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match args.rest {
         Some(rest) => {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
-use super::split::split;
-use crate::exchanges::{CandlePage, Exchange, RestCall, RestError, RestResponse};
+use crate::exchanges::{CandlePage, Exchange, MarketResponse, RestCall, RestError, RestResponse};
 use crate::model::{Instrument, Interval, Source, Symbol, Ticker, TimeRange, Timestamp, wire};
 
 /// Maximum size of a body.
@@ -41,10 +40,10 @@ impl RestDecoder {
             RestKind::Instruments => self.instruments(&body, &mut text),
             RestKind::Candles => self.candles(&body, &mut text)?,
             RestKind::Ticker => {
-                let parts = split(self.exchange.id(), &body);
+                let parts = self.split_markets(&body);
                 // A symbol given for one market does not apply to a response with several.
                 let symbol = self.symbol.clone().filter(|_| parts.len() == 1);
-                for (native, body) in parts {
+                for MarketResponse { native, body } in parts {
                     let named = native.as_deref().and_then(|native| self.exchange.guess_symbol(native));
                     let market = symbol.clone().or(named);
                     self.ticker(market.as_ref(), native.unwrap_or_default(), &body, &mut text);
@@ -52,6 +51,12 @@ impl RestDecoder {
             }
         }
         Ok(out.write_all(&text)?)
+    }
+
+    /// One response per market; the whole body if it cannot be split.
+    fn split_markets<'a>(&self, body: &'a [u8]) -> Vec<MarketResponse<'a>> {
+        let parts = self.exchange.split_markets(body);
+        if parts.is_empty() { vec![MarketResponse { native: None, body: body.into() }] } else { parts }
     }
 
     fn instrument(&self, symbol: Symbol) -> Instrument {
@@ -84,10 +89,8 @@ impl RestDecoder {
 
     fn candles(&self, body: &[u8], out: &mut Vec<u8>) -> anyhow::Result<()> {
         let named = || {
-            split(self.exchange.id(), body)
-                .into_iter()
-                .next()
-                .and_then(|(native, _)| self.exchange.guess_symbol(&native?))
+            let native = self.split_markets(body).into_iter().next()?.native?;
+            self.exchange.guess_symbol(&native)
         };
         let market = self.symbol.clone().or_else(named);
         let page = CandlePage {

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cli::exchange_arg::exchange_help;
 use crate::model::{ExchangeId, Interval, Timestamp};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Exchange: binance, kraken, coinbase, okx, bybit
-    #[arg(long)]
+    #[arg(long, help = exchange_help("Exchange"))]
     pub exchange: ExchangeId,
     /// Market: BTC/USDT, BTC-USDT, or the exchange's own id
     #[arg(long)]

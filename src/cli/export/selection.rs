@@ -4,7 +4,7 @@ use anyhow::{anyhow, bail};
 
 use super::args::Args;
 use super::report::{Report, backfill_command, format_time};
-use crate::exchanges::exchange;
+use crate::exchanges::{Exchange, exchange};
 use crate::market::similar_symbols;
 use crate::model::{CANDLE_GRACE_PERIOD, Interval, Series, Symbol, TimeRange, Timestamp};
 use crate::store::{CandleStore, InstrumentStore, Store, StoreError, Take};
@@ -69,8 +69,8 @@ async fn stored_range(store: &dyn CandleStore, series: &Series) -> Result<Option
 /// The error message for a series that is not in the store.
 async fn no_series_message(store: &dyn CandleStore, series: &Series, hint: &str) -> anyhow::Result<String> {
     let Series { exchange: id, symbol, interval } = series;
-    let profile = exchange(*id).profile();
-    if !profile.supports_interval(*interval) {
+    let profile = exchange(*id).map(Exchange::profile);
+    if let Some(profile) = profile.filter(|profile| !profile.supports_interval(*interval)) {
         let supported: Vec<&str> = Interval::ALL
             .into_iter()
             .filter(|interval| profile.supports_interval(*interval))

@@ -68,23 +68,23 @@ mod tests {
 
     #[test]
     fn writes_traffic_as_json_lines() {
-        let connection = || "okx.1".into();
+        let connection = || "kraken.1".into();
         for (kind, expected) in [
             (
                 TrafficKind::Received { connection: connection(), text: "{\"a\":\"\t\"}".to_owned() },
-                r#"{"t":"recv","conn":"okx.1","ts":1763672400.023,"data":"{\"a\":\"\u0009\"}"}"#,
+                r#"{"t":"recv","conn":"kraken.1","ts":1763672400.023,"data":"{\"a\":\"\u0009\"}"}"#,
             ),
             (
                 TrafficKind::Sent { connection: connection(), text: "ping".to_owned() },
-                r#"{"t":"send","conn":"okx.1","ts":1763672400.023,"data":"ping"}"#,
+                r#"{"t":"send","conn":"kraken.1","ts":1763672400.023,"data":"ping"}"#,
             ),
             (
                 TrafficKind::Connected { connection: connection(), address: "wss://x/y".to_owned() },
-                r#"{"t":"connect","conn":"okx.1","ts":1763672400.023,"addr":"wss://x/y"}"#,
+                r#"{"t":"connect","conn":"kraken.1","ts":1763672400.023,"addr":"wss://x/y"}"#,
             ),
             (
                 TrafficKind::ReceivedBinary { connection: connection(), bytes: vec![1, 255].into() },
-                r#"{"t":"binary","conn":"okx.1","ts":1763672400.023,"hex":"01ff"}"#,
+                r#"{"t":"binary","conn":"kraken.1","ts":1763672400.023,"hex":"01ff"}"#,
             ),
             (
                 TrafficKind::Response { url: "https://x/y?z=1".to_owned(), status: 200, body: "{}".into() },

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::files::{Files, Output};
 use super::clock_args::ClockArgs;
+use super::exchange_arg::exchange_help;
 use super::process::shutdown_signal;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::exchanges::{CandlePage, Exchange, Subscription, exchange};
+use crate::exchanges::{CandlePage, Exchange, NoAdapter, Subscription, exchange};
 use crate::market::similar_symbols;
 use crate::model::{ExchangeId, Instrument, Interval, Symbol, TimeRange};
 use crate::upstream::{Dialer, Feed, FeedItem, RestClient, Tap, TrafficEvent, TrafficKind, install_crypto};
@@ -34,7 +35,7 @@ const MEGABYTE: u64 = 1 << 20;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Exchange: binance, kraken, coinbase, okx, bybit
+    #[arg(help = exchange_help("Exchange"))]
     exchange: ExchangeId,
     /// Markets, separated by commas [default: the configured symbols of the exchange]
     #[arg(long, value_name = "SYMBOLS", value_delimiter = ',')]
@@ -71,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn record(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
     let clock = args.clock.clock();
     let interrupted = shutdown_signal()?;
-    let exchange = exchange(args.exchange);
+    let exchange = exchange(args.exchange).ok_or(NoAdapter(args.exchange))?;
     let settings = config.exchanges.get(&args.exchange);
     let origins = |default: &[&str], configured: Option<&Vec<String>>| -> Vec<String> {
         let configured = configured.filter(|configured| !configured.is_empty()).cloned();

@@ -31,7 +31,7 @@ fn missing(start: i64, end: i64) -> CandleOutcome {
 
 fn trade(timestamp: Timestamp, price: i64, amount: Decimal) -> Trade {
     Trade {
-        exchange: ExchangeId::Kraken,
+        exchange: ExchangeId::KRAKEN,
         symbol: "BTC/USD".parse().unwrap(),
         id: "1".into(),
         price: price.into(),

@@ -208,7 +208,7 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let series =
-            Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 };
+            Series { exchange: ExchangeId::BINANCE, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 };
         Self {
             adversary: Adversary::new(seed),
             series,

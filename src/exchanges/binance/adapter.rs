@@ -3,21 +3,21 @@
 use super::profile::PROFILE;
 use super::rest::{INTERVALS, PAGE_ROWS, RATE_LIMIT, api_error, candle, instrument, statistics};
 use super::stream::Codec;
-use super::symbols;
+use super::{split, symbols};
 use super::wire::{InstrumentList, Ticker, Time};
 use crate::exchanges::prelude::*;
 
 /// Binance spot.
 #[derive(Debug)]
-pub struct Binance;
+pub struct Adapter;
 
 fn get(path: &str, weight: u32) -> RestCall<()> {
     RestCall::get(path).scope(RATE_LIMIT).weight(weight).errors(api_error)
 }
 
-impl Exchange for Binance {
+impl Exchange for Adapter {
     fn id(&self) -> ExchangeId {
-        ExchangeId::Binance
+        ExchangeId::BINANCE
     }
 
     fn profile(&self) -> &Profile {
@@ -76,6 +76,10 @@ impl Exchange for Binance {
 
     fn decoder(&self) -> Box<dyn FeedSession> {
         Session::<Codec>::decoder(symbols::guess_symbol)
+    }
+
+    fn split_markets<'a>(&self, body: &'a [u8]) -> Vec<MarketResponse<'a>> {
+        split::split_markets(body)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

@@ -77,7 +77,7 @@ pub(super) fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> 
         // <https://developers.binance.com/docs/binance-spot-api-docs/enums>. None of them means that the market is
         // delisted: BREAK is also the status during maintenance.
         status: if &*listed.status == "TRADING" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },
-        ..Instrument::new(ExchangeId::Binance, symbol, listed.symbol.0)
+        ..Instrument::new(ExchangeId::BINANCE, symbol, listed.symbol.0)
     }))
 }
 

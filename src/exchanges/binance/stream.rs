@@ -60,7 +60,7 @@ impl StreamCodec for Codec {
         topics_per_request: 100,
         // <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
         topics_per_connection: 1024,
-        ..StreamRules::new(ExchangeId::Binance, &PROFILE)
+        ..StreamRules::new(ExchangeId::BINANCE, &PROFILE)
     };
 
     fn channels(channel: Channel) -> &'static [&'static str] {

@@ -3,9 +3,18 @@
 use crate::exchanges::{codec, markets};
 use crate::model::Symbol;
 
+/// Assets in which markets are quoted, and no others: `BTCTUSD` is `BTC/TUSD`, and `ADAEUR` is `ADA/EUR`, since no market is quoted in
+/// `AEUR`. A listing, where available, takes
+/// precedence; a test checks this list against recorded listings.
+const QUOTES: &[&str] = &[
+    "FDUSD", "RLUSD", "USDT", "USDC", "BUSD", "TUSD", "USD1", "USDS", "USDP", "EURI", "GYEN", "BIDR", "IDRT", "BKRW",
+    "BVND", "DOGE", "USD", "EUR", "BTC", "ETH", "BNB", "GBP", "TRY", "BRL", "JPY", "AUD", "RUB", "UAH", "NGN", "ZAR",
+    "PLN", "RON", "ARS", "MXN", "COP", "CZK", "IDR", "DAI", "VAI", "PAX", "XRP", "TRX", "DOT", "SOL", "UST", "U",
+];
+
 /// Derives the symbol from a native id by known quote assets; `None` for ids of derivatives such as `BTCUSD_PERP`.
 pub(super) fn guess_symbol(native: &str) -> Option<Symbol> {
-    let (base, quote) = markets::split_by_quote(native, 'B')?;
+    let (base, quote) = markets::split_by_quote(native, QUOTES)?;
     codec::symbol(base, quote)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::adapter::Binance;
+use super::adapter::Adapter;
 use crate::exchanges::adapter::Exchange;
 use crate::exchanges::candle_rows::CandleRows;
 use crate::exchanges::feed::{Notice, Recovery, Subscription};
@@ -17,7 +17,7 @@ use crate::model::{Channel, ExchangeId, Interval, MarketEvent, TickerPatch, Time
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
     let native = symbol.replace('/', "");
-    all_channels(instrument(ExchangeId::Binance, symbol, &native, None))
+    all_channels(instrument(ExchangeId::BINANCE, symbol, &native, None))
 }
 
 fn btc() -> Vec<Subscription> {
@@ -26,7 +26,7 @@ fn btc() -> Vec<Subscription> {
 
 #[test]
 fn acknowledges_request_as_a_whole() {
-    let (mut session, sent) = TestSession::open(&Binance, &btc());
+    let (mut session, sent) = TestSession::open(&Adapter, &btc());
     let streams = ["btcusdt@ticker", "btcusdt@bookTicker", "btcusdt@trade", "btcusdt@kline_1m"];
     assert_eq!(sent, [json!({"method": "SUBSCRIBE", "params": streams, "id": 1})]);
     let out = session.frame(r#"{"result":null,"id":1}"#);
@@ -38,7 +38,7 @@ fn acknowledges_request_as_a_whole() {
 
 #[test]
 fn splits_rejected_request() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let out = session.frame(r#"{"error":{"code":2,"msg":"Invalid request"},"id":1}"#);
     assert!(out.notices.is_empty());
     assert_eq!(out.frames.len(), 3);
@@ -54,7 +54,7 @@ fn splits_rejected_request() {
 
 #[test]
 fn reconnects_after_missed_ack_deadline() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert_eq!(session.timer(NOW + Duration::from_secs(10)).1, Ok(()));
     let error = session.timer(NOW + Duration::from_secs(11)).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { .. }));
@@ -66,7 +66,7 @@ fn reconnects_after_missed_ack_deadline() {
 #[test]
 fn limits_streams_per_message_and_delays_deadline_of_queued_messages() {
     let all: Vec<Subscription> = (0..300).flat_map(|n| subscriptions(&format!("A{n}/USDT"))).collect();
-    let (mut session, sent) = TestSession::open(&Binance, &all[..600]);
+    let (mut session, sent) = TestSession::open(&Adapter, &all[..600]);
     assert!(sent.iter().all(|frame| frame["params"].as_array().unwrap().len() <= 100));
     assert_eq!(sent.iter().map(|frame| frame["params"].as_array().unwrap().len()).sum::<usize>(), 800);
     let last = sent.len() as u64;
@@ -82,7 +82,7 @@ fn limits_streams_per_message_and_delays_deadline_of_queued_messages() {
 #[test]
 fn splits_connections_at_1024_streams() {
     let all: Vec<Subscription> = (0..600).flat_map(|n| subscriptions(&format!("A{n}/USDT"))).collect();
-    let plans = Binance.connections(&all);
+    let plans = Adapter.connections(&all);
     let streams = |subscriptions: &[Subscription]| {
         let count = |one: &Subscription| if one.channel == Channel::Ticker { 2 } else { 1 };
         subscriptions.iter().map(count).sum::<usize>()
@@ -90,12 +90,12 @@ fn splits_connections_at_1024_streams() {
     let used: Vec<_> = plans.iter().map(|plan| (streams(&plan.subscriptions), plan.spare_capacity)).collect();
     assert_eq!(used, [(1024, 0), (1024, 0), (352, 336)]);
     assert_eq!(plans.iter().flat_map(|plan| plan.subscriptions.clone()).collect::<Vec<_>>(), all);
-    assert!(Binance.connections(&[]).is_empty());
+    assert!(Adapter.connections(&[]).is_empty());
 }
 
 #[test]
 fn updates_subscriptions_on_open_connection() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     session.frame(r#"{"result":null,"id":1}"#);
     let sent = session.update(&subscriptions("ETH/USDT")[1..2], &btc()[..1]);
     assert_eq!(
@@ -119,7 +119,7 @@ const BOOK: &str = r#"{"stream":"btcusdt@bookTicker","data":{"u":400900217,"s":"
 
 #[test]
 fn merges_statistics_and_book_ticker() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let first = session.events(TICKER);
     assert!(first[0].contains(r#""last":67012.34,"bid":67000,"bid_size":9,"ask":67020,"ask_size":8,"open":66000.1"#));
     let merged = [r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.33,"bid_size":1.2,"#
@@ -138,13 +138,13 @@ fn merges_statistics_and_book_ticker() {
 
 #[test]
 fn sends_partial_ticker_without_statistics() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert!(session.events(BOOK)[0].contains(r#""last":null,"bid":67012.33"#));
 }
 
 #[test]
 fn trade_side_is_that_of_taker() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let frame = |event: &str, id: &str, maker: bool| {
         format!(
             r#"{{"stream":"btcusdt@{event}","data":{{"e":"{event}","E":1763672400200,"s":"BTCUSDT","{id}":4711,"p":"67012.3400",
@@ -171,7 +171,7 @@ fn candle_frame(interval: &str, open_time: i64, low: &str, closed: bool) -> Stri
 
 #[test]
 fn closed_flag_closes_candle() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     for closed in [false, true] {
         let events = session.events(&candle_frame("1m", 1_763_672_340_000, "66990", closed));
         let expected = format!(
@@ -183,7 +183,7 @@ fn closed_flag_closes_candle() {
 
 #[test]
 fn rejects_invalid_candles_and_ignores_other_grids() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     for frame in
         [candle_frame("1m", 1_763_672_340_001, "66990", true), candle_frame("1m", 1_763_672_340_000, "67010", true)]
     {
@@ -196,7 +196,7 @@ fn rejects_invalid_candles_and_ignores_other_grids() {
 
 #[test]
 fn parses_bare_payloads_and_other_member_order() {
-    let mut session = TestSession::decoder(&Binance);
+    let mut session = TestSession::decoder(&Adapter);
     let bare = &BOOK[r#"{"stream":"btcusdt@bookTicker","data":"#.len()..BOOK.len() - 1];
     let reordered = format!(r#"{{"data":{bare},"stream":"btcusdt@bookTicker"}}"#);
     let spaced = BOOK.replacen("{\"stream\":", "{ \"stream\": ", 1);
@@ -207,7 +207,7 @@ fn parses_bare_payloads_and_other_member_order() {
 
 #[test]
 fn rotates_on_shutdown_notice() {
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     for frame in [
         r#"{"e":"serverShutdown","E":1770123456789}"#,
         r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#,
@@ -219,7 +219,7 @@ fn rotates_on_shutdown_notice() {
 
 #[test]
 fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
-    let mut session = TestSession::decoder(&Binance);
+    let mut session = TestSession::decoder(&Adapter);
     for frame in [
         r#"{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1","2"]],"a":[]}}"#,
         r#"{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1","2"]],"a":[]}"#,
@@ -241,7 +241,7 @@ fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
         let (out, result) = session.receive(frame);
         assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame), "{frame}");
     }
-    let (mut session, _) = TestSession::open(&Binance, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert!(
         session.receive(r#"{"code":3,"msg":"Invalid JSON"}"#).1.is_err(),
         "a rejection without a request id is an error"
@@ -252,11 +252,11 @@ fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
 fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
     let instrument = Arc::clone(&btc()[0].instrument);
-    Binance.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
+    Adapter.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
 }
 
 fn ticker_call() -> RestCall<TickerPatch> {
-    Binance.ticker(&btc()[0].instrument).remove(0)
+    Adapter.ticker(&btc()[0].instrument).remove(0)
 }
 
 #[test]
@@ -276,8 +276,8 @@ fn builds_half_open_candle_request() {
 
 #[test]
 fn parses_listing() {
-    let body = include_str!("../../../tests/fixtures/binance/exchange_info.json");
-    let listed = parse(&Binance.instruments(), body).unwrap();
+    let body = include_str!("../../../tests/fixtures/binance/instruments.json");
+    let listed = parse(&Adapter.instruments(), body).unwrap();
     let seen: Vec<_> =
         listed.iter().map(|one| (one.symbol.as_str(), one.status.as_str(), one.price_step.is_some())).collect();
     assert_eq!(seen, [("BTC/USDT", "trading", true), ("ETH/BTC", "trading", true), ("OLD/BNB", "halted", false)]);
@@ -325,16 +325,16 @@ fn parses_rest_ticker() {
 
 #[test]
 fn offers_every_interval_of_profile() {
-    for &interval in Binance.profile().intervals {
+    for &interval in Adapter.profile().intervals {
         let (start, end) = (0, 1_763_672_400_000);
         assert!(candles_call(interval, start, end).is_some());
     }
-    assert!(matches!(Binance.profile().rate_limits, [limit] if limit.used_header == Some("x-mbx-used-weight-1m")));
+    assert!(matches!(Adapter.profile().rate_limits, [limit] if limit.used_header == Some("x-mbx-used-weight-1m")));
 }
 
 #[test]
 fn decoder_keeps_candle_interval() {
-    let mut session = TestSession::decoder(&Binance);
+    let mut session = TestSession::decoder(&Adapter);
     let out = session.frame(&candle_frame("1h", 1_763_672_400_000, "66990", false));
     let [MarketEvent::Candle(update)] = &*out.events else { panic!("not one candle") };
     assert_eq!(update.series.interval, Interval::H1);
@@ -343,7 +343,7 @@ fn decoder_keeps_candle_interval() {
 #[test]
 fn listing_ignores_derivatives() {
     let body = r#"{"symbols":[{"symbol":"BTCUSDT","contractType":"PERPETUAL","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","filters":[]}]}"#;
-    let listed = parse(&Binance.instruments(), body).unwrap();
+    let listed = parse(&Adapter.instruments(), body).unwrap();
     assert!(listed.is_empty() && listed.issues.is_empty());
 }
 
@@ -366,7 +366,7 @@ fn invalid_listing_row_does_not_affect_others() {
         row("NOSTATUS", r#""status":null,"baseAsset":"NOSTATUS","filters":[]"#),
         row("NOBASE", r#""status":"TRADING","filters":[]"#),
     ];
-    let listed = parse(&Binance.instruments(), &format!(r#"{{"symbols":[{}]}}"#, rows.join(","))).unwrap();
+    let listed = parse(&Adapter.instruments(), &format!(r#"{{"symbols":[{}]}}"#, rows.join(","))).unwrap();
     let seen: Vec<_> = listed.iter().map(|one| (one.symbol.base(), one.price_step.is_some())).collect();
     let expected =
         [("GOOD", true), ("NEWFILTER", true), ("NOFILTERS", false), ("EMPTYSTEP", false), ("LONGSTEP", false)];
@@ -397,6 +397,6 @@ fn classifies_error_responses() {
         (451, eligibility, RegionBlocked),
         (403, eligibility, RegionBlocked),
     ] {
-        assert_eq!(error_kind(&Binance, status, body), expected, "{status} {body}");
+        assert_eq!(error_kind(&Adapter, status, body), expected, "{status} {body}");
     }
 }

@@ -3,13 +3,13 @@
 use super::profile::PROFILE;
 use super::rest::{INTERVAL_NAMES, PAGE_ROWS, RATE_LIMIT, api_error, candle, instrument, parse_result, statistics};
 use super::stream::Codec;
-use super::symbols;
+use super::{split, symbols};
 use super::wire::{Ticker, Time};
 use crate::exchanges::prelude::*;
 
 /// Bybit spot.
 #[derive(Debug)]
-pub struct Bybit;
+pub struct Adapter;
 
 /// WebSocket path of spot markets.
 const PATH: &str = "/v5/public/spot";
@@ -18,9 +18,9 @@ fn get(path: &str) -> RestCall<()> {
     RestCall::get(path).query("category", "spot").scope(RATE_LIMIT).errors(api_error)
 }
 
-impl Exchange for Bybit {
+impl Exchange for Adapter {
     fn id(&self) -> ExchangeId {
-        ExchangeId::Bybit
+        ExchangeId::BYBIT
     }
 
     fn profile(&self) -> &Profile {
@@ -82,6 +82,10 @@ impl Exchange for Bybit {
 
     fn decoder(&self) -> Box<dyn FeedSession> {
         Session::<Codec>::decoder(symbols::guess_symbol)
+    }
+
+    fn split_markets<'a>(&self, body: &'a [u8]) -> Vec<MarketResponse<'a>> {
+        split::split_markets(body)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

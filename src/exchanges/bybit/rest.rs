@@ -90,7 +90,7 @@ pub(super) fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> 
             // PreLaunch, Delivering.
             Some(_) => InstrumentStatus::Halted,
         },
-        ..Instrument::new(ExchangeId::Bybit, symbol, listed.symbol.0)
+        ..Instrument::new(ExchangeId::BYBIT, symbol, listed.symbol.0)
     }))
 }
 

@@ -27,7 +27,7 @@ impl StreamCodec for Codec {
             only_if_idle: false,
             message: |id, _| json!({"req_id": id.to_string(), "op": "ping"}).to_string(),
         }),
-        ..StreamRules::new(ExchangeId::Bybit, &PROFILE)
+        ..StreamRules::new(ExchangeId::BYBIT, &PROFILE)
     };
 
     fn channels(channel: Channel) -> &'static [&'static str] {

@@ -3,9 +3,16 @@
 use crate::exchanges::{codec, markets};
 use crate::model::Symbol;
 
+/// Assets in which markets are quoted, and no others. A listing, where available, takes
+/// precedence; a test checks this list against recorded listings.
+const QUOTES: &[&str] = &[
+    "RLUSD", "USDT", "USDC", "USD1", "USDE", "USDQ", "USDR", "XUSD", "USD", "EUR", "BTC", "ETH", "GBP", "TRY", "BRL",
+    "AED", "PLN", "DAI", "SOL", "MNT",
+];
+
 /// Derives the symbol from a native id by known quote assets; `None` for ids of derivatives such as `BTC-26SEP25`.
 pub(super) fn guess_symbol(native: &str) -> Option<Symbol> {
-    let (base, quote) = markets::split_by_quote(native, 'Y')?;
+    let (base, quote) = markets::split_by_quote(native, QUOTES)?;
     codec::symbol(base, quote)
 }
 

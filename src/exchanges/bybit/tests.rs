@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::adapter::Bybit;
+use super::adapter::Adapter;
 use crate::exchanges::adapter::Exchange;
 use crate::exchanges::candle_rows::CandleRows;
 use crate::exchanges::feed::{Recovery, Subscription};
@@ -20,7 +20,7 @@ use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 const TICKER: &str = r#"{"topic":"tickers.BTCUSDT","ts":1763672400123,"type":"snapshot","cs":2588407389,"data":{"symbol":"BTCUSDT","lastPrice":"67012.3","highPrice24h":"67500","lowPrice24h":"65800","prevPrice24h":"66000.1","volume24h":"1834.10","turnover24h":"122900000.50","price24hPcnt":"-0.0153","usdIndexPrice":"67010.5"}}"#;
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
-    all_channels(instrument(ExchangeId::Bybit, symbol, &symbol.replace('/', ""), None))
+    all_channels(instrument(ExchangeId::BYBIT, symbol, &symbol.replace('/', ""), None))
 }
 
 fn btc() -> Vec<Subscription> {
@@ -50,30 +50,30 @@ fn candle_frame(rows: &[(i64, bool)]) -> String {
 
 #[test]
 fn limits_streams_per_message() {
-    let (_, sent) = TestSession::open(&Bybit, &[btc(), subscriptions("ETH/EUR"), subscriptions("SOL/USDC")].concat());
+    let (_, sent) = TestSession::open(&Adapter, &[btc(), subscriptions("ETH/EUR"), subscriptions("SOL/USDC")].concat());
     let args = |frame: &serde_json::Value| frame["args"].as_array().unwrap().len();
     assert!(sent.iter().all(|frame| frame["op"] == "subscribe" && args(frame) <= 10), "{sent:?}");
     assert_eq!(sent.iter().map(args).sum::<usize>(), 12);
     let first: Vec<_> = sent[0]["args"].as_array().unwrap().iter().take(4).collect();
     assert_eq!(first, ["tickers.BTCUSDT", "orderbook.1.BTCUSDT", "publicTrade.BTCUSDT", "kline.1.BTCUSDT"]);
-    assert_eq!(Bybit.connections(&btc())[0].path, "/v5/public/spot");
+    assert_eq!(Adapter.connections(&btc())[0].path, "/v5/public/spot");
 }
 
 #[test]
 fn acknowledges_request_as_a_whole() {
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let expected = ["ticker:bybit:BTC/USDT", "trades:bybit:BTC/USDT", "candles:bybit:BTC/USDT:1m"];
     assert_eq!(acknowledged(&session.frame(&ack(true, "1", "subscribe"))), expected);
     assert_eq!(acknowledged(&session.frame(&ack(true, "1", "subscribe"))), [""; 0]);
     assert_eq!(session.timer(NOW + Duration::from_secs(15)).1, Ok(()));
     // Without an id, an acknowledgement is for the oldest request.
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert_eq!(acknowledged(&session.frame(&ack(true, "", "subscribe"))), expected);
 }
 
 #[test]
 fn splits_rejected_request() {
-    let (mut session, _) = TestSession::open(&Bybit, &[btc()[0].clone(), subscriptions("NO/USDT")[0].clone()]);
+    let (mut session, _) = TestSession::open(&Adapter, &[btc()[0].clone(), subscriptions("NO/USDT")[0].clone()]);
     let out = session.frame(&ack(false, "1", "Invalid symbol :[tickers.NOUSDT]"));
     let args: Vec<_> = sent_frames(&out).into_iter().map(|frame| frame["args"][0].clone()).collect();
     assert_eq!(args, [json!("tickers.BTCUSDT"), json!("tickers.NOUSDT")]);
@@ -83,7 +83,7 @@ fn splits_rejected_request() {
 
 #[test]
 fn acknowledges_already_subscribed_and_requests_the_rest() {
-    let (mut session, _) = TestSession::open(&Bybit, &[btc()[0].clone(), btc()[1].clone()]);
+    let (mut session, _) = TestSession::open(&Adapter, &[btc()[0].clone(), btc()[1].clone()]);
     let out = session.frame(&ack(false, "1", "error:already subscribed,topic:publicTrade.BTCUSDT"));
     assert_eq!((acknowledged(&out), rejected(&out)), (vec!["trades:bybit:BTC/USDT".to_owned()], vec![]));
     assert_eq!(sent_frames(&out)[0]["args"], json!(["tickers.BTCUSDT", "orderbook.1.BTCUSDT"]));
@@ -92,7 +92,7 @@ fn acknowledges_already_subscribed_and_requests_the_rest() {
     let out = session.frame(&ack(false, "3", "error:already subscribed,topic:orderbook.1.BTCUSDT"));
     assert_eq!((acknowledged(&out), out.frames.len()), (vec!["ticker:bybit:BTC/USDT".to_owned()], 0));
     // A stream that was not requested ends the retries, too.
-    let (mut other, _) = TestSession::open(&Bybit, &[btc()[1].clone()]);
+    let (mut other, _) = TestSession::open(&Adapter, &[btc()[1].clone()]);
     let out = other.frame(&ack(false, "1", "error:already subscribed,topic:tickers.ETHUSDT"));
     assert_eq!((acknowledged(&out), out.frames.len()), (vec!["trades:bybit:BTC/USDT".to_owned()], 0));
     // After an unsubscribe, all streams are requested again.
@@ -102,14 +102,14 @@ fn acknowledges_already_subscribed_and_requests_the_rest() {
 
 #[test]
 fn reconnects_after_missed_ack_deadline() {
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let error = session.timer(NOW + Duration::from_secs(12)).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { .. }), "{error}");
 }
 
 #[test]
 fn pings_every_twenty_seconds() {
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     session.frame(&ack(true, "1", "subscribe"));
     assert_eq!(session.timer(NOW + Duration::from_secs(19)).0, [json!(null); 0]);
     let (frames, _) = session.timer(NOW + Duration::from_secs(20));
@@ -120,7 +120,7 @@ fn pings_every_twenty_seconds() {
 
 #[test]
 fn updates_subscriptions_on_open_connection() {
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let frames = session.update(&subscriptions("ETH/EUR"), &btc());
     let seen: Vec<_> = frames.iter().map(|frame| (&frame["op"], frame["args"].as_array().unwrap().len())).collect();
     assert_eq!(seen, [(&json!("unsubscribe"), 4), (&json!("subscribe"), 4)]);
@@ -129,7 +129,7 @@ fn updates_subscriptions_on_open_connection() {
 
 #[test]
 fn merges_statistics_and_order_book() {
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let first = session.events(TICKER).remove(0);
     assert!(first.contains(r#""last":67012.3,"bid":null,"bid_size":null,"ask":null"#), "{first}");
     assert!(
@@ -147,7 +147,7 @@ fn merges_statistics_and_order_book() {
 
 #[test]
 fn order_book_delta_changes_only_its_sides() {
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     session.events(&book_frame("snapshot", r#"["10","1"]"#, r#"["11","2"]"#));
     let seen = session.events(&book_frame("delta", r#"["10","0"],["9","3"]"#, "")).remove(0);
     assert!(seen.contains(r#""bid":9,"bid_size":3,"ask":11,"ask_size":2"#), "{seen}");
@@ -157,17 +157,17 @@ fn order_book_delta_changes_only_its_sides() {
 
 #[test]
 fn closed_flag_closes_candle() {
-    let (mut session, _) = TestSession::open(&Bybit, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let seen = session.events(&candle_frame(&[(1_763_672_340_000, true), (1_763_672_400_000, false)]));
     assert_eq!(seen.len(), 2);
     assert!(seen[0].contains(r#""timestamp":1763672340000,"open":2,"high":4,"low":1,"close":3,"volume":0.5,"quote_volume":1.25,"trades":null,"closed":true"#), "{seen:?}");
     assert!(seen[1].contains(r#""timestamp":1763672400000"#) && seen[1].contains(r#""closed":false"#));
-    assert_eq!(Bybit.profile().minute_candles, MinuteCandles::Flagged);
+    assert_eq!(Adapter.profile().minute_candles, MinuteCandles::Flagged);
 }
 
 #[test]
 fn ignores_derivatives() {
-    let mut decoder = TestSession::decoder(&Bybit);
+    let mut decoder = TestSession::decoder(&Adapter);
     for frame in [
         r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"ZeroPlusTick","price24hPcnt":"0.001624","lastPrice":"65114.30","markPrice":"65117.44"},"cs":1,"ts":1763672400000}"#,
         r#"{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","bid1Price":"65114.20"},"cs":1,"ts":1763672400000}"#,
@@ -176,13 +176,13 @@ fn ignores_derivatives() {
     ] {
         assert!(decoder.frame(frame).events.is_empty(), "{frame}");
     }
-    assert!(Bybit.is_spot_stream("wss://stream.bybit.com/v5/public/spot"));
-    assert!(!Bybit.is_spot_stream("wss://stream.bybit.com/v5/public/linear"));
+    assert!(Adapter.is_spot_stream("wss://stream.bybit.com/v5/public/spot"));
+    assert!(!Adapter.is_spot_stream("wss://stream.bybit.com/v5/public/linear"));
 }
 
 #[test]
 fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
-    let mut decoder = TestSession::decoder(&Bybit);
+    let mut decoder = TestSession::decoder(&Adapter);
     for irrelevant in
         ["[]", "{}", r#"{"op":"pong"}"#, r#"{"topic":"orderbook.50.BTCUSDT","data":{}}"#, &ack(false, "9", "x")]
     {
@@ -206,11 +206,11 @@ fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
 fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
     let instrument = Arc::clone(&btc()[0].instrument);
-    Bybit.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
+    Adapter.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
 }
 
 fn ticker_call() -> RestCall<TickerPatch> {
-    Bybit.ticker(&btc()[0].instrument).remove(0)
+    Adapter.ticker(&btc()[0].instrument).remove(0)
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn builds_candle_request_with_inclusive_ends() {
 
 #[test]
 fn parses_candle_rows_newest_first() {
-    let body = include_str!("../../../tests/fixtures/bybit/kline.json");
+    let body = include_str!("../../../tests/fixtures/bybit/candles.json");
     let rows = parse(&candles_call(Interval::M1, 1_763_672_220_000, 1_763_672_400_000).unwrap(), body).unwrap().rows;
     let seen: Vec<_> = rows.iter().map(|row| (row.timestamp.millis(), row.closed)).collect();
     assert_eq!(seen, [(1_763_672_220_000, true), (1_763_672_280_000, true), (1_763_672_340_000, false)]);
@@ -247,7 +247,7 @@ fn parses_rest_ticker() {
 #[test]
 fn parses_listing() {
     let body = include_str!("../../../tests/fixtures/bybit/instruments.json");
-    let listed = parse(&Bybit.instruments(), body).unwrap();
+    let listed = parse(&Adapter.instruments(), body).unwrap();
     let seen: Vec<_> =
         listed.iter().map(|one| (one.native.as_str(), one.symbol.as_str(), one.status.as_str())).collect();
     assert_eq!(seen, [("BTCUSDT", "BTC/USDT", "trading"), ("OLDEUR", "OLD/EUR", "halted")]);
@@ -297,6 +297,6 @@ fn classifies_error_responses() {
         (400, r#"{"retCode":10001,"retMsg":"params error: symbol invalid"}"#, UnknownSymbol),
         (400, r#"{"retCode":10024,"retMsg":"Compliance rules triggered"}"#, RegionBlocked),
     ] {
-        assert_eq!(error_kind(&Bybit, status, body), expected, "{status} {body}");
+        assert_eq!(error_kind(&Adapter, status, body), expected, "{status} {body}");
     }
 }

@@ -3,13 +3,13 @@
 use super::profile::PROFILE;
 use super::rest::{INTERVAL_NAMES, PAGE_ROWS, RATE_LIMIT, api_error, candle_rows, instrument, last_trade, statistics};
 use super::stream::Codec;
-use super::symbols;
+use super::{split, symbols};
 use super::wire::{InstrumentList, Ticker, Time};
 use crate::exchanges::prelude::*;
 
 /// Coinbase Advanced Trade.
 #[derive(Debug)]
-pub struct Coinbase;
+pub struct Adapter;
 
 const PRODUCTS: &str = "/api/v3/brokerage/market/products";
 
@@ -17,9 +17,9 @@ fn get(path: impl Into<String>) -> RestCall<()> {
     RestCall::get(path).scope(RATE_LIMIT).errors(api_error)
 }
 
-impl Exchange for Coinbase {
+impl Exchange for Adapter {
     fn id(&self) -> ExchangeId {
-        ExchangeId::Coinbase
+        ExchangeId::COINBASE
     }
 
     fn profile(&self) -> &Profile {
@@ -78,6 +78,10 @@ impl Exchange for Coinbase {
 
     fn decoder(&self) -> Box<dyn FeedSession> {
         Session::<Codec>::decoder(symbols::guess_symbol)
+    }
+
+    fn split_markets<'a>(&self, body: &'a [u8]) -> Vec<MarketResponse<'a>> {
+        split::split_markets(body)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

@@ -5,10 +5,11 @@
 mod adapter;
 mod profile;
 mod rest;
+mod split;
 mod stream;
 mod symbols;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use adapter::Coinbase;
+pub use adapter::Adapter;

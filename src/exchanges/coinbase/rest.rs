@@ -113,7 +113,7 @@ pub(super) fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> 
             _ if is_online && !is_restricted => InstrumentStatus::Trading,
             _ => InstrumentStatus::Halted,
         },
-        ..Instrument::new(ExchangeId::Coinbase, symbol, listed.id.0)
+        ..Instrument::new(ExchangeId::COINBASE, symbol, listed.id.0)
     }))
 }
 

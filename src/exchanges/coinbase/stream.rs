@@ -23,7 +23,7 @@ impl StreamCodec for Codec {
         // First: the exchange closes a connection on which the client sends nothing within 5 s, and channels without
         // data.
         connection_channel: Some("heartbeats"),
-        ..StreamRules::new(ExchangeId::Coinbase, &PROFILE)
+        ..StreamRules::new(ExchangeId::COINBASE, &PROFILE)
     };
 
     fn channels(channel: Channel) -> &'static [&'static str] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::adapter::Coinbase;
+use super::adapter::Adapter;
 use crate::exchanges::adapter::Exchange;
 use crate::exchanges::candle_rows::CandleRows;
 use crate::exchanges::feed::{Notice, Outbox, Recovery, Subscription};
@@ -20,7 +20,7 @@ use crate::model::{Channel, ExchangeId, Interval, TickerPatch, TimeRange, Timest
 const TICKER: &str = r#"{"channel":"ticker","timestamp":"2025-11-20T21:00:00.123456789Z","sequence_num":0,"events":[{"type":"snapshot","tickers":[{"type":"ticker","product_id":"BTC-USD","price":"67012.3","volume_24_h":"1834.10","low_24_h":"65800","high_24_h":"67500","price_percent_chg_24_h":"-1.530","best_bid":"67012.3","best_ask":"67012.4","best_bid_quantity":"1.2","best_ask_quantity":"0.80"}]}]}"#;
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
-    let mut all = all_channels(instrument(ExchangeId::Coinbase, symbol, &symbol.replace('/', "-"), None));
+    let mut all = all_channels(instrument(ExchangeId::COINBASE, symbol, &symbol.replace('/', "-"), None));
     all.retain(|one| one.channel != Channel::Candles);
     all
 }
@@ -53,7 +53,7 @@ fn trades(number: u64, kind: &str, rows: &[[&str; 5]]) -> String {
 
 #[test]
 fn subscribes_to_heartbeats_and_then_to_each_channel() {
-    let (_, sent) = TestSession::open(&Coinbase, &[btc(), subscriptions("ETH/EUR")].concat());
+    let (_, sent) = TestSession::open(&Adapter, &[btc(), subscriptions("ETH/EUR")].concat());
     let products = json!(["BTC-USD", "ETH-EUR"]);
     let expected = [
         json!({"type": "subscribe", "channel": "heartbeats"}),
@@ -65,16 +65,16 @@ fn subscribes_to_heartbeats_and_then_to_each_channel() {
 
 #[test]
 fn subscribes_to_no_candles() {
-    assert_eq!(Coinbase.profile().minute_candles, MinuteCandles::FromTrades);
-    let all = all_channels(instrument(ExchangeId::Coinbase, "BTC/USD", "BTC-USD", None));
-    let plans = Coinbase.connections(&all);
+    assert_eq!(Adapter.profile().minute_candles, MinuteCandles::FromTrades);
+    let all = all_channels(instrument(ExchangeId::COINBASE, "BTC/USD", "BTC-USD", None));
+    let plans = Adapter.connections(&all);
     assert_eq!(plans.len(), 1);
     assert!(plans[0].subscriptions.iter().all(|one| one.channel != Channel::Candles));
 }
 
 #[test]
 fn acknowledges_requests_in_order() {
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let out = session.frame(&ack(0, &json!({"heartbeats": ["heartbeats"]})));
     assert_eq!(acknowledged(&out), [""; 0]);
     let ticker = json!({"heartbeats": ["heartbeats"], "ticker": ["BTC-USD"]});
@@ -86,7 +86,7 @@ fn acknowledges_requests_in_order() {
 
 #[test]
 fn rejects_subscription_missing_in_acknowledgement() {
-    let (mut session, _) = TestSession::open(&Coinbase, &[btc(), subscriptions("NO/USD")].concat());
+    let (mut session, _) = TestSession::open(&Adapter, &[btc(), subscriptions("NO/USD")].concat());
     session.frame(&ack(0, &json!({"heartbeats": ["heartbeats"]})));
     let out = session.frame(&ack(1, &json!({"ticker": ["BTC-USD"]})));
     assert_eq!(
@@ -97,7 +97,7 @@ fn rejects_subscription_missing_in_acknowledgement() {
 
 #[test]
 fn splits_rejected_request() {
-    let (mut session, _) = TestSession::open(&Coinbase, &[btc(), subscriptions("NO/USD")].concat());
+    let (mut session, _) = TestSession::open(&Adapter, &[btc(), subscriptions("NO/USD")].concat());
     session.frame(&ack(0, &json!({"heartbeats": ["heartbeats"]})));
     let out = session.frame(r#"{"type":"error","message":"NO-USD is not a valid product"}"#);
     let products: Vec<_> = sent_frames(&out).into_iter().map(|frame| frame["product_ids"].clone()).collect();
@@ -112,7 +112,7 @@ fn splits_rejected_request() {
 
 #[test]
 fn reconnects_after_missed_ack_deadline() {
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     session.frame(&ack(0, &json!({"heartbeats": ["heartbeats"]})));
     assert_eq!(session.timer(NOW + Duration::from_secs(9)).1, Ok(()));
     let error = session.timer(NOW + Duration::from_secs(12)).1.unwrap_err();
@@ -121,7 +121,7 @@ fn reconnects_after_missed_ack_deadline() {
 
 #[test]
 fn updates_subscriptions_on_open_connection() {
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let frames = session.update(&subscriptions("ETH/EUR"), &btc());
     let seen: Vec<_> =
         frames.iter().map(|frame| (&frame["type"], &frame["channel"], &frame["product_ids"][0])).collect();
@@ -134,7 +134,7 @@ fn updates_subscriptions_on_open_connection() {
 
 #[test]
 fn inverts_side_of_maker() {
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let at = "2025-11-20T21:00:00.149123Z";
     let seen = session.events(&trades(0, "update", &[["2", "10", "1", "BUY", at], ["1", "11", "1", "SELL", at]]));
     assert!(seen[0].contains(r#""id":"1","price":11,"amount":1,"side":"buy","timestamp":1763672400149"#), "{seen:?}");
@@ -144,15 +144,15 @@ fn inverts_side_of_maker() {
 #[test]
 fn skips_trades_of_snapshot() {
     let old = trades(0, "snapshot", &[["1", "10", "1", "BUY", "2025-11-20T20:00:00Z"]]);
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert_eq!(session.events(&old), [""; 0]);
-    assert_eq!(TestSession::decoder(&Coinbase).events(&old).len(), 1, "the decoder keeps them");
+    assert_eq!(TestSession::decoder(&Adapter).events(&old).len(), 1, "the decoder keeps them");
 }
 
 #[test]
 fn reconnects_after_lost_message() {
     let at = "2025-11-20T21:00:00Z";
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert_eq!(session.events(&trades(7, "update", &[["1", "10", "1", "BUY", at]])).len(), 1);
     assert_eq!(session.events(&trades(7, "update", &[["1", "10", "1", "BUY", at]])).len(), 0, "a duplicate");
     let heartbeat = r#"{"channel":"heartbeats","timestamp":"2025-11-20T21:00:01Z","sequence_num":8,"events":[{"heartbeat_counter":1}]}"#;
@@ -162,14 +162,14 @@ fn reconnects_after_lost_message() {
     assert!(matches!(error.recovery(), Recovery::Reconnect { after: Duration::ZERO }), "{error}");
     assert!(error.message.contains("9 to 9"), "{error}");
     assert!(out.events.is_empty());
-    let mut decoder = TestSession::decoder(&Coinbase);
+    let mut decoder = TestSession::decoder(&Adapter);
     decoder.frame(heartbeat);
     decoder.frame(&trades(10, "update", &[]));
 }
 
 #[test]
 fn parses_ticker_with_time_of_envelope() {
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let expected = concat!(
         r#"{"exchange":"coinbase","symbol":"BTC/USD","last":67012.3,"bid":67012.3,"bid_size":1.2,"ask":67012.4,"#,
         r#""ask_size":0.8,"open":null,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":null,"#,
@@ -180,7 +180,7 @@ fn parses_ticker_with_time_of_envelope() {
 
 #[test]
 fn year_one_and_empty_prices_are_missing_values() {
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let empty = TICKER
         .replace("2025-11-20T21:00:00.123456789Z", "0001-01-01T00:00:00Z")
         .replace(r#""best_bid":"67012.3""#, r#""best_bid":"""#)
@@ -196,7 +196,7 @@ fn year_one_and_empty_prices_are_missing_values() {
 #[test]
 fn malformed_message_advances_sequence() {
     let at = "2025-11-20T21:00:00Z";
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     session.frame(&trades(7, "update", &[["1", "10", "1", "BUY", at]]));
     let malformed = TICKER.replace("-1.530", "7.9e27").replace(r#""sequence_num":0"#, r#""sequence_num":8"#);
     assert!(matches!(session.receive(&malformed).1.unwrap_err().recovery(), Recovery::SkipFrame));
@@ -217,7 +217,7 @@ fn reports_skipped_trades() {
             Notice::TradeSkipped(None),
         ),
     ] {
-        let (mut session, _) = TestSession::open(&Coinbase, &btc());
+        let (mut session, _) = TestSession::open(&Adapter, &btc());
         let (out, result) = session.receive(&invalid);
         assert!(result.is_err() && out.notices.contains(&expected), "{invalid}: {:?}", out.notices);
     }
@@ -225,14 +225,14 @@ fn reports_skipped_trades() {
 
 #[test]
 fn delays_reconnect_after_too_many_messages() {
-    let (mut session, _) = TestSession::open(&Coinbase, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let error = session.receive(r#"{"type":"error","message":"rate limit exceeded"}"#).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { after } if after > Duration::ZERO));
 }
 
 #[test]
 fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
-    let mut decoder = TestSession::decoder(&Coinbase);
+    let mut decoder = TestSession::decoder(&Adapter);
     for irrelevant in ["[]", "{}", r#"{"channel":"status","events":[]}"#, r#"{"type":"error","message":"x"}"#] {
         assert!(decoder.frame(irrelevant).events.is_empty(), "{irrelevant}");
     }
@@ -251,7 +251,7 @@ fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
 fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
     let instrument = Arc::clone(&btc()[0].instrument);
-    Coinbase.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
+    Adapter.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn builds_candle_request_in_seconds_with_inclusive_ends() {
 
 #[test]
 fn candle_page_spans_less_than_350_candles() {
-    let rows = i64::from(Coinbase.profile().page_rows);
+    let rows = i64::from(Adapter.profile().page_rows);
     let call = candles_call(Interval::M1, 1_763_640_000, 1_763_640_000 + rows * 60).unwrap();
     let [start, end] = [0, 1].map(|at| call.query[at].1.parse::<i64>().unwrap());
     assert!((end - start).unsigned_abs().div_ceil(60) < 350, "{start} to {end}");
@@ -286,7 +286,7 @@ fn parses_candle_rows_newest_first() {
 
 #[test]
 fn merges_rest_ticker_from_statistics_and_last_trade() {
-    let calls = Coinbase.ticker(&btc()[0].instrument);
+    let calls = Adapter.ticker(&btc()[0].instrument);
     let paths: Vec<_> = calls.iter().map(|call| call.path.rsplit('/').next().unwrap()).collect();
     assert_eq!(paths, ["BTC-USD", "ticker"]);
     let product = r#"{"product_id":"BTC-USD","price":"67012.2","price_percentage_change_24h":"1.53","volume_24h":"1834.10","high_24h":"67500","low_24h":"65800","mid_market_price":""}"#;
@@ -305,7 +305,7 @@ fn merges_rest_ticker_from_statistics_and_last_trade() {
 #[test]
 fn parses_listing_with_stream_ids_of_aliases() {
     let listed =
-        parse(&Coinbase.instruments(), include_str!("../../../tests/fixtures/coinbase/products.json")).unwrap();
+        parse(&Adapter.instruments(), include_str!("../../../tests/fixtures/coinbase/instruments.json")).unwrap();
     let seen: Vec<_> = listed.iter().map(|one| (one.symbol.as_str(), one.stream_name(), one.status.as_str())).collect();
     let expected =
         [("BTC/USD", "BTC-USD", "trading"), ("BTC/USDC", "BTC-USD", "trading"), ("OLD/EUR", "OLD-EUR", "delisted")];
@@ -318,7 +318,7 @@ fn parses_listing_with_stream_ids_of_aliases() {
 
 #[test]
 fn classifies_errors() {
-    let call = &Coinbase.ticker(&btc()[0].instrument)[0];
+    let call = &Adapter.ticker(&btc()[0].instrument)[0];
     for (status, body, kind) in [
         (
             404,
@@ -340,18 +340,18 @@ fn classifies_errors() {
 
 #[test]
 fn opts_out_of_cached_responses_and_subscribes_within_5_seconds() {
-    assert!(Coinbase.profile().rest_headers.contains(&("cache-control", "no-cache")));
+    assert!(Adapter.profile().rest_headers.contains(&("cache-control", "no-cache")));
     let mut out = Outbox::default();
-    let plan = Coinbase.connections(&btc()).remove(0);
+    let plan = Adapter.connections(&btc()).remove(0);
     (plan.session)(plan.subscriptions).on_open(NOW, &mut out);
     assert!(out.frames.len() <= 8, "all requests are sent within the 5 seconds that the exchange waits");
 }
 
 #[test]
 fn subscribes_once_to_shared_order_book_and_sends_events_of_both_symbols() {
-    let usdc = all_channels(instrument(ExchangeId::Coinbase, "BTC/USDC", "BTC-USDC", Some("BTC-USD")));
+    let usdc = all_channels(instrument(ExchangeId::COINBASE, "BTC/USDC", "BTC-USDC", Some("BTC-USD")));
     let usdc: Vec<_> = usdc.into_iter().filter(|one| one.channel != Channel::Candles).collect();
-    let (mut session, sent) = TestSession::open(&Coinbase, &[btc(), usdc.clone()].concat());
+    let (mut session, sent) = TestSession::open(&Adapter, &[btc(), usdc.clone()].concat());
     assert_eq!(sent[1]["product_ids"], json!(["BTC-USD"]), "the id of the order book");
     session.frame(&ack(0, &json!({"heartbeats": ["heartbeats"]})));
     let out = session.frame(&ack(1, &json!({"ticker": ["BTC-USD"]})));
@@ -371,7 +371,7 @@ fn subscribes_once_to_shared_order_book_and_sends_events_of_both_symbols() {
 #[test]
 fn rejects_rest_ticker_of_derivative() {
     let product = r#"{"product_id":"BIT-26APR24-CDE","price":"67012.2","product_type":"FUTURE","volume_24h":"1"}"#;
-    let error = parse(&Coinbase.ticker(&btc()[0].instrument)[0], product).unwrap_err();
+    let error = parse(&Adapter.ticker(&btc()[0].instrument)[0], product).unwrap_err();
     assert_eq!(error.kind, RestErrorKind::Rejected);
 }
 
@@ -383,6 +383,6 @@ fn classifies_error_responses() {
         (403, "", Banned),
         (404, r#"{"error":"NOT_FOUND","message":"valid product_id is required"}"#, UnknownSymbol),
     ] {
-        assert_eq!(error_kind(&Coinbase, status, body), expected, "{status} {body}");
+        assert_eq!(error_kind(&Adapter, status, body), expected, "{status} {body}");
     }
 }

@@ -6,21 +6,21 @@ use super::rest::{
     ticker_patch,
 };
 use super::stream::Codec;
-use super::symbols;
+use super::{split, symbols};
 use super::wire::{RestTicker, ResultByPair, Time};
 use crate::exchanges::prelude::*;
 
 /// Kraken spot.
 #[derive(Debug)]
-pub struct Kraken;
+pub struct Adapter;
 
 fn get(path: &str) -> RestCall<()> {
     RestCall::get(path).scope(RATE_LIMIT).errors(api_error)
 }
 
-impl Exchange for Kraken {
+impl Exchange for Adapter {
     fn id(&self) -> ExchangeId {
-        ExchangeId::Kraken
+        ExchangeId::KRAKEN
     }
 
     fn profile(&self) -> &Profile {
@@ -76,6 +76,10 @@ impl Exchange for Kraken {
 
     fn decoder(&self) -> Box<dyn FeedSession> {
         Session::<Codec>::decoder(symbols::guess_symbol)
+    }
+
+    fn split_markets<'a>(&self, body: &'a [u8]) -> Vec<MarketResponse<'a>> {
+        split::split_markets(body)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

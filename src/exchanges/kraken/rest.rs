@@ -125,7 +125,7 @@ pub(super) fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> 
             // <https://support.kraken.com/hc/en-us/articles/360055614211>.
             Some(_) => InstrumentStatus::Halted,
         },
-        ..Instrument::new(ExchangeId::Kraken, symbol, listed.altname.0)
+        ..Instrument::new(ExchangeId::KRAKEN, symbol, listed.altname.0)
     }))
 }
 

@@ -38,7 +38,7 @@ impl StreamCodec for Codec {
             only_if_idle: false,
             message: |id, _| json!({"method": "ping", "req_id": id}).to_string(),
         }),
-        ..StreamRules::new(ExchangeId::Kraken, &PROFILE)
+        ..StreamRules::new(ExchangeId::KRAKEN, &PROFILE)
     };
 
     fn channels(channel: Channel) -> &'static [&'static str] {

@@ -3,6 +3,13 @@
 use crate::exchanges::{codec, markets};
 use crate::model::Symbol;
 
+/// Assets in which markets are quoted, and no others: `XBTUSD` is `BTC/USD`. A listing, where available, takes
+/// precedence; a test checks this list against recorded listings.
+const QUOTES: &[&str] = &[
+    "RLUSD", "PYUSD", "USDT", "USDC", "USDG", "USDQ", "USDR", "EURC", "EURR", "USD", "EUR", "BTC", "XBT", "ETH", "GBP",
+    "JPY", "AUD", "CAD", "CHF", "AED", "DAI", "DOT", "SOL",
+];
+
 /// Quote assets with the prefixes of Kraken's oldest ids: `Z` for currencies, `X` for coins.
 const PREFIXED_QUOTES: &[&str] = &["ZUSD", "ZEUR", "ZGBP", "ZCAD", "ZAUD", "ZJPY", "XXBT", "XETH"];
 
@@ -34,7 +41,7 @@ pub(super) fn guess_symbol(native: &str) -> Option<Symbol> {
     if native.contains('/') {
         return parse_pair(native);
     }
-    let (base, quote) = split_prefixed(native).or_else(|| markets::split_by_quote(native, 'K'))?;
+    let (base, quote) = split_prefixed(native).or_else(|| markets::split_by_quote(native, QUOTES))?;
     codec::symbol(common_name(base), common_name(quote))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::adapter::Kraken;
+use super::adapter::Adapter;
 use crate::exchanges::adapter::Exchange;
 use crate::exchanges::candle_rows::CandleRows;
 use crate::exchanges::feed::{Notice, Recovery, Subscription};
@@ -17,7 +17,7 @@ use crate::model::{ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
     let native = symbol.replace('/', "").replace("BTC", "XBT");
-    all_channels(instrument(ExchangeId::Kraken, symbol, &native, Some(symbol)))
+    all_channels(instrument(ExchangeId::KRAKEN, symbol, &native, Some(symbol)))
 }
 
 fn btc() -> Vec<Subscription> {
@@ -33,7 +33,7 @@ fn ack(id: u64, channel: &str, symbol: &str) -> String {
 
 #[test]
 fn acknowledges_each_symbol() {
-    let (mut session, sent) = TestSession::open(&Kraken, &[btc(), subscriptions("ETH/EUR")].concat());
+    let (mut session, sent) = TestSession::open(&Adapter, &[btc(), subscriptions("ETH/EUR")].concat());
     let symbols = ["BTC/USD", "ETH/EUR"];
     let expected = [
         json!({"channel": "ticker", "symbol": symbols, "event_trigger": "bbo"}),
@@ -59,7 +59,7 @@ fn to_rest_error(id: u64, symbol: &str) -> String {
 
 #[test]
 fn rejects_each_symbol_separately() {
-    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("NO/USD")].concat());
+    let (mut session, _) = TestSession::open(&Adapter, &[btc(), subscriptions("NO/USD")].concat());
     let out = session.frame(&to_rest_error(2, "NO/USD"));
     assert_eq!(rejected(&out), ["trades:kraken:NO/USD"], "with the channel of the request");
     let Some(Notice::Rejected { reason, .. }) = out.notices.first() else { panic!("no rejection") };
@@ -69,7 +69,7 @@ fn rejects_each_symbol_separately() {
 
 #[test]
 fn splits_rejected_request() {
-    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("NO/USD")].concat());
+    let (mut session, _) = TestSession::open(&Adapter, &[btc(), subscriptions("NO/USD")].concat());
     let out = session.frame(r#"{"error":"Malformed request","method":"subscribe","req_id":1,"success":false}"#);
     assert_eq!((out.frames.len(), out.notices.len()), (2, 0));
     let out = session.frame(r#"{"error":"Malformed request","method":"subscribe","req_id":5,"success":false}"#);
@@ -78,7 +78,7 @@ fn splits_rejected_request() {
 
 #[test]
 fn acknowledges_already_subscribed() {
-    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("ETH/USD")].concat());
+    let (mut session, _) = TestSession::open(&Adapter, &[btc(), subscriptions("ETH/USD")].concat());
     let already =
         r#"{"error":"Already subscribed","method":"subscribe","req_id":1,"success":false,"symbol":"ETH/USD"}"#;
     let out = session.frame(already);
@@ -88,7 +88,7 @@ fn acknowledges_already_subscribed() {
 
 #[test]
 fn delays_reconnect_after_too_many_messages() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let error = session.receive(r#"{"error":"Exceeded msg rate","method":"subscribe","success":false}"#).1.unwrap_err();
     assert!(matches!(error.recovery(), Recovery::Reconnect { after } if after > Duration::ZERO));
     let error = session.receive(r#"{"Error":"Exceeded msg rate"}"#).1.unwrap_err();
@@ -99,7 +99,7 @@ fn delays_reconnect_after_too_many_messages() {
 
 #[test]
 fn reconnects_after_missed_ack_deadline_and_sends_pings() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert_eq!(session.timer(NOW + Duration::from_secs(10)), (vec![], Ok(())));
     session.frame(&ack(1, "ticker", "BTC/USD"));
     session.frame(&ack(2, "trade", "BTC/USD"));
@@ -115,17 +115,17 @@ fn reconnects_after_missed_ack_deadline_and_sends_pings() {
 #[test]
 fn limits_subscriptions_per_message_and_connection() {
     let all: Vec<Subscription> = (0..250).flat_map(|n| subscriptions(&format!("A{n}/USD"))).collect();
-    let plans = Kraken.connections(&all);
+    let plans = Adapter.connections(&all);
     let sizes: Vec<_> = plans.iter().map(|plan| (plan.subscriptions.len(), plan.spare_capacity)).collect();
     assert_eq!(sizes, [(600, 0), (150, 450)]);
-    let (_, sent) = TestSession::open(&Kraken, &all);
+    let (_, sent) = TestSession::open(&Adapter, &all);
     assert_eq!(sent.len(), 12);
     assert!(sent.iter().all(|frame| frame["params"]["symbol"].as_array().unwrap().len() == 50));
 }
 
 #[test]
 fn updates_subscriptions_on_open_connection() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let sent = session.update(&subscriptions("ETH/EUR")[..1], &btc()[1..]);
     let trade = json!({"channel": "trade", "symbol": ["BTC/USD"]});
     assert_eq!(sent[0], json!({"method": "unsubscribe", "params": trade, "req_id": 4}));
@@ -141,7 +141,7 @@ const TICKER: &str = r#"{"channel":"ticker","type":"update","data":[{"symbol":"B
 
 #[test]
 fn parses_ticker_without_derived_values() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let expected = r#"{"exchange":"kraken","symbol":"BTC/USD","last":67012.3,"bid":67012.3,"bid_size":1.2,"#.to_owned()
         + r#""ask":67012.4,"ask_size":0.8,"open":null,"high":67500,"low":65800,"base_volume":1834.1,"#
         + r#""quote_volume":null,"change_percent":1.53,"timestamp":1763672400123,"received_at":1763672400000,"#
@@ -151,7 +151,7 @@ fn parses_ticker_without_derived_values() {
 
 #[test]
 fn year_1970_and_zero_prices_are_missing_values() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let empty = r#"{"channel":"ticker","type":"snapshot","data":[{"symbol":"BTC/USD","bid":0.0,"bid_qty":0.0,"ask":0,
      "ask_qty":0,"last":1e-7,"volume":0.0,"low":0.0,"high":0.0,"timestamp":"1970-01-01T00:00:00.000000Z"}]}"#;
     let seen = &session.events(empty)[0];
@@ -172,7 +172,7 @@ fn trades_frame(kind: &str) -> String {
 
 #[test]
 fn parses_trades_and_skips_snapshot() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let expected = [(7, "buy"), (8, "sell")].map(|(id, side)| {
         format!(
             r#"{{"exchange":"kraken","symbol":"BTC/USD","id":"{id}","price":67012.3,"amount":0.0015,"side":"{side}","timestamp":1763672400199,"simulated":false}}"#
@@ -180,12 +180,12 @@ fn parses_trades_and_skips_snapshot() {
     });
     assert_eq!(session.events(&trades_frame("update")), expected);
     assert!(session.events(&trades_frame("snapshot")).is_empty());
-    assert_eq!(TestSession::decoder(&Kraken).events(&trades_frame("snapshot")), expected, "the decoder keeps them");
+    assert_eq!(TestSession::decoder(&Adapter).events(&trades_frame("snapshot")), expected, "the decoder keeps them");
 }
 
 #[test]
 fn invalid_row_does_not_affect_others() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let (out, result) = session.receive(&trades_frame("update").replacen("buy", "both", 1));
     assert_eq!((out.events.len(), result.unwrap_err().recovery()), (1, Recovery::SkipFrame));
 }
@@ -203,7 +203,7 @@ fn candle_frame(kind: &str, rows: &[(&str, &str)]) -> String {
 
 #[test]
 fn only_later_candle_closes_candle() {
-    let (mut session, _) = TestSession::open(&Kraken, &[btc(), subscriptions("ETH/EUR")].concat());
+    let (mut session, _) = TestSession::open(&Adapter, &[btc(), subscriptions("ETH/EUR")].concat());
     let rows = [
         ("BTC/USD", "2025-11-20T20:59:00.000000000Z"),
         ("ETH/EUR", "2025-11-20T20:59:00.000000000Z"),
@@ -223,7 +223,7 @@ fn only_later_candle_closes_candle() {
 
 #[test]
 fn rejects_invalid_candles_and_ignores_other_grids() {
-    let (mut session, _) = TestSession::open(&Kraken, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     for frame in [
         candle_frame("update", &[("BTC/USD", "2025-11-20T20:59:01Z")]),
         candle_frame("update", &[("BTC/USD", "yesterday")]),
@@ -239,7 +239,7 @@ fn rejects_invalid_candles_and_ignores_other_grids() {
 
 #[test]
 fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
-    let mut session = TestSession::decoder(&Kraken);
+    let mut session = TestSession::decoder(&Adapter);
     for frame in [
         r#"{"channel":"heartbeat"}"#,
         r#"{"channel":"status","type":"update","data":[{"api_version":"v2","connection_id":1,"system":"online","version":"2.0.0"}]}"#,
@@ -267,7 +267,7 @@ fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
 fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
     let instrument = Arc::clone(&btc()[0].instrument);
-    Kraken.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
+    Adapter.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
 }
 
 fn rows(times: impl Iterator<Item = i64>) -> String {
@@ -307,12 +307,12 @@ fn rejects_page_older_than_served_history() {
 fn offers_only_intervals_on_our_grid() {
     let offered = |interval| candles_call(interval, 0, NOW.millis() / 1000).is_some();
     let all: Vec<_> = Interval::ALL.into_iter().filter(|interval| offered(*interval)).collect();
-    assert_eq!(all, Kraken.profile().intervals);
+    assert_eq!(all, Adapter.profile().intervals);
     assert!(!offered(Interval::W1), "weeks open on Thursday");
 }
 
 fn ticker_call() -> RestCall<TickerPatch> {
-    Kraken.ticker(&btc()[0].instrument).remove(0)
+    Adapter.ticker(&btc()[0].instrument).remove(0)
 }
 
 #[test]
@@ -355,8 +355,8 @@ fn classifies_errors() {
 
 #[test]
 fn parses_listing() {
-    let body = include_str!("../../../tests/fixtures/kraken/asset_pairs.json");
-    let listed = parse(&Kraken.instruments(), body).unwrap();
+    let body = include_str!("../../../tests/fixtures/kraken/instruments.json");
+    let listed = parse(&Adapter.instruments(), body).unwrap();
     let seen: Vec<_> =
         listed.iter().map(|one| (one.symbol.as_str(), &*one.native, one.stream_name(), one.status.as_str())).collect();
     assert_eq!(
@@ -382,6 +382,6 @@ fn classifies_error_responses() {
         (404, r#"{"error":["EQuery:Unknown asset pair"]}"#, UnknownSymbol),
         (503, r#"{"error":["EGeneral:Too many requests"]}"#, RateLimited),
     ] {
-        assert_eq!(error_kind(&Kraken, status, body), expected, "{status} {body}");
+        assert_eq!(error_kind(&Adapter, status, body), expected, "{status} {body}");
     }
 }

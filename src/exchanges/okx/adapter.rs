@@ -3,13 +3,13 @@
 use super::profile::PROFILE;
 use super::rest::{self, INTERVAL_NAMES, NEWEST_ROWS, PAGE_ROWS, api_error, candle, instrument, parse_result};
 use super::stream::Codec;
-use super::symbols;
+use super::{split, symbols};
 use super::wire::{Ticker, Time};
 use crate::exchanges::prelude::*;
 
 /// OKX spot.
 #[derive(Debug)]
-pub struct Okx;
+pub struct Adapter;
 
 /// WebSocket path of a channel. The other path responds with error 60018:
 /// <https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-candlesticks-channel>.
@@ -26,7 +26,7 @@ fn get(path: &str, scope: &'static str) -> RestCall<()> {
 
 impl Exchange for Okx {
     fn id(&self) -> ExchangeId {
-        ExchangeId::Okx
+        ExchangeId::OKX
     }
 
     fn profile(&self) -> &Profile {
@@ -100,6 +100,10 @@ impl Exchange for Okx {
 
     fn decoder(&self) -> Box<dyn FeedSession> {
         Session::<Codec>::decoder(symbols::guess_symbol)
+    }
+
+    fn split_markets<'a>(&self, body: &'a [u8]) -> Vec<MarketResponse<'a>> {
+        split::split_markets(body)
     }
 
     fn guess_symbol(&self, native: &str) -> Option<Symbol> {

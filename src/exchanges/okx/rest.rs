@@ -82,7 +82,7 @@ pub(super) fn instrument(listed: ListedInstrument<'_>, issue: &mut RowIssue) -> 
         // live, suspend, preopen, rebase, test. The listing does not include delisted markets.
         // <https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments>
         status: if &*listed.state == "live" { InstrumentStatus::Trading } else { InstrumentStatus::Halted },
-        ..Instrument::new(ExchangeId::Okx, symbol, listed.inst_id.0)
+        ..Instrument::new(ExchangeId::OKX, symbol, listed.inst_id.0)
     }))
 }
 

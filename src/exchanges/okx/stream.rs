@@ -48,7 +48,7 @@ impl StreamCodec for Codec {
         // number (close code 4008): <https://www.okx.com/docs-v5/en/#overview-websocket-subscribe>.
         topics_per_connection: 400,
         ping: Some(Ping { interval: PING_AFTER_IDLE, only_if_idle: true, message: |_, _| "ping".to_owned() }),
-        ..StreamRules::new(ExchangeId::Okx, &PROFILE)
+        ..StreamRules::new(ExchangeId::OKX, &PROFILE)
     };
 
     fn channels(channel: Channel) -> &'static [&'static str] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::adapter::Okx;
+use super::adapter::Adapter;
 use crate::exchanges::adapter::Exchange;
 use crate::exchanges::candle_rows::CandleRows;
 use crate::exchanges::feed::{FeedSession, Notice, Outbox, Recovery, Subscription};
@@ -16,7 +16,7 @@ use crate::exchanges::testing::{
 use crate::model::{Channel, ExchangeId, Interval, TickerPatch, TimeRange, Timestamp};
 
 fn subscriptions(symbol: &str) -> Vec<Subscription> {
-    all_channels(instrument(ExchangeId::Okx, symbol, &symbol.replace('/', "-"), None))
+    all_channels(instrument(ExchangeId::OKX, symbol, &symbol.replace('/', "-"), None))
 }
 
 fn btc() -> Vec<Subscription> {
@@ -26,7 +26,7 @@ fn btc() -> Vec<Subscription> {
 /// Opens the session of the path with candles; also returns the frames that it sends.
 fn open_business(subscriptions: &[Subscription]) -> (TestSession, Vec<Value>) {
     let candles: Vec<_> = subscriptions.iter().filter(|one| one.channel == Channel::Candles).cloned().collect();
-    TestSession::open(&Okx, &candles)
+    TestSession::open(&Adapter, &candles)
 }
 
 fn ack(id: u64, channel: &str, native: &str) -> String {
@@ -43,7 +43,7 @@ fn to_rest_error(id: u64, channel: &str, native: &str) -> String {
 
 #[test]
 fn candles_have_a_separate_path() {
-    let plans = Okx.connections(&[btc(), subscriptions("ETH/EUR")].concat());
+    let plans = Adapter.connections(&[btc(), subscriptions("ETH/EUR")].concat());
     let seen: Vec<_> = plans
         .iter()
         .map(|plan| {
@@ -54,19 +54,19 @@ fn candles_have_a_separate_path() {
     let public = "ticker:okx:BTC/USDT trades:okx:BTC/USDT ticker:okx:ETH/EUR trades:okx:ETH/EUR";
     let business = "candles:okx:BTC/USDT:1m candles:okx:ETH/EUR:1m";
     assert_eq!(seen, [("/ws/v5/public", public.to_owned()), ("/ws/v5/business", business.to_owned())]);
-    assert_eq!(Okx.connections(&btc()[2..]).len(), 1, "no connection without subscriptions");
+    assert_eq!(Adapter.connections(&btc()[2..]).len(), 1, "no connection without subscriptions");
 }
 
 #[test]
 fn acknowledges_each_subscription() {
-    let (mut session, sent) = TestSession::open(&Okx, &btc());
+    let (mut session, sent) = TestSession::open(&Adapter, &btc());
     let args = json!([{"channel": "tickers", "instId": "BTC-USDT"}, {"channel": "trades", "instId": "BTC-USDT"}]);
     assert_eq!(sent, [json!({"id": "1", "op": "subscribe", "args": args})]);
     assert_eq!(acknowledged(&session.frame(&ack(1, "trades", "BTC-USDT"))), ["trades:okx:BTC/USDT"]);
     assert!(session.frame(&ack(1, "trades", "BTC-USDT")).notices.is_empty(), "acknowledged once only");
     let without_id = ack(1, "tickers", "BTC-USDT").replace(r#""id":"1","#, "");
     assert_eq!(acknowledged(&session.frame(&without_id)), ["ticker:okx:BTC/USDT"]);
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let reordered = r#"{"arg":{"channel":"tickers","instId":"BTC-USDT"},"connId":"a","event":"subscribe","id":"1"}"#;
     assert_eq!(acknowledged(&session.frame(reordered)), ["ticker:okx:BTC/USDT"], "another order of members");
     let (mut session, sent) = open_business(&btc());
@@ -76,7 +76,7 @@ fn acknowledges_each_subscription() {
 
 #[test]
 fn rejects_subscription_named_in_error_message() {
-    let (mut session, _) = TestSession::open(&Okx, &[btc(), subscriptions("NO/USDT")].concat());
+    let (mut session, _) = TestSession::open(&Adapter, &[btc(), subscriptions("NO/USDT")].concat());
     let out = session.frame(&to_rest_error(1, "trades", "NO-USDT"));
     assert_eq!(rejected(&out), ["trades:okx:NO/USDT"]);
     let Some(Notice::Rejected { reason, .. }) = out.notices.first() else { panic!("no rejection") };
@@ -92,7 +92,7 @@ fn rejects_subscription_named_in_error_message() {
 
 #[test]
 fn splits_rejected_request() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let whole = |id: u64| {
         format!(r#"{{"id":"{id}","event":"error","code":"60012","msg":"Invalid request: {{}}","connId":"a"}}"#)
     };
@@ -105,7 +105,7 @@ fn splits_rejected_request() {
 
 #[test]
 fn delays_reconnect_after_too_many_messages() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     for code in ["60014", "64007"] {
         let frame = format!(r#"{{"event":"error","code":"{code}","msg":"Requests too frequent","connId":"a"}}"#);
         let error = session.receive(&frame).1.unwrap_err();
@@ -115,7 +115,7 @@ fn delays_reconnect_after_too_many_messages() {
 
 #[test]
 fn rotates_on_shutdown_notice() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let notice = |code: &str| {
         format!(
             r#"{{"event":"notice","code":"{code}","msg":"The connection will soon be closed for a service upgrade.","connId":"a"}}"#
@@ -145,7 +145,7 @@ fn sends_text_ping_after_idle_time() {
     assert!(out.events.is_empty() && out.notices.is_empty());
     assert!(timer(session.session.as_mut(), after(41)).is_empty(), "counts from the last frame");
     assert_eq!(timer(session.session.as_mut(), after(42)), ["ping"]);
-    let profile = Okx.profile();
+    let profile = Adapter.profile();
     assert!(
         profile.idle_timeout > super::stream::PING_AFTER_IDLE
             && super::stream::PING_AFTER_IDLE < Duration::from_secs(30)
@@ -154,7 +154,7 @@ fn sends_text_ping_after_idle_time() {
 
 #[test]
 fn reconnects_after_missed_ack_deadline() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     session.frame(&ack(1, "trades", "BTC-USDT"));
     assert_eq!(session.timer(NOW + Duration::from_secs(10)).1, Ok(()));
     let error = session.timer(NOW + Duration::from_secs(11)).1.unwrap_err();
@@ -165,17 +165,17 @@ fn reconnects_after_missed_ack_deadline() {
 #[test]
 fn limits_subscriptions_per_message_and_connection() {
     let all: Vec<Subscription> = (0..250).flat_map(|n| subscriptions(&format!("A{n}/USDT"))).collect();
-    let plans = Okx.connections(&all);
+    let plans = Adapter.connections(&all);
     let sizes: Vec<_> = plans.iter().map(|plan| (plan.subscriptions.len(), plan.spare_capacity)).collect();
     assert_eq!(sizes, [(400, 0), (100, 300), (250, 150)]);
-    let (_, sent) = TestSession::open(&Okx, &all);
+    let (_, sent) = TestSession::open(&Adapter, &all);
     assert_eq!(sent.len(), 8);
     assert!(sent.iter().all(|frame| frame["args"].as_array().unwrap().len() == 50 && frame.to_string().len() < 4096));
 }
 
 #[test]
 fn updates_subscriptions_on_open_connection() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let sent = session.update(&subscriptions("ETH/EUR")[..1], &btc()[1..2]);
     let trades = json!([{"channel": "trades", "instId": "BTC-USDT"}]);
     assert_eq!(sent[0], json!({"id": "2", "op": "unsubscribe", "args": trades}));
@@ -194,7 +194,7 @@ const TICKER: &str = r#"{"arg":{"channel":"tickers","instId":"BTC-USDT"},"data":
 
 #[test]
 fn parses_ticker_without_derived_values() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let expected = r#"{"exchange":"okx","symbol":"BTC/USDT","last":67012.3,"bid":67012.3,"bid_size":1.2,"#.to_owned()
         + r#""ask":67012.4,"ask_size":0.8,"open":66000.1,"high":67500,"low":65800,"base_volume":1834.1,"#
         + r#""quote_volume":122900000.5,"change_percent":null,"timestamp":1763672400123,"received_at":1763672400000,"#
@@ -204,7 +204,7 @@ fn parses_ticker_without_derived_values() {
 
 #[test]
 fn empty_and_zero_prices_are_missing_values() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let empty = TICKER.replace(r#""askPx":"67012.4","askSz":"0.80""#, r#""askPx":"","askSz":"""#).replace("65800", "0");
     let seen = &session.events(&empty)[0];
     assert!(
@@ -220,7 +220,7 @@ const TRADES: &str = r#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[
 
 #[test]
 fn parses_trades() {
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     let expected = [(7, "buy"), (8, "sell")].map(|(id, side)| {
         format!(
             r#"{{"exchange":"okx","symbol":"BTC/USDT","id":"{id}","price":67012.3,"amount":0.0015,"side":"{side}","timestamp":1763672400199,"simulated":false}}"#
@@ -256,7 +256,7 @@ fn rejects_invalid_candles_and_ignores_other_grids() {
         assert_eq!((out.events.len(), result.unwrap_err().recovery()), (0, Recovery::SkipFrame));
     }
     // 2025-11-19T16:00Z is midnight in Hong Kong.
-    let mut decoder = TestSession::decoder(&Okx);
+    let mut decoder = TestSession::decoder(&Adapter);
     assert!(decoder.events(&candle_frame("1D", "1763568000000", "66990", 1)).is_empty());
     assert!(decoder.receive(&candle_frame("1Dutc", "1763568000000", "66990", 1)).1.is_err());
     assert_eq!(decoder.events(&candle_frame("1Dutc", "1763596800000", "66990", 1)).len(), 1);
@@ -265,7 +265,7 @@ fn rejects_invalid_candles_and_ignores_other_grids() {
 
 #[test]
 fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
-    let mut session = TestSession::decoder(&Okx);
+    let mut session = TestSession::decoder(&Adapter);
     let derivative = |channel: &str, native: &str| {
         format!(
             r#"{{"arg":{{"channel":"{channel}","instId":"{native}"}},"data":[{{"instType":"SWAP","instId":"{native}","tradeId":"1","px":"1","sz":"1",
@@ -304,14 +304,14 @@ fn ignores_irrelevant_frames_and_rejects_malformed_ones() {
     let reordered =
         format!(r#"{{"data":{},"arg":{{"instId":"BTC-USDT","channel":"trades"}}}}"#, &rows[..rows.len() - 1]);
     assert_eq!(session.events(&reordered), session.events(TRADES));
-    let (mut session, _) = TestSession::open(&Okx, &btc());
+    let (mut session, _) = TestSession::open(&Adapter, &btc());
     assert!(session.events(&TRADES.replace("BTC", "ETH")).is_empty(), "not subscribed");
 }
 
 fn candles_call(interval: Interval, start: i64, end: i64) -> Option<RestCall<CandleRows>> {
     let range = TimeRange::new(Timestamp::from_secs(start), Timestamp::from_secs(end));
     let instrument = Arc::clone(&btc()[0].instrument);
-    Okx.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
+    Adapter.candles(&CandlePage { instrument, interval, range, requested_at: NOW })
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn long_intervals_have_names_of_utc() {
     assert_eq!(names, expected);
     assert_eq!(
         Interval::ALL.into_iter().filter(|one| bar(*one).is_some()).collect::<Vec<_>>(),
-        Okx.profile().intervals
+        Adapter.profile().intervals
     );
     // A day that opens in Hong Kong time fails the check.
     let off_grid = r#"{"code":"0","data":[["1763568000000","1","1","1","1","1","1","1","1"]]}"#;
@@ -374,7 +374,7 @@ fn long_intervals_have_names_of_utc() {
 }
 
 fn ticker_call() -> RestCall<TickerPatch> {
-    Okx.ticker(&btc()[0].instrument).remove(0)
+    Adapter.ticker(&btc()[0].instrument).remove(0)
 }
 
 #[test]
@@ -427,18 +427,18 @@ fn classifies_errors() {
 
 #[test]
 fn every_path_has_its_own_rate_limit() {
-    let rate_limits = Okx.profile().rate_limits;
+    let rate_limits = Adapter.profile().rate_limits;
     let limits: Vec<_> = rate_limits.iter().map(|limit| (limit.name, limit.limit)).collect();
     let expected = [("time", 10), ("instruments", 20), ("ticker", 20), ("candles", 40), ("history-candles", 20)];
     assert_eq!(limits, expected, "probes count towards the first one");
     assert!(rate_limits.iter().all(|limit| limit.window == Duration::from_secs(2)));
-    assert_eq!((Okx.instruments().scope, ticker_call().scope), ("instruments", "ticker"));
+    assert_eq!((Adapter.instruments().scope, ticker_call().scope), ("instruments", "ticker"));
 }
 
 #[test]
 fn parses_listing() {
     let body = include_str!("../../../tests/fixtures/okx/instruments.json");
-    let call = Okx.instruments();
+    let call = Adapter.instruments();
     assert_eq!(call.query, [("instType", "SPOT".to_owned())]);
     let listed = parse(&call, body).unwrap();
     let seen: Vec<_> =
@@ -465,6 +465,6 @@ fn classifies_error_responses() {
         (400, r#"{"code":"51001","msg":"Instrument ID doesn't exist."}"#, UnknownSymbol),
         (429, r#"{"msg":"Too Many Requests","code":"50011"}"#, RateLimited),
     ] {
-        assert_eq!(error_kind(&Okx, status, body), expected, "{status} {body}");
+        assert_eq!(error_kind(&Adapter, status, body), expected, "{status} {body}");
     }
 }

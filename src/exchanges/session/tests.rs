@@ -66,7 +66,7 @@ impl<const DIALECT: u8> StreamCodec for TestCodec<DIALECT> {
             only_if_idle: false,
             message: |id, _| format!("ping {id}"),
         }),
-        ..StreamRules::new(ExchangeId::Binance, &PROFILE)
+        ..StreamRules::new(ExchangeId::BINANCE, &PROFILE)
     };
 
     fn channels(channel: Channel) -> &'static [&'static str] {
@@ -118,7 +118,7 @@ impl<const DIALECT: u8> StreamCodec for TestCodec<DIALECT> {
 fn subscriptions(markets: usize) -> Vec<Subscription> {
     let market = |index: usize| {
         let base = ["a", "b", "c", "d", "e", "f"][index];
-        all_channels(instrument(ExchangeId::Binance, &format!("{}/USDT", base.to_uppercase()), base, None))
+        all_channels(instrument(ExchangeId::BINANCE, &format!("{}/USDT", base.to_uppercase()), base, None))
     };
     (0..markets).flat_map(market).collect()
 }

@@ -2,19 +2,22 @@
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
 
 use crate::model::{ExchangeId, Interval, TimeRange, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::endpoint::{Query, RequestContext, RestResponse};
-use crate::simulator::limits::{Admission, BINANCE_WEIGHT};
-use crate::simulator::listings::ListingView;
+use crate::simulator::limits::Admission;
+use crate::simulator::listing_view::ListingView;
 use crate::simulator::market::Market;
+use crate::simulator::rest::{Query, RequestContext, RestResponse};
+use crate::simulator::shared::Shared;
 use crate::simulator::stats::increment;
 use crate::simulator::trades::{FIRST_MINUTE, MINUTE};
 use std::fmt::Write;
 
-use super::{amount, day_change, ohlc, price, quote_fields, turnover};
+use super::format::{amount, day_change, ohlc, price, quote_fields, turnover};
 
-pub const REST_PREFIX: &str = "/api/v3/";
+pub(super) const REST_PREFIX: &str = "/api/v3/";
+/// Request weight allowed per IP address and minute.
+/// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>, `exchangeInfo.rateLimits`
+const WEIGHT_PER_MINUTE: u32 = 6_000;
 /// Default number of rows of a candle page.
 const DEFAULT_ROWS: usize = 500;
 /// Maximum number of rows of a candle page.
@@ -25,19 +28,20 @@ const MAX_ROWS: usize = 1_000;
 type ApiError = (u16, i32, String);
 
 /// Handles a GET request.
-pub fn handle(
+pub(super) fn handle(
     shared: &Shared,
     path: &str,
     query: &Query,
     RequestContext { client, received_at, data_until }: RequestContext,
 ) -> RestResponse {
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
-    let counters = &shared.counters[ExchangeId::Binance as usize];
-    let admission = shared.limits.admit_binance(client, weight(path, query), received_at);
+    let counters = &shared.counters[ExchangeId::BINANCE];
+    let admission =
+        shared.limits.admit_weight(client, ExchangeId::BINANCE, (weight(path, query), WEIGHT_PER_MINUTE), received_at);
     let (mut response, used) = match admission {
         Admission::Allowed { used } => {
             let view = if path == "exchangeInfo" {
-                ListingView::now(shared, ExchangeId::Binance, received_at)
+                ListingView::now(shared, ExchangeId::BINANCE, received_at)
             } else {
                 ListingView::default()
             };
@@ -46,7 +50,7 @@ pub fn handle(
         Admission::OverLimit { used, .. } => {
             increment(&counters.limit_violations);
             let message = format!(
-                "Too much request weight used; current limit is {BINANCE_WEIGHT} request weight per 1 MINUTE. Please use \
+                "Too much request weight used; current limit is {WEIGHT_PER_MINUTE} request weight per 1 MINUTE. Please use \
                  WebSocket Streams for live updates to avoid polling the API."
             );
             (error_response((429, -1003, message)), Some(used))
@@ -110,7 +114,7 @@ fn error_response((status, code, message): ApiError) -> RestResponse {
 }
 
 fn find_listing<'a>(market: &'a Market, native: &str) -> Result<&'a Listing, ApiError> {
-    market.find_by_name(ExchangeId::Binance, native).ok_or_else(|| (400, -1121, "Invalid symbol.".to_owned()))
+    market.find_by_name(ExchangeId::BINANCE, native).ok_or_else(|| (400, -1121, "Invalid symbol.".to_owned()))
 }
 
 fn missing_parameter(parameter: &str) -> ApiError {
@@ -127,7 +131,7 @@ fn requested_listings<'a>(market: &'a Market, query: &Query) -> Result<(Vec<&'a 
                 .map_err(|_| (400, -1100, "Illegal characters found in parameter 'symbols'.".to_owned()))?;
             Ok((names.iter().map(|name| find_listing(market, name)).collect::<Result<_, _>>()?, true))
         }
-        (None, None) => Ok((market.listings(ExchangeId::Binance).collect(), true)),
+        (None, None) => Ok((market.listings(ExchangeId::BINANCE).collect(), true)),
     }
 }
 
@@ -174,7 +178,7 @@ fn book_ticker(market: &Market, listing: &Listing, now: i64) -> Option<String> {
 fn exchange_info(market: &Market, view: ListingView, query: &Query, now: i64) -> Result<String, ApiError> {
     let symbols = match requested_listings(market, query)? {
         (_, true) if query.get("symbols").is_none() => {
-            view.rows(market, ExchangeId::Binance, symbol_info, "status", &INVALID_ROWS).join(",")
+            view.rows(market, ExchangeId::BINANCE, symbol_info, "status", &INVALID_ROWS).join(",")
         }
         (listings, _) => {
             listings.into_iter().map(|listing| symbol_info(listing, listing.halted)).collect::<Vec<_>>().join(",")
@@ -182,7 +186,7 @@ fn exchange_info(market: &Market, view: ListingView, query: &Query, now: i64) ->
     };
     Ok(format!(
         "{{\"timezone\":\"UTC\",\"serverTime\":{now},\"rateLimits\":[{{\"rateLimitType\":\"REQUEST_WEIGHT\",\
-         \"interval\":\"MINUTE\",\"intervalNum\":1,\"limit\":{BINANCE_WEIGHT}}}],\"exchangeFilters\":[],\"symbols\":[{symbols}]}}"
+         \"interval\":\"MINUTE\",\"intervalNum\":1,\"limit\":{WEIGHT_PER_MINUTE}}}],\"exchangeFilters\":[],\"symbols\":[{symbols}]}}"
     ))
 }
 

@@ -9,13 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{ExchangeId, Interval, TimeRange, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
+use crate::simulator::corrupt::{self, CANDLE_ROW};
 use crate::simulator::faults::FaultKind;
+use crate::simulator::shared::Shared;
 use crate::simulator::socket::{Disconnect, Flow, Frame, SocketRules, StreamProtocol, TICK};
 use crate::simulator::trades::{Bar, MINUTE, Trade};
 
-use super::{amount, day_change, ohlc, price, quote_fields, turnover};
+use super::format::{amount, day_change, ohlc, price, quote_fields, turnover};
 
 /// "A single connection can listen to a maximum of 1024 streams."
 const MAX_STREAMS: usize = 1_024;
@@ -23,7 +24,7 @@ const MAX_STREAMS: usize = 1_024;
 const CANDLE_UPDATE_INTERVAL: i64 = 2_000;
 
 /// One connection to a Binance stream.
-pub struct Feed {
+pub(super) struct Feed {
     shared: Arc<Shared>,
     /// Whether events are wrapped in an object with the name of their stream.
     combined: bool,
@@ -79,7 +80,7 @@ impl Feed {
         let (symbol, channel) = name.split_once('@')?;
         let market = &self.shared.market;
         let is_lower = symbol.to_lowercase() == symbol;
-        let listing = market.find_by_name(ExchangeId::Binance, &symbol.to_uppercase()).filter(|_| is_lower)?;
+        let listing = market.find_by_name(ExchangeId::BINANCE, &symbol.to_uppercase()).filter(|_| is_lower)?;
         let topic = match channel {
             "ticker" => Topic::Ticker,
             "bookTicker" => Topic::BookTicker,
@@ -134,7 +135,7 @@ impl Feed {
     }
 
     fn is_refused(&self, now: i64) -> bool {
-        self.shared.faults.trigger(ExchangeId::Binance, FaultKind::Refuse, Timestamp::from_millis(now))
+        self.shared.faults.trigger(ExchangeId::BINANCE, FaultKind::Refuse, Timestamp::from_millis(now))
     }
 
     fn wrap(&self, name: &str, event: String) -> String {
@@ -180,7 +181,7 @@ impl Feed {
 impl StreamProtocol for Feed {
     fn rules(&self) -> SocketRules {
         SocketRules {
-            exchange: ExchangeId::Binance,
+            exchange: ExchangeId::BINANCE,
             connection_limit: (300, 300_000),
             // "WebSocket connections have a limit of 5 incoming messages per second."
             messages_per_second: Some(5),
@@ -228,6 +229,14 @@ impl StreamProtocol for Feed {
     }
 
     /// `{"e":"serverShutdown","E":1770123456789}`
+    fn is_empty_candle(&self, text: &str) -> bool {
+        text.contains("\"n\":0,")
+    }
+
+    fn with_candle_row(&self, text: &str) -> String {
+        corrupt::replace_data(text, "data", CANDLE_ROW)
+    }
+
     fn announce_shutdown(&mut self, now: i64, out: &mut Vec<Frame>) {
         out.push(Frame::Control(self.wrap("!serverShutdown", format!("{{\"e\":\"serverShutdown\",\"E\":{now}}}"))));
     }

@@ -4,16 +4,16 @@
 use serde_json::json;
 
 use crate::model::{ExchangeId, TimeRange, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::endpoint::{Query, RequestContext, RestResponse};
-use crate::simulator::listings::ListingView;
+use crate::simulator::listing_view::ListingView;
 use crate::simulator::market::Market;
+use crate::simulator::rest::{Query, RequestContext, RestResponse};
+use crate::simulator::shared::Shared;
 use crate::simulator::trades::{FIRST_MINUTE, MINUTE};
 
-use super::{format_decimal, parse_interval, ticker_fields};
+use super::format::{format_decimal, parse_interval, ticker_fields};
 
-pub const REST_PREFIX: &str = "/v5/market/";
+pub(super) const REST_PREFIX: &str = "/v5/market/";
 /// "600 requests within a 5-second window per IP": <https://bybit-exchange.github.io/docs/v5/rate-limit>
 const RATE_LIMIT: (usize, i64) = (600, 5_000);
 /// Default and maximum number of rows of a page.
@@ -24,18 +24,18 @@ const MAX_ROWS: usize = 1_000;
 type ApiError = (u32, String);
 
 /// Handles a GET request.
-pub fn handle(
+pub(super) fn handle(
     shared: &Shared,
     path: &str,
     query: &Query,
     RequestContext { client, received_at, data_until }: RequestContext,
 ) -> RestResponse {
-    if shared.admit(client, ExchangeId::Bybit, "rest", RATE_LIMIT, received_at).is_err() {
+    if shared.admit(client, ExchangeId::BYBIT, "rest", RATE_LIMIT, received_at).is_err() {
         return RestResponse::new(403, "403, access too frequent".to_owned());
     }
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     let view = if path == "instruments-info" {
-        ListingView::now(shared, ExchangeId::Bybit, received_at)
+        ListingView::now(shared, ExchangeId::BYBIT, received_at)
     } else {
         ListingView::default()
     };
@@ -62,7 +62,7 @@ fn respond(market: &Market, view: ListingView, path: &str, query: &Query, now: i
     }
     let list = match path {
         "instruments-info" if query.get("symbol").is_none() => {
-            let rows = view.rows(market, ExchangeId::Bybit, instrument, "status", &INVALID_ROWS);
+            let rows = view.rows(market, ExchangeId::BYBIT, instrument, "status", &INVALID_ROWS);
             return Ok(format!("{{\"category\":\"spot\",\"list\":[{}]}}", rows.join(",")));
         }
         "instruments-info" => {
@@ -85,9 +85,9 @@ fn respond(market: &Market, view: ListingView, path: &str, query: &Query, now: i
 
 /// The market in `symbol`, or all markets.
 fn requested_listings<'a>(market: &'a Market, query: &Query) -> Result<Vec<&'a Listing>, ApiError> {
-    let Some(name) = query.get("symbol") else { return Ok(market.listings(ExchangeId::Bybit).collect()) };
+    let Some(name) = query.get("symbol") else { return Ok(market.listings(ExchangeId::BYBIT).collect()) };
     let found =
-        market.find_by_name(ExchangeId::Bybit, name).ok_or((10_001, "params error: symbol invalid".to_owned()))?;
+        market.find_by_name(ExchangeId::BYBIT, name).ok_or((10_001, "params error: symbol invalid".to_owned()))?;
     Ok(vec![found])
 }
 

@@ -10,14 +10,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::model::{ExchangeId, Interval, TimeRange, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::faults::FaultKind;
 use crate::simulator::market::{Market, TopOfBook};
+use crate::simulator::shared::Shared;
 use crate::simulator::socket::{Disconnect, Flow, Frame, SocketRules, StreamProtocol, TICK};
 use crate::simulator::trades::{Bar, Trade};
 
-use super::{format_decimal, parse_interval, ticker_fields};
+use super::format::{format_decimal, parse_interval, ticker_fields};
 
 /// "Spot can input up to 10 args for each subscription request."
 const MAX_ARGS: usize = 10;
@@ -30,7 +30,7 @@ const BOOK_REPEAT_INTERVAL: i64 = 3_000;
 const CANDLE_UPDATE_INTERVAL: i64 = 1_000;
 
 /// One connection to Bybit.
-pub struct Feed {
+pub(super) struct Feed {
     shared: Arc<Shared>,
     subscriptions: Vec<Subscription>,
     /// Time of the last message of the client in Unix milliseconds.
@@ -71,7 +71,7 @@ impl Feed {
     /// Parses a topic into a listing index and a kind of data.
     fn parse_topic(&self, topic: &str) -> Option<(usize, Kind)> {
         let (name, native) = topic.rsplit_once('.')?;
-        let listing = self.shared.market.find_by_name(ExchangeId::Bybit, native)?;
+        let listing = self.shared.market.find_by_name(ExchangeId::BYBIT, native)?;
         let kind = match name.split_once('.') {
             None if name == "tickers" => Kind::Ticker,
             None if name == "publicTrade" => Kind::Trades,
@@ -94,11 +94,11 @@ impl Feed {
         }
         let at = Timestamp::from_millis(now);
         let subscribe = request.op == "subscribe";
-        if subscribe && self.shared.faults.trigger(ExchangeId::Bybit, FaultKind::Refuse, at) {
+        if subscribe && self.shared.faults.trigger(ExchangeId::BYBIT, FaultKind::Refuse, at) {
             return Err("subscription refused by a scripted fault".to_owned());
         }
         // The subscription succeeds although the reply says otherwise.
-        let already = subscribe && self.shared.faults.trigger(ExchangeId::Bybit, FaultKind::AlreadySubscribed, at);
+        let already = subscribe && self.shared.faults.trigger(ExchangeId::BYBIT, FaultKind::AlreadySubscribed, at);
         match request.args.first().filter(|_| already) {
             Some(first) => out.push(self.reply(request, false, &format!("error:already subscribed,topic:{first}"))),
             None => out.push(self.reply(request, true, &request.op)),
@@ -125,7 +125,7 @@ impl Feed {
 impl StreamProtocol for Feed {
     fn rules(&self) -> SocketRules {
         SocketRules {
-            exchange: ExchangeId::Bybit,
+            exchange: ExchangeId::BYBIT,
             // <https://bybit-exchange.github.io/docs/v5/rate-limit>
             connection_limit: (500, 300_000),
             messages_per_second: None,
@@ -166,6 +166,11 @@ impl StreamProtocol for Feed {
         } else {
             ControlFlow::Continue(())
         }
+    }
+
+    fn is_empty_candle(&self, text: &str) -> bool {
+        text.contains("\"confirm\":")
+            && text.matches("\"volume\":\"0\"").count() == text.matches("\"confirm\":").count()
     }
 
     fn announce_shutdown(&mut self, _: i64, _: &mut Vec<Frame>) {

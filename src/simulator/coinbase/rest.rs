@@ -4,16 +4,16 @@
 use serde_json::{Value, json};
 
 use crate::model::ExchangeId;
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::endpoint::{Query, RequestContext, RestResponse};
-use crate::simulator::listings::ListingView;
+use crate::simulator::listing_view::ListingView;
 use crate::simulator::market::{DayStatistics, Market};
+use crate::simulator::rest::{Query, RequestContext, RestResponse};
+use crate::simulator::shared::Shared;
 use crate::simulator::trades::{Bar, FIRST_MINUTE, MINUTE};
 
-use super::{change_percent, format_decimal, format_time, trade_json};
+use super::format::{change_percent, format_decimal, format_time, trade_json};
 
-pub const REST_PREFIX: &str = "/api/v3/brokerage/";
+pub(super) const REST_PREFIX: &str = "/api/v3/brokerage/";
 /// Requests per IP address, and the window in milliseconds.
 /// <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api#rate-limits>
 const RATE_LIMIT: (usize, i64) = (10, 1_000);
@@ -29,19 +29,19 @@ const MAX_LOOKBACK: i64 = 600;
 type ApiError = (u16, &'static str, String);
 
 /// Handles a GET request.
-pub fn handle(
+pub(super) fn handle(
     shared: &Shared,
     path: &str,
     query: &Query,
     RequestContext { client, received_at, data_until }: RequestContext,
 ) -> RestResponse {
-    if shared.admit(client, ExchangeId::Coinbase, "rest", RATE_LIMIT, received_at).is_err() {
+    if shared.admit(client, ExchangeId::COINBASE, "rest", RATE_LIMIT, received_at).is_err() {
         // Coinbase sends no `Retry-After`.
         return error_response(429, "RESOURCE_EXHAUSTED", "too many requests");
     }
     let path = path.strip_prefix(REST_PREFIX).unwrap_or(path);
     if path == "market/products" && query.get("product_type").is_none_or(|kind| kind == "SPOT") {
-        return products(&shared.market, ListingView::now(shared, ExchangeId::Coinbase, received_at), received_at);
+        return products(&shared.market, ListingView::now(shared, ExchangeId::COINBASE, received_at), received_at);
     }
     match respond(&shared.market, path, query, data_until) {
         Ok(body) => RestResponse::new(200, body.to_string()),
@@ -50,7 +50,7 @@ pub fn handle(
 }
 
 /// An error response in Coinbase's format.
-pub fn error_response(status: u16, error: &str, message: &str) -> RestResponse {
+pub(super) fn error_response(status: u16, error: &str, message: &str) -> RestResponse {
     RestResponse::new(status, json!({ "error": error, "error_details": message, "message": message }).to_string())
 }
 
@@ -62,7 +62,7 @@ fn respond(market: &Market, path: &str, query: &Query, now: i64) -> Result<Value
         })),
         ["market", "products"] => {
             let is_spot = query.get("product_type").is_none_or(|kind| kind == "SPOT");
-            let listings = market.listings(ExchangeId::Coinbase).filter(|_| is_spot);
+            let listings = market.listings(ExchangeId::COINBASE).filter(|_| is_spot);
             let products: Vec<_> =
                 listings.filter_map(|listing| product(market, listing, listing.halted, now)).collect();
             Ok(json!({ "num_products": products.len(), "products": products }))
@@ -82,7 +82,7 @@ fn unknown_product(id: &str) -> ApiError {
 }
 
 fn find_listing<'a>(market: &'a Market, id: &str) -> Result<&'a Listing, ApiError> {
-    market.find_by_name(ExchangeId::Coinbase, id).ok_or_else(|| unknown_product(id))
+    market.find_by_name(ExchangeId::COINBASE, id).ok_or_else(|| unknown_product(id))
 }
 
 /// The listing of all spot markets.
@@ -90,7 +90,7 @@ fn products(market: &Market, view: ListingView, now: i64) -> RestResponse {
     let write = |listing: &Listing, halted: bool| {
         product(market, listing, halted, now).map(|product| product.to_string()).unwrap_or_default()
     };
-    let rows = view.rows(market, ExchangeId::Coinbase, write, "status", &INVALID_ROWS);
+    let rows = view.rows(market, ExchangeId::COINBASE, write, "status", &INVALID_ROWS);
     RestResponse::new(200, format!("{{\"num_products\":{},\"products\":[{}]}}", rows.len(), rows.join(",")))
 }
 

@@ -10,14 +10,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{ExchangeId, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
+use crate::simulator::corrupt::{self, CANDLE_ROW};
 use crate::simulator::faults::FaultKind;
 use crate::simulator::market::{Market, TopOfBook};
+use crate::simulator::shared::Shared;
 use crate::simulator::socket::{Disconnect, Flow, Frame, SocketRules, StreamProtocol, TICK};
 use crate::simulator::trades::{MINUTE, Trade};
 
-use super::{change_percent, format_decimal, format_time, trade_json};
+use super::format::{change_percent, format_decimal, format_time, trade_json};
 
 /// Trades in a snapshot. The number is not documented; observed snapshots had several dozen.
 const SNAPSHOT_TRADES: usize = 50;
@@ -29,7 +30,7 @@ const SUBSCRIBE_TIMEOUT: i64 = 5_000;
 const HEARTBEAT_INTERVAL: i64 = 1_000;
 
 /// One connection to Coinbase.
-pub struct Feed {
+pub(super) struct Feed {
     shared: Arc<Shared>,
     /// Subscribed tickers: by listing, the last published order book.
     tickers: BTreeMap<usize, Option<TopOfBook>>,
@@ -82,12 +83,12 @@ impl Feed {
         };
         let at = Timestamp::from_millis(now);
         let is_data = matches!(request.channel.as_str(), "ticker" | "market_trades");
-        if subscribe && is_data && self.shared.faults.trigger(ExchangeId::Coinbase, FaultKind::Refuse, at) {
+        if subscribe && is_data && self.shared.faults.trigger(ExchangeId::COINBASE, FaultKind::Refuse, at) {
             return Err("subscription refused by a scripted fault".to_owned());
         }
         let find = |id: &String| {
             // Data of an alias have the product id of its original: <https://github.com/ccxt/ccxt/pull/30567>
-            let found = self.shared.market.find_by_name(ExchangeId::Coinbase, id);
+            let found = self.shared.market.find_by_name(ExchangeId::COINBASE, id);
             found
                 .map(|listing| listing.alias_of.unwrap_or(listing.index))
                 .ok_or_else(|| format!("{id} is not a valid product"))
@@ -168,7 +169,7 @@ impl Feed {
 impl StreamProtocol for Feed {
     fn rules(&self) -> SocketRules {
         SocketRules {
-            exchange: ExchangeId::Coinbase,
+            exchange: ExchangeId::COINBASE,
             // <https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-rate-limits>
             connection_limit: (8, 1_000),
             messages_per_second: Some(8),
@@ -209,7 +210,7 @@ impl StreamProtocol for Feed {
         let shared = Arc::clone(&self.shared);
         let market = &shared.market;
         // A lost message has a sequence number all the same.
-        let is_lost = shared.faults.is_active(ExchangeId::Coinbase, FaultKind::SkipCandle, Timestamp::from_millis(at));
+        let is_lost = shared.faults.is_active(ExchangeId::COINBASE, FaultKind::SkipCandle, Timestamp::from_millis(at));
         for index in self.trades.iter().copied().collect::<Vec<_>>() {
             let Some(listing) = market.listing(index) else { continue };
             let trades = market.trades_between(listing, at - TICK, at);
@@ -231,6 +232,10 @@ impl StreamProtocol for Feed {
                 }
             }
         }
+    }
+
+    fn with_candle_row(&self, text: &str) -> String {
+        corrupt::replace_data(text, "events", &format!("[{CANDLE_ROW}]"))
     }
 
     fn announce_shutdown(&mut self, _: i64, _: &mut Vec<Frame>) {

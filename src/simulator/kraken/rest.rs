@@ -5,17 +5,20 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
 use crate::model::{ExchangeId, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::endpoint::{Query, RequestContext, RestResponse};
-use crate::simulator::listings::ListingView;
+use crate::simulator::listing_view::ListingView;
 use crate::simulator::market::{DayStatistics, Market};
+use crate::simulator::rest::{Query, RequestContext, RestResponse};
+use crate::simulator::shared::Shared;
 use crate::simulator::stats::increment;
 use crate::simulator::trades::{Bar, FIRST_MINUTE, MINUTE};
 
-use super::{INTERVALS, altname, asset_name, bar, stream_name, wsname};
+use super::format::{INTERVALS, altname, asset_name, bar, stream_name, wsname};
 
-pub const REST_PREFIX: &str = "/0/public/";
+pub(super) const REST_PREFIX: &str = "/0/public/";
+/// About one call per second is allowed, and short bursts. The maximum length of a burst is not documented.
+/// <https://support.kraken.com/articles/206548367-what-are-the-api-rate-limits->
+const BURST: i64 = 15;
 /// "Returns up to 720 of the most recent entries."
 const MAX_ROWS: usize = 720;
 /// How far back rows are searched, in intervals. Almost every market has 720 rows in this range.
@@ -23,7 +26,7 @@ const MAX_LOOKBACK: i64 = 3_600;
 const MINUTES_PER_DAY: i64 = 1_440;
 
 /// Handles a GET request.
-pub fn handle(
+pub(super) fn handle(
     shared: &Shared,
     path: &str,
     query: &Query,
@@ -34,14 +37,14 @@ pub fn handle(
     // other calls.
     let scope = if method == "OHLC" { query.get("pair").unwrap_or("") } else { "" };
     let view = if method == "AssetPairs" {
-        ListingView::now(shared, ExchangeId::Kraken, received_at)
+        ListingView::now(shared, ExchangeId::KRAKEN, received_at)
     } else {
         ListingView::default()
     };
-    let result = if shared.limits.admit_kraken(client, scope, received_at) {
+    let result = if shared.limits.admit_from_bucket(client, ExchangeId::KRAKEN, scope, BURST, received_at) {
         respond(&shared.market, view, method, query, data_until)
     } else {
-        increment(&shared.counters[ExchangeId::Kraken as usize].limit_violations);
+        increment(&shared.counters[ExchangeId::KRAKEN].limit_violations);
         Err("EGeneral:Too many requests")
     };
     let body = match result {
@@ -71,7 +74,7 @@ fn respond(market: &Market, view: ListingView, method: &str, query: &Query, now:
 
 /// A market by any of its names, and its key in the response.
 fn find_listing<'a>(market: &'a Market, name: &str) -> Result<(&'a Listing, String), &'static str> {
-    let listing = market.find_by_name(ExchangeId::Kraken, name).ok_or("EQuery:Unknown asset pair")?;
+    let listing = market.find_by_name(ExchangeId::KRAKEN, name).ok_or("EQuery:Unknown asset pair")?;
     // The response uses the new symbol only if the request does.
     let key = if stream_name(listing) == name { name } else { listing.native };
     Ok((listing, key.to_owned()))
@@ -84,7 +87,7 @@ fn map_listings(
 ) -> Result<Value, &'static str> {
     let listings: Vec<(&Listing, String)> = match query.get("pair") {
         Some(names) => names.split(',').take(100).map(|name| find_listing(market, name)).collect::<Result<_, _>>()?,
-        None => market.listings(ExchangeId::Kraken).map(|listing| (listing, listing.native.to_owned())).collect(),
+        None => market.listings(ExchangeId::KRAKEN).map(|listing| (listing, listing.native.to_owned())).collect(),
     };
     let members = listings.into_iter().filter_map(|(listing, key)| Some((key, write(listing)?)));
     Ok(Value::Object(members.collect::<Map<_, _>>()))
@@ -93,11 +96,11 @@ fn map_listings(
 /// The listing of all markets.
 fn asset_pairs(market: &Market, view: ListingView) -> Result<Value, &'static str> {
     let write = |listing: &Listing, halted: bool| asset_pair(listing, halted).to_string();
-    let rows = view.rows(market, ExchangeId::Kraken, write, "status", &INVALID_ROWS);
+    let rows = view.rows(market, ExchangeId::KRAKEN, write, "status", &INVALID_ROWS);
     let rows = rows.iter().map(|row| serde_json::from_str(row).map_err(|_| "EGeneral:Internal error"));
     let rows = rows.collect::<Result<Vec<Value>, _>>()?;
     let names: HashMap<String, &str> =
-        market.listings(ExchangeId::Kraken).map(|listing| (altname(listing), listing.native)).collect();
+        market.listings(ExchangeId::KRAKEN).map(|listing| (altname(listing), listing.native)).collect();
     let key = |row: &Value| {
         let altname = row["altname"].as_str().unwrap_or("ODD");
         names.get(altname).copied().unwrap_or(altname).to_owned()

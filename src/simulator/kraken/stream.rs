@@ -10,14 +10,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{ExchangeId, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::faults::FaultKind;
 use crate::simulator::market::{Market, TopOfBook};
+use crate::simulator::shared::Shared;
 use crate::simulator::socket::{Flow, Frame, SocketRules, StreamProtocol, TICK};
 use crate::simulator::trades::{Bar, MINUTE, Trade};
 
-use super::{INTERVALS, bar, stream_name};
+use super::format::{INTERVALS, bar, stream_name};
 
 /// Trades in a snapshot: "the last 50 trades".
 const SNAPSHOT_TRADES: usize = 50;
@@ -25,7 +25,7 @@ const SNAPSHOT_TRADES: usize = 50;
 const SNAPSHOT_CANDLES: i64 = 10;
 
 /// One connection to Kraken.
-pub struct Feed {
+pub(super) struct Feed {
     shared: Arc<Shared>,
     subscriptions: Vec<Subscription>,
     /// Time of the last sent frame in Unix milliseconds.
@@ -95,17 +95,17 @@ impl Feed {
             other => Err(format!("Channel {other} not supported")),
         };
         let at = Timestamp::from_millis(now);
-        let trigger = |kind| self.shared.faults.trigger(ExchangeId::Kraken, kind, at);
+        let trigger = |kind| self.shared.faults.trigger(ExchangeId::KRAKEN, kind, at);
         if request.method == "subscribe" && trigger(FaultKind::MsgRate) {
             out.push(Frame::Control("{\"Error\":\"Exceeded msg rate\"}".to_owned()));
             return;
         }
         let is_subscribe = request.method == "subscribe";
         let already = is_subscribe && trigger(FaultKind::AlreadySubscribed);
-        let refused = is_subscribe && self.shared.faults.trigger(ExchangeId::Kraken, FaultKind::Refuse, at);
+        let refused = is_subscribe && self.shared.faults.trigger(ExchangeId::KRAKEN, FaultKind::Refuse, at);
         for name in &params.symbol {
             let market = &self.shared.market;
-            let found = market.find_by_name(ExchangeId::Kraken, name);
+            let found = market.find_by_name(ExchangeId::KRAKEN, name);
             let listing = found.filter(|listing| stream_name(listing) == *name);
             let result = match (&channel, listing) {
                 (Err(error), _) => Err(error.clone()),
@@ -210,7 +210,7 @@ impl Feed {
 impl StreamProtocol for Feed {
     fn rules(&self) -> SocketRules {
         SocketRules {
-            exchange: ExchangeId::Kraken,
+            exchange: ExchangeId::KRAKEN,
             // <https://docs.kraken.com/api/docs/guides/spot-ws-intro>
             connection_limit: (150, 600_000),
             messages_per_second: None,

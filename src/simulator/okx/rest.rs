@@ -4,16 +4,16 @@
 use serde_json::json;
 
 use crate::model::{ExchangeId, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
-use crate::simulator::endpoint::{Query, RequestContext, RestResponse};
-use crate::simulator::listings::ListingView;
+use crate::simulator::listing_view::ListingView;
 use crate::simulator::market::Market;
+use crate::simulator::rest::{Query, RequestContext, RestResponse};
+use crate::simulator::shared::Shared;
 use crate::simulator::trades::{FIRST_MINUTE, MINUTE};
 
-use super::{Grid, format_decimal, row, ticker};
+use super::format::{Grid, format_decimal, row, ticker};
 
-pub const REST_PREFIX: &str = "/api/v5/";
+pub(super) const REST_PREFIX: &str = "/api/v5/";
 /// Default number of rows of a candle page.
 const DEFAULT_ROWS: usize = 100;
 /// "The maximum is 300."
@@ -27,7 +27,7 @@ const RATE_WINDOW: i64 = 2_000;
 type ApiError = (u16, u32, String);
 
 /// Handles a GET request.
-pub fn handle(
+pub(super) fn handle(
     shared: &Shared,
     path: &str,
     query: &Query,
@@ -38,13 +38,13 @@ pub fn handle(
     let kind = if path == "public/instruments" { query.get("instType").unwrap_or("") } else { "" };
     let bucket = format!("{path} {kind}");
     if let Some(limit) = rate_limit(path)
-        && shared.admit(client, ExchangeId::Okx, &bucket, (limit, RATE_WINDOW), received_at).is_err()
+        && shared.admit(client, ExchangeId::OKX, &bucket, (limit, RATE_WINDOW), received_at).is_err()
     {
         // OKX sends no `Retry-After`.
         return RestResponse::new(429, "{\"msg\":\"Too Many Requests\",\"code\":\"50011\"}".to_owned());
     }
     let view = if path == "public/instruments" {
-        ListingView::now(shared, ExchangeId::Okx, received_at)
+        ListingView::now(shared, ExchangeId::OKX, received_at)
     } else {
         ListingView::default()
     };
@@ -79,7 +79,7 @@ fn respond(market: &Market, view: ListingView, path: &str, query: &Query, now: i
                 let rows = listings.iter().map(|listing| instrument(listing, listing.halted));
                 return Ok(rows.collect::<Vec<_>>().join(","));
             }
-            Ok(view.rows(market, ExchangeId::Okx, instrument, "state", &INVALID_ROWS).join(","))
+            Ok(view.rows(market, ExchangeId::OKX, instrument, "state", &INVALID_ROWS).join(","))
         }
         "market/ticker" => Ok(ticker_row(find_listing(market, query)?).unwrap_or_default()),
         "market/tickers" => {
@@ -102,7 +102,7 @@ fn missing_parameter(parameter: &str) -> ApiError {
 /// The market in `instId`.
 fn find_listing<'a>(market: &'a Market, query: &Query) -> Result<&'a Listing, ApiError> {
     let native = query.get("instId").filter(|native| !native.is_empty()).ok_or_else(|| missing_parameter("instId"))?;
-    let found = market.find_by_name(ExchangeId::Okx, native);
+    let found = market.find_by_name(ExchangeId::OKX, native);
     found.ok_or_else(|| (200, 51_001, "Instrument ID, Instrument ID code, or Spread ID doesn't exist.".to_owned()))
 }
 
@@ -112,7 +112,7 @@ fn spot_listings<'a>(market: &'a Market, query: &Query) -> Result<Vec<&'a Listin
         None | Some("") => Err(missing_parameter("instType")),
         Some("SPOT") => match query.get("instId") {
             Some(_) => Ok(vec![find_listing(market, query)?]),
-            None => Ok(market.listings(ExchangeId::Okx).collect()),
+            None => Ok(market.listings(ExchangeId::OKX).collect()),
         },
         Some("MARGIN" | "SWAP" | "FUTURES" | "OPTION") => Ok(Vec::new()),
         Some(_) => Err(invalid_parameter("instType")),

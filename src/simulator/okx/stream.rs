@@ -10,14 +10,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::model::{ExchangeId, Timestamp};
-use crate::simulator::Shared;
 use crate::simulator::catalog::Listing;
 use crate::simulator::faults::FaultKind;
 use crate::simulator::market::Market;
+use crate::simulator::shared::Shared;
 use crate::simulator::socket::{Disconnect, Flow, Frame, SocketRules, StreamProtocol, TICK};
 use crate::simulator::trades::Trade;
 
-use super::{Grid, HOUR, format_decimal, row, ticker};
+use super::format::{Grid, HOUR, format_decimal, row, ticker};
 
 /// "'subscribe'/'unsubscribe'/'login' requests per connection is limited to 480 times per hour."
 const REQUESTS_PER_HOUR: usize = 480;
@@ -28,7 +28,7 @@ const CANDLE_UPDATE_INTERVAL: i64 = 1_000;
 
 /// URL path of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamPath {
+pub(super) enum StreamPath {
     /// `/ws/v5/public`
     Public,
     /// `/ws/v5/business`
@@ -36,7 +36,7 @@ pub enum StreamPath {
 }
 
 /// One connection to OKX.
-pub struct Feed {
+pub(super) struct Feed {
     shared: Arc<Shared>,
     path: StreamPath,
     subscriptions: Vec<Subscription>,
@@ -94,7 +94,7 @@ impl Feed {
     /// Parses an argument into a listing index and a topic; `None` if it "doesn't exist" on this path.
     fn parse_argument(&self, argument: &Argument) -> Option<(usize, Topic)> {
         let market = &self.shared.market;
-        let listing = market.find_by_name(ExchangeId::Okx, &argument.inst_id)?;
+        let listing = market.find_by_name(ExchangeId::OKX, &argument.inst_id)?;
         let topic = match (self.path, argument.channel.as_str()) {
             (StreamPath::Public, "tickers") => Topic::Tickers,
             (StreamPath::Public, "trades") => Topic::Trades,
@@ -119,7 +119,7 @@ impl Feed {
             return out.push(self.error(request.id.as_deref(), 60_013, "Invalid args"));
         }
         let at = Timestamp::from_millis(now);
-        let refused = subscribe && self.shared.faults.trigger(ExchangeId::Okx, FaultKind::Refuse, at);
+        let refused = subscribe && self.shared.faults.trigger(ExchangeId::OKX, FaultKind::Refuse, at);
         for argument in &request.args {
             let Argument { channel, inst_id } = argument;
             let Some((index, topic)) = self.parse_argument(argument).filter(|_| !refused) else {
@@ -199,7 +199,7 @@ impl Feed {
 impl StreamProtocol for Feed {
     fn rules(&self) -> SocketRules {
         SocketRules {
-            exchange: ExchangeId::Okx,
+            exchange: ExchangeId::OKX,
             // "Connection limit: 3 requests per second (based on IP)":
             // <https://www.okx.com/docs-v5/en/#overview-websocket-connect>
             connection_limit: (3, 1_000),
@@ -244,6 +244,10 @@ impl StreamProtocol for Feed {
 
     /// "Supported by WebSocket Public and Private for now": the business path sends no notice.
     /// <https://www.okx.com/docs-v5/en/#overview-websocket-notification>
+    fn is_empty_candle(&self, text: &str) -> bool {
+        text.contains("\"channel\":\"candle") && text.contains(",\"0\",\"0\",\"0\",\"")
+    }
+
     fn announce_shutdown(&mut self, _now: i64, out: &mut Vec<Frame>) {
         if self.path == StreamPath::Public {
             let message = "The connection will soon be closed for a service upgrade. Please reconnect.";

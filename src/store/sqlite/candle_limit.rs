@@ -112,7 +112,7 @@ mod tests {
             closed: true,
             revision: 0,
         };
-        let series = Series { exchange: ExchangeId::Binance, symbol: symbol.parse().unwrap(), interval };
+        let series = Series { exchange: ExchangeId::BINANCE, symbol: symbol.parse().unwrap(), interval };
         let claims = vec![CoveredRange { range, state: CoverageState::Fetched }];
         SeriesWrite { series, candles: interval.open_times(range).map(candle).collect(), claims }
     }

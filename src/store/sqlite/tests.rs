@@ -14,7 +14,7 @@ use crate::store::sql::candles;
 use crate::store::{CandleStore, InstrumentStore, SeriesWrite, Store, StoreError, Take};
 
 fn series() -> Series {
-    Series { exchange: ExchangeId::Kraken, symbol: "BTC/USD".parse().unwrap(), interval: Interval::M1 }
+    Series { exchange: ExchangeId::KRAKEN, symbol: "BTC/USD".parse().unwrap(), interval: Interval::M1 }
 }
 
 fn all_time() -> TimeRange {
@@ -104,7 +104,7 @@ async fn migration_preserves_instrument_status() {
     }
     store.close().await;
     let store = SqliteStore::open(&url(&path)).await.unwrap();
-    let instruments = store.instruments(ExchangeId::Kraken).await.unwrap().instruments;
+    let instruments = store.instruments(ExchangeId::KRAKEN).await.unwrap().instruments;
     let statuses: Vec<&str> = instruments.iter().map(|one| one.status.as_str()).collect();
     assert_eq!(statuses, ["trading", "delisted"]);
 }
@@ -179,7 +179,7 @@ async fn invalid_values_are_reported_as_corrupt() {
     .execute(&store.writer)
     .await
     .unwrap();
-    let listing = store.instruments(ExchangeId::Kraken).await;
+    let listing = store.instruments(ExchangeId::KRAKEN).await;
     assert!(matches!(listing, Err(StoreError::Corrupt(detail)) if detail.contains("BTC")));
 }
 

@@ -111,7 +111,7 @@ async fn shared_budget_delays_calls_and_shared_ban_opens_the_breaker() {
         Err(crate::cache::CacheError("down".to_owned())),
         Ok(BudgetDecision::Banned(Duration::from_secs(90))),
     ];
-    let shared = SharedBudget { exchange: ExchangeId::Binance, budgets: Arc::new(FakeBudgets(Mutex::new(decisions))) };
+    let shared = SharedBudget { exchange: ExchangeId::BINANCE, budgets: Arc::new(FakeBudgets(Mutex::new(decisions))) };
     let limiter = Arc::new(RateLimiter::new(Box::leak(Box::new(scope)), clock.clone(), Some(shared)));
     let waiting = tokio::spawn({
         let limiter = Arc::clone(&limiter);

@@ -348,7 +348,7 @@ impl Fetcher {
         let (now, date) = (self.clock.now(), date(headers));
         // A date in `Retry-After` is a time of the server's clock, as `Date` is.
         let retry_after = retry_after(headers, date.unwrap_or(now)).or_else(|| {
-            // Unless the limit is exceeded, Bybit's header is "just the current timestamp".
+            // The reset header may have the current time unless the limit is exceeded; 403 is no rate limit.
             let is_limit_header = response.status() != reqwest::StatusCode::FORBIDDEN;
             let name = self.exchange.profile().reset_header.filter(|_| is_limit_header)?;
             let window = limiter.map_or(Duration::ZERO, |limiter| limiter.scope().window);

@@ -101,7 +101,7 @@ impl TestService {
     async fn publish_events_of_all_kinds(&self, seq: u64) {
         self.publish_ticker(seq, 67_000).await;
         let trade = candlewick::model::Trade {
-            exchange: ExchangeId::Binance,
+            exchange: ExchangeId::BINANCE,
             symbol: btc(),
             id: "1".into(),
             price: Decimal::ONE,
@@ -109,12 +109,12 @@ impl TestService {
             side: candlewick::model::Side::Buy,
             timestamp: self.clock.now(),
         };
-        let series = Series { exchange: ExchangeId::Binance, symbol: btc(), interval: Interval::M1 };
+        let series = Series { exchange: ExchangeId::BINANCE, symbol: btc(), interval: Interval::M1 };
         let update = candlewick::model::CandleUpdate {
             series: series.clone(),
             candle: candle(Interval::M1.floor(self.clock.now())),
         };
-        let trades = Topic::Trades { exchange: ExchangeId::Binance, symbol: btc() };
+        let trades = Topic::Trades { exchange: ExchangeId::BINANCE, symbol: btc() };
         for (seq, topic, event) in [
             (seq, &trades, Some(MarketEvent::Trade(trade))),
             (seq + 1, &trades, None),

@@ -23,7 +23,7 @@ async fn start_with_many_markets() -> TestService {
     let service =
         TestService::with_store(store, ApiConfig { max_topics: UNKNOWN_SYMBOLS, ..ApiConfig::default() }).await;
     let now = service.clock.now() + Duration::from_millis(1);
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         let instruments: Vec<Instrument> = (0..MARKETS)
             .map(|n| Instrument::new(exchange, format!("Z{n}/USDT").parse().unwrap(), format!("Z{n}USDT")))
             .collect();

@@ -64,7 +64,7 @@ impl TestService {
         let cache = cache::memory(clock.clone());
         let lifecycle = Lifecycle::default();
         let stores = Stores { real: Arc::clone(&store), simulated: None };
-        let market = Arc::new(MarketService::new(ExchangeId::ALL.to_vec(), stores, cache.clone(), clock.clone()));
+        let market = Arc::new(MarketService::new(ExchangeId::all().collect(), stores, cache.clone(), clock.clone()));
         let info = ServiceInfo {
             version: "1.2.3",
             role: "all",
@@ -91,16 +91,16 @@ impl TestService {
         let now = self.clock.now();
         let instruments = ["BTC/USDT", "ETH/USDT"].map(|symbol| Instrument {
             price_step: Some(Decimal::new(1, 2)),
-            ..Instrument::new(ExchangeId::Binance, symbol.parse().unwrap(), symbol.replace('/', ""))
+            ..Instrument::new(ExchangeId::BINANCE, symbol.parse().unwrap(), symbol.replace('/', ""))
         });
-        self.store.put_instruments(ExchangeId::Binance, &instruments, now).await.unwrap();
-        self.put_state(ExchangeId::Binance, vec![btc()], now).await;
+        self.store.put_instruments(ExchangeId::BINANCE, &instruments, now).await.unwrap();
+        self.put_state(ExchangeId::BINANCE, vec![btc()], now).await;
         self.publish_ticker(1, 67_000).await;
         let end = Interval::M1.floor(now);
         let range = TimeRange::new(Interval::M1.back(end, MINUTES), end);
         let candles = Interval::M1.open_times(range).map(candle).collect();
         let claims = vec![CoveredRange { range, state: CoverageState::Observed }];
-        let series = Series { exchange: ExchangeId::Binance, symbol: btc(), interval: Interval::M1 };
+        let series = Series { exchange: ExchangeId::BINANCE, symbol: btc(), interval: Interval::M1 };
         self.store.write(&[SeriesWrite { series, candles, claims }]).await.unwrap();
     }
 
@@ -129,7 +129,7 @@ impl TestService {
     /// Caches a ticker and publishes it, as a collector does.
     async fn publish_ticker(&self, seq: u64, last: i64) {
         let values = TickerPatch { last: Some(last.into()), ..TickerPatch::default() };
-        let (exchange, received_at) = (ExchangeId::Binance, self.clock.now());
+        let (exchange, received_at) = (ExchangeId::BINANCE, self.clock.now());
         let ticker = Ticker { exchange, symbol: btc(), values, received_at, source: Source::Stream };
         let data = Bytes::from(wire::event_data(&MarketEvent::Ticker(ticker.clone()), false));
         let json = data.slice(..data.len() - 1);

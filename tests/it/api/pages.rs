@@ -18,7 +18,7 @@ fn minutes(start: i64, end: i64) -> TimeRange {
 }
 
 fn eth() -> Series {
-    Series { exchange: ExchangeId::Binance, symbol: "ETH/USDT".parse().unwrap(), interval: Interval::M1 }
+    Series { exchange: ExchangeId::BINANCE, symbol: "ETH/USDT".parse().unwrap(), interval: Interval::M1 }
 }
 
 /// A candle whose price differs from minute to minute.

@@ -104,7 +104,7 @@ async fn returns_instruments_coverage_and_exchanges() {
 
     let all = service.json("/v1/exchanges").await;
     let ids: Vec<&str> = all["exchanges"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ExchangeId::ALL.map(ExchangeId::as_str));
+    assert_eq!(ids, ExchangeId::all().map(ExchangeId::as_str).collect::<Vec<_>>());
     assert_eq!(service.json("/v1/exchanges/binance").await["state"], "live");
     service.shut_down().await;
 }
@@ -119,15 +119,15 @@ async fn trading_market_is_preferred_over_delisted() {
         service.put_state(exchange, Vec::new(), at).await;
     };
     let path = "/v1/history?symbol=ETH/USDT";
-    put_listing(ExchangeId::Kraken, &[eth(ExchangeId::Kraken)], 1).await;
+    put_listing(ExchangeId::KRAKEN, &[eth(ExchangeId::KRAKEN)], 1).await;
     assert_eq!(service.json(path).await["exchange"], "binance");
-    put_listing(ExchangeId::Binance, &[], 1).await;
+    put_listing(ExchangeId::BINANCE, &[], 1).await;
     assert_eq!(service.json(path).await["exchange"], "kraken");
     assert_eq!(service.json(&format!("{path}&exchange=binance")).await["exchange"], "binance");
     let listed = service.json("/v1/instruments?base=eth").await;
     let active: Vec<&Value> = listed["instruments"].as_array().unwrap().iter().map(|one| &one["active"]).collect();
     assert_eq!(active, [&Value::from(false), &Value::from(true)]);
-    put_listing(ExchangeId::Kraken, &[], 2).await;
+    put_listing(ExchangeId::KRAKEN, &[], 2).await;
     assert_eq!(service.json(path).await["exchange"], "binance", "a market that no exchange trades is still found");
     service.shut_down().await;
 }
@@ -137,7 +137,7 @@ async fn reports_health_and_readiness() {
     let service = TestService::start().await;
     assert_eq!(service.json("/livez").await, serde_json::json!({"status": "ok"}));
     // Only the first exchange has a state from a collector.
-    let degraded: Vec<_> = ExchangeId::ALL.into_iter().skip(1).map(ExchangeId::as_str).collect();
+    let degraded: Vec<_> = ExchangeId::all().skip(1).map(ExchangeId::as_str).collect();
     assert_eq!(service.json("/readyz").await, serde_json::json!({"status": "ready", "degraded": degraded}));
     let health = service.json("/health").await;
     assert_eq!((&health["status"], &health["version"]), (&"degraded".into(), &"1.2.3".into()));

@@ -48,7 +48,7 @@ async fn legacy_socket_sends_current_ticker_and_updates() {
         let reply = socket.next().await;
         assert!(matches!(reply, Some(Ok(Message::Close(_)))), "{reply:?}");
     }
-    let demanded = service.cache.demand.symbols(ExchangeId::Binance).await.unwrap();
+    let demanded = service.cache.demand.symbols(ExchangeId::BINANCE).await.unwrap();
     assert_eq!(demanded, [btc()], "a subscriber creates demand for the market");
     service.shut_down().await;
 }
@@ -59,7 +59,7 @@ async fn legacy_socket_skips_older_events() {
     service.publish_ticker(7, 700).await;
     let mut socket = service.connect("/ws/subscribe/BTC-USDT").await;
     assert_eq!(next(&mut socket).await["last"], 700);
-    let topic = Topic::Ticker { exchange: ExchangeId::Binance, symbol: btc() };
+    let topic = Topic::Ticker { exchange: ExchangeId::BINANCE, symbol: btc() };
     let event = |epoch: &str, seq: u64| {
         let data = Bytes::from(format!("{{\"last\":\"{epoch}{seq}\"}}"));
         BusEvent { epoch: epoch.into(), seq, kind: BusEventKind::Data(data) }

@@ -141,7 +141,7 @@ async fn candle_snapshot_contains_history_before_updates() {
 #[tokio::test]
 async fn snapshot_sequence_number_matches_its_data() {
     let service = TestService::start().await;
-    let series = Series { exchange: ExchangeId::Binance, symbol: btc(), interval: Interval::M1 };
+    let series = Series { exchange: ExchangeId::BINANCE, symbol: btc(), interval: Interval::M1 };
     // A candle that changes continuously. Its volume equals the sequence number of its event.
     let (cache, clock) = (service.cache.clone(), service.clock.clone());
     let publisher = tokio::spawn(async move {
@@ -241,7 +241,7 @@ async fn status_topic_sends_current_state_and_changes() {
         (&status["type"], &status["exchange"], &status["state"]),
         (&json!("status"), &json!("binance"), &json!("live"))
     );
-    let known = service.cache.states.get(ExchangeId::Binance).await.unwrap().unwrap();
+    let known = service.cache.states.get(ExchangeId::BINANCE).await.unwrap().unwrap();
     let ended = candlewick::model::EndedSymbol { symbol: btc(), since: service.clock.now(), detail: "gone".to_owned() };
     let changed = ExchangeState { state: FeedState::Stale, ended: vec![ended], ..ExchangeState::clone(&known) };
     service.cache.states.put(changed).await.unwrap();
@@ -356,7 +356,7 @@ async fn topics_and_sockets_per_address_are_limited() {
 #[tokio::test]
 async fn new_market_is_rejected_when_collector_is_full() {
     let service = TestService::start().await;
-    let known = service.cache.states.get(ExchangeId::Binance).await.unwrap().unwrap();
+    let known = service.cache.states.get(ExchangeId::BINANCE).await.unwrap().unwrap();
     service.cache.states.put(ExchangeState { on_demand_capacity: 0, ..ExchangeState::clone(&known) }).await.unwrap();
     let mut client = service.stream().await;
     let response = client

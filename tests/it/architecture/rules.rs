@@ -1,5 +1,7 @@
 //! The rules: which module may import which, and where a library may be used.
 
+use candlewick::model::ExchangeId;
+
 use super::paths::{UsedPath, used_paths};
 
 /// The modules above the foundation, and what each may import besides the foundation and itself.
@@ -25,12 +27,6 @@ const FOUNDATION: [(&str, &[&str]); 5] = [
     ("config", &["model"]),
     ("lifecycle", &["model", "clock", "telemetry", "config"]),
 ];
-
-/// Modules that may import a single exchange's folder.
-const MAY_NAME_EXCHANGE_FOLDERS: [&str; 3] = ["exchanges", "app", "cli"];
-
-/// The folders of single exchanges within `exchanges`.
-const EXCHANGE_FOLDERS: [&str; 5] = ["binance", "bybit", "coinbase", "kraken", "okx"];
 
 /// Libraries, and the path prefixes of the files that may use them.
 const LIBRARIES: [(&[&str], &[&str]); 9] = [
@@ -91,8 +87,8 @@ fn violation(file: &str, module: &str, path: &UsedPath) -> Option<String> {
             if !may_import(module, other) {
                 return Some(format!("`{module}` may not import `{joined}`"));
             }
-            let names_folder = rest.first().is_some_and(|inner| EXCHANGE_FOLDERS.contains(inner));
-            if other == "exchanges" && names_folder && !MAY_NAME_EXCHANGE_FOLDERS.contains(&module) {
+            let names_folder = rest.first().is_some_and(|inner| ExchangeId::all().any(|id| id.as_str() == *inner));
+            if other == "exchanges" && names_folder && module != "exchanges" {
                 return Some(format!("`{module}` may import only the trait, not `{joined}`"));
             }
         }
@@ -163,6 +159,7 @@ fn forbidden_imports_are_reported() {
         ("src/model/time.rs", "use tokio::sync::Mutex;"),
         ("src/clock.rs", "use crate::lifecycle::Lifecycle;"),
         ("src/app.rs", "use crate::cli::X;"),
+        ("src/app.rs", "use crate::exchanges::binance::Adapter;"),
         ("src/main.rs", "use candlewick::app::App;"),
         ("src/lib.rs", "pub use crate::model::Candle;"),
         ("src/newmodule/mod.rs", "use crate::model::Candle;"),
@@ -194,7 +191,7 @@ fn allowed_imports_are_not_reported() {
         ("src/cache/redis/mod.rs", "use fred::prelude::*;"),
         ("src/market/mod.rs", "use crate::{store::X, cache::Y}; use crate::market::query::Q;"),
         ("src/api/mod.rs", "use poem::Route; use poem_openapi::Object; use crate::{market::Market, hub::Hub};"),
-        ("src/app.rs", "use crate::{api::X, simulator::Y, exchanges::binance::Binance};"),
+        ("src/app.rs", "use crate::{api::X, simulator::Y, exchanges::Exchange};"),
         ("src/cli/serve.rs", "use crate::app::App; use crate::exchanges::exchange;"),
         ("src/main.rs", "fn main() { candlewick::cli::main() }"),
         ("src/lib.rs", "pub mod model;"),

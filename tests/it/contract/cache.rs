@@ -65,7 +65,7 @@ async fn redis_server_backend() -> Backend {
 /// The collector of all exchanges: it reads its own values from memory.
 async fn redis_collector_backend() -> Backend {
     let mut backend = redis_server_backend().await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         backend.receivers.push(backend.cache.requests.serve(exchange).await.unwrap());
     }
     backend

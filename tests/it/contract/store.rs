@@ -122,7 +122,7 @@ persistence_cases!(postgres_reopened, postgres_server);
 const ALL_TIME: (i64, i64) = (0, 1_000_000);
 
 fn series(symbol: &str) -> Series {
-    Series { exchange: ExchangeId::Binance, symbol: symbol.parse().unwrap(), interval: Interval::M1 }
+    Series { exchange: ExchangeId::BINANCE, symbol: symbol.parse().unwrap(), interval: Interval::M1 }
 }
 
 fn minute(minute: i64) -> Timestamp {

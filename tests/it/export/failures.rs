@@ -112,8 +112,8 @@ async fn missing_data_error_names_the_fix(fixture: StoreFixture) {
     assert_eq!(fixture.files(), [""; 0]);
 
     // With a stored listing, any spelling of a market is accepted and an unknown one gets a suggestion.
-    let instrument = Instrument::new(ExchangeId::Binance, series().symbol, "BTCUSDT");
-    fixture.store.put_instruments(ExchangeId::Binance, &[instrument], minute(0)).await.unwrap();
+    let instrument = Instrument::new(ExchangeId::BINANCE, series().symbol, "BTCUSDT");
+    fixture.store.put_instruments(ExchangeId::BINANCE, &[instrument], minute(0)).await.unwrap();
     let export = |symbol| {
         let arguments = ["export", "--exchange", "binance", "--symbol", symbol, "--until", "2024-01-01T01:40:00Z"];
         process::run(fixture.folder.path(), &arguments, &[("DATABASE_URL", &fixture.url)])

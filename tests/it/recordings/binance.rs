@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn recorded_binance_frames_decode_to_events() {
-    let mut session = exchange(ExchangeId::Binance).decoder();
+    let mut session = adapter(ExchangeId::BINANCE).decoder();
     let mut counts = BTreeMap::new();
     for line in lines("ws/binance.jsonl").iter().filter(|line| line["t"] == "recv") {
         let (channel, text) = (line["ch"].as_str().unwrap(), line["data"].as_str().unwrap());
@@ -48,14 +48,14 @@ fn recorded_binance_frames_decode_to_events() {
 fn parses_recorded_binance_listing() {
     let http = lines("ws/binance.jsonl").into_iter().filter(|line| line["t"] == "http");
     for line in http.filter(|line| line["url"].as_str().unwrap().ends_with("/exchangeInfo")) {
-        let listed = parse(&exchange(ExchangeId::Binance).instruments(), line["data"].as_str().unwrap()).unwrap();
+        let listed = parse(&adapter(ExchangeId::BINANCE).instruments(), line["data"].as_str().unwrap()).unwrap();
         eprintln!("exchangeInfo: {} instruments", listed.len());
         assert!(listed.issues.is_empty(), "{:?}", listed.issues);
         assert!(
             listed.iter().any(|one| one.symbol.as_str() == "NKN/USDT" && one.is_trading() && one.price_step.is_some())
         );
         let guessed =
-            |one: &&Instrument| exchange(ExchangeId::Binance).guess_symbol(&one.native) == Some(one.symbol.clone());
+            |one: &&Instrument| adapter(ExchangeId::BINANCE).guess_symbol(&one.native) == Some(one.symbol.clone());
         let wrong: Vec<_> = listed.iter().filter(|one| !guessed(one)).map(|one| &one.native).collect();
         assert!(wrong.is_empty(), "wrongly guessed native ids: {wrong:?}");
     }
@@ -63,12 +63,12 @@ fn parses_recorded_binance_listing() {
 
 #[test]
 fn binance_rest_replies_match_ccxt() {
-    check_rest(ExchangeId::Binance, &[]);
+    check_rest(ExchangeId::BINANCE, &[]);
 }
 
 #[test]
 fn parses_binance_bodies_with_true_types() {
-    let (binance, mut counts) = (exchange(ExchangeId::Binance), BTreeMap::new());
+    let (binance, mut counts) = (adapter(ExchangeId::BINANCE), BTreeMap::new());
     for line in lines("rest_true_types/binance.jsonl") {
         let (file, body) = (line["file"].as_str().unwrap(), &line["body"]);
         let read = match file {
@@ -104,7 +104,7 @@ fn classifies_recorded_binance_errors() {
     for line in lines("errors/binance.jsonl") {
         let status = line["http_status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap();
         let body = line["body"].to_string();
-        let call = &exchange(ExchangeId::Binance).ticker(&instrument(ExchangeId::Binance, "NO/USDT"))[0];
+        let call = &adapter(ExchangeId::BINANCE).ticker(&instrument(ExchangeId::BINANCE, "NO/USDT"))[0];
         let error = (call.parse)(&RestResponse { status, body: body.as_bytes() }, NOW).unwrap_err();
         assert_eq!(error.kind, RestErrorKind::UnknownSymbol, "{body}");
     }
@@ -112,7 +112,7 @@ fn classifies_recorded_binance_errors() {
 
 #[test]
 fn binance_requests_match_ccxt() {
-    check_requests(ExchangeId::Binance, |actual, expected| {
+    check_requests(ExchangeId::BINANCE, |actual, expected| {
         // We always request the maximum number of rows and name the end of the range.
         assert_eq!(actual.1.remove("limit").unwrap(), "1000");
         expected.1.remove("limit");

@@ -14,7 +14,7 @@ fn number(value: &Value) -> Decimal {
 
 #[test]
 fn recorded_bybit_frames_decode_to_events() {
-    let bybit = exchange(ExchangeId::Bybit);
+    let bybit = adapter(ExchangeId::BYBIT);
     let (mut counts, mut is_spot) = (BTreeMap::new(), HashMap::new());
     let mut session = bybit.decoder();
     for line in lines("ws/bybit.jsonl") {
@@ -91,7 +91,7 @@ fn decode_skips_derivatives_of_mixed_recordings() {
 
 #[test]
 fn parses_recorded_bybit_listing() {
-    let bybit = exchange(ExchangeId::Bybit);
+    let bybit = adapter(ExchangeId::BYBIT);
     for line in lines("ws/bybit.jsonl").iter().filter(|line| line["t"] == "http") {
         let (url, body) = (text(&line["url"]), text(&line["data"]));
         let listed = parse(&bybit.instruments(), body);
@@ -110,8 +110,8 @@ fn parses_recorded_bybit_listing() {
 
 #[test]
 fn rejects_derivative_replies_and_classifies_errors() {
-    let bybit = exchange(ExchangeId::Bybit);
-    let btc = instrument(ExchangeId::Bybit, "BTC/USDT");
+    let bybit = adapter(ExchangeId::BYBIT);
+    let btc = instrument(ExchangeId::BYBIT, "BTC/USDT");
     let call = &bybit.ticker(&btc)[0];
     let mut counts = BTreeMap::new();
     for line in lines("rest/bybit.jsonl") {
@@ -138,8 +138,8 @@ fn rejects_derivative_replies_and_classifies_errors() {
 
 #[test]
 fn bybit_requests_match_ccxt() {
-    let bybit = exchange(ExchangeId::Bybit);
-    let btc = Arc::new(instrument(ExchangeId::Bybit, "BTC/USDT"));
+    let bybit = adapter(ExchangeId::BYBIT);
+    let btc = Arc::new(instrument(ExchangeId::BYBIT, "BTC/USDT"));
     let mut seen = 0;
     for line in lines("requests/bybit.jsonl").iter().filter(|line| line["url"].is_string()) {
         let (path, query) = text(&line["url"]).split_once('?').unwrap_or((text(&line["url"]), ""));

@@ -12,7 +12,7 @@ fn number(value: &Value) -> Decimal {
 
 #[test]
 fn recorded_coinbase_frames_decode_to_events() {
-    let mut session = exchange(ExchangeId::Coinbase).decoder();
+    let mut session = adapter(ExchangeId::COINBASE).decoder();
     let mut counts = BTreeMap::new();
     for line in lines("ws/coinbase.jsonl").iter().filter(|line| line["t"] == "recv") {
         let frame_text = text(&line["data"]);
@@ -58,7 +58,7 @@ fn recorded_coinbase_frames_decode_to_events() {
 
 #[test]
 fn parses_recorded_coinbase_listing() {
-    let coinbase = exchange(ExchangeId::Coinbase);
+    let coinbase = adapter(ExchangeId::COINBASE);
     for line in lines("ws/coinbase.jsonl").iter().filter(|line| line["t"] == "http") {
         let listed = parse(&coinbase.instruments(), text(&line["data"])).unwrap();
         let active = listed.iter().filter(|one| one.is_trading()).count();
@@ -76,8 +76,8 @@ fn parses_recorded_coinbase_listing() {
 fn coinbase_rest_replies_match_ccxt() {
     for line in lines("rest/coinbase.jsonl") {
         let (reply, expected) = (&line["httpResponse"], &line["parsedResponse"]);
-        let btc = instrument(ExchangeId::Coinbase, "BTC/USDC");
-        let calls = exchange(ExchangeId::Coinbase).ticker(&btc);
+        let btc = instrument(ExchangeId::COINBASE, "BTC/USDC");
+        let calls = adapter(ExchangeId::COINBASE).ticker(&btc);
         let patch = parse(&calls[1], &reply.to_string()).unwrap();
         let pairs = [(patch.last, "last"), (patch.bid, "bid"), (patch.ask, "ask")];
         assert!(pairs.iter().all(|(actual, name)| matches_float(*actual, &expected[name])), "{patch:?}");
@@ -89,8 +89,8 @@ fn coinbase_rest_replies_match_ccxt() {
 
 #[test]
 fn coinbase_requests_match_ccxt() {
-    let coinbase = exchange(ExchangeId::Coinbase);
-    let btc = instrument(ExchangeId::Coinbase, "BTC/USDT");
+    let coinbase = adapter(ExchangeId::COINBASE);
+    let btc = instrument(ExchangeId::COINBASE, "BTC/USDT");
     let origin = coinbase.profile().rest_origins[0];
     let url = |path: &str, query: &[(&str, String)]| {
         let query: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();

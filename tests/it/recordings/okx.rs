@@ -9,7 +9,7 @@ fn is_spot(native: &str) -> bool {
 
 #[test]
 fn recorded_okx_frames_decode_to_events() {
-    let mut session = exchange(ExchangeId::Okx).decoder();
+    let mut session = adapter(ExchangeId::OKX).decoder();
     let mut counts = BTreeMap::new();
     for line in lines("ws/okx.jsonl").iter().filter(|line| line["t"] == "recv") {
         let text = line["data"].as_str().unwrap();
@@ -64,7 +64,7 @@ fn time(value: &Value) -> String {
 
 #[test]
 fn parses_recorded_okx_listing() {
-    let okx = exchange(ExchangeId::Okx);
+    let okx = adapter(ExchangeId::OKX);
     let mut counts = BTreeMap::new();
     for line in lines("ws/okx.jsonl").iter().filter(|line| line["t"] == "http") {
         let (url, body) = (str(&line["url"]), str(&line["data"]));
@@ -81,12 +81,12 @@ fn parses_recorded_okx_listing() {
 #[test]
 fn okx_rest_replies_match_ccxt() {
     // OKX does not send the change; CCXT computes it.
-    check_rest(ExchangeId::Okx, &["percentage"]);
+    check_rest(ExchangeId::OKX, &["percentage"]);
 }
 
 #[test]
 fn parses_okx_bodies_with_true_types() {
-    let (okx, mut counts) = (exchange(ExchangeId::Okx), BTreeMap::new());
+    let (okx, mut counts) = (adapter(ExchangeId::OKX), BTreeMap::new());
     for line in lines("rest_true_types/okx.jsonl") {
         let (file, body) = (str(&line["file"]), &line["body"]);
         let read = match file {
@@ -113,7 +113,7 @@ fn classifies_recorded_okx_errors() {
     for line in lines("errors/okx.jsonl") {
         let status = line["http_status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap();
         let body = line["body"].to_string();
-        let call = &exchange(ExchangeId::Okx).ticker(&instrument(ExchangeId::Okx, "NO/USDT"))[0];
+        let call = &adapter(ExchangeId::OKX).ticker(&instrument(ExchangeId::OKX, "NO/USDT"))[0];
         let error = (call.parse)(&RestResponse { status, body: body.as_bytes() }, NOW).unwrap_err();
         assert_eq!((status, error.kind), (200, RestErrorKind::UnknownSymbol), "{body}");
         eprintln!("errors/okx.jsonl: {} is an unknown symbol", error.message);
@@ -129,8 +129,8 @@ fn url_of<T>(call: &RestCall<T>) -> String {
 
 #[test]
 fn okx_requests_match_ccxt() {
-    let (okx, mut counts) = (exchange(ExchangeId::Okx), BTreeMap::new());
-    let market = || Arc::new(instrument(ExchangeId::Okx, "BTC/USDT"));
+    let (okx, mut counts) = (adapter(ExchangeId::OKX), BTreeMap::new());
+    let market = || Arc::new(instrument(ExchangeId::OKX, "BTC/USDT"));
     for line in lines("requests/okx.jsonl") {
         let (method, input, url) = (str(&line["method"]), &line["input"], str(&line["url"]));
         let (path, query) = url.split_once('?').unwrap_or((url, ""));

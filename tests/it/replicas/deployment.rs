@@ -65,7 +65,7 @@ impl Deployment {
 
     /// Number of open WebSocket connections per exchange.
     pub fn open_sockets(&self) -> Vec<u64> {
-        ExchangeId::ALL.map(|id| self.simulation.simulator.stats(id).sockets_open).to_vec()
+        ExchangeId::all().map(|id| self.simulation.simulator.stats(id).sockets_open).collect()
     }
 }
 

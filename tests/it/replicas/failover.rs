@@ -77,7 +77,7 @@ async fn writes_resume_after_postgres_failover() {
 }
 
 fn series() -> Series {
-    Series { exchange: ExchangeId::Binance, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
+    Series { exchange: ExchangeId::BINANCE, symbol: "BTC/USDT".parse().unwrap(), interval: Interval::M1 }
 }
 
 /// Writes one candle of this minute since the epoch.

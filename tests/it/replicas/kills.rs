@@ -97,7 +97,7 @@ async fn killed_collector_is_replaced_without_data_loss() {
 
     let mut slowest = Duration::ZERO;
     for kill in 0..KILLS {
-        let exchange = ExchangeId::ALL[kill % ExchangeId::ALL.len()];
+        let exchange = ExchangeId::all().cycle().nth(kill).unwrap();
         let (active, before) = active_collector(&collectors, exchange);
         collectors[active].kill();
         let killed_at = clock.elapsed();
@@ -114,7 +114,7 @@ async fn killed_collector_is_replaced_without_data_loss() {
     eprintln!("{KILLS} kills of the active collector: another one had the lease within {slowest:?} of simulated time");
     assert!(slowest <= TAKEOVER_WITHIN, "{slowest:?}");
     wait_until("only one collector has connections", async || deployment.open_sockets() == sockets).await;
-    assert!(ExchangeId::ALL.into_iter().all(|id| deployment.simulation.simulator.stats(id).bans == 0));
+    assert!(ExchangeId::all().all(|id| deployment.simulation.simulator.stats(id).bans == 0));
 
     let range = minutes_after(since, i64::try_from(clock.now().since(since).as_secs() / 60).unwrap().max(3));
     clock.sleep_until(range.end()).await;
@@ -123,7 +123,7 @@ async fn killed_collector_is_replaced_without_data_loss() {
     assert_eq!(overlapping_claims(&deployment).await, 0);
 
     // After a clean shutdown the standby takes over immediately, before the lease would expire.
-    let exchange = ExchangeId::Binance;
+    let exchange = ExchangeId::BINANCE;
     let (active, before) = active_collector(&collectors, exchange);
     let stopped_at = clock.elapsed();
     collectors[active].signal("TERM");

@@ -21,7 +21,7 @@ struct ProxiedPair {
     redis: (String, String),
 }
 
-const BINANCE: ExchangeId = ExchangeId::Binance;
+const BINANCE: ExchangeId = ExchangeId::BINANCE;
 
 impl Deref for ProxiedPair {
     type Target = ReplicaPair;

@@ -22,15 +22,15 @@ impl ReplicaPair {
         let simulation =
             Simulation::with_listener(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(SPEED));
         let config = |role: &str| {
-            let exchanges: String = ExchangeId::ALL
+            let exchanges: String = ExchangeId::all()
                 .map(|id| {
                     let at = simulation.address;
-                    let enabled = matches!(id, ExchangeId::Binance | ExchangeId::Coinbase);
+                    let enabled = matches!(id, ExchangeId::BINANCE | ExchangeId::COINBASE);
                     format!(
                         "[exchanges.{id}]\nenabled = {enabled}\nrest_url = \"http://{at}\"\nws_url = \"ws://{at}\"\n"
                     )
                 })
-                .concat();
+                .collect();
             format!(
                 "role = \"{role}\"\n[store]\nurl = \"{database}\"\nconnections = 4\n[cache]\nurl = \"{redis}\"\n\
                  prefix = \"{prefix}\"\n{exchanges}"
@@ -85,7 +85,7 @@ impl ReplicaPair {
 
 /// The markets that a pair collects.
 pub fn collected_markets() -> impl Iterator<Item = (ExchangeId, &'static str)> {
-    markets().filter(|(id, _)| matches!(id, ExchangeId::Binance | ExchangeId::Coinbase))
+    markets().filter(|(id, _)| matches!(*id, ExchangeId::BINANCE | ExchangeId::COINBASE))
 }
 
 /// Returns whether a ticker is from the stream, not stale and younger than ten seconds.

@@ -41,7 +41,7 @@ async fn reconnecting_client_receives_every_sequence_number_or_a_gap() {
         assert!(one && two, "the replica accepts clients");
         // The active collector is killed once, and the standby takes over.
         if reconnect == RECONNECTS / 2 {
-            let token = |process: &Process| super::deployment::lease_token(process, ExchangeId::Binance);
+            let token = |process: &Process| super::deployment::lease_token(process, ExchangeId::BINANCE);
             let active = usize::from(token(&collectors[1]) > token(&collectors[0]));
             collectors[active].kill();
             collectors[active] = deployment.spawn("collector");

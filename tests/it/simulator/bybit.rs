@@ -3,7 +3,7 @@
 
 use super::*;
 
-const BYBIT: ExchangeId = ExchangeId::Bybit;
+const BYBIT: ExchangeId = ExchangeId::BYBIT;
 
 /// Opens a socket, subscribes to these topics and checks the acknowledgement.
 async fn subscribe<'a>(fixture: &'a SimulatorFixture, topics: &[&str]) -> Socket<'a> {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COINBASE: ExchangeId = ExchangeId::Coinbase;
+const COINBASE: ExchangeId = ExchangeId::COINBASE;
 
 /// Opens a socket, subscribes to heartbeats and one channel of BTC-USD, and checks the acknowledgements.
 async fn subscribe<'a>(fixture: &'a SimulatorFixture, channel: &str) -> Socket<'a> {

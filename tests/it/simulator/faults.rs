@@ -1,6 +1,7 @@
 //! The scripted faults and their effects on a client.
 
 use super::*;
+use crate::support::{adapter, markets};
 
 #[tokio::test]
 async fn dropped_sockets_end_without_close_frame() {
@@ -69,12 +70,12 @@ async fn malformed_frames_and_bodies_are_injected() {
 async fn rest_faults_return_scripted_status() {
     let fixture = fixture().await;
     for (fault, status) in [(FaultKind::Http429, 429), (FaultKind::Http418, 418), (FaultKind::Http500, 500)] {
-        for exchange in ExchangeId::ALL {
-            let path = candlewick::exchanges::exchange(exchange).profile().probe_path;
+        for exchange in ExchangeId::all() {
+            let profile = adapter(exchange).profile();
+            let path = profile.probe_path;
             fixture.inject(exchange, fault, 0);
             let response = fixture.get(path).await.unwrap();
-            // Bybit sends the end of the window instead.
-            let header = if exchange == ExchangeId::Bybit { "x-bapi-limit-reset-timestamp" } else { "retry-after" };
+            let header = profile.reset_header.unwrap_or("retry-after");
             assert_eq!((response.status().as_u16(), response.headers().contains_key(header)), (status, status != 500));
             assert_eq!(fixture.get(path).await.unwrap().status(), 200, "a one-time fault affects one request");
         }
@@ -234,19 +235,11 @@ async fn absurd_numbers_and_wrong_events_are_injected() {
 #[tokio::test]
 async fn bad_row_is_skipped_and_other_rows_are_parsed() {
     let fixture = fixture().await;
-    for exchange in ExchangeId::ALL {
-        let adapter = candlewick::exchanges::exchange(exchange);
-        let symbol = match exchange {
-            ExchangeId::Kraken | ExchangeId::Coinbase => "BTC/USD",
-            _ => "BTC/USDT",
-        };
-        let native = match exchange {
-            ExchangeId::Kraken => "XBTUSD",
-            ExchangeId::Coinbase => "BTC-USD",
-            ExchangeId::Okx => "BTC-USDT",
-            _ => "BTCUSDT",
-        };
-        let instrument = candlewick::model::Instrument::new(exchange, symbol.parse().unwrap(), native);
+    for (exchange, symbol) in markets() {
+        let adapter = adapter(exchange);
+        let symbol: Symbol = symbol.parse().unwrap();
+        let native = fixture.simulator.market().find(exchange, &symbol).unwrap().native;
+        let instrument = candlewick::model::Instrument::new(exchange, symbol, native);
         let start = Timestamp::from_millis(START.millis() / MINUTE * MINUTE - 60 * MINUTE);
         let range = TimeRange::new(start, Timestamp::from_millis(start.millis() + 20 * MINUTE));
         let page = candlewick::exchanges::CandlePage {

@@ -23,9 +23,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// 2025-11-20T21:00:10Z
 const START: Timestamp = Timestamp::from_millis(1_763_672_410_000);
 const MINUTE: i64 = 60_000;
-const BINANCE: ExchangeId = ExchangeId::Binance;
-const KRAKEN: ExchangeId = ExchangeId::Kraken;
-const OKX: ExchangeId = ExchangeId::Okx;
+const BINANCE: ExchangeId = ExchangeId::BINANCE;
+const KRAKEN: ExchangeId = ExchangeId::KRAKEN;
+const OKX: ExchangeId = ExchangeId::OKX;
 
 struct SimulatorFixture {
     simulator: Simulator,

@@ -34,19 +34,19 @@ async fn binance_closes_sockets_over_message_rate_or_without_pong() {
         over_rate.send(json!({"method": "LIST_SUBSCRIPTIONS", "id": id})).await;
     }
     let frames = over_rate.receive_until(|frame| frame["close"] == 1008).await;
-    assert_eq!((frames.len(), fixture.simulator.stats(ExchangeId::Binance).messages_over_rate), (7, 1));
+    assert_eq!((frames.len(), fixture.simulator.stats(ExchangeId::BINANCE).messages_over_rate), (7, 1));
 
     let mut idle = fixture.subscribe_binance(&[]).await;
     // Nothing reads this socket, so the pings get no pong.
     fixture.clock.advance(Duration::from_secs(90)).await;
-    assert_eq!(fixture.simulator.stats(ExchangeId::Binance).sockets_open, 0);
+    assert_eq!(fixture.simulator.stats(ExchangeId::BINANCE).sockets_open, 0);
     while idle.receive().await.is_some_and(|frame| frame["close"] != 1008) {}
 
     let mut active = fixture.subscribe_binance(&["btcusdt@kline_1m"]).await;
     for _ in 0..3 {
         active.receive_until(is_closed_kline).await;
     }
-    let stats = fixture.simulator.stats(ExchangeId::Binance);
+    let stats = fixture.simulator.stats(ExchangeId::BINANCE);
     assert_eq!((stats.sockets_opened, stats.sockets_open), (3, 1));
 }
 
@@ -100,7 +100,7 @@ async fn binance_counts_weight_and_bans_after_repeated_429() {
     }
     let banned = fixture.get("/api/v3/ping").await.unwrap();
     assert_eq!((banned.status().as_u16(), banned.headers()["retry-after"].as_bytes()), (418, &b"120"[..]));
-    let stats = fixture.simulator.stats(ExchangeId::Binance);
+    let stats = fixture.simulator.stats(ExchangeId::BINANCE);
     assert_eq!((stats.rest_requests, stats.limit_violations, stats.bans), (86, 11, 1));
     fixture.clock.advance(Duration::from_mins(2)).await;
     assert_eq!(fixture.get("/api/v3/ping").await.unwrap().status(), 200);
@@ -117,7 +117,7 @@ async fn kraken_rest_errors_have_status_200() {
     }
     assert_eq!(fixture.json("/0/public/Time").await, json!({"error": ["EGeneral:Too many requests"]}));
     assert_eq!(fixture.json("/0/public/OHLC?pair=XBTUSD").await["error"], json!([]), "each pair has a separate limit");
-    assert_eq!(fixture.simulator.stats(ExchangeId::Kraken).limit_violations, 1);
+    assert_eq!(fixture.simulator.stats(ExchangeId::KRAKEN).limit_violations, 1);
     assert_eq!(fixture.get("/nothing").await.unwrap().status(), 404);
 }
 
@@ -137,5 +137,5 @@ async fn stopping_sends_close_frames() {
     assert_eq!(u16::from(frame.code), 1001);
     assert!(stream.next().await.is_none());
     task.await.unwrap().unwrap();
-    assert_eq!(simulator.stats(ExchangeId::Kraken).sockets_open, 0);
+    assert_eq!(simulator.stats(ExchangeId::KRAKEN).sockets_open, 0);
 }

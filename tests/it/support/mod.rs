@@ -8,11 +8,13 @@ pub mod servers;
 pub mod stream_client;
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use candlewick::app::App;
 use candlewick::clock::Clock;
 use candlewick::config::Config;
+use candlewick::exchanges::Exchange;
 use candlewick::lifecycle::{Lifecycle, Phase};
 use candlewick::model::{Candle, ExchangeId, Interval, Symbol, TimeRange, Timestamp};
 use candlewick::simulator::{Fault, FaultKind, MAX_MARKETS, Simulator, SimulatorConfig};
@@ -27,25 +29,26 @@ pub const TIMEOUT: Duration = Duration::from_mins(1);
 /// Default speed of the simulated clock: one minute of the market takes one second.
 pub const SPEED: f64 = 60.0;
 
-/// Faults that occur in normal operation: closing frames are late, candles without trades get none, and Coinbase's REST
-/// API lags its streams.
+/// Faults that occur in normal operation: closing frames are late, candles without trades get none, and REST APIs that
+/// are known for it lag their streams.
 fn default_faults() -> Vec<Fault> {
     let always = |exchange, fault| Fault { exchange, after_ms: 0, fault, for_ms: 30 * 24 * 3_600_000 };
-    let each = ExchangeId::ALL.into_iter();
+    let each = ExchangeId::all();
+    let lagging = each.clone().filter(|exchange| !adapter(*exchange).profile().rest_lag.is_zero());
     each.flat_map(|exchange| [always(exchange, FaultKind::LateClose), always(exchange, FaultKind::NoClose)])
-        .chain([always(ExchangeId::Coinbase, FaultKind::RestLag)])
+        .chain(lagging.map(|exchange| always(exchange, FaultKind::RestLag)))
         .collect()
 }
 
 /// One market per exchange that a service collects by default.
 pub fn markets() -> impl Iterator<Item = (ExchangeId, &'static str)> {
-    ExchangeId::ALL.into_iter().map(|exchange| {
-        let symbol = match exchange {
-            ExchangeId::Binance | ExchangeId::Okx | ExchangeId::Bybit => "BTC/USDT",
-            ExchangeId::Kraken | ExchangeId::Coinbase => "BTC/USD",
-        };
-        (exchange, symbol)
-    })
+    static DEFAULT: LazyLock<Config> = LazyLock::new(|| Config::from_toml("").unwrap());
+    DEFAULT.exchanges.iter().map(|(exchange, settings)| (*exchange, settings.symbols[0].as_str()))
+}
+
+/// The adapter of an exchange.
+pub fn adapter(exchange: ExchangeId) -> &'static dyn Exchange {
+    candlewick::exchanges::exchange(exchange).unwrap()
 }
 
 /// Simulated exchanges with 3,000 markets each and, unless stated otherwise, the default faults.
@@ -90,7 +93,7 @@ impl Simulation {
     pub fn config(&self) -> String {
         let (rest, ws) = (format!("http://{}", self.address), format!("ws://{}", self.address));
         let exchange = |id| format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\n");
-        format!("data = \"live\"\n{}", ExchangeId::ALL.map(exchange).concat())
+        format!("data = \"live\"\n{}", ExchangeId::all().map(exchange).collect::<String>())
     }
 
     /// Starts a fault now.
@@ -140,7 +143,7 @@ impl Service {
     /// Like [`live_with_config`](Self::live_with_config), with a separate clock.
     pub async fn live_with_clock(simulation: &Simulation, toml: &str, clock: Clock) -> Self {
         let service = Self::start(&format!("{}\n{toml}", simulation.config()), clock).await;
-        for exchange in ExchangeId::ALL {
+        for exchange in ExchangeId::all() {
             let path = format!("/v1/instruments?exchange={exchange}&limit=1");
             let what = format!("the listing of {exchange} is read");
             wait_until(&what, async || service.get(&path).await.0 == 200).await;

@@ -123,7 +123,7 @@ pub fn exchange_urls(address: &str) -> Vec<(String, String)> {
             (format!("CANDLEWICK__EXCHANGES__{name}__{kind}_URL"), format!("{scheme}://{address}"))
         })
     };
-    ExchangeId::ALL.into_iter().flat_map(variables).collect()
+    ExchangeId::all().flat_map(variables).collect()
 }
 
 /// Concatenates borrowed and owned environment variables for [`Process::spawn`] and [`run`].

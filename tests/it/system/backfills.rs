@@ -30,7 +30,7 @@ async fn silent_correction_is_found_and_revises_candles() {
     let service = Service::live(&simulation).await;
     let range = minutes_after(simulation.clock.now() + Duration::from_mins(3), 3);
     simulation.clock.sleep_until(range.start()).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::CorrectCandle, range.duration());
     }
     // Candles from the stream are stored until the reconciler compares them with the exchange's.
@@ -60,7 +60,7 @@ async fn backfill_days_are_fetched_in_background() {
     let service = Service::live_with_config(&simulation, "[collect]\nbackfill_days = 3\n").await;
     let now = simulation.clock.now();
     let days = TimeRange::new(Interval::M1.back(now, 3 * 1_440 - 60), Interval::M1.back(now, 60));
-    for (exchange, symbol) in markets().filter(|(exchange, _)| *exchange != ExchangeId::Kraken) {
+    for (exchange, symbol) in markets().filter(|(exchange, _)| *exchange != ExchangeId::KRAKEN) {
         // Polls coverage, because a history request would start a fetch.
         let (start, end) = (days.start().millis(), days.end().millis());
         let path = format!("/v1/coverage?exchange={exchange}&symbol={symbol}&start={start}&end={end}");
@@ -69,7 +69,7 @@ async fn backfill_days_are_fetched_in_background() {
         let candles = complete_candles(&service, exchange, symbol, Interval::M1, days).await;
         assert_eq!(json_rows(&candles), candle_rows(&expected));
     }
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         assert_eq!(simulation.simulator.stats(exchange).limit_violations, 0, "{exchange}");
     }
 }
@@ -95,9 +95,9 @@ async fn backfill_state_is_reported_until_done() {
     wait_until("the backfill is done", async || service.get_ok(&path).await["state"] == "done").await;
     let done = service.get_ok(&path).await;
     assert_eq!((&done["complete"], &done["known_ms"]), (&true.into(), &done["total_ms"]), "{done}");
-    let before = simulation.simulator.stats(ExchangeId::Okx).rest_requests;
-    service.assert_complete(&simulation, ExchangeId::Okx, "ADA/USDT", range).await;
-    let after = simulation.simulator.stats(ExchangeId::Okx).rest_requests;
+    let before = simulation.simulator.stats(ExchangeId::OKX).rest_requests;
+    service.assert_complete(&simulation, ExchangeId::OKX, "ADA/USDT", range).await;
+    let after = simulation.simulator.stats(ExchangeId::OKX).rest_requests;
     assert!(after - before <= 2, "nothing is fetched twice: {before}, {after}");
     assert!(service.get_ok("/v1/backfills").await["backfills"].as_array().unwrap().contains(&done));
 

@@ -18,7 +18,7 @@ async fn stream_with_only_pings_is_not_live() {
     let simulation = Simulation::with_speed(15.0).await;
     let service = Service::live(&simulation).await;
     simulation.sleep(Duration::from_mins(2)).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::PingsOnly, Duration::from_mins(30));
     }
     simulation.sleep(Duration::from_secs(210)).await;
@@ -32,7 +32,7 @@ async fn stream_with_only_pings_is_not_live() {
         let is_recent = ticker["age_ms"].as_u64().is_some_and(|age| age <= 60_000);
         assert!(ticker["stale"] == true || (ticker["source"] == "rest" && is_recent), "{ticker}");
     }
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         let state = service.get_ok(&format!("/v1/exchanges/{exchange}")).await;
         let silence_ms = state["connections"][0]["last_message_ms"].as_u64().unwrap();
         assert!(silence_ms >= 150_000, "{state}");
@@ -44,7 +44,7 @@ async fn stream_with_only_pings_is_not_live() {
 async fn absurd_numbers_are_never_published() {
     let simulation = Simulation::with_speed(15.0).await;
     let service = Service::live(&simulation).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::AbsurdNumbers, Duration::from_mins(2));
         simulation.inject_fault(exchange, FaultKind::WrongEvent, Duration::from_mins(2));
     }
@@ -65,7 +65,7 @@ async fn absurd_numbers_are_never_published() {
     wait_until("skipped frames are counted", async || {
         let (_, metrics) = service.get("/metrics").await;
         let metrics = metrics.as_str().unwrap_or_default().to_owned();
-        ExchangeId::ALL.into_iter().all(|exchange| {
+        ExchangeId::all().all(|exchange| {
             let name = format!("candlewick_upstream_frames_skipped_total{{exchange=\"{exchange}\"}}");
             metrics.lines().any(|line| line.starts_with(&name))
         })

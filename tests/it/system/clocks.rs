@@ -1,5 +1,6 @@
 //! Wrong clocks: the local clock, the clock of an exchange, and the times of single frames.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use candlewick::model::{ExchangeId, Interval, TimeRange, Timestamp};
@@ -76,7 +77,7 @@ async fn assert_tolerates_local_offset(ahead_ms: i64) {
     let simulation = Simulation::with_speed(SPEED).await;
     let service = Service::live_with_clock(&simulation, "", simulation.clock.shifted(ahead_ms)).await;
     assert_correct_candles(&simulation, &service, |_| 0).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         assert_offset(&service, exchange, -ahead_ms).await;
     }
     assert!(service.shut_down().await);
@@ -99,20 +100,16 @@ async fn local_clock_180_s_behind_misses_no_candle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clock_offset_is_tracked_per_exchange() {
-    let ahead_ms = |exchange| match exchange {
-        ExchangeId::Binance => -90_000,
-        ExchangeId::Kraken => -300_000,
-        ExchangeId::Coinbase => 180_000,
-        ExchangeId::Okx => 45_000,
-        ExchangeId::Bybit => -1_500,
-    };
+    let offsets = [-90_000, -300_000, 180_000, 45_000, -1_500].into_iter().cycle();
+    let offsets: BTreeMap<ExchangeId, i64> = ExchangeId::all().zip(offsets).collect();
+    let ahead_ms = |exchange| offsets[&exchange];
     let simulation = Simulation::with_speed(SPEED).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.simulator.set_clock_offset(exchange, ahead_ms(exchange));
     }
     let service = Service::live(&simulation).await;
     assert_correct_candles(&simulation, &service, ahead_ms).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         assert_offset(&service, exchange, ahead_ms(exchange)).await;
     }
     // Without `end`, the newest candle is the one that is open at the exchange's time.
@@ -198,7 +195,7 @@ async fn microsecond_timestamps_have_no_lasting_effect() {
     let service = Service::live(&simulation).await;
     let before = minutes_after(simulation.clock.now(), 1);
     simulation.clock.sleep_until(before.start() + Duration::from_secs(20)).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::Microseconds, Duration::from_secs(3));
     }
     simulation.sleep(Duration::from_secs(2)).await;

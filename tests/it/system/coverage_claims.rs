@@ -17,7 +17,7 @@ fn past(simulation: &Simulation, minutes: u32) -> TimeRange {
 async fn assert_no_false_claims(service: &Service, simulation: &Simulation, fault: FaultKind, duration: Duration) {
     service.wait_until_live().await;
     let range = past(simulation, 480);
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, fault, duration);
     }
     let fault_end = simulation.clock.now() + duration;
@@ -86,7 +86,7 @@ async fn off_grid_rows_are_reported_as_gap_and_refetched() {
     let service = Service::live_with_config(&simulation, HISTORY).await;
     service.wait_until_live().await;
     let range = past(&simulation, 240);
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::OffGrid, Duration::from_hours(10));
     }
     for (exchange, symbol) in markets() {

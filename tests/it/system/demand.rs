@@ -40,6 +40,6 @@ async fn subscribed_market_is_collected_within_a_second_until_linger_ends() {
     wait_until("the market is no longer collected", async || !is_collected(&service, "ADA/USDT").await).await;
     assert!(is_collected(&service, "BTC/USDT").await, "configured markets stay collected");
     assert!(service.shut_down().await);
-    let stats = simulation.simulator.stats(ExchangeId::Binance);
+    let stats = simulation.simulator.stats(ExchangeId::BINANCE);
     assert_eq!(stats.limit_violations, 0);
 }

@@ -7,10 +7,10 @@ use candlewick::model::{ExchangeId, Interval, TimeRange};
 use crate::support::{Service, Simulation, markets, minutes_after, wait_until};
 
 const MARKETS: [(ExchangeId, &str); 4] = [
-    (ExchangeId::Binance, "BTC/USDT"),
-    (ExchangeId::Kraken, "BTC/USD"),
-    (ExchangeId::Kraken, "SOL/USD"),
-    (ExchangeId::Okx, "BTC/USDT"),
+    (ExchangeId::BINANCE, "BTC/USDT"),
+    (ExchangeId::KRAKEN, "BTC/USD"),
+    (ExchangeId::KRAKEN, "SOL/USD"),
+    (ExchangeId::OKX, "BTC/USDT"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn collected_candles_are_complete_and_equal_exchange_candles() {
             "{exchange} {symbol} was not collected from the stream: {ranges}"
         );
     }
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         assert_eq!(simulation.simulator.stats(exchange).limit_violations, 0, "{exchange}");
         let connections = service.get_ok(&format!("/v1/exchanges/{exchange}")).await["connections"].clone();
         let no_reconnects = connections.as_array().unwrap().iter().all(|connection| connection["reconnects"] == 0);
@@ -84,17 +84,17 @@ async fn uncollected_market_is_fetched_on_request_and_stored() {
     let now = simulation.clock.now();
     let past = TimeRange::new(Interval::M1.back(now, 990), Interval::M1.back(now, 1));
     for symbol in ["BTC/USDT", "ETH/USDT", "SOL/USDT"] {
-        service.assert_complete(&simulation, ExchangeId::Binance, symbol, past).await;
+        service.assert_complete(&simulation, ExchangeId::BINANCE, symbol, past).await;
     }
     // Ten concurrent requests for candles of a year ago.
     let old = minutes_after(Interval::D1.back(simulation.clock.now(), 365), 300);
-    let before = simulation.simulator.stats(ExchangeId::Binance).rest_requests;
-    let requests = (0..10).map(|_| service.minute_candles(ExchangeId::Binance, "ADA/USDT", old));
+    let before = simulation.simulator.stats(ExchangeId::BINANCE).rest_requests;
+    let requests = (0..10).map(|_| service.minute_candles(ExchangeId::BINANCE, "ADA/USDT", old));
     // On the fast clock, responses may time out while the fetch is pending; later requests return its candles.
     futures_util::future::join_all(requests).await;
-    service.assert_complete(&simulation, ExchangeId::Binance, "ADA/USDT", old).await;
+    service.assert_complete(&simulation, ExchangeId::BINANCE, "ADA/USDT", old).await;
     assert_eq!(
-        simulation.simulator.stats(ExchangeId::Binance).rest_requests - before,
+        simulation.simulator.stats(ExchangeId::BINANCE).rest_requests - before,
         1,
         "identical requests share one fetch"
     );

@@ -33,7 +33,7 @@ async fn assert_refetches_after(fault: FaultKind, duration: Duration, only: Opti
     let range = old_hour(&simulation);
     // Kraken's REST API has no candles that old.
     let affected: Vec<_> = markets()
-        .filter(|(exchange, _)| *exchange != ExchangeId::Kraken && only.is_none_or(|only| only == *exchange))
+        .filter(|(exchange, _)| *exchange != ExchangeId::KRAKEN && only.is_none_or(|only| only == *exchange))
         .collect();
     let fault_end = simulation.clock.now() + duration;
     for (exchange, _) in &affected {
@@ -71,12 +71,12 @@ async fn slow_bodies_are_refetched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_resume_after_firewall_403() {
-    assert_refetches_after(FaultKind::Firewall403, Duration::from_secs(30), Some(ExchangeId::Binance)).await;
+    assert_refetches_after(FaultKind::Firewall403, Duration::from_secs(30), Some(ExchangeId::BINANCE)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_resume_after_region_451() {
-    assert_refetches_after(FaultKind::Region451, Duration::from_secs(30), Some(ExchangeId::Binance)).await;
+    assert_refetches_after(FaultKind::Region451, Duration::from_secs(30), Some(ExchangeId::BINANCE)).await;
 }
 
 /// Checks that all connections become live, no market ends, and tickers come from the stream.
@@ -102,17 +102,17 @@ async fn assert_subscribes_despite(fault: FaultKind, exchange: ExchangeId, durat
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscribes_despite_message_rate_error_on_kraken() {
-    assert_subscribes_despite(FaultKind::MsgRate, ExchangeId::Kraken, Duration::from_secs(20)).await;
+    assert_subscribes_despite(FaultKind::MsgRate, ExchangeId::KRAKEN, Duration::from_secs(20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn already_subscribed_error_counts_as_ack_on_kraken() {
-    assert_subscribes_despite(FaultKind::AlreadySubscribed, ExchangeId::Kraken, Duration::from_mins(10)).await;
+    assert_subscribes_despite(FaultKind::AlreadySubscribed, ExchangeId::KRAKEN, Duration::from_mins(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn already_subscribed_error_counts_as_ack_on_bybit() {
-    assert_subscribes_despite(FaultKind::AlreadySubscribed, ExchangeId::Bybit, Duration::from_mins(10)).await;
+    assert_subscribes_despite(FaultKind::AlreadySubscribed, ExchangeId::BYBIT, Duration::from_mins(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,12 +127,12 @@ async fn unknown_range_of_years_requires_backfill() {
             "/v1/history?exchange={exchange}&symbol=BTC/USDT&interval={interval}&start={start}&end={end}&format=csv"
         )
     };
-    let before = simulation.simulator.stats(ExchangeId::Binance).rest_requests;
+    let before = simulation.simulator.stats(ExchangeId::BINANCE).rest_requests;
     let (status, problem) = service.get(&path("binance", years(3), "1m")).await;
     assert_eq!((status, problem["code"].as_str()), (400, Some("range_too_large")), "{problem}");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("`POST /v1/backfills`") && detail.contains("`candlewick backfill`"), "{detail}");
-    assert!(simulation.simulator.stats(ExchangeId::Binance).rest_requests < before + 20, "no fetch is started");
+    assert!(simulation.simulator.stats(ExchangeId::BINANCE).rest_requests < before + 20, "no fetch is started");
     // A range of a few pages is fetched, no matter how old it is.
     for (interval, start) in [("1m", end - 6 * 3_600_000), ("1d", years(1))] {
         let (status, _) = service.get(&path("binance", start, interval)).await;

@@ -13,7 +13,7 @@ async fn state_reports_connections_budgets_and_circuit_breakers() {
     let simulation = Simulation::with_speed(15.0).await;
     let service = Service::live(&simulation).await;
     let get_state = async |exchange: ExchangeId| service.get_ok(&format!("/v1/exchanges/{exchange}")).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         wait_until(&format!("{exchange} is live"), async || get_state(exchange).await["state"] == "live").await;
         let state = get_state(exchange).await;
         for connection in state["connections"].as_array().unwrap() {
@@ -27,7 +27,7 @@ async fn state_reports_connections_budgets_and_circuit_breakers() {
         assert!(state["budgets"].as_array().unwrap().iter().any(|budget| budget["scope"] == "connections"), "{state}");
     }
 
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::Http418, Duration::from_mins(3));
         simulation.inject_fault(exchange, FaultKind::Drop, Duration::ZERO);
     }

@@ -14,7 +14,7 @@ async fn assert_recovers(fault: FaultKind, duration: Duration) -> (Simulation, S
     let service = Service::live(&simulation).await;
     let before = minutes_after(simulation.clock.now(), 1);
     simulation.clock.sleep_until(before.end() + Duration::from_secs(20)).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, fault, duration);
     }
     simulation.sleep(duration + Duration::from_secs(100)).await;
@@ -68,7 +68,7 @@ recovery_tests! {
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_subscription_falls_back_to_rest() {
     let simulation = Simulation::new().await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::Refuse, Duration::from_mins(1));
     }
     let service = Service::live(&simulation).await;
@@ -88,7 +88,7 @@ async fn late_trade_revises_closed_candle() {
     let service = Service::live(&simulation).await;
     let range = minutes_after(simulation.clock.now(), 3);
     simulation.clock.sleep_until(range.start()).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         simulation.inject_fault(exchange, FaultKind::LateTrade, range.duration());
     }
     simulation.clock.sleep_until(range.end()).await;
@@ -101,6 +101,6 @@ async fn late_trade_revises_closed_candle() {
     }
     // Candles of Binance close before the late trade. Candles of Kraken may still be open; they include the trade when
     // they are stored and are not revised.
-    let (_, candles) = service.minute_candles(ExchangeId::Binance, "BTC/USDT", range).await;
+    let (_, candles) = service.minute_candles(ExchangeId::BINANCE, "BTC/USDT", range).await;
     assert!(candles.as_array().unwrap().iter().any(|candle| candle["revision"] == 1), "{candles}");
 }

@@ -131,7 +131,7 @@ async fn offline_first_start_becomes_ready_and_logs_simulated_exchanges() {
     process.wait_for_log("ready").await;
 
     let log = process.log();
-    for exchange in ExchangeId::ALL.map(ExchangeId::as_str) {
+    for exchange in ExchangeId::all().map(ExchangeId::as_str) {
         let line = log
             .iter()
             .find(|line| line["exchange"] == exchange && line["message"].as_str().unwrap().contains("SIMULATED"))

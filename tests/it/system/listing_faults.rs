@@ -124,7 +124,7 @@ async fn invalid_listing_row_affects_no_other_row() {
             "{exchange}: {left_out} rows skipped, {without_step} without a step"
         );
         let listed = service.get_ok(&format!("/v1/instruments?exchange={exchange}&base=ODDA")).await;
-        assert_eq!(listed["instruments"][0]["price_step"].is_null(), exchange != ExchangeId::Kraken, "{listed}");
+        assert_eq!(listed["instruments"][0]["price_step"].is_null(), exchange != ExchangeId::KRAKEN, "{listed}");
         let second = simulation.simulator.market().listings(exchange).nth(1).unwrap().symbol.clone();
         let status = instrument_status(&service, exchange, second.as_str()).await;
         assert_eq!(status, Value::Null, "{exchange} {second} is skipped");
@@ -137,13 +137,13 @@ async fn market_whose_row_becomes_invalid_stays_collected() {
     let second = |exchange| simulation.simulator.market().listings(exchange).nth(1).unwrap().symbol.clone();
     let config = config(&simulation, |exchange| vec![second(exchange).to_string()]);
     let service = Service::start(&config, simulation.clock.clone()).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         let symbol = second(exchange);
         wait_until_collected(&service, exchange, symbol.as_str()).await;
         simulation.inject_fault(exchange, FaultKind::OddListing, Duration::from_hours(1));
     }
     simulation.sleep(UNTIL_NEXT_READ).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         assert!(is_collected(&service, exchange, second(exchange).as_str()).await, "{exchange}");
         assert_eq!(instrument_status(&service, exchange, second(exchange).as_str()).await, "trading");
     }
@@ -156,21 +156,21 @@ fn config(simulation: &Simulation, symbols: impl Fn(ExchangeId) -> Vec<String>) 
         let symbols = json!(symbols(id));
         format!("[exchanges.{id}]\nrest_url = \"{rest}\"\nws_url = \"{ws}\"\nsymbols = {symbols}\n")
     };
-    format!("data = \"live\"\n{}{LISTING_INTERVAL}\n", ExchangeId::ALL.map(exchange).concat())
+    format!("data = \"live\"\n{}{LISTING_INTERVAL}\n", ExchangeId::all().map(exchange).collect::<String>())
 }
 
 /// Markets with unusual symbols: leading digits, other scripts, native names with lower-case letters (Kraken's
 /// `AAPLx`), a quote of one letter, an alias of another order book (Coinbase's `BTC-USDC`).
 const UNUSUAL_SYMBOLS: [(ExchangeId, &str); 9] = [
-    (ExchangeId::Binance, "1000SATS/USDT"),
-    (ExchangeId::Binance, "币安人生/USDT"),
-    (ExchangeId::Binance, "BTC/U"),
-    (ExchangeId::Kraken, "AAPLX/USD"),
-    (ExchangeId::Kraken, "BTC/PYUSD"),
-    (ExchangeId::Coinbase, "BTC/USDC"),
-    (ExchangeId::Coinbase, "BTC/USD"),
-    (ExchangeId::Okx, "1INCH/USDT"),
-    (ExchangeId::Bybit, "USD1/USDT"),
+    (ExchangeId::BINANCE, "1000SATS/USDT"),
+    (ExchangeId::BINANCE, "币安人生/USDT"),
+    (ExchangeId::BINANCE, "BTC/U"),
+    (ExchangeId::KRAKEN, "AAPLX/USD"),
+    (ExchangeId::KRAKEN, "BTC/PYUSD"),
+    (ExchangeId::COINBASE, "BTC/USDC"),
+    (ExchangeId::COINBASE, "BTC/USD"),
+    (ExchangeId::OKX, "1INCH/USDT"),
+    (ExchangeId::BYBIT, "USD1/USDT"),
 ];
 
 fn unusual_symbols(exchange: ExchangeId) -> Vec<String> {

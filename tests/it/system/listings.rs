@@ -104,9 +104,10 @@ async fn delisted_market_ends_and_relisted_market_resumes() {
         assert_history_remains((&simulation, &service), (exchange, symbol), before).await;
     }
     // The market is not fetched again: the other markets are complete, so only the listing is read.
-    let requests = ExchangeId::ALL.map(|exchange| simulation.simulator.stats(exchange).rest_requests);
+    let requests: Vec<_> =
+        ExchangeId::all().map(|exchange| simulation.simulator.stats(exchange).rest_requests).collect();
     simulation.sleep(Duration::from_mins(5)).await;
-    for (exchange, before) in ExchangeId::ALL.into_iter().zip(requests) {
+    for (exchange, before) in ExchangeId::all().zip(requests) {
         let after = simulation.simulator.stats(exchange).rest_requests;
         assert!(after - before < 30, "{exchange} received {} requests in five minutes", after - before);
     }

@@ -25,7 +25,7 @@ fn symbols(simulation: &Simulation, exchange: ExchangeId) -> Vec<Symbol> {
 
 /// Waits until every connection of every exchange is live and every market has a ticker from the stream.
 async fn wait_until_all_live(service: &Service, simulation: &Simulation) {
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         wait_until(&format!("{exchange} is live"), async || {
             let state = service.get_ok(&format!("/v1/exchanges/{exchange}")).await;
             let connections = state["connections"].as_array().unwrap();
@@ -52,7 +52,7 @@ async fn mass_reconnects_stay_within_every_budget() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let simulation = Simulation::with_listener(listener, Clock::scaled(SPEED));
     let mut toml = "data = \"live\"\n".to_owned();
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         let (address, symbols) = (simulation.address, symbols(&simulation, exchange));
         let list = symbols.iter().map(|symbol| format!("\"{symbol}\"")).collect::<Vec<_>>().join(", ");
         let _ = writeln!(toml, "[exchanges.{exchange}]\nrest_url = \"http://{address}\"\nws_url = \"ws://{address}\"");
@@ -65,14 +65,14 @@ async fn mass_reconnects_stay_within_every_budget() {
 
     let range = minutes_after(simulation.clock.now(), 4);
     for _ in 0..3 {
-        for exchange in ExchangeId::ALL {
+        for exchange in ExchangeId::all() {
             simulation.inject_fault(exchange, FaultKind::Drop, Duration::from_secs(4));
         }
         simulation.sleep(Duration::from_secs(20)).await;
         wait_until_all_live(&service, &simulation).await;
     }
     simulation.clock.sleep_until(range.end() + Duration::from_secs(3)).await;
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         for symbol in symbols(&simulation, exchange) {
             service.assert_complete(&simulation, exchange, symbol.as_str(), range).await;
         }

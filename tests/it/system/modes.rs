@@ -18,7 +18,7 @@ async fn simulated_mode_needs_no_network_and_marks_all_data() {
     assert_eq!(history.headers()["candlewick-simulated"], "true");
     let history: serde_json::Value = serde_json::from_str(&history.text().await.unwrap()).unwrap();
     assert_eq!((&history["exchange"], &history["simulated"]), (&"kraken".into(), &true.into()));
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         wait_until(&format!("{exchange} is simulated"), async || {
             let state = service.get_ok(&format!("/v1/exchanges/{exchange}")).await;
             assert_eq!(state["simulated"], true);
@@ -38,7 +38,7 @@ async fn simulated_mode_needs_no_network_and_marks_all_data() {
     let path = service.folder.path().join("candles.db");
     let store = candlewick::store::sqlite::SqliteStore::open(&format!("sqlite://{}", path.display())).await.unwrap();
     let listing =
-        candlewick::store::InstrumentStore::instruments(&store, candlewick::model::ExchangeId::Binance).await.unwrap();
+        candlewick::store::InstrumentStore::instruments(&store, candlewick::model::ExchangeId::BINANCE).await.unwrap();
     assert!(listing.instruments.is_empty());
 }
 
@@ -47,7 +47,7 @@ async fn auto_mode_simulates_only_until_exchange_is_reached() {
     // A port without a listener.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let clock = Clock::scaled(SPEED);
-    let others = ExchangeId::ALL.into_iter().skip(1).map(|id| format!("[exchanges.{id}]\nenabled = false\n"));
+    let others = ExchangeId::all().skip(1).map(|id| format!("[exchanges.{id}]\nenabled = false\n"));
     let others: String = others.collect();
     let config = format!(
         "data = \"auto\"\n{others}[exchanges.binance]\nrest_url = \"http://{address}\"\nws_url = \"ws://{address}\"\n"
@@ -67,7 +67,7 @@ async fn auto_mode_simulates_only_until_exchange_is_reached() {
     assert_eq!(history["simulated"], false);
 
     simulation.inject_fault(
-        candlewick::model::ExchangeId::Binance,
+        candlewick::model::ExchangeId::BINANCE,
         candlewick::simulator::FaultKind::Dark,
         Duration::from_secs(200),
     );

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use candlewick::clock::Clock;
-use candlewick::exchanges::{RestCall, RestErrorKind, exchange};
+use candlewick::exchanges::{RestCall, RestErrorKind};
 use candlewick::model::{ExchangeId, Instrument, TickerPatch};
 use candlewick::upstream::{RestClient, UpstreamError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-const BINANCE: ExchangeId = ExchangeId::Binance;
-const BYBIT: ExchangeId = ExchangeId::Bybit;
+use crate::support::adapter;
+
+const BINANCE: ExchangeId = ExchangeId::BINANCE;
+const BYBIT: ExchangeId = ExchangeId::BYBIT;
 const PAGE: &str = "<html>\r\n<head><title>Forbidden</title></head>\r\n<body><h1>Forbidden</h1></body>\r\n</html>\r\n";
 const BYBIT_TICKER: &str = r#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[{"symbol":"BTCUSDT",
     "bid1Price":"1","bid1Size":"2","ask1Price":"3","ask1Size":"4","lastPrice":"2","prevPrice24h":"2","price24hPcnt":"0",
@@ -39,13 +41,13 @@ fn json(status: u16, body: &str) -> ResponseTemplate {
 
 fn client(id: ExchangeId, clock: &Clock, origins: &[&MockServer]) -> Arc<RestClient> {
     let origins: Vec<String> = origins.iter().map(|server| server.uri()).collect();
-    RestClient::new(exchange(id), &origins, clock.clone()).unwrap()
+    RestClient::new(adapter(id), &origins, clock.clone()).unwrap()
 }
 
 /// The first of the calls for an exchange's ticker.
 fn ticker(id: ExchangeId) -> RestCall<TickerPatch> {
     let instrument = Instrument::new(id, "BTC/USDT".parse().unwrap(), "BTCUSDT");
-    exchange(id).ticker(&instrument).remove(0)
+    adapter(id).ticker(&instrument).remove(0)
 }
 
 #[tokio::test]
@@ -83,7 +85,7 @@ async fn status_451_switches_to_next_origin() {
         assert_eq!(error.kind, RestErrorKind::UnknownSymbol);
     }
     assert_eq!((request_count(&blocked).await, request_count(&available).await), (1, 2));
-    let origins = exchange(BINANCE).profile().rest_origins;
+    let origins = adapter(BINANCE).profile().rest_origins;
     assert_eq!(origins[1], "https://data-api.binance.vision", "this origin serves regions that the first one blocks");
     let alone = client(BINANCE, &Clock::system(), &[&blocked]);
     let error = alone.call(&ticker(BINANCE)).await.unwrap_err();
@@ -135,7 +137,7 @@ async fn bybit_rate_limits_defer_for_window_and_403_for_ten_minutes() {
 
 #[tokio::test]
 async fn error_status_of_intermediary_is_transient() {
-    for id in ExchangeId::ALL {
+    for id in ExchangeId::all() {
         for status in [307, 400, 404, 410, 502] {
             let server = origin(page(status)).await;
             let client = client(id, &Clock::scaled(100.0), &[&server]);
@@ -175,7 +177,7 @@ async fn truncated_body_is_retried_at_next_origin() {
         }
     });
     let good = origin(json(200, BYBIT_TICKER)).await;
-    let client = RestClient::new(exchange(BYBIT), &[broken, good.uri()], Clock::system()).unwrap();
+    let client = RestClient::new(adapter(BYBIT), &[broken, good.uri()], Clock::system()).unwrap();
     assert!(client.call(&ticker(BYBIT)).await.unwrap().last.is_some());
     assert_eq!(request_count(&good).await, 1);
 }

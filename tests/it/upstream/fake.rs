@@ -64,7 +64,7 @@ impl FakeExchange {
 
 impl Exchange for FakeExchange {
     fn id(&self) -> ExchangeId {
-        ExchangeId::Binance
+        ExchangeId::BINANCE
     }
     fn profile(&self) -> &Profile {
         &self.0
@@ -93,13 +93,13 @@ impl Exchange for FakeExchange {
 }
 
 pub fn trades(symbol: &str) -> Subscription {
-    let instrument = Instrument::new(ExchangeId::Binance, symbol.parse().unwrap(), symbol);
+    let instrument = Instrument::new(ExchangeId::BINANCE, symbol.parse().unwrap(), symbol);
     Subscription { channel: Channel::Trades, instrument: Arc::new(instrument) }
 }
 
 pub fn trade(symbol: &str, id: &str) -> MarketEvent {
     MarketEvent::Trade(Trade {
-        exchange: ExchangeId::Binance,
+        exchange: ExchangeId::BINANCE,
         symbol: symbol.parse().unwrap(),
         id: id.into(),
         price: 1.into(),
@@ -111,7 +111,7 @@ pub fn trade(symbol: &str, id: &str) -> MarketEvent {
 
 pub fn gap(symbols: &[&str], since: i64, until: i64) -> MarketEvent {
     MarketEvent::Gap(Gap {
-        exchange: ExchangeId::Binance,
+        exchange: ExchangeId::BINANCE,
         topics: symbols.iter().map(|symbol| trades(symbol).topic()).collect(),
         missed: TimeRange::new(Timestamp::from_millis(since), Timestamp::from_millis(until)),
         reason: GapReason::UpstreamDisconnect,

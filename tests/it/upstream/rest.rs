@@ -17,7 +17,7 @@ const SCOPES: &[RateLimit] = &[
     RateLimit { name: "rest", limit: 100, window: Duration::from_mins(1), used_header: Some("x-used") },
     RateLimit { name: "other", limit: 1, window: Duration::from_secs(10), used_header: None },
 ];
-const EXCHANGE: ExchangeId = ExchangeId::Binance;
+const EXCHANGE: ExchangeId = ExchangeId::BINANCE;
 
 fn client(origins: &[String], clock: &Clock) -> Arc<RestClient> {
     RestClient::new(FakeExchange::leak(profile(SCOPES)), origins, clock.clone()).unwrap()

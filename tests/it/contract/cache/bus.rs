@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use super::Backend;
 
 fn topic(symbol: &str) -> Topic {
-    Topic::Trades { exchange: ExchangeId::Binance, symbol: symbol.parse().unwrap() }
+    Topic::Trades { exchange: ExchangeId::BINANCE, symbol: symbol.parse().unwrap() }
 }
 
 fn event(seq: u64) -> BusEvent {

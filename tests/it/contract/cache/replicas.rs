@@ -17,8 +17,8 @@ use rust_decimal::Decimal;
 use super::Replicas;
 use crate::support::wait_until;
 
-const BINANCE: ExchangeId = ExchangeId::Binance;
-const KRAKEN: ExchangeId = ExchangeId::Kraken;
+const BINANCE: ExchangeId = ExchangeId::BINANCE;
+const KRAKEN: ExchangeId = ExchangeId::KRAKEN;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn btc() -> Symbol {

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::Backend;
 
 const BUDGET: Duration = Duration::from_secs(2);
-const BINANCE: ExchangeId = ExchangeId::Binance;
+const BINANCE: ExchangeId = ExchangeId::BINANCE;
 
 type RequestResult = Result<CollectorReply, RequestError>;
 
@@ -89,7 +89,7 @@ pub async fn request_without_collector_is_offline(backend: Backend) {
     let offline = Err(RequestError::Offline);
     assert_eq!(backend.spawn_request(candles_request(BINANCE, 1)).await.unwrap(), offline);
     let _receiver = backend.serve().await;
-    assert_eq!(backend.spawn_request(candles_request(ExchangeId::Kraken, 1)).await.unwrap(), offline);
+    assert_eq!(backend.spawn_request(candles_request(ExchangeId::KRAKEN, 1)).await.unwrap(), offline);
 }
 
 pub async fn dropped_receiver_fails_requests_as_offline(backend: Backend) {

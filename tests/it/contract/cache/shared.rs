@@ -15,7 +15,7 @@ use super::Backend;
 
 const STREAM_HOLD: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
-const BINANCE: ExchangeId = ExchangeId::Binance;
+const BINANCE: ExchangeId = ExchangeId::BINANCE;
 
 fn btc() -> Symbol {
     "BTC/USDT".parse().unwrap()
@@ -118,7 +118,7 @@ pub async fn rest_tickers_are_ordered_by_token_and_receive_time(backend: Backend
 
 pub async fn tickers_are_cached_per_market(backend: Backend) {
     let mut all = Vec::new();
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         for symbol in ["BTC/USDT", "ETH/USDT"] {
             let mut ticker = backend.ticker(Source::Stream, at(1, 1), i64::try_from(all.len()).unwrap());
             ticker.ticker.exchange = exchange;
@@ -236,8 +236,7 @@ pub async fn only_newest_live_candles_are_retained(backend: Backend) {
 }
 
 pub async fn live_candles_are_cached_per_series(backend: Backend) {
-    let all: Vec<Series> = ExchangeId::ALL
-        .into_iter()
+    let all: Vec<Series> = ExchangeId::all()
         .flat_map(|exchange| [Interval::M1, Interval::Mo1].map(|interval| Series { exchange, symbol: btc(), interval }))
         .collect();
     let range = TimeRange::new(Timestamp::EPOCH, Timestamp::from_secs(60));
@@ -275,7 +274,7 @@ pub async fn states_are_in_registry_order(backend: Backend) {
     };
     assert_eq!(states.all().await.unwrap(), []);
     assert_eq!(states.get(BINANCE).await.unwrap(), None);
-    let (kraken, binance) = (state(ExchangeId::Kraken, FeedState::Live), state(BINANCE, FeedState::Live));
+    let (kraken, binance) = (state(ExchangeId::KRAKEN, FeedState::Live), state(BINANCE, FeedState::Live));
     for state in [&kraken, &state(BINANCE, FeedState::Connecting), &binance] {
         states.put(state.clone()).await.unwrap();
     }
@@ -339,7 +338,7 @@ pub async fn demand_expires_after_ttl(backend: Backend) {
     demand.add(BINANCE, &symbol("C/USDT"), 9 * SECOND).await.unwrap();
     // A shorter ttl does not shorten existing demand.
     demand.add(BINANCE, &symbol("C/USDT"), SECOND).await.unwrap();
-    demand.add(ExchangeId::Kraken, &symbol("K/USD"), 9 * SECOND).await.unwrap();
+    demand.add(ExchangeId::KRAKEN, &symbol("K/USD"), 9 * SECOND).await.unwrap();
     let demanded = |exchange| async move {
         let mut symbols = demand.symbols(exchange).await.unwrap();
         symbols.sort();
@@ -352,7 +351,7 @@ pub async fn demand_expires_after_ttl(backend: Backend) {
     assert_eq!(demanded(BINANCE).await, ["B/USDT", "C/USDT"]);
     backend.advance(6 * SECOND).await;
     assert_eq!(demanded(BINANCE).await, ["B/USDT"]);
-    assert_eq!(demanded(ExchangeId::Kraken).await, Vec::<String>::new());
+    assert_eq!(demanded(ExchangeId::KRAKEN).await, Vec::<String>::new());
     backend.advance(6 * SECOND).await;
     assert_eq!(demanded(BINANCE).await, Vec::<String>::new());
 }

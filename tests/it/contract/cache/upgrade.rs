@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use super::Replicas;
 use crate::support::wait_until;
 
-const BINANCE: ExchangeId = ExchangeId::Binance;
+const BINANCE: ExchangeId = ExchangeId::BINANCE;
 
 const TICKER: &str = r#"{"exchange":"binance","symbol":"BTC/USDT","last":67012.34,"bid":67012.33,"bid_size":1.2,"ask":67012.34,"ask_size":0.8,"open":66000,"high":67500,"low":65800,"base_volume":1834.1,"quote_volume":122900000.5,"change_percent":1.53,"timestamp":1763672340123,"received_at":1763672340187,"source":"stream","simulated":false}"#;
 const CANDLE: &str = r#"{"timestamp":1763672340000,"open":1,"high":2,"low":1,"close":2,"volume":0.5,"quote_volume":null,"trades":7,"closed":true,"revision":0}"#;

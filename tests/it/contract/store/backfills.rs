@@ -23,13 +23,13 @@ pub async fn backfill_is_stored_and_updated(backend: Backend) {
     let (mut first, second) = (backfill(1, BackfillState::Waiting), backfill(2, BackfillState::Running));
     let other_exchange = Backfill {
         id: "other".to_owned(),
-        series: Series { exchange: ExchangeId::Kraken, ..series("BTC/USD") },
+        series: Series { exchange: ExchangeId::KRAKEN, ..series("BTC/USD") },
         ..backfill(3, BackfillState::Waiting)
     };
     for one in [&first, &second, &other_exchange] {
         store.put_backfill(one).await.unwrap();
     }
-    let open = async || store.backfills(BackfillFilter::Open(ExchangeId::Binance)).await.unwrap();
+    let open = async || store.backfills(BackfillFilter::Open(ExchangeId::BINANCE)).await.unwrap();
     assert_eq!(open().await, [first.clone(), second.clone()], "oldest first");
     first.state = BackfillState::Failed;
     first.detail = Some("the exchange does not list it".to_owned());
@@ -53,7 +53,7 @@ pub async fn only_newest_ended_backfills_are_retained(backend: Backend) {
     assert_eq!(store.backfills(BackfillFilter::Id("b00003")).await.unwrap().len(), 1);
     assert_eq!(store.backfills(BackfillFilter::Newest).await.unwrap().len(), usize::try_from(limit).unwrap());
     assert_eq!(
-        store.backfills(BackfillFilter::Open(ExchangeId::Binance)).await.unwrap().len(),
+        store.backfills(BackfillFilter::Open(ExchangeId::BINANCE)).await.unwrap().len(),
         1,
         "an open backfill is never removed"
     );

@@ -14,7 +14,7 @@ pub async fn empty_store_has_no_rows_or_claims(backend: Backend) {
     store.ping().await.unwrap();
     assert_eq!(all(&store, &btc).await, []);
     assert_eq!(store.coverage(&btc, minutes(ALL_TIME)).await.unwrap(), Coverage::default());
-    assert_eq!(store.instruments(ExchangeId::Kraken).await.unwrap(), Listing::default());
+    assert_eq!(store.instruments(ExchangeId::KRAKEN).await.unwrap(), Listing::default());
     assert_eq!(store.write(&[]).await.unwrap(), []);
 }
 
@@ -146,7 +146,7 @@ pub async fn ranges_are_half_open(backend: Backend) {
 pub async fn series_are_separate(backend: Backend) {
     let store = (backend.open)().await;
     let mut batch = Vec::new();
-    for exchange in ExchangeId::ALL {
+    for exchange in ExchangeId::all() {
         for symbol in ["BTC/USDT", "ETH/USDT", "BTC/USD", "币安/USDT"] {
             // `1m` and `1M` differ only by case.
             for interval in [Interval::M1, Interval::Mo1] {

@@ -107,7 +107,7 @@ pub async fn closed_store_returns_unavailable(backend: Backend) {
 
 pub async fn data_persists_after_reopening(backend: Backend) {
     let btc = series("BTC/USDT");
-    let instruments = [Instrument::new(ExchangeId::Binance, btc.symbol.clone(), "BTCUSDT")];
+    let instruments = [Instrument::new(ExchangeId::BINANCE, btc.symbol.clone(), "BTCUSDT")];
     for revision in 0..4 {
         let store = (backend.open)().await;
         let mut batch = [fetched(&btc, (0, 20))];
@@ -122,9 +122,9 @@ pub async fn data_persists_after_reopening(backend: Backend) {
             [claim((0, 20), CoverageState::Fetched)]
         );
         if revision == 0 {
-            store.put_instruments(ExchangeId::Binance, &instruments, minute(1)).await.unwrap();
+            store.put_instruments(ExchangeId::BINANCE, &instruments, minute(1)).await.unwrap();
         }
-        assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap().instruments, instruments);
+        assert_eq!(store.instruments(ExchangeId::BINANCE).await.unwrap().instruments, instruments);
         // Even rounds close the store; odd rounds only drop it.
         if revision % 2 == 0 {
             store.close().await;

@@ -28,34 +28,34 @@ pub async fn missing_instruments_become_delisted(backend: Backend) {
         all.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         all
     };
-    let (binance, kraken) = (listing(ExchangeId::Binance, 1_500), listing(ExchangeId::Kraken, 3));
+    let (binance, kraken) = (listing(ExchangeId::BINANCE, 1_500), listing(ExchangeId::KRAKEN, 3));
     let reversed: Vec<Instrument> = binance.iter().rev().cloned().collect();
-    store.put_instruments(ExchangeId::Binance, &reversed, minute(7)).await.unwrap();
-    store.put_instruments(ExchangeId::Kraken, &kraken, minute(8)).await.unwrap();
+    store.put_instruments(ExchangeId::BINANCE, &reversed, minute(7)).await.unwrap();
+    store.put_instruments(ExchangeId::KRAKEN, &kraken, minute(8)).await.unwrap();
     let expected = Listing { instruments: binance.clone(), read_at: minute(7) };
-    assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected, "sorted by symbol");
+    assert_eq!(store.instruments(ExchangeId::BINANCE).await.unwrap(), expected, "sorted by symbol");
 
     // The new listing keeps two instruments, one with a new native id, and adds one.
     let renamed = Instrument { native: "NEW".into(), stream_native: None, ..binance[2].clone() };
-    let added = instrument(ExchangeId::Binance, 1_501);
+    let added = instrument(ExchangeId::BINANCE, 1_501);
     let new_listing = [renamed.clone(), binance[3].clone(), added.clone()];
-    store.put_instruments(ExchangeId::Binance, &new_listing, minute(9)).await.unwrap();
+    store.put_instruments(ExchangeId::BINANCE, &new_listing, minute(9)).await.unwrap();
     let delisted = |one: &Instrument| Instrument { status: InstrumentStatus::Delisted, ..one.clone() };
     let mut all: Vec<Instrument> = binance.iter().map(delisted).collect();
     (all[2], all[3]) = (renamed, binance[3].clone());
     // It sorts before the last one, whose name is not Latin.
     all.insert(all.len() - 1, added);
     let expected = Listing { instruments: all.clone(), read_at: minute(9) };
-    assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected);
+    assert_eq!(store.instruments(ExchangeId::BINANCE).await.unwrap(), expected);
     let expected = Listing { instruments: kraken, read_at: minute(8) };
-    assert_eq!(store.instruments(ExchangeId::Kraken).await.unwrap(), expected);
+    assert_eq!(store.instruments(ExchangeId::KRAKEN).await.unwrap(), expected);
 
-    store.put_instruments(ExchangeId::Binance, &[], minute(10)).await.unwrap();
+    store.put_instruments(ExchangeId::BINANCE, &[], minute(10)).await.unwrap();
     let expected = Listing { instruments: all.iter().map(delisted).collect(), read_at: minute(10) };
-    assert_eq!(store.instruments(ExchangeId::Binance).await.unwrap(), expected);
+    assert_eq!(store.instruments(ExchangeId::BINANCE).await.unwrap(), expected);
     // Relisted instruments take their status from the new listing.
-    store.put_instruments(ExchangeId::Binance, &binance, minute(11)).await.unwrap();
-    let mut instruments = store.instruments(ExchangeId::Binance).await.unwrap().instruments;
+    store.put_instruments(ExchangeId::BINANCE, &binance, minute(11)).await.unwrap();
+    let mut instruments = store.instruments(ExchangeId::BINANCE).await.unwrap().instruments;
     assert_eq!(instruments.remove(1_499).status, InstrumentStatus::Delisted);
     assert_eq!(instruments, binance);
 }
