@@ -105,7 +105,7 @@ impl App {
         let server = life.spawn(api::serve(listener, endpoint, life.clone(), clock.clone()));
         if config.role != Role::Api {
             let context = CollectorContext { cache, clock: clock.clone(), limits: limits(&config) };
-            spawn_collectors(&config, &stores, simulation.as_ref(), &context, &life);
+            spawn_collectors(&config, &stores, simulation.as_ref(), &context, &life)?;
         }
         life.spawn(upkeep::announce_readiness(market, clock, life.clone()));
         Ok(Self { address, life, server, stores, simulator_stop })
@@ -217,20 +217,24 @@ async fn load_keys(
 }
 
 /// Starts a collector for each enabled exchange, and the retention of the store.
+///
+/// # Errors
+/// An enabled exchange has no adapter.
 fn spawn_collectors(
     config: &Config,
     stores: &Stores,
     simulation: Option<&Simulation>,
     context: &CollectorContext,
     life: &Lifecycle,
-) {
+) -> Result<(), NoAdapter> {
     if config.store.retention_days > 0 {
         upkeep::spawn_retention(life, &context.clock, stores.real.clone(), config.store.retention_days);
     }
-    for assignment in assignments(config, stores, simulation.map(|simulation| simulation.address)) {
+    for assignment in assignments(config, stores, simulation.map(|simulation| simulation.address))? {
         let task = collect::supervise(assignment, context.clone(), life.stopping().clone());
         life.spawn_essential("collector", task);
     }
+    Ok(())
 }
 
 /// The configured origins, or the exchange's default ones.

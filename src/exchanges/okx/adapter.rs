@@ -24,7 +24,7 @@ fn get(path: &str, scope: &'static str) -> RestCall<()> {
     RestCall::get(path).scope(scope).errors(api_error)
 }
 
-impl Exchange for Okx {
+impl Exchange for Adapter {
     fn id(&self) -> ExchangeId {
         ExchangeId::OKX
     }
