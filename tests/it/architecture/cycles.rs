@@ -4,9 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::modules::{Dependency, Modules};
 
-/// Folders whose cycles are not resolved yet.
-const NOT_YET: [&str; 2] = ["src/exchanges/", "src/simulator/"];
-
 /// The uses of other files by a file, by the name of the other one.
 type Uses = BTreeMap<String, BTreeMap<String, Dependency>>;
 
@@ -16,10 +13,8 @@ pub fn violations(root: &str, sources: &BTreeMap<String, String>) -> Vec<String>
     for dependency in Modules::read(root, sources).dependencies() {
         uses.entry(dependency.from.clone()).or_default().entry(dependency.to.clone()).or_insert(dependency);
     }
-    let is_excepted = |file: &&str| NOT_YET.iter().any(|folder| file.starts_with(folder));
     let cycles: BTreeSet<Vec<&str>> = uses.keys().filter_map(|file| shortest_cycle(&uses, file)).collect();
-    let cycles = cycles.iter().filter(|cycle| !cycle.iter().all(is_excepted));
-    cycles.map(|cycle| message(&uses, cycle)).collect()
+    cycles.iter().map(|cycle| message(&uses, cycle)).collect()
 }
 
 /// The shortest cycle with a file, if there is one. Begins with its first file in alphabetical order.
