@@ -9,7 +9,7 @@ use candlewick::clock::Clock;
 use candlewick::hub::{Hub, HubConfig};
 use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{MarketService, Stores};
-use candlewick::model::{Channel, ExchangeId, ExchangeState, FeedState, Instrument, Interval, Symbol};
+use candlewick::model::{Channel, ExchangeId, ExchangeState, FeedState, Instrument, Interval, MarketKind, Symbol};
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, Store};
 use candlewick::telemetry::metrics;
@@ -26,7 +26,7 @@ pub async fn serve(fill: impl AsyncFnOnce(&Cache, &dyn CandleStore, &Clock)) -> 
     let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.expect("memory"));
     let now = clock.now();
     let instrument = Instrument::new(ExchangeId::BINANCE, btc(), "BTCUSDT");
-    store.put_instruments(ExchangeId::BINANCE, &[instrument], now).await.expect("memory");
+    store.put_instruments(ExchangeId::BINANCE, MarketKind::Spot, &[instrument], now).await.expect("memory");
     let state = ExchangeState {
         state: FeedState::Live,
         channels: Channel::ALL.to_vec(),

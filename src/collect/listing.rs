@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Listing, ListingIssue, RestError, RestErrorKind};
-use crate::model::{Instrument, Symbol, Timestamp};
-use crate::store::{InstrumentStore, StoreError};
+use crate::model::{Instrument, MarketKind, Symbol, Timestamp};
+use crate::store::{InstrumentStore, Listing as StoredListing, StoreError};
 use crate::telemetry::collect::{ListingFailed, ListingRead};
 use crate::telemetry::listing::{MalformedRow, MalformedRows, SuspiciousListing};
 use crate::upstream::{RestClient, UpstreamError};
@@ -23,6 +23,9 @@ const CONFIRM_AFTER: Duration = Duration::from_mins(10);
 
 /// Maximum number of malformed rows that are remembered, to log each only once.
 const MAX_LOGGED_ROWS: usize = 10_000;
+
+/// The kind of the markets that collectors collect.
+const KIND: MarketKind = MarketKind::Spot;
 
 /// The instruments of an exchange by symbol.
 #[derive(Debug)]
@@ -121,7 +124,7 @@ impl ListingReader {
     /// [`StoreError`].
     pub async fn read_initial(&mut self) -> Result<Result<InstrumentIndex, UpstreamError>, StoreError> {
         // Without the stored listing the exchange's can still be used, so an error is handled only below.
-        let stored = self.store.instruments(self.exchange.id()).await;
+        let stored = self.stored().await;
         let known = stored.as_ref().map(|stored| by_symbol(stored.instruments.clone())).unwrap_or_default();
         let unusable = match self.fetch(&known).await {
             Ok(listed) => return Ok(Ok(listed)),
@@ -136,6 +139,13 @@ impl ListingReader {
             }
         }
         Ok(Ok(InstrumentIndex::new(stored.instruments, Vec::new(), stored.read_at, true)))
+    }
+
+    /// The stored listing of the collected kind.
+    async fn stored(&self) -> Result<StoredListing, StoreError> {
+        let mut stored = self.store.instruments(self.exchange.id()).await?;
+        stored.instruments.retain(|instrument| instrument.kind() == KIND);
+        Ok(stored)
     }
 
     fn log_failure(&self, error: &dyn std::fmt::Display, previous_in_use: bool) {
@@ -158,11 +168,11 @@ impl ListingReader {
         let instruments = read.instruments;
         ListingRead { exchange, instruments: instruments.len() }.emit();
         // Collection does not wait for the store: if this fails, the listing is read and stored again soon.
-        let stored = self.store.put_instruments(exchange, &instruments, now).await;
+        let stored = self.store.put_instruments(exchange, KIND, &instruments, now).await;
         if let Err(error) = &stored {
             self.log_failure(error, true);
         }
-        let all = self.store.instruments(exchange).await.unwrap_or_default().instruments;
+        let all = self.stored().await.unwrap_or_default().instruments;
         Ok(InstrumentIndex::new(instruments, all, now, stored.is_ok()))
     }
 

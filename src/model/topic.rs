@@ -160,7 +160,7 @@ mod tests {
             interval in 0..Interval::ALL.len(),
             exchange in proptest::sample::select(ExchangeId::all().collect::<Vec<_>>()),
         ) {
-            let expiry = super::super::Timestamp::from_secs(1_800_000_000);
+            let expiry = crate::model::Timestamp::from_secs(1_800_000_000);
             let symbol = match contract {
                 0 => Symbol::new(&base, &quote),
                 1 => Symbol::perpetual(&base, &quote, &quote),

@@ -3,25 +3,27 @@
 use async_trait::async_trait;
 
 use super::error::StoreError;
-use crate::model::{ExchangeId, Instrument, Timestamp};
+use crate::model::{ExchangeId, Instrument, MarketKind, Timestamp};
 
 /// Stores the instruments that exchanges list.
 #[async_trait]
 pub trait InstrumentStore: Send + Sync + 'static {
-    /// Replaces the listing of an exchange. Instruments that are no longer listed stay stored with the status
-    /// [`Delisted`](crate::model::InstrumentStatus::Delisted). If a symbol is listed twice, the later entry is stored.
+    /// Replaces the listing of an exchange's markets of one kind; those of other kinds do not change. Instruments that
+    /// are no longer listed stay stored with the status [`Delisted`](crate::model::InstrumentStatus::Delisted). If a
+    /// symbol is listed twice, the later entry is stored.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; [`Corrupt`](StoreError::Corrupt) if an instrument is of another kind.
     async fn put_instruments(
         &self,
         exchange: ExchangeId,
+        kind: MarketKind,
         listed: &[Instrument],
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// The listing of an exchange, delisted instruments included, ordered by symbol, and the time when it was read.
-    /// Empty if it was never read.
+    /// The listings of an exchange's markets of all kinds, delisted instruments included, ordered by symbol. Empty if
+    /// none was ever read.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -32,6 +34,6 @@ pub trait InstrumentStore: Send + Sync + 'static {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     pub instruments: Vec<Instrument>,
-    /// When the exchange was queried.
+    /// When the exchange was queried; for several market kinds, the oldest time.
     pub read_at: Timestamp,
 }

@@ -12,7 +12,9 @@ use super::error::StoreError;
 use super::instruments::{InstrumentStore, Listing};
 use super::keys::KeyStore;
 use crate::clock::Clock;
-use crate::model::{ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{
+    ApiKey, Backfill, Candle, Coverage, ExchangeId, Instrument, MarketKind, Series, TimeRange, Timestamp,
+};
 use crate::telemetry::store::StoreCallFinished;
 use crate::telemetry::trace;
 
@@ -72,10 +74,11 @@ impl InstrumentStore for MeteredStore {
     async fn put_instruments(
         &self,
         exchange: ExchangeId,
+        kind: MarketKind,
         listed: &[Instrument],
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.measure("put_instruments", self.inner.put_instruments(exchange, listed, at)).await
+        self.measure("put_instruments", self.inner.put_instruments(exchange, kind, listed, at)).await
     }
 
     async fn instruments(&self, exchange: ExchangeId) -> Result<Listing, StoreError> {

@@ -20,11 +20,12 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All migrations, oldest first. A released migration is never edited.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
     (2, "backfills", include_str!("../../../migrations/postgres/0002_backfills.sql")),
     (3, "api_keys", include_str!("../../../migrations/postgres/0003_api_keys.sql")),
     (4, "instrument_status", include_str!("../../../migrations/postgres/0004_instrument_status.sql")),
+    (5, "market_kinds", include_str!("../../../migrations/postgres/0005_market_kinds.sql")),
 ];
 
 const HINT: &str = "check that `store.url` (or DATABASE_URL) names a user that may create tables there";

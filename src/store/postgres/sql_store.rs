@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use super::store::PostgresStore;
 use super::{listing, page, write};
 use crate::clock::Clock;
-use crate::model::{Candle, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{Candle, ExchangeId, Instrument, MarketKind, Series, TimeRange, Timestamp};
 use crate::store::candles::{SeriesWrite, StoredPage, Take};
 use crate::store::error::StoreError;
 use crate::store::ids::SeriesIds;
@@ -73,10 +73,11 @@ impl SqlStore for PostgresStore {
     async fn write_listing(
         &self,
         exchange: ExchangeId,
+        kind: MarketKind,
         listed: &[Instrument],
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        listing::put(self, exchange, listed, at).await
+        listing::put(self, exchange, kind, listed, at).await
     }
 
     async fn close_connections(&self) {

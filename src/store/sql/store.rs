@@ -8,7 +8,7 @@ use sqlx::{Database, Pool, Transaction};
 use super::columns::Columns;
 use super::database::{SqlDatabase, Value};
 use super::error::{corrupt, store_error};
-use crate::model::{Candle, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{Candle, ExchangeId, Instrument, MarketKind, Series, TimeRange, Timestamp};
 use crate::store::Store;
 use crate::store::candles::{SeriesWrite, StoredPage, Take};
 use crate::store::error::StoreError;
@@ -48,10 +48,12 @@ pub trait SqlStore: Send + Sync + 'static {
         take: Take,
     ) -> impl Future<Output = Result<StoredPage, StoreError>> + Send;
 
-    /// See [`InstrumentStore::put_instruments`](crate::store::InstrumentStore::put_instruments).
+    /// See [`InstrumentStore::put_instruments`](crate::store::InstrumentStore::put_instruments). All instruments are of
+    /// this kind.
     fn write_listing(
         &self,
         exchange: ExchangeId,
+        kind: MarketKind,
         listed: &[Instrument],
         at: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;

@@ -27,11 +27,12 @@ const ROW_BUFFER: usize = 256;
 const WAL_SIZE_LIMIT: &str = "67108864";
 
 /// All migrations, oldest first. A released migration is never edited.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
     (2, "backfills", include_str!("../../../migrations/sqlite/0002_backfills.sql")),
     (3, "api_keys", include_str!("../../../migrations/sqlite/0003_api_keys.sql")),
     (4, "instrument_status", include_str!("../../../migrations/sqlite/0004_instrument_status.sql")),
+    (5, "market_kinds", include_str!("../../../migrations/sqlite/0005_market_kinds.sql")),
 ];
 
 const HINT: &str = "let this user write there, or name another file in `store.url` (or DATABASE_URL)";

@@ -6,7 +6,7 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::store::SqliteStore;
 use super::{listing, page, write};
-use crate::model::{Candle, ExchangeId, Instrument, Series, TimeRange, Timestamp};
+use crate::model::{Candle, ExchangeId, Instrument, MarketKind, Series, TimeRange, Timestamp};
 use crate::store::candles::{SeriesWrite, StoredPage, Take};
 use crate::store::error::StoreError;
 use crate::store::ids::SeriesIds;
@@ -65,10 +65,11 @@ impl SqlStore for SqliteStore {
     async fn write_listing(
         &self,
         exchange: ExchangeId,
+        kind: MarketKind,
         listed: &[Instrument],
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        listing::put(self, exchange, listed, at).await
+        listing::put(self, exchange, kind, listed, at).await
     }
 
     async fn close_connections(&self) {

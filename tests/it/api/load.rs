@@ -27,7 +27,7 @@ async fn start_with_many_markets() -> TestService {
         let instruments: Vec<Instrument> = (0..MARKETS)
             .map(|n| Instrument::new(exchange, format!("Z{n}/USDT").parse().unwrap(), format!("Z{n}USDT")))
             .collect();
-        service.store.put_instruments(exchange, &instruments, now).await.unwrap();
+        service.store.put_instruments(exchange, MarketKind::Spot, &instruments, now).await.unwrap();
         service.put_state(exchange, Vec::new(), now).await;
     }
     service

@@ -4,6 +4,7 @@ mod abuse;
 mod access;
 mod asyncapi;
 mod compression;
+mod contracts;
 mod events;
 mod load;
 mod pages;
@@ -26,7 +27,7 @@ use candlewick::lifecycle::Lifecycle;
 use candlewick::market::{MarketService, Stores};
 use candlewick::model::{
     Candle, Channel, CoverageState, CoveredRange, ExchangeId, ExchangeState, FeedState, Instrument, Interval,
-    MarketEvent, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
+    MarketEvent, MarketKind, Series, Source, Symbol, Ticker, TickerPatch, TimeRange, Timestamp, Topic, wire,
 };
 use candlewick::store::sqlite::SqliteStore;
 use candlewick::store::{CandleStore, SeriesWrite, Store};
@@ -93,7 +94,7 @@ impl TestService {
             price_step: Some(Decimal::new(1, 2)),
             ..Instrument::new(ExchangeId::BINANCE, symbol.parse().unwrap(), symbol.replace('/', ""))
         });
-        self.store.put_instruments(ExchangeId::BINANCE, &instruments, now).await.unwrap();
+        self.store.put_instruments(ExchangeId::BINANCE, MarketKind::Spot, &instruments, now).await.unwrap();
         self.put_state(ExchangeId::BINANCE, vec![btc()], now).await;
         self.publish_ticker(1, 67_000).await;
         let end = Interval::M1.floor(now);

@@ -115,7 +115,7 @@ async fn trading_market_is_preferred_over_delisted() {
     let eth = |exchange| Instrument::new(exchange, "ETH/USDT".parse().unwrap(), "ETHUSDT");
     let put_listing = async |exchange, instruments: &[Instrument], minute| {
         let at = service.clock.now() + Duration::from_mins(minute);
-        service.store.put_instruments(exchange, instruments, at).await.unwrap();
+        service.store.put_instruments(exchange, MarketKind::Spot, instruments, at).await.unwrap();
         service.put_state(exchange, Vec::new(), at).await;
     };
     let path = "/v1/history?symbol=ETH/USDT";

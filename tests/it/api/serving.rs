@@ -1,7 +1,7 @@
 //! Serving and shutdown: readiness, drain, panics and the connection limit.
 
 use async_trait::async_trait;
-use candlewick::model::{ApiKey, Backfill, Coverage};
+use candlewick::model::{ApiKey, Backfill, Coverage, MarketKind};
 use candlewick::store::{
     BackfillFilter, BackfillStore, InstrumentStore, KeyStore, Listing, StoreError, StoredPage, Take,
 };
@@ -65,8 +65,14 @@ impl CandleStore for BrokenLedgerStore {
 
 #[async_trait]
 impl InstrumentStore for BrokenLedgerStore {
-    async fn put_instruments(&self, id: ExchangeId, listed: &[Instrument], at: Timestamp) -> Result<(), StoreError> {
-        self.0.put_instruments(id, listed, at).await
+    async fn put_instruments(
+        &self,
+        id: ExchangeId,
+        kind: MarketKind,
+        listed: &[Instrument],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.put_instruments(id, kind, listed, at).await
     }
     async fn instruments(&self, id: ExchangeId) -> Result<Listing, StoreError> {
         self.0.instruments(id).await

@@ -7,6 +7,7 @@ mod concurrency;
 mod instruments;
 mod keys;
 mod ledger;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,21 +40,42 @@ async fn sqlite_memory() -> Backend {
 async fn sqlite_file() -> Backend {
     let folder = TempDir::new().unwrap();
     let url = format!("sqlite://{}/new/folder/candles.db", folder.path().display());
+    Backend { _folder: Some(folder), ..sqlite_at(url) }
+}
+
+fn sqlite_at(url: String) -> Backend {
     let open = move || -> BoxFuture<'static, Store> {
         let url = url.clone();
         Box::pin(async move { Arc::new(SqliteStore::open(&url).await.unwrap()) as Store })
     };
-    Backend { open: Box::new(open), _folder: Some(folder) }
+    Backend { open: Box::new(open), _folder: None }
 }
 
 async fn postgres_server() -> Backend {
-    let url = servers::database().await;
+    postgres_at(servers::database().await)
+}
+
+fn postgres_at(url: String) -> Backend {
     let open = move || -> BoxFuture<'static, Store> {
         let url = url.clone();
         let options = Options { connections: 8, statement_timeout: Duration::from_secs(5) };
         Box::pin(async move { Arc::new(PostgresStore::open(&url, &options).await.unwrap()) as Store })
     };
     Backend { open: Box::new(open), _folder: None }
+}
+
+async fn upgraded_sqlite() -> Backend {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("candles.db");
+    upgrade::create_sqlite(&path).await;
+    let url = format!("sqlite://{}", path.display());
+    Backend { _folder: Some(folder), ..sqlite_at(url) }
+}
+
+async fn upgraded_postgres() -> Backend {
+    let url = servers::database().await;
+    upgrade::create_postgres(&url).await;
+    postgres_at(url)
 }
 
 macro_rules! cases {
@@ -97,7 +119,8 @@ macro_rules! store_cases {
                 existing_id_is_refused
                 only_latest_revoked_keys_are_retained;
             instruments:
-                missing_instruments_become_delisted;
+                missing_instruments_become_delisted
+                listing_replaces_only_its_own_kind;
             concurrency:
                 batches_are_atomic_for_readers
                 page_is_a_consistent_snapshot
@@ -113,11 +136,26 @@ macro_rules! persistence_cases {
     };
 }
 
+/// Databases of the previous version, opened by this one.
+macro_rules! upgrade_cases {
+    ($name:ident, $backend:ident) => {
+        cases! { $name, $backend,
+            upgrade:
+                candles_and_claims_are_kept
+                new_rows_join_old_ones
+                listings_are_kept_as_spot_markets
+                backfills_and_keys_are_kept;
+        }
+    };
+}
+
 store_cases!(memory, sqlite_memory);
 store_cases!(file, sqlite_file);
 persistence_cases!(file_reopened, sqlite_file);
 store_cases!(postgres, postgres_server);
 persistence_cases!(postgres_reopened, postgres_server);
+upgrade_cases!(file_upgraded, upgraded_sqlite);
+upgrade_cases!(postgres_upgraded, upgraded_postgres);
 
 const ALL_TIME: (i64, i64) = (0, 1_000_000);
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use candlewick::model::Instrument;
+use candlewick::model::{Instrument, MarketKind};
 
 use super::*;
 
@@ -113,7 +113,7 @@ async fn missing_data_error_names_the_fix(fixture: StoreFixture) {
 
     // With a stored listing, any spelling of a market is accepted and an unknown one gets a suggestion.
     let instrument = Instrument::new(ExchangeId::BINANCE, series().symbol, "BTCUSDT");
-    fixture.store.put_instruments(ExchangeId::BINANCE, &[instrument], minute(0)).await.unwrap();
+    fixture.store.put_instruments(ExchangeId::BINANCE, MarketKind::Spot, &[instrument], minute(0)).await.unwrap();
     let export = |symbol| {
         let arguments = ["export", "--exchange", "binance", "--symbol", symbol, "--until", "2024-01-01T01:40:00Z"];
         process::run(fixture.folder.path(), &arguments, &[("DATABASE_URL", &fixture.url)])

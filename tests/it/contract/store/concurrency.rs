@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candlewick::model::{Candle, CoverageState, ExchangeId, Instrument, TimeRange};
+use candlewick::model::{Candle, CoverageState, ExchangeId, Instrument, MarketKind, TimeRange};
 use candlewick::store::{StoreError, StoredPage, Take};
 
 use super::{ALL_TIME, Backend, all, candles, claim, fetched, minute, minutes, series};
@@ -122,7 +122,7 @@ pub async fn data_persists_after_reopening(backend: Backend) {
             [claim((0, 20), CoverageState::Fetched)]
         );
         if revision == 0 {
-            store.put_instruments(ExchangeId::BINANCE, &instruments, minute(1)).await.unwrap();
+            store.put_instruments(ExchangeId::BINANCE, MarketKind::Spot, &instruments, minute(1)).await.unwrap();
         }
         assert_eq!(store.instruments(ExchangeId::BINANCE).await.unwrap().instruments, instruments);
         // Even rounds close the store; odd rounds only drop it.
