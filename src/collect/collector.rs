@@ -63,8 +63,14 @@ async fn collect(spec: &CollectorSpec, mut lease: watch::Receiver<Option<Lease>>
     let Some(token) = lease.borrow_and_update().as_ref().map(|lease| lease.token) else {
         return Err(CollectError::LeaseLost);
     };
-    let (connections, items) =
-        Connections::new(*exchange, source.ws_origins.clone(), clock.clone(), budgets, stop.child_token());
+    let (connections, items) = Connections::new(
+        *exchange,
+        source.ws_origins.clone(),
+        clock.clone(),
+        budgets,
+        Arc::clone(&rest),
+        stop.child_token(),
+    );
     let collector = Collector {
         spec,
         lease,

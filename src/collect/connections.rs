@@ -12,7 +12,7 @@ use crate::cache::Budgets;
 use crate::clock::Clock;
 use crate::exchanges::{Exchange, Subscription};
 use crate::model::{BudgetState, Channel, ConnectionState, Symbol, Timestamp};
-use crate::upstream::{ConnectionHandle, Dialer, Feed, FeedItem};
+use crate::upstream::{ConnectionHandle, Dialer, Feed, FeedItem, RestClient};
 
 /// Capacity of the queue to the collector. When it is full, the sockets are no longer read.
 const QUEUE_CAPACITY: usize = 1_024;
@@ -42,10 +42,11 @@ impl Connections {
         origins: Vec<String>,
         clock: Clock,
         budgets: Option<Arc<dyn Budgets>>,
+        rest: Arc<RestClient>,
         stop: CancellationToken,
     ) -> (Self, mpsc::Receiver<FeedItem>) {
         let (items, receiver) = mpsc::channel(QUEUE_CAPACITY);
-        let mut feed = Feed::new(exchange, origins, Arc::new(Dialer), clock);
+        let mut feed = Feed::new(exchange, origins, Arc::new(Dialer), clock).with_rest(rest);
         if let Some(budgets) = budgets {
             feed = feed.with_shared_budgets(budgets);
         }

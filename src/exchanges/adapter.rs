@@ -1,10 +1,12 @@
 //! The interface of an exchange adapter.
 
 use super::candle_rows::CandleRows;
+use super::errors::classify;
 use super::feed::{ConnectionPlan, FeedSession, Subscription};
 use super::listing::Listing;
 use super::profile::Profile;
-use super::rest::{CandlePage, MarketResponse, RestCall, RestError, RestResponse, ServerTime};
+use super::response::{RestError, RestResponse};
+use super::rest::{CandlePage, MarketResponse, RestCall, ServerTime};
 use crate::model::{ExchangeId, Instrument, Symbol, TickerPatch, Timestamp};
 
 /// An exchange: data and pure functions.
@@ -31,10 +33,15 @@ pub trait Exchange: Send + Sync + 'static {
     fn candles(&self, page: &CandlePage) -> Option<RestCall<CandleRows>>;
 
     /// Parses an error body in the exchange's documented form; `None` for any other body, such as the page of a proxy.
-    /// [`classify_response`](super::classify_response) classifies the response as a whole.
+    /// [`Exchange::classify_response`] classifies the response as a whole.
     fn api_error(&self, response: &RestResponse<'_>, received: Timestamp) -> Option<RestError> {
         let _ = (response, received);
         None
+    }
+
+    /// Classifies a response with an error status.
+    fn classify_response(&self, response: &RestResponse<'_>, received: Timestamp) -> RestError {
+        classify(response, self.api_error(response, received))
     }
 
     /// Distributes `subscriptions` over connections, by socket path and by the exchange's limits.

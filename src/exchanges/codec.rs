@@ -12,7 +12,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::feed::FeedError;
-use super::rest::{RestError, RestErrorKind};
+use super::response::{RestError, RestErrorKind};
 use crate::model::{BadTime, Candle, Interval, Number, Side, Symbol, Timestamp};
 
 /// An integer in JSON, bare (`12`) or quoted (`"12"`).

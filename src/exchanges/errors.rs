@@ -4,9 +4,7 @@
 //! (the page of a CDN, a proxy or a firewall; a status without such a body) concerns the path to the exchange and may
 //! be different later or at another origin.
 
-use super::adapter::Exchange;
-use super::rest::{RestError, RestErrorKind, RestResponse};
-use crate::model::Timestamp;
+use super::response::{RestError, RestErrorKind, RestResponse};
 
 /// Phrases in the bodies of region blocks: the geographic restriction of Amazon `CloudFront`, Cloudflare's error 1009,
 /// and the message of an exchange.
@@ -22,12 +20,6 @@ const MAX_SEARCHED_BYTES: usize = 16 << 10;
 /// Maximum length of a body excerpt in an error message, in characters.
 const EXCERPT_CHARS: usize = 120;
 
-/// Classifies a response with an error status.
-#[must_use]
-pub fn classify_response(exchange: &dyn Exchange, response: &RestResponse<'_>, received: Timestamp) -> RestError {
-    classify(response, exchange.api_error(response, received))
-}
-
 /// Whether a body states that this region is blocked.
 #[must_use]
 pub fn is_region_block(body: &[u8]) -> bool {
@@ -35,7 +27,7 @@ pub fn is_region_block(body: &[u8]) -> bool {
     REGION_BLOCK_PHRASES.iter().any(|phrase| text.contains(phrase))
 }
 
-/// Classifies a response from its status and the exchange's own error, if its body has one.
+/// Classifies a response with an error status, from the status and the exchange's own error, if its body has one.
 ///
 /// Status 403, 418, 429, 451 and 5xx determine the kind, and the API error adds its message and time. For any other
 /// status the API error determines the kind.

@@ -52,9 +52,10 @@ pub struct SocketAddress {
 }
 
 /// Compression of binary frames. The engine decompresses them, and the session receives text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
     /// Frames are not compressed.
+    #[default]
     Plain,
     /// RFC 1952.
     Gzip,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::codec;
-use super::rest::RestError;
+use super::response::RestError;
 use crate::model::{Instrument, parse_decimal};
 
 /// The listing of an exchange.
@@ -161,7 +161,7 @@ fn truncated(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchanges::rest::RestErrorKind;
+    use crate::exchanges::response::RestErrorKind;
     use crate::exchanges::testing;
     use crate::model::ExchangeId;
     use proptest::prelude::*;

@@ -15,6 +15,7 @@ mod markets;
 mod prelude;
 mod profile;
 mod registry;
+mod response;
 mod rest;
 mod session;
 #[cfg(test)]
@@ -28,7 +29,7 @@ venues!(folders);
 
 pub use adapter::Exchange;
 pub use candle_rows::{CandleRows, SkippedRow};
-pub use errors::{classify_response, is_region_block};
+pub use errors::is_region_block;
 pub use feed::{
     ConnectionPlan, Encoding, Events, FeedError, FeedSession, Frame, Notice, Outbox, Recovery, SocketAddress,
     Subscription,
@@ -36,7 +37,5 @@ pub use feed::{
 pub use listing::{Listing, ListingIssue};
 pub use profile::{MinuteCandles, PageCost, Profile, RateLimit};
 pub use registry::{NoAdapter, exchange};
-pub use rest::{
-    ApiErrorParser, CandlePage, MarketResponse, Method, Parse, RestCall, RestError, RestErrorKind, RestResponse,
-    ServerTime,
-};
+pub use response::{RestError, RestErrorKind, RestResponse};
+pub use rest::{ApiErrorParser, CandlePage, MarketResponse, Method, Parse, RestCall, ServerTime};

@@ -18,9 +18,8 @@ pub(super) use super::codec::{
 pub(super) use super::feed::{ConnectionPlan, FeedError, FeedSession, Notice, Recovery, Subscription};
 pub(super) use super::listing::{self, Listing, RowIssue, Step};
 pub(super) use super::profile::{MinuteCandles, PageCost, Profile, RateLimit};
-pub(super) use super::rest::{
-    CandlePage, MarketResponse, RestCall, RestError, RestErrorKind, RestResponse, ServerTime,
-};
+pub(super) use super::response::{RestError, RestErrorKind, RestResponse};
+pub(super) use super::rest::{CandlePage, MarketResponse, RestCall, ServerTime};
 pub(super) use super::session::{
     Answer, Answers, Inbound, NativeTopic, NewTrade, Operation, Ping, Request, Session, Sink, StreamCodec, StreamRules,
 };

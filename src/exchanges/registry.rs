@@ -30,7 +30,7 @@ fn ids() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchanges::rest::RestErrorKind::{Banned, RateLimited, RegionBlocked, Unavailable};
+    use crate::exchanges::response::RestErrorKind::{Banned, RateLimited, RegionBlocked, Unavailable};
     use crate::exchanges::testing::{FIREWALL_PAGE, REGION_BLOCK_PAGE, error_kind};
 
     #[test]

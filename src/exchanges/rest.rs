@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::errors::classify;
+use super::response::{RestError, RestResponse};
 use crate::model::{Instrument, Interval, TimeRange, Timestamp};
 
 /// A REST request and the function that parses its response. Build it with [`RestCall::get`] or [`RestCall::post`]:
@@ -134,60 +135,6 @@ pub struct MarketResponse<'a> {
     pub native: Option<String>,
     /// Body of the response.
     pub body: Cow<'a, [u8]>,
-}
-
-/// A response of a REST API. The engine handles error statuses with [`classify_response`] before it parses a response.
-#[derive(Clone, Copy, Debug)]
-pub struct RestResponse<'a> {
-    /// HTTP status.
-    pub status: u16,
-    /// Complete body.
-    pub body: &'a [u8],
-}
-
-/// Why a response has no result. Some exchanges send errors with HTTP 200.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct RestError {
-    /// How to handle the error.
-    pub kind: RestErrorKind,
-    /// Message of the exchange, truncated.
-    pub message: String,
-    /// How long to send no requests, if the exchange names a duration.
-    pub retry_after: Option<Duration>,
-}
-
-/// Kinds of [`RestError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestErrorKind {
-    /// Too many requests of this kind: wait until the window of the limit ends.
-    RateLimited,
-    /// This client address is banned for a while, for too many requests or by a firewall: send no request to any
-    /// origin.
-    Banned,
-    /// This origin serves no clients in this region; another origin may.
-    RegionBlocked,
-    /// The exchange is busy or in maintenance: retry later.
-    Unavailable,
-    /// The exchange does not list the symbol.
-    UnknownSymbol,
-    /// The exchange rejects the request for another reason; a retry does not help.
-    Rejected,
-    /// The response does not match its documentation.
-    Malformed,
-}
-
-impl RestError {
-    /// An error of `kind`; truncates long messages.
-    #[must_use]
-    pub fn new(kind: RestErrorKind, message: impl Into<String>) -> Self {
-        let mut message: String = message.into();
-        if let Some((end, _)) = message.char_indices().nth(300) {
-            message.truncate(end);
-            message.push('…');
-        }
-        Self { kind, message, retry_after: None }
-    }
 }
 
 /// One page of candles to request.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::adapter::Exchange;
-use super::errors::classify_response;
 use super::feed::{FeedError, FeedSession, Frame, Notice, Outbox, Subscription};
-use super::rest::{RestCall, RestError, RestErrorKind, RestResponse};
+use super::response::{RestError, RestErrorKind, RestResponse};
+use super::rest::RestCall;
 use crate::model::{Channel, ExchangeId, Instrument, MarketEvent, Timestamp};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_763_672_400_000);
@@ -120,5 +120,5 @@ pub(super) fn parse_status<T>(call: &RestCall<T>, status: u16, body: &str) -> Re
 
 /// How a response with an error status is classified.
 pub(super) fn error_kind(exchange: &dyn Exchange, status: u16, body: &str) -> RestErrorKind {
-    classify_response(exchange, &RestResponse { status, body: body.as_bytes() }, Timestamp::EPOCH).kind
+    exchange.classify_response(&RestResponse { status, body: body.as_bytes() }, Timestamp::EPOCH).kind
 }

@@ -1,5 +1,7 @@
 //! The upstream engine against a fake exchange: REST over loopback, WebSocket over memory.
 
+#[expect(clippy::unwrap_used, reason = "the fake exchange may panic in tests")]
+mod assigned;
 mod dial;
 #[expect(clippy::unwrap_used, reason = "tests may panic on their own server's errors")]
 mod error_replies;

@@ -95,7 +95,8 @@ async fn record(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
     let output = output(&args, &clock)?;
     let (tap, traffic) = Tap::new(QUEUE_CAPACITY, clock.clone());
     let rest = RestClient::with_tap(exchange, &rest_origins, clock.clone(), tap.clone())?;
-    let feed = Feed::new(exchange, ws_origins, Arc::new(Dialer), clock.clone()).with_tap(tap.clone());
+    let feed = Feed::new(exchange, ws_origins, Arc::new(Dialer), clock.clone());
+    let feed = feed.with_rest(Arc::clone(&rest)).with_tap(tap.clone());
     let stop = CancellationToken::new();
     let mut recorder = Recorder { output, tap, clock: clock.clone(), line: Vec::new(), counts: Counts::default() };
     let collecting = collect(exchange, &rest, &feed, &symbols, &clock, &stop);

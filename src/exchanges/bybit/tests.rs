@@ -10,7 +10,8 @@ use crate::exchanges::adapter::Exchange;
 use crate::exchanges::candle_rows::CandleRows;
 use crate::exchanges::feed::{Recovery, Subscription};
 use crate::exchanges::profile::MinuteCandles;
-use crate::exchanges::rest::{CandlePage, RestCall, RestErrorKind};
+use crate::exchanges::response::RestErrorKind;
+use crate::exchanges::rest::{CandlePage, RestCall};
 use crate::exchanges::testing::{
     FIREWALL_PAGE, NOW, TestSession, acknowledged, all_channels, error_kind, instrument, parse, parse_status, rejected,
     sent_frames,

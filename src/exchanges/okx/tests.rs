@@ -9,7 +9,8 @@ use super::adapter::Adapter;
 use crate::exchanges::adapter::Exchange;
 use crate::exchanges::candle_rows::CandleRows;
 use crate::exchanges::feed::{FeedSession, Notice, Outbox, Recovery, Subscription};
-use crate::exchanges::rest::{CandlePage, RestCall, RestErrorKind};
+use crate::exchanges::response::RestErrorKind;
+use crate::exchanges::rest::{CandlePage, RestCall};
 use crate::exchanges::testing::{
     FIREWALL_PAGE, NOW, TestSession, acknowledged, all_channels, error_kind, instrument, parse, parse_status, rejected,
 };

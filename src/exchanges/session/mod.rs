@@ -266,11 +266,12 @@ impl<C: StreamCodec> Session<C> {
     }
 
     /// Requests each subscription of a refused request separately, to find those that the exchange refuses. Returns the
-    /// topics if they belong to one subscription.
+    /// topics if the request was for one subscription.
     fn split(&mut self, mut topics: Vec<PendingTopic>, now: Timestamp, out: &mut Outbox) -> Option<Vec<PendingTopic>> {
+        // Before those are left out that were removed meanwhile: the exchange may have refused one of them.
+        let is_single = topics.iter().all(|topic| topic.subscription == topics[0].subscription);
         topics.retain(|topic| topic.subscription.as_ref().is_some_and(|one| self.markets.is_subscribed(one)));
-        let first = topics.first()?.subscription.clone();
-        if topics.iter().all(|topic| topic.subscription == first) {
+        if is_single {
             return Some(topics);
         }
         while let Some(subscription) = topics.first().map(|topic| topic.subscription.clone()) {

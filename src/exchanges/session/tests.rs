@@ -328,6 +328,21 @@ fn answer_without_id_is_for_oldest_request_of_its_channel() {
 }
 
 #[test]
+fn refusal_may_concern_subscription_that_was_removed_meanwhile() {
+    let two = subscriptions(2);
+    let (mut session, sent) = open::<WELCOME>(&[]);
+    assert!(sent.is_empty());
+    receive(&mut *session, "welcome");
+    let mut out = Outbox::default();
+    session.update_subscriptions(&[two[1].clone(), two[4].clone()], &[], NOW, &mut out);
+    session.update_subscriptions(&[], &two[4..5], NOW, &mut out);
+    assert_eq!(out.frames, ["subscribe 2 trade:a,trade:b", "unsubscribe 3 trade:b"]);
+    let out = receive(&mut *session, "refuse 2 -");
+    assert_eq!((rejected(&out).len(), out.frames), (0, vec!["subscribe 4 trade:a".to_owned()]));
+    assert_eq!(rejected(&receive(&mut *session, "refuse 4 -")), ["trades:binance:A/USDT"]);
+}
+
+#[test]
 fn repeated_list_acknowledges_and_rejects_nothing() {
     let (mut session, sent) = open::<TOPIC_LIST>(&subscriptions(1));
     assert_eq!(sent[0], "subscribe 1 heartbeats:");

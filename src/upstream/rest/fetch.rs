@@ -18,9 +18,7 @@ use super::response::FetchedResponse;
 use super::target::path_of;
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{
-    Exchange, Method, RestCall, RestError, RestErrorKind, RestResponse, ServerTime, classify_response,
-};
+use crate::exchanges::{Exchange, Method, RestCall, RestError, RestErrorKind, RestResponse, ServerTime};
 use crate::model::{BudgetState, ExchangeId, Timestamp};
 use crate::telemetry::trace::{self, TRACEPARENT};
 use crate::telemetry::upstream::{BreakerOpened, RestCalled, RestRetried};
@@ -366,7 +364,7 @@ impl Fetcher {
     fn failure(&self, scope: &str, response: &FetchedResponse) -> Option<Failure> {
         let (exchange, status) = (self.exchange(), response.status);
         let error =
-            classify_response(self.exchange, &RestResponse { status, body: &response.body }, self.exchange_clock.now());
+            self.exchange.classify_response(&RestResponse { status, body: &response.body }, self.exchange_clock.now());
         let retry_after = response.retry_after.or(error.retry_after);
         match error.kind {
             RestErrorKind::RateLimited | RestErrorKind::Banned => {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use super::dial::Socket;
+use super::decompress::Decompressor;
+use super::feed::Dialed;
 use super::framed_socket::FramedSocket;
 use super::liveness::LivenessMonitor;
 use crate::clock::Clock;
-use crate::exchanges::{FeedError, FeedSession, Frame, Notice, Outbox, Profile, Recovery, Subscription};
+use crate::exchanges::{Encoding, FeedError, FeedSession, Frame, Notice, Outbox, Profile, Recovery, Subscription};
 use crate::model::{MarketEvent, Timestamp, Topic};
 use crate::upstream::tap::ConnectionTap;
 
@@ -26,6 +27,7 @@ pub(super) struct OpenConnection {
     /// Index of its origin.
     pub origin: usize,
     socket: FramedSocket,
+    decompressor: Decompressor,
     session: Box<dyn FeedSession>,
     clock: Clock,
     idle_timeout: Duration,
@@ -81,8 +83,8 @@ pub(super) enum CloseReason {
 impl OpenConnection {
     /// Starts a session on an open socket.
     pub fn open(
-        (origin, socket): (usize, Socket),
-        session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
+        Dialed { origin, socket, ping_interval, .. }: Dialed,
+        (session, encoding): (fn(Vec<Subscription>) -> Box<dyn FeedSession>, Encoding),
         subscriptions: BTreeMap<Topic, Subscription>,
         profile: &Profile,
         clock: &Clock,
@@ -96,6 +98,9 @@ impl OpenConnection {
         });
         liveness.start(elapsed);
         let mut session = session(subscriptions.values().cloned().collect());
+        if let Some(interval) = ping_interval {
+            session.set_ping_interval(interval);
+        }
         let mut outbox = Outbox::default();
         session.on_open(now, &mut outbox);
         let active = |subscription| ActiveSubscription { subscription, is_acked: false };
@@ -104,6 +109,7 @@ impl OpenConnection {
         Self {
             origin,
             socket,
+            decompressor: Decompressor::new(encoding),
             session,
             clock: clock.clone(),
             idle_timeout: profile.idle_timeout,
@@ -183,13 +189,19 @@ impl OpenConnection {
             return Ok(());
         }
         events.push(ConnectionEvent::Frames(frames.len()));
+        let mut decompressor = std::mem::take(&mut self.decompressor);
         let result = frames.iter().try_for_each(|message| {
             self.with_session(events, |session, outbox| match message {
                 Message::Text(text) => session.on_frame(Frame::Text(text), now, outbox),
-                Message::Binary(bytes) => session.on_frame(Frame::Binary(bytes), now, outbox),
+                Message::Binary(bytes) => match decompressor.text(bytes) {
+                    Ok(Some(text)) => session.on_frame(Frame::Text(text), now, outbox),
+                    Ok(None) => session.on_frame(Frame::Binary(bytes), now, outbox),
+                    Err(message) => Err(FeedError { recovery: Recovery::SkipFrame, message }),
+                },
                 _ => Ok(()),
             })
         });
+        self.decompressor = decompressor;
         self.socket.reuse(frames);
         result
     }

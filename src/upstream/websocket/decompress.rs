@@ -8,6 +8,7 @@ use super::dial::MAX_MESSAGE;
 use crate::exchanges::Encoding;
 
 /// Decompresses the frames of one connection; reuses its buffer.
+#[derive(Default)]
 pub(super) struct Decompressor {
     encoding: Encoding,
     buffer: Vec<u8>,
@@ -36,7 +37,9 @@ impl Decompressor {
                 self.buffer = Vec::new();
                 Err(format!("a frame decompresses to more than {MAX_MESSAGE} bytes"))
             }
-            Ok(_) => std::str::from_utf8(&self.buffer).map(Some).map_err(|error| format!("a frame is not text: {error}")),
+            Ok(_) => {
+                std::str::from_utf8(&self.buffer).map(Some).map_err(|error| format!("a frame is not text: {error}"))
+            }
             Err(error) => Err(format!("a frame cannot be decompressed: {error}")),
         }
     }
@@ -75,7 +78,9 @@ mod tests {
         let valid = compressed(Encoding::Gzip, b"text");
         let oversized = compressed(Encoding::Gzip, &vec![b' '; MAX_MESSAGE + 1]);
         assert!(oversized.len() < MAX_MESSAGE / 100);
-        for frame in [b"text".to_vec(), valid[..valid.len() - 1].to_vec(), compressed(Encoding::Gzip, b"\xff"), oversized] {
+        for frame in
+            [b"text".to_vec(), valid[..valid.len() - 1].to_vec(), compressed(Encoding::Gzip, b"\xff"), oversized]
+        {
             assert!(decompressor.text(&frame).is_err());
         }
         assert_eq!(decompressor.text(&valid), Ok(Some("text")));

@@ -16,7 +16,7 @@ use crate::exchanges::is_region_block;
 use crate::upstream::{MAX_BAN, MAX_RETRY_AFTER};
 
 /// Maximum size of a received message. The largest real ones are snapshots of about 100 kB.
-const MAX_MESSAGE: usize = 4 << 20;
+pub(super) const MAX_MESSAGE: usize = 4 << 20;
 
 /// A byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::dial::{Dial, DialError, DialErrorKind, Socket};
 use crate::cache::Budgets;
 use crate::clock::Clock;
-use crate::exchanges::{Exchange, Subscription};
+use crate::exchanges::{Exchange, RestCall, SocketAddress, Subscription};
 use crate::model::{BudgetState, MarketEvent, Timestamp};
 use crate::upstream::Priority;
 use crate::upstream::rate_limiter::{Deferred, RateLimiter, SharedBudget};
+use crate::upstream::rest::RestClient;
 use crate::upstream::tap::Tap;
 
 /// Timeout for opening a socket, per origin.
@@ -24,6 +25,8 @@ pub struct Feed {
     pub(super) clock: Clock,
     /// Limits the connects to the exchange, shared by all its connections.
     connect_limiter: Arc<RateLimiter>,
+    /// Asks for addresses.
+    rest: Option<Arc<RestClient>>,
     pub(super) tap: Option<Tap>,
 }
 
@@ -50,7 +53,13 @@ impl Feed {
     #[must_use]
     pub fn new(exchange: &'static dyn Exchange, origins: Vec<String>, dialer: Arc<dyn Dial>, clock: Clock) -> Self {
         let connect_limiter = Arc::new(RateLimiter::new(&exchange.profile().connection_limit, clock.clone(), None));
-        Self { exchange, origins, dialer, clock, connect_limiter, tap: None }
+        Self { exchange, origins, dialer, clock, connect_limiter, rest: None, tap: None }
+    }
+
+    /// Asks the exchange for the addresses of connections with `rest`, if it assigns them.
+    #[must_use]
+    pub fn with_rest(self, rest: Arc<RestClient>) -> Self {
+        Self { rest: Some(rest), ..self }
     }
 
     /// Copies all traffic to `tap`.
@@ -83,25 +92,23 @@ impl Feed {
         }
     }
 
-    /// Opens a socket to the first origin that answers, starting with index `first`. Returns its index and the socket.
-    pub(super) async fn dial(self, first: usize, path: String) -> Result<(usize, Socket), DialError> {
+    /// Opens a socket for `plan`: at the address that the exchange assigns or, starting with index `first`, at the first
+    /// origin that answers.
+    pub(super) async fn dial(self, first: usize, target: DialTarget) -> Result<Dialed, DialError> {
+        let path = match target {
+            DialTarget::Assigned(address) => return self.dial_assigned(address()).await,
+            DialTarget::Path(path) => path,
+        };
         let mut failed: Option<DialError> = None;
-        for index in (first..self.origins.len()).chain(0..first) {
-            let origin = self.origins[index].trim_end_matches('/');
-            self.connect_limiter.acquire(1, Priority::Live).await.map_err(|deferred| self.deferred(deferred))?;
-            let dialed = self.clock.timeout(DIAL_TIMEOUT, self.dialer.dial(&format!("{origin}{path}"))).await;
-            let mut error = match dialed {
-                Ok(Ok(socket)) => return Ok((index, socket)),
-                Ok(Err(error)) => error,
-                Err(_) => DialError::unreachable("no answer in time"),
-            };
-            error.message = format!("{origin}: {}", error.message);
-            if error.kind == DialErrorKind::RateLimited {
-                let pause = error.retry_after.unwrap_or(self.exchange.profile().default_ban_duration);
-                self.connect_limiter.open_breaker(pause);
+        for origin in (first..self.origins.len()).chain(0..first) {
+            let name = self.origins[origin].trim_end_matches('/');
+            let url = format!("{name}{path}");
+            let mut error = match self.dial_url(name, &url).await {
+                Ok(socket) => return Ok(Dialed { origin, name: name.to_owned(), url, socket, ping_interval: None }),
                 // The limit is per address: more attempts at other origins would count against it.
-                return Err(DialError { retry_after: Some(pause), ..error });
-            }
+                Err(error) if error.kind == DialErrorKind::RateLimited => return Err(error),
+                Err(error) => error,
+            };
             if let Some(earlier) = failed {
                 error.message = format!("{}; {}", earlier.message, error.message);
                 error.retry_after = error.retry_after.max(earlier.retry_after);
@@ -110,4 +117,56 @@ impl Feed {
         }
         Err(failed.unwrap_or_else(|| DialError::unreachable("no ws_url is configured")))
     }
+
+    /// Asks the exchange for an address and opens a socket there.
+    async fn dial_assigned(&self, call: RestCall<SocketAddress>) -> Result<Dialed, DialError> {
+        let Some(rest) = &self.rest else { return Err(DialError::unreachable("no REST client to ask for an address")) };
+        let SocketAddress { url, ping_interval } = rest.call(&call).await.map_err(|error| DialError {
+            retry_after: error.retry_at().map(|at| at.since(self.clock.now())),
+            ..DialError::unreachable(format!("no address was assigned: {error}"))
+        })?;
+        // The query contains a token, which belongs neither in logs nor in recordings.
+        let name = url.split_once('?').map_or(&*url, |(address, _)| address).to_owned();
+        let socket = self.dial_url(&name, &url).await?;
+        Ok(Dialed { origin: 0, url: name.clone(), name, socket, ping_interval })
+    }
+
+    /// Opens a socket at `url`, which errors call `name`, within the connect limit.
+    async fn dial_url(&self, name: &str, url: &str) -> Result<Socket, DialError> {
+        self.connect_limiter.acquire(1, Priority::Live).await.map_err(|deferred| self.deferred(deferred))?;
+        let mut error = match self.clock.timeout(DIAL_TIMEOUT, self.dialer.dial(url)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => error,
+            Err(_) => DialError::unreachable("no answer in time"),
+        };
+        error.message = format!("{name}: {}", error.message);
+        if error.kind == DialErrorKind::RateLimited {
+            let pause = error.retry_after.unwrap_or(self.exchange.profile().default_ban_duration);
+            self.connect_limiter.open_breaker(pause);
+            error.retry_after = Some(pause);
+        }
+        Err(error)
+    }
+}
+
+/// Where to open a socket.
+#[derive(Clone)]
+pub(super) enum DialTarget {
+    /// Path and query on one of the origins.
+    Path(String),
+    /// At the address that this call returns.
+    Assigned(fn() -> RestCall<SocketAddress>),
+}
+
+/// A WebSocket that was opened.
+pub(super) struct Dialed {
+    /// Index of its origin.
+    pub origin: usize,
+    /// The origin, or the assigned address without its query.
+    pub name: String,
+    /// The address; without its query if it was assigned.
+    pub url: String,
+    pub socket: Socket,
+    /// How often to send a ping, if the exchange says so.
+    pub ping_interval: Option<Duration>,
 }

@@ -9,6 +9,7 @@
 //! [`Gap`](crate::model::MarketEvent::Gap) precedes the first data of each topic after it.
 
 mod connection;
+mod decompress;
 mod dial;
 mod feed;
 mod framed_socket;

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{ActiveSubscription, CloseReason, ConnectionEvent, OpenConnection};
-use super::dial::{DialError, Socket};
-use super::feed::{Feed, FeedItem};
+use super::dial::DialError;
+use super::feed::{DialTarget, Dialed, Feed, FeedItem};
 use super::handle::ConnectionHandle;
 use super::liveness::LivenessMonitor;
 use super::lost_topics::{LostTopics, gap};
 use super::skip_log::SkipLog;
-use crate::exchanges::{ConnectionPlan, FeedSession, Notice, Subscription};
+use crate::exchanges::{ConnectionPlan, Encoding, FeedSession, Notice, Subscription};
 use crate::model::{ExchangeId, FeedState, Symbol, Timestamp, Topic};
 use crate::telemetry::upstream::{
     ConnectionFailed, ConnectionGivenUp, ConnectionLost, ConnectionOpened, ConnectionRotated, ConnectionStale,
@@ -51,7 +51,8 @@ impl Feed {
         stop: CancellationToken,
     ) -> (ConnectionHandle, impl Future<Output = ()> + Send + 'static) {
         let handle = ConnectionHandle::new(name.into(), plan.subscriptions, plan.spare_capacity);
-        let runner = Runner::new(self.clone(), plan.path, plan.session, handle.clone(), items, stop);
+        let target = plan.address.map_or(DialTarget::Path(plan.path), DialTarget::Assigned);
+        let runner = Runner::new(self.clone(), (target, plan.encoding, plan.session), handle.clone(), items, stop);
         (handle, runner.run())
     }
 }
@@ -59,14 +60,15 @@ impl Feed {
 struct Runner {
     feed: Feed,
     exchange: ExchangeId,
-    path: String,
+    target: DialTarget,
+    encoding: Encoding,
     session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
     handle: ConnectionHandle,
     items: mpsc::Sender<FeedItem>,
     stop: CancellationToken,
     /// None while disconnected; two while the second takes over from the first.
     connections: Vec<OpenConnection>,
-    dialing: Option<BoxFuture<'static, Result<(usize, Socket), DialError>>>,
+    dialing: Option<BoxFuture<'static, Result<Dialed, DialError>>>,
     /// The next socket is opened no earlier than this, by the clock's `elapsed`.
     dial_at: Duration,
     /// Index of the origin to try first: the one that worked last.
@@ -94,8 +96,7 @@ struct Takeover {
 impl Runner {
     fn new(
         feed: Feed,
-        path: String,
-        session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
+        (target, encoding, session): (DialTarget, Encoding, fn(Vec<Subscription>) -> Box<dyn FeedSession>),
         handle: ConnectionHandle,
         items: mpsc::Sender<FeedItem>,
         stop: CancellationToken,
@@ -104,7 +105,8 @@ impl Runner {
             exchange: feed.exchange.id(),
             lost: LostTopics::new(feed.exchange.id()),
             feed,
-            path,
+            target,
+            encoding,
             session,
             handle,
             items,
@@ -190,26 +192,26 @@ impl Runner {
 
     fn dial_if_due(&mut self) {
         if self.next_dial().is_some_and(|at| at <= self.feed.clock.elapsed()) {
-            self.dialing = Some(self.feed.clone().dial(self.origin, self.path.clone()).boxed());
+            self.dialing = Some(self.feed.clone().dial(self.origin, self.target.clone()).boxed());
         }
     }
 
-    fn on_dialed(&mut self, dialed: Result<(usize, Socket), DialError>) {
+    fn on_dialed(&mut self, dialed: Result<Dialed, DialError>) {
         self.dialing = None;
         let now = self.feed.clock.elapsed();
         let connection = self.handle.name();
         match dialed {
             Ok(opened) => {
-                self.origin = opened.0;
+                self.origin = opened.origin;
                 let subscriptions = self.handle.target();
-                let (exchange, origin) = (self.exchange, self.feed.origins[opened.0].as_str());
+                let (exchange, origin) = (self.exchange, opened.name.as_str());
                 ConnectionOpened { exchange, connection, origin, subscriptions: subscriptions.len() }.emit();
-                let address = || format!("{}{}", origin.trim_end_matches('/'), self.path);
-                let tap = self.feed.tap.as_ref().map(|tap| ConnectionTap::new(tap, connection, address()));
+                let tap = self.feed.tap.as_ref().map(|tap| ConnectionTap::new(tap, connection, opened.url.clone()));
                 let profile = self.feed.exchange.profile();
                 let liveness = self.connections.first().map_or(self.liveness, |open| open.liveness);
+                let session = (self.session, self.encoding);
                 let open =
-                    OpenConnection::open(opened, self.session, subscriptions, profile, &self.feed.clock, liveness, tap);
+                    OpenConnection::open(opened, session, subscriptions, profile, &self.feed.clock, liveness, tap);
                 if !self.connections.is_empty() {
                     self.takeover = Some(Takeover { deadline: now + TAKEOVER_TIMEOUT, acked_at: None });
                 } else if std::mem::replace(&mut self.was_connected, true) {

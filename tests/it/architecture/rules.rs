@@ -29,7 +29,7 @@ const FOUNDATION: [(&str, &[&str]); 5] = [
 ];
 
 /// Libraries, and the path prefixes of the files that may use them.
-const LIBRARIES: [(&[&str], &[&str]); 9] = [
+const LIBRARIES: [(&[&str], &[&str]); 10] = [
     (&["sqlx"], &["src/store/sql/", "src/store/sqlite", "src/store/postgres"]),
     (&["fred"], &["src/cache/redis"]),
     (&["poem", "poem_openapi"], &["src/api/", "src/simulator/", "src/app"]),
@@ -37,6 +37,7 @@ const LIBRARIES: [(&[&str], &[&str]); 9] = [
     (&["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "tracing_opentelemetry"], &["src/telemetry/"]),
     (&["aws_lc_rs"], &["src/model/key"]),
     (&["async_compression"], &["src/api/compress"]),
+    (&["flate2"], &["src/upstream/websocket/decompress"]),
     (&["indicatif"], &["src/cli/progress"]),
     (&["arrow_array", "arrow_schema", "parquet"], &["src/cli/export/parquet"]),
 ];

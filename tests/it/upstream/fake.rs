@@ -120,17 +120,23 @@ pub fn gap(symbols: &[&str], since: i64, until: i64) -> MarketEvent {
 
 /// The session of the fake protocol.
 struct Session {
+    ping_interval: Option<Duration>,
     subscriptions: BTreeMap<String, Subscription>,
     pending: BTreeMap<String, Timestamp>,
 }
 
 pub fn session(subscriptions: Vec<Subscription>) -> Box<dyn FeedSession> {
     let subscriptions = subscriptions.into_iter().map(|sub| (sub.instrument.native.clone(), sub)).collect();
-    Box::new(Session { subscriptions, pending: BTreeMap::new() })
+    Box::new(Session { ping_interval: None, subscriptions, pending: BTreeMap::new() })
 }
 
 impl FeedSession for Session {
+    fn set_ping_interval(&mut self, interval: Duration) {
+        self.ping_interval = Some(interval);
+    }
+
     fn on_open(&mut self, now: Timestamp, out: &mut Outbox) {
+        out.frames.extend(self.ping_interval.map(|interval| format!("ping every {} s", interval.as_secs())));
         for symbol in self.subscriptions.keys() {
             self.pending.insert(symbol.clone(), now + Duration::from_secs(10));
             out.frames.push(format!("+{symbol}"));
@@ -202,6 +208,15 @@ pub struct MemoryDialer {
     clock: Clock,
 }
 
+impl MemoryDialer {
+    /// A dialer and the server side of its sockets.
+    pub fn new(clock: Clock) -> (Arc<Self>, mpsc::UnboundedReceiver<Server>) {
+        let (accepted, servers) = mpsc::unbounded_channel();
+        let (unreachable, dials) = (Mutex::default(), Mutex::default());
+        (Arc::new(Self { accepted, unreachable, dials, clock }), servers)
+    }
+}
+
 /// The server side of one socket.
 pub struct Server {
     pub url: String,
@@ -226,6 +241,10 @@ impl Dial for MemoryDialer {
 impl Server {
     pub async fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    pub async fn send_binary(&mut self, bytes: Vec<u8>) {
+        self.socket.send(Message::binary(bytes)).await.unwrap();
     }
 
     pub async fn ping(&mut self) {
@@ -268,13 +287,7 @@ impl FeedHarness {
 
     pub fn with_profile(symbols: &[&str], profile: Profile, channel_size: usize) -> Self {
         let clock = Clock::manual(Timestamp::EPOCH);
-        let (accepted, servers) = mpsc::unbounded_channel();
-        let dialer = Arc::new(MemoryDialer {
-            accepted,
-            unreachable: Mutex::default(),
-            dials: Mutex::default(),
-            clock: clock.clone(),
-        });
+        let (dialer, servers) = MemoryDialer::new(clock.clone());
         let origins = vec!["ws://one".to_owned(), "ws://two".to_owned()];
         let feed = Feed::new(FakeExchange::leak(profile), origins, Arc::clone(&dialer) as Arc<dyn Dial>, clock.clone());
         let subscriptions = symbols.iter().map(|symbol| trades(symbol)).collect();
