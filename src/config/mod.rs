@@ -348,7 +348,8 @@ mod tests {
     fn excludes_disabled_exchanges() {
         let config = load("[exchanges.kraken]\nenabled = false").unwrap();
         assert_eq!(config.exchanges.len(), ExchangeId::all().len() - 1);
-        let none: String = ExchangeId::all().map(|id| format!("[exchanges.{id}]\nenabled = false\n")).collect();
+        let sections: Vec<_> = ExchangeId::all().map(|id| format!("[exchanges.{id}]\nenabled = false\n")).collect();
+        let none = sections.concat();
         assert!(load(&none).is_err());
     }
 }

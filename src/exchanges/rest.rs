@@ -69,6 +69,7 @@ impl RestCall<()> {
 
     /// Adds a query parameter.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass numbers and literals")]
     pub fn query(mut self, name: &'static str, value: impl ToString) -> Self {
         self.query.push((name, value.to_string()));
         self

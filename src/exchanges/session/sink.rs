@@ -63,7 +63,7 @@ impl<'a, S: Default> Sink<'a, S> {
         match values() {
             // All members of a ticker may be optional: another kind of row would be a ticker without them.
             Ok(values) if values.last.or(values.bid).or(values.ask).is_none() => {
-                market.record("a ticker without a price")
+                market.record("a ticker without a price");
             }
             Ok(values) => _ = market.ticker(values),
             Err(what) => market.record(what),

@@ -1,6 +1,7 @@
 //! Finds cycles between files: files that use each other's items, directly or over others.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write;
 
 use super::modules::{Dependency, Modules};
 
@@ -44,7 +45,7 @@ fn message(uses: &Uses, cycle: &[&str]) -> String {
     let mut message = [cycle, &cycle[..1]].concat().join(" -> ");
     for (index, from) in cycle.iter().enumerate() {
         let Dependency { line, path, .. } = &uses[*from][cycle[(index + 1) % cycle.len()]];
-        message.push_str(&format!("\n    {from}:{line} uses `{path}`"));
+        let _ = write!(message, "\n    {from}:{line} uses `{path}`");
     }
     message
 }

@@ -22,7 +22,7 @@ impl ReplicaPair {
         let simulation =
             Simulation::with_listener(TcpListener::bind("127.0.0.1:0").await.unwrap(), Clock::scaled(SPEED));
         let config = |role: &str| {
-            let exchanges: String = ExchangeId::all()
+            let exchanges: Vec<_> = ExchangeId::all()
                 .map(|id| {
                     let at = simulation.address;
                     let enabled = matches!(id, ExchangeId::BINANCE | ExchangeId::COINBASE);
@@ -31,6 +31,7 @@ impl ReplicaPair {
                     )
                 })
                 .collect();
+            let exchanges = exchanges.concat();
             format!(
                 "role = \"{role}\"\n[store]\nurl = \"{database}\"\nconnections = 4\n[cache]\nurl = \"{redis}\"\n\
                  prefix = \"{prefix}\"\n{exchanges}"

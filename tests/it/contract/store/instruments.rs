@@ -1,5 +1,7 @@
 //! Contract of stored listings.
 
+use std::slice;
+
 use candlewick::model::{Contract, ExchangeId, Instrument, InstrumentStatus, MarketKind};
 use candlewick::store::{Listing, StoreError};
 use rust_decimal::Decimal;
@@ -75,14 +77,14 @@ pub async fn listing_replaces_only_its_own_kind(backend: Backend) {
     let inverse = instrument("BTC/USD:BTC", contract(Decimal::ONE_HUNDRED, None));
     let put = async |kind, listed: &[Instrument], at| store.put_instruments(exchange, kind, listed, minute(at)).await;
     put(MarketKind::Linear, &[perpetual.clone(), future.clone()], 9).await.unwrap();
-    put(MarketKind::Spot, &[spot.clone()], 7).await.unwrap();
-    put(MarketKind::Inverse, &[inverse.clone()], 8).await.unwrap();
+    put(MarketKind::Spot, slice::from_ref(&spot), 7).await.unwrap();
+    put(MarketKind::Inverse, slice::from_ref(&inverse), 8).await.unwrap();
     let instruments = vec![inverse.clone(), spot.clone(), perpetual.clone(), future.clone()];
     let expected = Listing { instruments, read_at: minute(7) };
     assert_eq!(store.instruments(exchange).await.unwrap(), expected, "the time of the oldest listing");
 
-    put(MarketKind::Linear, &[perpetual.clone()], 10).await.unwrap();
-    put(MarketKind::Spot, &[spot.clone()], 11).await.unwrap();
+    put(MarketKind::Linear, slice::from_ref(&perpetual), 10).await.unwrap();
+    put(MarketKind::Spot, slice::from_ref(&spot), 11).await.unwrap();
     let delisted = Instrument { status: InstrumentStatus::Delisted, ..future };
     let expected = Listing { instruments: vec![inverse, spot, perpetual.clone(), delisted], read_at: minute(8) };
     assert_eq!(store.instruments(exchange).await.unwrap(), expected);

@@ -1,5 +1,7 @@
 //! A database of the previous version (migrations 1 to 4), with the rows that it wrote, opened by this version.
 
+use std::slice;
+
 use candlewick::model::{
     ApiKey, Backfill, BackfillState, Candle, CoverageState, CoveredRange, ExchangeId, Instrument, InstrumentStatus,
     Interval, KeyDigest, KeyScope, MarketKind, Series, TimeRange,
@@ -203,7 +205,7 @@ pub async fn listings_are_kept_as_spot_markets(backend: Backend) {
     // The next listing updates the old rows.
     let [btc, old] = instruments;
     let btc = Instrument { min_notional: Some(Decimal::from(5)), ..btc };
-    store.put_instruments(ExchangeId::BINANCE, MarketKind::Spot, &[btc.clone()], minute(9)).await.unwrap();
+    store.put_instruments(ExchangeId::BINANCE, MarketKind::Spot, slice::from_ref(&btc), minute(9)).await.unwrap();
     let expected = Listing { instruments: vec![btc, old], read_at: minute(9) };
     assert_eq!(store.instruments(ExchangeId::BINANCE).await.unwrap(), expected);
 }
@@ -228,7 +230,7 @@ pub async fn backfills_and_keys_are_kept(backend: Backend) {
         created_at: minute(2),
         updated_at: minute(3),
     };
-    assert_eq!(store.backfills(BackfillFilter::Open(ExchangeId::BINANCE)).await.unwrap(), [running.clone()]);
+    assert_eq!(store.backfills(BackfillFilter::Open(ExchangeId::BINANCE)).await.unwrap(), slice::from_ref(&running));
     assert_eq!(store.backfills(BackfillFilter::Newest).await.unwrap(), [failed, running]);
     let key = ApiKey {
         id: "0a1b2c3d".to_owned(),
