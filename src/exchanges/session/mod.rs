@@ -390,14 +390,11 @@ fn request_text<C: StreamCodec>(operation: Operation, topics: &[PendingTopic], i
     C::request(&Request { operation, topics: &topics, id, now })
 }
 
-/// The subscriptions of `topics`, each once, in order.
+/// The subscriptions of `topics`, each once, in order. An answer to several requests may have topics of a subscription
+/// apart from each other.
 fn distinct_subscriptions(topics: Vec<PendingTopic>) -> Vec<Subscription> {
-    let mut distinct: Vec<Subscription> = Vec::new();
-    for subscription in topics.into_iter().filter_map(|topic| topic.subscription) {
-        // The topics of a subscription are adjacent.
-        if distinct.last() != Some(&subscription) {
-            distinct.push(subscription);
-        }
-    }
+    let mut seen = HashSet::new();
+    let mut distinct: Vec<Subscription> = topics.into_iter().filter_map(|topic| topic.subscription).collect();
+    distinct.retain(|one| seen.insert((one.channel, one.instrument.symbol.clone())));
     distinct
 }

@@ -311,6 +311,15 @@ fn receive(session: &mut dyn FeedSession, text: &str) -> Outbox {
 }
 
 #[test]
+fn list_that_answers_two_requests_acknowledges_each_subscription_once() {
+    let topics = "stats:a stats:b book:a book:b";
+    let (mut session, sent) = open::<TOPIC_LIST>(&[&subscriptions(1)[..1], &subscriptions(2)[3..4]].concat());
+    assert_eq!(sent.len(), 3, "{sent:?}");
+    let out = receive(&mut *session, &format!("list heartbeats:heartbeats {topics}"));
+    assert_eq!(acknowledged(&out), ["ticker:binance:A/USDT", "ticker:binance:B/USDT"]);
+}
+
+#[test]
 fn acknowledges_subscription_with_its_last_topic() {
     let (mut session, sent) = open::<BY_TOPIC>(&subscriptions(1)[..1]);
     assert_eq!(sent, ["subscribe 1 stats:a", "subscribe 2 book:a"]);
