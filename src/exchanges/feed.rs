@@ -26,6 +26,9 @@ impl Subscription {
     }
 }
 
+/// Creates the state machine of a new connection with these subscriptions.
+pub type SessionFactory = fn(Vec<Subscription>) -> Box<dyn FeedSession>;
+
 /// One WebSocket connection to open.
 pub struct ConnectionPlan {
     /// Path and query on the WebSocket origin. Plans with the same path carry the same kind of subscription.
@@ -39,7 +42,7 @@ pub struct ConnectionPlan {
     /// Number of additional subscriptions, of any channel, that fit on the connection.
     pub spare_capacity: usize,
     /// Creates the state machine of a new connection; every reconnect creates a new one.
-    pub session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
+    pub session: SessionFactory,
 }
 
 /// An address that an exchange assigns to one connection.

@@ -31,8 +31,8 @@ pub use adapter::Exchange;
 pub use candle_rows::{CandleRows, SkippedRow};
 pub use errors::is_region_block;
 pub use feed::{
-    ConnectionPlan, Encoding, Events, FeedError, FeedSession, Frame, Notice, Outbox, Recovery, SocketAddress,
-    Subscription,
+    ConnectionPlan, Encoding, Events, FeedError, FeedSession, Frame, Notice, Outbox, Recovery, SessionFactory,
+    SocketAddress, Subscription,
 };
 pub use listing::{Listing, ListingIssue};
 pub use profile::{MinuteCandles, PageCost, Profile, RateLimit};

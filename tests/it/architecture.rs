@@ -8,8 +8,11 @@ mod paths;
 mod rules;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use candlewick::model::ExchangeId;
 
 /// Maximum number of lines of a file.
 const MAX_LINES: usize = 500;
@@ -54,7 +57,16 @@ fn imports_follow_the_rules() {
 
 #[test]
 fn files_do_not_use_each_other_in_cycles() {
-    let sources = sources("src").into_iter().map(|file| (file.clone(), read(&file))).collect();
+    let mut sources: BTreeMap<String, String> =
+        sources("src").into_iter().map(|file| (file.clone(), read(&file))).collect();
+    // A macro declares the folders of the exchanges, and the registries use their items.
+    for (module, item) in [("exchanges", "Adapter"), ("simulator", "Simulated")] {
+        for id in ExchangeId::all() {
+            sources.get_mut(&format!("src/{module}/mod.rs")).unwrap().push_str(&format!("mod {id};\n"));
+            let registered = format!("use super::{id}::{item} as {id};\n");
+            sources.get_mut(&format!("src/{module}/registry.rs")).unwrap().push_str(&registered);
+        }
+    }
     let cycles = cycles::violations("src/lib.rs", &sources);
     assert!(cycles.is_empty(), "move what the files share to a file of its own:\n{}", cycles.join("\n"));
 }

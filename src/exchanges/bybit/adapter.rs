@@ -3,8 +3,8 @@
 use super::profile::PROFILE;
 use super::rest::{INTERVAL_NAMES, PAGE_ROWS, RATE_LIMIT, api_error, candle, instrument, parse_result, statistics};
 use super::stream::Codec;
-use super::{split, symbols};
 use super::wire::{Ticker, Time};
+use super::{split, symbols};
 use crate::exchanges::prelude::*;
 
 /// Bybit spot.

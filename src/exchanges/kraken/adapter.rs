@@ -6,8 +6,8 @@ use super::rest::{
     ticker_patch,
 };
 use super::stream::Codec;
-use super::{split, symbols};
 use super::wire::{RestTicker, ResultByPair, Time};
+use super::{split, symbols};
 use crate::exchanges::prelude::*;
 
 /// Kraken spot.

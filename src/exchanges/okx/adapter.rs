@@ -3,8 +3,8 @@
 use super::profile::PROFILE;
 use super::rest::{self, INTERVAL_NAMES, NEWEST_ROWS, PAGE_ROWS, api_error, candle, instrument, parse_result};
 use super::stream::Codec;
-use super::{split, symbols};
 use super::wire::{Ticker, Time};
+use super::{split, symbols};
 use crate::exchanges::prelude::*;
 
 /// OKX spot.

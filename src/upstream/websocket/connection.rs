@@ -12,7 +12,9 @@ use super::feed::Dialed;
 use super::framed_socket::FramedSocket;
 use super::liveness::LivenessMonitor;
 use crate::clock::Clock;
-use crate::exchanges::{Encoding, FeedError, FeedSession, Frame, Notice, Outbox, Profile, Recovery, Subscription};
+use crate::exchanges::{
+    Encoding, FeedError, FeedSession, Frame, Notice, Outbox, Profile, Recovery, SessionFactory, Subscription,
+};
 use crate::model::{MarketEvent, Timestamp, Topic};
 use crate::upstream::tap::ConnectionTap;
 
@@ -84,7 +86,7 @@ impl OpenConnection {
     /// Starts a session on an open socket.
     pub fn open(
         Dialed { origin, socket, ping_interval, .. }: Dialed,
-        (session, encoding): (fn(Vec<Subscription>) -> Box<dyn FeedSession>, Encoding),
+        (session, encoding): (SessionFactory, Encoding),
         subscriptions: BTreeMap<Topic, Subscription>,
         profile: &Profile,
         clock: &Clock,

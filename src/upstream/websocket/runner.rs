@@ -16,7 +16,7 @@ use super::handle::ConnectionHandle;
 use super::liveness::LivenessMonitor;
 use super::lost_topics::{LostTopics, gap};
 use super::skip_log::SkipLog;
-use crate::exchanges::{ConnectionPlan, Encoding, FeedSession, Notice, Subscription};
+use crate::exchanges::{ConnectionPlan, Encoding, Notice, SessionFactory, Subscription};
 use crate::model::{ExchangeId, FeedState, Symbol, Timestamp, Topic};
 use crate::telemetry::upstream::{
     ConnectionFailed, ConnectionGivenUp, ConnectionLost, ConnectionOpened, ConnectionRotated, ConnectionStale,
@@ -62,7 +62,7 @@ struct Runner {
     exchange: ExchangeId,
     target: DialTarget,
     encoding: Encoding,
-    session: fn(Vec<Subscription>) -> Box<dyn FeedSession>,
+    session: SessionFactory,
     handle: ConnectionHandle,
     items: mpsc::Sender<FeedItem>,
     stop: CancellationToken,
@@ -96,7 +96,7 @@ struct Takeover {
 impl Runner {
     fn new(
         feed: Feed,
-        (target, encoding, session): (DialTarget, Encoding, fn(Vec<Subscription>) -> Box<dyn FeedSession>),
+        (target, encoding, session): (DialTarget, Encoding, SessionFactory),
         handle: ConnectionHandle,
         items: mpsc::Sender<FeedItem>,
         stop: CancellationToken,
