@@ -1,0 +1,14 @@
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type Backfill = Schemas["Backfill"];
+export type Candle = Schemas["Candle"];
+export type Coverage = Schemas["Coverage"];
+export type CoveredRange = Schemas["CoveredRange"];
+export type Exchange = Schemas["Exchange"];
+export type Gap = Schemas["Gap"];
+export type History = Schemas["History"];
+export type Instrument = Schemas["Instrument"];
+export type Problem = Schemas["Problem"];
+export type Ticker = Schemas["Ticker"];

@@ -1,0 +1,5 @@
+import { EmptyNote } from "../ui/controls";
+
+export default function KeysPage() {
+  return <EmptyNote title="Keys" />;
+}
