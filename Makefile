@@ -1,11 +1,12 @@
-.PHONY: run test soak interop check bench fuzz fmt openapi
+.PHONY: run test soak interop check bench fuzz fmt openapi web
 
 run: ## collect and serve; simulated without a network
 	cargo run --release
 
-test: ## run all tests; database tests need a server, see CONTRIBUTING.md
+test: ## run all tests; database tests need a server, tests of the dashboard a browser, see CONTRIBUTING.md
 	@tests/servers
 	@tests/run
+	@web/e2e/run
 
 soak: ## six hours of market time with all faults and ten kills on both stores, ten minutes of load, an hour of adversarial responses; about 80 minutes
 	@tests/servers
@@ -32,6 +33,11 @@ check: ## checks to run before each commit
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: advisories, licences and sources are not checked"; fi
 	@if command -v promtool >/dev/null; then cd observability && promtool check config prometheus.yml >/dev/null && promtool test rules alerts_test.yml >/dev/null && echo "promtool: the tests of the alerts passed"; else echo "promtool is not installed: the alerts are not tested"; fi
 	@cargo run --quiet -- openapi | diff -u openapi.json - || { echo "openapi.json is outdated: run 'make openapi'"; exit 1; }
+
+	@if command -v npm >/dev/null; then cd web && { [ -d node_modules ] || npm ci --silent; } && npm run --silent check; else echo "Node.js is not installed: the dashboard is not checked"; fi
+
+web: ## build the dashboard into web/dist, which is committed; needs Node.js 20
+	cd web && npm ci --silent && npm run --silent generate && npm run --silent build
 
 openapi: ## write openapi.json
 	cargo run --quiet -- openapi > openapi.json

@@ -8,6 +8,7 @@ mod access;
 mod compress;
 mod concurrency;
 mod config;
+mod dashboard;
 mod documents;
 mod error_response;
 mod headers;

@@ -108,9 +108,9 @@ function SimulatedBanner() {
   if (simulated.length === 0) return null;
   const names = simulated.length === data?.length ? "all exchanges" : simulated.join(", ");
   return (
-    <p className={styles.banner} role="note">
+    <aside className={styles.banner} aria-label="Notice">
       <strong>Simulated data</strong> <span>Prices of {names} are invented.</span>
-    </p>
+    </aside>
   );
 }
 

@@ -86,11 +86,21 @@ export async function getBlob<P extends Paths<"get">>(
   return (await send("GET", path, query)).blob();
 }
 
+/** A path with its parameters replaced by any text. */
+type Filled<P extends string> = P extends `${infer Head}{${string}}${infer Tail}`
+  ? `${Head}${string}${Tail}`
+  : P;
+
+/** The path of the document that a filled path matches. */
+type Template<F extends string> = {
+  [P in Paths<"post">]: F extends P ? P : F extends Filled<P> ? P : never;
+}[Paths<"post">];
+
 /** `POST` with a JSON body. Failed requests throw an `ApiError`. */
-export async function post<P extends Paths<"post">>(
-  path: P,
-  body?: Body<Operation<P, "post">>,
-): Promise<Result<Operation<P, "post">>> {
+export async function post<F extends Filled<Paths<"post">>>(
+  path: F,
+  body?: Body<Operation<Template<F>, "post">>,
+): Promise<Result<Operation<Template<F>, "post">>> {
   return (await send("POST", path, {}, body)).json();
 }
 

@@ -4,7 +4,7 @@ import type { Interval } from "../model/interval";
 import type { Market } from "../model/market";
 import { get } from "./client";
 import type { QueryOptions } from "./query";
-import type { Backfill, Coverage, CoveredRange, Exchange, History, Instrument } from "./types";
+import type { Backfill, Coverage, CoveredRange, Exchange, History, Instrument, Key } from "./types";
 
 export const exchangesQuery: QueryOptions<Exchange[]> = {
   key: "exchanges",
@@ -94,4 +94,9 @@ export const backfillsQuery: QueryOptions<Backfill[]> = {
     const isActive = backfills?.some(({ state }) => state === "waiting" || state === "running");
     return isActive ? 1000 : 10_000;
   },
+};
+
+export const keysQuery: QueryOptions<Key[]> = {
+  key: "keys",
+  load: async () => (await get("/v1/keys")).keys,
 };

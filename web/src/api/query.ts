@@ -153,20 +153,19 @@ export function useQuery<T>(options: QueryOptions<T>): QueryState<T> & { refetch
 
 /** A change that a user starts. */
 export function useMutation<Input>(change: (input: Input) => Promise<unknown>) {
-  const [state, setState] = useState<{ pending: Input | null; error: unknown }>({
-    pending: null,
-    error: null,
-  });
+  const [pending, setPending] = useState<{ input: Input } | null>(null);
+  const [error, setError] = useState<unknown>(null);
   const start = async (input: Input) => {
-    setState({ pending: input, error: null });
+    setPending({ input });
+    setError(null);
     try {
       await change(input);
-      setState({ pending: null, error: null });
-    } catch (error) {
-      setState({ pending: null, error });
+    } catch (failure) {
+      setError(failure);
     }
+    setPending(null);
   };
-  return { ...state, start };
+  return { isPending: pending !== null, input: pending?.input, error, start };
 }
 
 /** The latest value that is not undefined: keeps a list in place while the next one is loading. */

@@ -155,6 +155,7 @@ function Chart({ feed, market, interval, zone, isLogarithmic, priceStep }: Chart
         tabIndex={0}
         onKeyDown={onKeyDown}
         data-candles={candles.length}
+        data-gaps={feed.series.gaps.length}
       />
       {isReady && !isEmpty && (
         <Readout feed={feed} time={time} interval={interval} zone={zone} decimals={decimals} />

@@ -167,7 +167,7 @@ function Coverage({ market, interval, from }: { market: Market; interval: Interv
         <Holes
           holes={view.holes}
           interval={interval}
-          isStarting={backfill.pending !== null}
+          isStarting={backfill.isPending}
           onBackfill={({ start, end }) => startBackfill(start, end)}
           onBackfillAll={() => startBackfill(start, end)}
         />

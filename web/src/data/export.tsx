@@ -39,12 +39,8 @@ export function Export({ market, interval, start, end, candles }: Props) {
       {save.error !== null && <ErrorNote title="The export failed" error={save.error} />}
       <div className={styles.export}>
         {(["csv", "ndjson"] as const).map((format) => (
-          <Button
-            key={format}
-            disabled={save.pending !== null || isTooLarge}
-            onClick={() => save.start(format)}
-          >
-            {save.pending === format ? "Preparing" : format.toUpperCase()}
+          <Button key={format} disabled={save.isPending || isTooLarge} onClick={() => save.start(format)}>
+            {save.input === format ? "Preparing" : format.toUpperCase()}
           </Button>
         ))}
         {isTooLarge && (

@@ -24,7 +24,11 @@ export default function LoginPage() {
       </p>
       {key !== null && (
         <p role="alert" className="down">
-          This key is unknown, expired or revoked. Check that you copied all of it.
+          This key is unknown, expired or revoked. Check that you copied all of it, or{" "}
+          <button type="button" className={styles.link} onClick={() => setKey(null)}>
+            continue without a key
+          </button>
+          .
         </p>
       )}
       <Field label="API key">

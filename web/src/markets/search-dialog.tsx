@@ -1,10 +1,10 @@
-import { type KeyboardEvent, useDeferredValue, useEffect, useId, useMemo, useRef, useState } from "react";
+import { type KeyboardEvent, useEffect, useId, useMemo, useRef, useState } from "react";
 import { exchangesQuery, searchQuery } from "../api/queries";
 import { useLatest, useQuery } from "../api/query";
 import type { Instrument } from "../api/types";
 import { useAppState } from "../app-state";
 import { baseOf, marketId, quoteOf, sameMarket } from "../model/market";
-import { parseSearch, rankInstruments } from "../model/search";
+import { matchesSearch, parseSearch, rankInstruments } from "../model/search";
 import { addMarket, removeMarket } from "../model/watchlist";
 import { Dialog, ErrorNote, IconButton } from "../ui/controls";
 import { Icon } from "../ui/icons";
@@ -134,15 +134,18 @@ function useSearch(input: string) {
     const timer = setTimeout(() => setSettled(input), PAUSE_MS);
     return () => clearTimeout(timer);
   }, [input]);
-  const { exchange, text } = parseSearch(settled, exchanges?.map(({ id }) => id) ?? []);
-  const query = useQuery(searchQuery(exchange, text));
-  const instruments = useDeferredValue(useLatest(query.data));
+  const ids = useMemo(() => exchanges?.map(({ id }) => id) ?? [], [exchanges]);
+  const asked = parseSearch(settled, ids);
+  const query = useQuery(searchQuery(asked.exchange, asked.text));
+  const instruments = useLatest(query.data);
   const results = useMemo(() => {
     const collected = new Set(
       exchanges?.flatMap(({ id, symbols }) => symbols.map((symbol) => `${id}:${symbol}`)),
     );
     const isCollected = (one: Instrument) => collected.has(`${one.exchange}:${one.symbol}`);
-    return rankInstruments(instruments ?? [], text, isCollected).slice(0, MAX_RESULTS);
-  }, [instruments, exchanges, text]);
+    const wanted = parseSearch(input, ids);
+    const matching = instruments?.filter((instrument) => matchesSearch(wanted, instrument)) ?? [];
+    return rankInstruments(matching, wanted.text, isCollected).slice(0, MAX_RESULTS);
+  }, [instruments, exchanges, ids, input]);
   return { results, isPending: (!query.data && !query.error) || settled !== input, error: query.error };
 }

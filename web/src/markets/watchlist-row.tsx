@@ -33,7 +33,6 @@ export function WatchlistRow({ market, top, position, count, isSelected, onSelec
       aria-selected={isSelected}
       aria-posinset={position}
       aria-setsize={count}
-      aria-label={rowLabel(market, ticker && price(ticker.last), formatChange(change))}
       style={{ transform: `translateY(${top}px)` }}
       onClick={onSelect}
     >
@@ -52,7 +51,9 @@ export function WatchlistRow({ market, top, position, count, isSelected, onSelec
         <span key={ticker?.last} className={ticker ? styles[lastMove] : ""}>
           {price(ticker?.last)}
         </span>
-        <small>{ticker ? `${price(ticker.bid)} · ${price(ticker.ask)}` : (rejected ?? "")}</small>
+        <small title="Bid and ask">
+          {ticker ? `${price(ticker.bid)} · ${price(ticker.ask)}` : (rejected ?? "")}
+        </small>
       </span>
       <span className={styles.number}>
         <span className={direction(change)}>{formatChange(change)}</span>
@@ -77,8 +78,4 @@ export function WatchlistRow({ market, top, position, count, isSelected, onSelec
 
 function Age({ receivedAt }: { receivedAt: number }) {
   return formatAge(useNow() - receivedAt);
-}
-
-function rowLabel({ symbol, exchange }: Market, last: string | null, change: string): string {
-  return `${symbol} on ${exchange}${last ? `, ${last}, ${change} in 24 hours` : ""}`;
 }

@@ -16,7 +16,7 @@ import {
 } from "./format";
 import { candlesBetween, DAY, floorTime, nextOpen } from "./interval";
 import { marketId, parseMarketId } from "./market";
-import { parseSearch, rankInstruments } from "./search";
+import { matchesSearch, parseSearch, rankInstruments } from "./search";
 import { nextSort, sortMarkets } from "./sort";
 import { formatClock, formatOpenTime, formatTick, isTimeZone, zoneName } from "./time";
 import { formatUrl, parseUrl } from "./url";
@@ -200,6 +200,18 @@ describe("search", () => {
     expect(parseSearch("btc usdt", exchanges)).toEqual({ exchange: null, text: "BTC/USDT" });
     expect(parseSearch("Kraken eth-usd", exchanges)).toEqual({ exchange: "kraken", text: "ETH/USD" });
     expect(parseSearch("binance:BTC-USDT", exchanges)).toEqual({ exchange: "binance", text: "BTC/USDT" });
+  });
+
+  it("matches symbols, native symbols and exchanges", () => {
+    const instrument = { exchange: "kraken", symbol: "BTC/USD", native: "XBTUSD" } as Instrument;
+    const matches = (input: string) => matchesSearch(parseSearch(input, ["kraken", "okx"]), instrument);
+    expect(["btc", "xbt kraken", "btc usd", "btc okx", "eth"].map(matches)).toEqual([
+      true,
+      true,
+      true,
+      false,
+      false,
+    ]);
   });
 
   it("ranks an equal base before a longer one, and collected markets first", () => {

@@ -25,6 +25,12 @@ export function parseSearch(input: string, exchanges: readonly string[]): Search
   return { exchange, text };
 }
 
+/** Whether a market matches: shown results must match the text even while those of the service are on their way. */
+export function matchesSearch({ exchange, text }: SearchQuery, instrument: Instrument): boolean {
+  if (exchange !== null && instrument.exchange !== exchange) return false;
+  return instrument.symbol.toUpperCase().includes(text) || instrument.native.toUpperCase().includes(text);
+}
+
 /** Sorts by relevance: the base equals the text, starts with it, contains it; collected and trading markets first. */
 export function rankInstruments(
   instruments: readonly Instrument[],

@@ -141,9 +141,9 @@ export function Dialog({
   );
 }
 
-const GOOD = ["live", "done"];
+const GOOD = ["live", "done", "valid"];
 const BAD = ["down", "failed"];
-const NEUTRAL = ["waiting"];
+const NEUTRAL = ["waiting", "revoked"];
 
 /** The state of an exchange, a connection or a backfill. */
 export function StateBadge({ state }: { state: string }) {
