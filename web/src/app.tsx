@@ -9,7 +9,8 @@ import { MarketsPage } from "./markets/markets-page";
 import { stream } from "./stream/live";
 import { Button, EmptyNote, errorText } from "./ui/controls";
 
-const SearchDialog = lazy(() => import("./markets/search-dialog"));
+const loadSearch = () => import("./markets/search-dialog");
+const SearchDialog = lazy(loadSearch);
 const ExchangesPage = lazy(() => import("./exchanges/exchanges-page"));
 const DataPage = lazy(() => import("./data/data-page"));
 const KeysPage = lazy(() => import("./keys/keys-page"));
@@ -24,6 +25,8 @@ export function App() {
   const key = useSyncExternalStore(onKeyChange, currentKey);
   const isLocked = exchanges.error?.status === 401;
   useShortcuts(() => setSearching(true));
+  // What a user types right after the key must not be lost.
+  useEffect(() => void loadSearch(), []);
   useStatusUpdates();
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new key changes what the service answers

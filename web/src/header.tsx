@@ -48,7 +48,7 @@ export function Header({ onSearch, isLocked }: { onSearch: () => void; isLocked:
         </button>
         {!isLocked && <ConnectionState />}
         <ThemeSwitch />
-        <KeyButton />
+        {!isLocked && <KeyButton />}
       </div>
     </header>
   );

@@ -31,9 +31,12 @@ let requests: HistoryParams[];
 let respond: (params: HistoryParams) => Partial<History>;
 let listeners: Map<string, Listener>;
 let feed: ChartFeed;
+/** The time of the service. */
+let now: () => number;
 
 function start(interval: Interval): void {
   const stream = {
+    now: () => now(),
     subscribe: (subscription: Subscription, listener: unknown) => {
       listeners.set(subscription.interval ?? "", listener as Listener);
       return () => listeners.delete(subscription.interval ?? "");
@@ -65,6 +68,7 @@ beforeEach(() => {
   requests = [];
   listeners = new Map();
   respond = () => ({});
+  now = () => NOW;
 });
 
 afterEach(() => {
@@ -157,6 +161,25 @@ describe("gaps", () => {
     await advance(1000);
     expect(requests.at(-1)?.start).toBe(NOW - 6 * MINUTE);
     expect(feed.series.candles).toHaveLength(10);
+  });
+
+  it("shows the time of an outage as a gap, and fills it afterwards", async () => {
+    vi.setSystemTime(NOW);
+    now = () => Date.now();
+    let isDown = true;
+    respond = ({ start }) => {
+      if (start === undefined) return { candles: range(NOW - 10 * MINUTE, NOW) };
+      const end = Math.floor(Date.now() / MINUTE) * MINUTE;
+      if (!isDown) return { candles: range(start, end) };
+      return { candles: range(start, NOW), gaps: [{ start: NOW, end, reason: "offline" }], complete: false };
+    };
+    start("1m");
+    await advance(121_000);
+    expect(feed.series.gaps).toMatchObject([{ start: NOW, reason: "offline" }]);
+    isDown = false;
+    await advance(180_000);
+    expect(feed.series.gaps).toEqual([]);
+    expect(feed.series.candles.length).toBeGreaterThan(12);
   });
 
   it("catches up when a candle does not follow the last one", async () => {

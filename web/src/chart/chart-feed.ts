@@ -24,7 +24,7 @@ export interface HistoryParams {
 export interface ChartFeedOptions {
   market: Market;
   interval: Interval;
-  stream: Pick<StreamClient, "subscribe">;
+  stream: Pick<StreamClient, "subscribe" | "now">;
   fetchHistory: (params: HistoryParams) => Promise<History>;
 }
 
@@ -42,6 +42,10 @@ const MAX_GAP_REQUESTS = 3;
 
 /** Pages that are loaded to catch up after an interruption. Beyond that the chart starts anew. */
 const MAX_CATCH_UP_PAGES = 5;
+
+/** A candle that is this late, and is requested once per minute: its market has no trades, or its exchange is down. */
+const LATE_MS = 15_000;
+const LATE_CHECK_MS = 60_000;
 
 const CATCH_UP_PAUSE_MS = 1000;
 const RETRY_PAUSE_MS = 3000;
@@ -76,6 +80,7 @@ export class ChartFeed {
     };
     subscribe(interval, (candle) => this.merge(candle));
     if (interval !== "1m") subscribe("1m", (minute) => this.receiveMinute(minute));
+    this.checkLate();
     this.load();
   }
 
@@ -192,6 +197,18 @@ export class ChartFeed {
     this.receiveMinute(minute);
   }
 
+  /** Requests candles that do not arrive: so the time of an outage is shown as a gap with its reason. */
+  private checkLate(): void {
+    this.later("late", LATE_CHECK_MS, () => {
+      const last = this.series.candles.at(-1);
+      const { interval, stream } = this.options;
+      // The candle after the last one should have closed.
+      const due = last && nextOpen(interval, nextOpen(interval, last.timestamp));
+      if (due && stream.now() > due + LATE_MS) this.catchUp();
+      this.checkLate();
+    });
+  }
+
   private catchUpLater(): void {
     this.later("catch up", CATCH_UP_PAUSE_MS, () => this.catchUp());
   }
@@ -207,10 +224,11 @@ export class ChartFeed {
     for (let at = 0; at < MAX_CATCH_UP_PAGES; at++) {
       const page = await this.request({ start, limit: PAGE_SIZE, ...(cursor === null ? {} : { cursor }) });
       if (!page) break;
-      const last = page.candles.at(-1);
-      const end = last ? nextOpen(interval, last.timestamp) : start;
-      this.series.replace(page, page.candles[0]?.timestamp ?? start, end);
       cursor = page.next_cursor;
+      const last = page.candles.at(-1);
+      const isLastPage = cursor === null || last === undefined;
+      const end = isLastPage ? Number.POSITIVE_INFINITY : nextOpen(interval, last.timestamp);
+      this.series.replace(page, page.candles[0]?.timestamp ?? start, end);
       if (cursor === null) break;
     }
     this.isCatchingUp = false;

@@ -59,8 +59,7 @@ export function Heatmap({ days }: { days: readonly Day[] }) {
           // biome-ignore lint/a11y/useKeyWithMouseEvents: the group handles the keys
           <svg
             key={year}
-            width={LEFT + 53 * STEP + 2}
-            height={TOP + 7 * STEP}
+            viewBox={`0 0 ${LEFT + 54 * STEP} ${TOP + 7 * STEP}`}
             aria-hidden="true"
             onMouseOver={(event) => {
               const index = (event.target as SVGElement).dataset.index;
