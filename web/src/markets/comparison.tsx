@@ -3,7 +3,7 @@ import { exchangesQuery } from "../api/queries";
 import { useQuery } from "../api/query";
 import type { Instrument } from "../api/types";
 import { formatAge, formatPrice, priceDecimals } from "../model/format";
-import { baseOf, type Market, marketId, quoteOf, sameMarket } from "../model/market";
+import { afterBase, baseOf, type Market, marketId, quoteOf, sameMarket } from "../model/market";
 import { useTicker } from "../stream/live";
 import { Skeleton } from "../ui/controls";
 import { useNow } from "../ui/use-now";
@@ -69,7 +69,7 @@ function Row({
     <tr className={isSelected ? styles.selected : ""}>
       <th scope="row">
         <button type="button" onClick={() => onSelect(market)} aria-current={isSelected ? "true" : undefined}>
-          {market.exchange} <span>{quoteOf(market.symbol)}</span>
+          {market.exchange} <span>{afterBase(market.symbol)}</span>
         </button>
       </th>
       <td>

@@ -7,7 +7,7 @@ import {
   formatPrice,
   priceDecimals,
 } from "../model/format";
-import { baseOf, type Market, quoteOf } from "../model/market";
+import { afterBase, baseOf, type Market, quoteOf } from "../model/market";
 import { useTicker } from "../stream/live";
 import { IconButton, Skeleton } from "../ui/controls";
 import { useNow } from "../ui/use-now";
@@ -44,7 +44,7 @@ export function MarketHead({
         <div>
           <h1>
             {baseOf(market.symbol)}
-            <span>/{quoteOf(market.symbol)}</span>
+            <span>/{afterBase(market.symbol)}</span>
           </h1>
           <p>
             {market.exchange}

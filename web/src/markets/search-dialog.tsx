@@ -3,7 +3,7 @@ import { exchangesQuery, searchQuery } from "../api/queries";
 import { useLatest, useQuery } from "../api/query";
 import type { Instrument } from "../api/types";
 import { useAppState } from "../app-state";
-import { baseOf, marketId, quoteOf, sameMarket } from "../model/market";
+import { afterBase, baseOf, marketId, sameMarket } from "../model/market";
 import { matchesSearch, parseSearch, rankInstruments } from "../model/search";
 import { addMarket, removeMarket } from "../model/watchlist";
 import { Dialog, ErrorNote, IconButton } from "../ui/controls";
@@ -93,7 +93,7 @@ export default function SearchDialog({ onClose }: { onClose: () => void }) {
             >
               <span className={styles.symbol}>
                 {baseOf(instrument.symbol)}
-                <i>/{quoteOf(instrument.symbol)}</i>
+                <i>/{afterBase(instrument.symbol)}</i>
               </span>
               <span className={styles.exchange}>{instrument.exchange}</span>
               {!instrument.active && <span className="warn">{instrument.status}</span>}

@@ -1,5 +1,5 @@
 import { direction, formatAge, formatChange, formatPrice } from "../model/format";
-import { baseOf, type Market, marketId, quoteOf } from "../model/market";
+import { afterBase, baseOf, type Market, marketId } from "../model/market";
 import { useTicker } from "../stream/live";
 import { Icon } from "../ui/icons";
 import { useNow } from "../ui/use-now";
@@ -39,7 +39,7 @@ export function WatchlistRow({ market, top, position, count, isSelected, onSelec
       <span className={styles.market}>
         <span className={styles.symbol}>
           {baseOf(market.symbol)}
-          <i>/{quoteOf(market.symbol)}</i>
+          <i>/{afterBase(market.symbol)}</i>
         </span>
         <small>
           {market.exchange}

@@ -1,4 +1,4 @@
-/** A market of one exchange. `symbol` is BASE/QUOTE. */
+/** A market of one exchange. `symbol` is BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-EXPIRY. */
 export interface Market {
   readonly exchange: string;
   readonly symbol: string;
@@ -11,7 +11,7 @@ export function marketId({ exchange, symbol }: Market): string {
 
 /** Parses a market id. Returns null if the text is not one. */
 export function parseMarketId(text: string): Market | null {
-  const match = /^([a-z0-9_]+):([^:/,\s]+)-([^:/,\s-]+)$/.exec(text.trim());
+  const match = /^([a-z0-9_]+):([^:/,\s-]+)[-/]([^/,\s<>"]+)$/.exec(text.trim());
   return match ? { exchange: match[1] as string, symbol: `${match[2]}/${match[3]}` } : null;
 }
 
@@ -20,9 +20,14 @@ export function sameMarket(a: Market | null, b: Market | null): boolean {
 }
 
 export function baseOf(symbol: string): string {
-  return symbol.slice(0, symbol.lastIndexOf("/"));
+  return symbol.split("/", 1)[0] ?? symbol;
 }
 
 export function quoteOf(symbol: string): string {
-  return symbol.slice(symbol.lastIndexOf("/") + 1);
+  return afterBase(symbol).split(":", 1)[0] ?? "";
+}
+
+/** The symbol without its base asset: `USDT`, or `USDT:USDT` of a contract. */
+export function afterBase(symbol: string): string {
+  return symbol.slice(baseOf(symbol).length + 1);
 }

@@ -15,7 +15,7 @@ import {
   priceDecimals,
 } from "./format";
 import { candlesBetween, DAY, floorTime, nextOpen } from "./interval";
-import { marketId, parseMarketId } from "./market";
+import { afterBase, baseOf, marketId, parseMarketId, quoteOf } from "./market";
 import { matchesSearch, parseSearch, rankInstruments } from "./search";
 import { nextSort, sortMarkets } from "./sort";
 import { formatClock, formatOpenTime, formatTick, isTimeZone, zoneName } from "./time";
@@ -109,9 +109,15 @@ describe("markets and URL", () => {
   it("round-trips market ids", () => {
     expect(marketId(btc)).toBe("binance:BTC-USDT");
     expect(parseMarketId("binance:BTC-USDT")).toEqual(btc);
-    expect(["", "binance", "binance:BTC", "binance:BTC/USDT", "x y:A-B"].map(parseMarketId)).toEqual(
-      Array(5).fill(null),
-    );
+    expect(parseMarketId("binance:BTC/USDT")).toEqual(btc);
+    const contract = { exchange: "okx", symbol: "BTC/USD:BTC-261225" };
+    expect(parseMarketId(marketId(contract))).toEqual(contract);
+    expect([baseOf(contract.symbol), quoteOf(contract.symbol), afterBase(contract.symbol)]).toEqual([
+      "BTC",
+      "USD",
+      "USD:BTC-261225",
+    ]);
+    expect(["", "binance", "binance:BTC", "x y:A-B"].map(parseMarketId)).toEqual(Array(4).fill(null));
   });
 
   it("round-trips the state and omits defaults", () => {
