@@ -11,7 +11,7 @@ export default defineConfig({
     // Every asset is a file of its own: the content security policy allows no inline resources.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    license: { fileName: "licenses.md" },
+    license: { fileName: "licenses.txt" },
     rolldownOptions: {
       output: {
         entryFileNames: "assets/[name]-[hash].js",

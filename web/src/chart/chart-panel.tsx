@@ -192,7 +192,13 @@ function Chart({ feed, market, interval, zone, isLogarithmic, priceStep }: Chart
           disabled={candles.length === 0}
         />
       </div>
-      <a className={styles.attribution} href="https://www.tradingview.com/" target="_blank" rel="noreferrer">
+      <a
+        className={styles.attribution}
+        href="https://www.tradingview.com/"
+        target="_blank"
+        rel="noreferrer"
+        title="TradingView Lightweight Charts™, Copyright (с) 2025 TradingView, Inc."
+      >
         Charts by TradingView
       </a>
     </div>

@@ -12,6 +12,7 @@ import { formatDate } from "../model/time";
 import { stream } from "../stream/live";
 import { EmptyNote, ErrorNote, Field, inputClass, Skeleton } from "../ui/controls";
 import page from "../ui/page.module.css";
+import { PageFooter } from "../ui/page-footer";
 import { Backfills, useStartBackfill } from "./backfills";
 import styles from "./data-page.module.css";
 import { Export } from "./export";
@@ -65,6 +66,7 @@ export default function DataPage() {
         </EmptyNote>
       )}
       <Backfills />
+      <PageFooter />
     </div>
   );
 }

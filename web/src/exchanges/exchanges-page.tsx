@@ -5,6 +5,7 @@ import { useAppState } from "../app-state";
 import { formatAge, formatDuration, plural } from "../model/format";
 import { ErrorNote, Meter, Skeleton, StateBadge } from "../ui/controls";
 import page from "../ui/page.module.css";
+import { PageFooter } from "../ui/page-footer";
 import { useNow } from "../ui/use-now";
 import styles from "./exchanges-page.module.css";
 
@@ -21,6 +22,7 @@ export default function ExchangesPage() {
       {data?.map((exchange) => (
         <ExchangePanel key={exchange.id} exchange={exchange} />
       ))}
+      <PageFooter />
     </div>
   );
 }

@@ -7,6 +7,7 @@ import { formatCount } from "../model/format";
 import { formatDate } from "../model/time";
 import { Button, Dialog, ErrorNote, Field, inputClass, Skeleton, StateBadge } from "../ui/controls";
 import page from "../ui/page.module.css";
+import { PageFooter } from "../ui/page-footer";
 import styles from "./keys-page.module.css";
 
 const SCOPES = ["read", "stream", "admin"] as const;
@@ -46,6 +47,7 @@ export default function KeysPage() {
         )}
         {keys && keys.length > 0 && <KeyTable keys={keys} onRevoke={setToRevoke} />}
       </section>
+      <PageFooter />
       {created && <CreatedDialog created={created} onClose={() => setCreated(null)} />}
       {toRevoke && <RevokeDialog revoked={toRevoke} onClose={() => setToRevoke(null)} />}
     </div>

@@ -1,14 +1,25 @@
+import { memo, useMemo } from "react";
 import { sparklineQuery } from "../api/queries";
 import { useQuery } from "../api/query";
-import type { Market } from "../model/market";
+import { type Market, sameMarket } from "../model/market";
 import styles from "./watchlist.module.css";
 
 const WIDTH = 60;
 const HEIGHT = 22;
 
+interface Props {
+  market: Market;
+  direction: string;
+}
+
 /** The closes of the last day. Decoration: the change in percent says the same. */
-export function Sparkline({ market, direction }: { market: Market; direction: string }) {
+export const Sparkline = memo(Line, (before, after) => {
+  return before.direction === after.direction && sameMarket(before.market, after.market);
+});
+
+function Line({ market, direction }: Props) {
   const { data } = useQuery(sparklineQuery(market));
+  const path = useMemo(() => (data && data.length > 1 ? sparkPath(data) : null), [data]);
   return (
     <svg
       className={styles.spark}
@@ -17,7 +28,7 @@ export function Sparkline({ market, direction }: { market: Market; direction: st
       height={HEIGHT}
       aria-hidden="true"
     >
-      {data && data.length > 1 && <path className={direction} d={sparkPath(data)} />}
+      {path && <path className={direction} d={path} />}
     </svg>
   );
 }

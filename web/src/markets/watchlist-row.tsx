@@ -19,7 +19,7 @@ interface Props {
 }
 
 export function WatchlistRow({ market, top, position, count, isSelected, onSelect, onRemove }: Props) {
-  const { ticker, decimals, lastMove, rejected } = useTicker(market);
+  const { ticker, decimals, rejected } = useTicker(market);
   const state = useExchangeState(market.exchange);
   const change = ticker?.change_percent;
   const price = (value: number | null | undefined) => formatPrice(value, decimals);
@@ -48,9 +48,7 @@ export function WatchlistRow({ market, top, position, count, isSelected, onSelec
       </span>
       <Sparkline market={market} direction={direction(change)} />
       <span className={styles.number}>
-        <span key={ticker?.last} className={ticker ? styles[lastMove] : ""}>
-          {price(ticker?.last)}
-        </span>
+        <span>{price(ticker?.last)}</span>
         <small title="Bid and ask">
           {ticker ? `${price(ticker.bid)} · ${price(ticker.ask)}` : (rejected ?? "")}
         </small>
