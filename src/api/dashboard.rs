@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
 use rust_embed::Embed;
@@ -28,16 +29,38 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 #[folder = "web/dist"]
 struct Files;
 
-/// Adds a route for each file.
-pub fn add_routes(route: Route, state: &Arc<AppState>) -> Route {
-    Files::iter().fold(route, |route, path| {
-        let Some(file) = File::embedded(&path) else { return route };
-        // The state of the page is in its query, which is not for the service.
-        let file = OperationMiddleware::new("dashboard", &[], file, Arc::clone(&state.authorizer)).before(drop_query);
-        let file = Arc::new(file);
-        let path = if path == PAGE { "/".to_owned() } else { format!("/{path}") };
-        route.at(path, get(Arc::clone(&file)).head(file).options(AllowedMethods(ALLOW)))
-    })
+/// Adds a route for each file to `routes`. All other paths go to `other`.
+pub fn add_routes(routes: Route, other: BoxEndpoint<'static>, state: &Arc<AppState>) -> Route {
+    let file = |path: &str| Some(file_endpoint(File::embedded(path)?, state));
+    let routes = Files::iter().filter(|path| path != PAGE).fold(routes, |routes, path| match file(&path) {
+        Some(endpoint) => routes.at(format!("/{path}"), endpoint),
+        None => routes,
+    });
+    routes.nest_no_strip("/", WithPage { page: file(PAGE), other })
+}
+
+fn file_endpoint(file: File, state: &Arc<AppState>) -> BoxEndpoint<'static> {
+    let authorizer = Arc::clone(&state.authorizer);
+    // The state of the page is in its query, which is not for the service.
+    let file = Arc::new(OperationMiddleware::new("dashboard", &[], file, authorizer).before(drop_query));
+    get(Arc::clone(&file)).head(file).options(AllowedMethods(ALLOW)).boxed()
+}
+
+/// Serves the page at `/`, which the router would send to what is nested there.
+struct WithPage {
+    page: Option<BoxEndpoint<'static>>,
+    other: BoxEndpoint<'static>,
+}
+
+impl Endpoint for WithPage {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        match &self.page {
+            Some(page) if request.uri().path() == "/" => page.call(request).await,
+            _ => self.other.call(request).await,
+        }
+    }
 }
 
 async fn drop_query(mut request: Request) -> poem::Result<Request> {

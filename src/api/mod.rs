@@ -33,6 +33,8 @@ pub use stream::{asyncapi_document, asyncapi_json};
 
 use std::sync::Arc;
 
+use poem::{EndpointExt, IntoEndpoint};
+
 use self::access::{Authorizer, ClientRateLimits};
 use self::concurrency::ConcurrencyLimiter;
 use self::headers::Cors;
@@ -85,6 +87,6 @@ pub fn build(
         api: rest::api(&state, &documents::DOCUMENTS),
         authorizer: Arc::clone(&authorizer),
     });
-    let route = stream::routes(&state).nest_no_strip("/", rest);
+    let route = dashboard::add_routes(stream::routes(&state), rest.into_endpoint().boxed(), &state);
     RootMiddleware { route, clock, config, authorizer, cors, unmatched: OperationMetrics::new("unmatched") }
 }

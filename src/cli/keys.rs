@@ -76,7 +76,12 @@ async fn execute(action: Action, store: &dyn KeyStore, clock: &Clock) -> anyhow:
                 println!("{output:#}");
             } else {
                 let expiry = key.expires_at.map_or_else(String::new, |at| format!(", expires {at}"));
-                eprintln!("key {} for \"{}\", scopes {}{expiry}; it is shown only once:", key.id, key.name, scope_list(&key));
+                eprintln!(
+                    "key {} for \"{}\", scopes {}{expiry}; it is shown only once:",
+                    key.id,
+                    key.name,
+                    scope_list(&key)
+                );
                 println!("{text}");
             }
         }

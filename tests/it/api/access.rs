@@ -156,7 +156,9 @@ async fn dashboard_is_public_and_has_its_own_policy() {
     expect_problem(service.get("/assets/missing.js").await, 404, "not_found").await;
     let post = service.client.post(format!("http://{address}/")).send().await.unwrap();
     expect_problem(post, 405, "method_not_allowed").await;
-    assert!(service.get("/docs").await.headers()["content-security-policy"].to_str().unwrap().contains("unsafe-inline"));
+    assert!(
+        service.get("/docs").await.headers()["content-security-policy"].to_str().unwrap().contains("unsafe-inline")
+    );
     service.shut_down().await;
 }
 

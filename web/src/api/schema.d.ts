@@ -434,15 +434,68 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Available spot markets
-         * @description The spot markets that the enabled exchanges list, ordered by exchange and symbol, and delisted markets with
-         *     stored history (`status` is `delisted`). Filters ignore case.
+         * Available markets
+         * @description The markets that the enabled exchanges list, ordered by exchange and symbol, and delisted markets with stored
+         *     history (`status` is `delisted`). Filters ignore case.
          *
          *     Rate-limit cost: 2.
          */
         get: operations["listInstruments"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All API keys
+         * @description Oldest first, including expired and revoked ones. Needs a key with the scope `admin`, except for requests from
+         *     the machine of the service if `auth.open_on_loopback` is true.
+         *
+         *     Rate-limit cost: 2.
+         */
+        get: operations["listKeys"];
+        put?: never;
+        /**
+         * Create an API key
+         * @description The response is the only place that contains the text of the key: the service stores its hash. All replicas
+         *     accept the key within two seconds. Needs a key with the scope `admin`, as `GET /v1/keys` does.
+         *
+         *     Rate-limit cost: 10.
+         */
+        post: operations["createKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke an API key
+         * @description All replicas reject the key within two seconds and close its streams within seven. It cannot be undone. Needs a
+         *     key with the scope `admin`, as `GET /v1/keys` does.
+         *
+         *     Rate-limit cost: 10.
+         */
+        post: operations["revokeKey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -688,7 +741,7 @@ export interface components {
             ranges: components["schemas"]["CoveredRange"][];
             /** @description Whether the data comes from the simulator. */
             simulated: boolean;
-            /** @description BASE/QUOTE. */
+            /** @description BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD. */
             symbol: string;
         };
         /**
@@ -713,6 +766,15 @@ export interface components {
             state: string;
         };
         /**
+         * CreatedKey
+         * @description A created API key.
+         */
+        CreatedKey: {
+            key: components["schemas"]["Key"];
+            /** @description The key that clients send. It is shown only here. */
+            text: string;
+        };
+        /**
          * Ended
          * @description A market that the exchange does not list or trade any more.
          */
@@ -724,7 +786,7 @@ export interface components {
              * @description Time since when it is not collected, in Unix milliseconds.
              */
             since: number;
-            /** @description BASE/QUOTE. */
+            /** @description BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD. */
             symbol: string;
         };
         /**
@@ -736,7 +798,7 @@ export interface components {
             /** @description Available stream channels. */
             channels: string[];
             /** @description The exchange's clock, which determines when candles close. */
-            clock: components["schemas"]["ExchangeClock"];
+            clock: components["schemas"]["ExchangeClock"] | null;
             connections: components["schemas"]["Connection"][];
             /** @description A description of the current fault. */
             detail: string | null;
@@ -852,32 +914,51 @@ export interface components {
             next_cursor: string | null;
             /** @description Whether the data comes from the simulator. */
             simulated: boolean;
-            /** @description BASE/QUOTE. */
+            /** @description BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD. */
             symbol: string;
         };
         /**
          * Instrument
-         * @description A spot market of an exchange.
+         * @description A market of an exchange. Values that the exchange does not list are null.
          */
         Instrument: {
             /** @description Whether the market is trading: `status` is `trading`. */
             active: boolean;
-            /** @description Amount increment, in the base asset. */
+            /** @description Amount increment: in the base asset, of contracts in contracts. */
             amount_step: number | null;
             base: string;
+            /**
+             * @description Size of one contract: in the base asset if `kind` is `linear`, in the quote asset if it is `inverse`. Null for a
+             *     spot market.
+             */
+            contract_size: number | null;
             /** @description The id of the exchange. */
             exchange: string;
+            /**
+             * Format: int64
+             * @description Time of expiry of a future, in Unix milliseconds; null for all other markets.
+             */
+            expiry: number | null;
+            /**
+             * @description `spot`; `linear`: a contract that settles in the quote asset; `inverse`: a contract that settles in the base
+             *     asset.
+             */
+            kind: string;
+            /** @description Minimum value of an order, in the quote asset. */
+            min_notional: number | null;
             /** @description The exchange's native symbol. */
             native: string;
             /** @description Price increment, in the quote asset. */
             price_step: number | null;
             quote: string;
+            /** @description The settlement asset of a contract; null for a spot market. */
+            settle: string | null;
             /**
              * @description `trading`; `halted`: trading is suspended or restricted (maintenance, auction, cancel only), streams and history
              *     remain available; `delisted`: the exchange does not list it any more, stored history remains available.
              */
             status: string;
-            /** @description BASE/QUOTE. */
+            /** @description BASE/QUOTE; of a contract BASE/QUOTE:SETTLE, and of a future BASE/QUOTE:SETTLE-YYMMDD. */
             symbol: string;
         };
         /**
@@ -889,6 +970,47 @@ export interface components {
             instruments: components["schemas"]["Instrument"][];
             /** @description The `cursor` of the next page; null on the last page. */
             next_cursor: string | null;
+        };
+        /**
+         * Key
+         * @description An API key, without its text.
+         */
+        Key: {
+            /**
+             * Format: int64
+             * @description Time of creation, in Unix milliseconds.
+             */
+            created_at: number;
+            /**
+             * Format: int64
+             * @description Time from which on the key is invalid, in Unix milliseconds.
+             */
+            expires_at: number | null;
+            /** @description The public part of the key: the eight characters after `cw_`. */
+            id: string;
+            /** @description What the key is for. */
+            name: string;
+            /**
+             * Format: uint32
+             * @description Rate limit of the key, in cost units per minute; null for the limit of the configuration.
+             */
+            per_minute: number | null;
+            /**
+             * Format: int64
+             * @description Time of the revocation, in Unix milliseconds.
+             */
+            revoked_at: number | null;
+            /** @description `read`, `stream` or `admin`. */
+            scopes: string[];
+            /** @description `valid`, `expired` or `revoked`. */
+            state: string;
+        };
+        /**
+         * Keys
+         * @description The API keys.
+         */
+        Keys: {
+            keys: components["schemas"]["Key"][];
         };
         /**
          * Live
@@ -912,13 +1034,36 @@ export interface components {
              * @example 2025-11-20T21:00:00Z
              */
             since: number | string;
-            /** @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. */
+            /**
+             * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A
+             *     contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
+             */
             symbol: string;
             /**
              * @description The end of the range, exclusive. Default: now.
              * @example 2025-11-20T21:00:00Z
              */
             until?: number | string | null;
+        };
+        /**
+         * NewKey
+         * @description An API key to create.
+         */
+        NewKey: {
+            /**
+             * Format: uint32
+             * @description Days until the key expires. Default: never.
+             */
+            expires_in_days?: number | null;
+            /** @description What the key is for, at most 100 characters. */
+            name: string;
+            /**
+             * Format: uint32
+             * @description Rate limit of the key, in cost units per minute. Default: `limits.per_minute` of the configuration.
+             */
+            per_minute?: number | null;
+            /** @description `read`, `stream` and `admin`, which includes the others. Default: `read` and `stream`. */
+            scopes?: string[] | null;
         };
         /**
          * ParameterError
@@ -1006,7 +1151,7 @@ export interface components {
             source: string;
             /** @description Whether the ticker is outdated: no updates arrive on its stream, or the stream is down. */
             stale: boolean;
-            /** @description BASE/QUOTE. */
+            /** @description BASE/QUOTE; of a contract BASE/QUOTE:SETTLE or BASE/QUOTE:SETTLE-YYMMDD. */
             symbol: string;
             /**
              * Format: int64
@@ -1374,7 +1519,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description The market, such as `BTC-USDT`.
+                 * @description The market, such as `BTC-USDT` or `BTC-USDT:USDT`.
                  * @example BTC-USDT
                  */
                 symbol: string;
@@ -1657,7 +1802,7 @@ export interface operations {
                  */
                 exchange?: string;
                 /**
-                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
+                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
                  * @example BTC/USDT
                  */
                 symbol: string;
@@ -1919,7 +2064,7 @@ export interface operations {
                  */
                 exchange?: string;
                 /**
-                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
+                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
                  * @example BTC/USDT
                  */
                 symbol: string;
@@ -2429,7 +2574,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description The market, such as `BTC-USDT`.
+                 * @description The market, such as `BTC-USDT` or `BTC-USDT:USDT`.
                  * @example BTC-USDT
                  */
                 symbol: string;
@@ -3130,7 +3275,7 @@ export interface operations {
                  */
                 exchange?: string;
                 /**
-                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
+                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
                  * @example BTC/USDT
                  */
                 symbol: string;
@@ -3670,7 +3815,7 @@ export interface operations {
                  */
                 exchange?: string;
                 /**
-                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
+                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
                  * @example BTC/USDT
                  */
                 symbol: string;
@@ -3932,6 +4077,11 @@ export interface operations {
                  */
                 exchange?: string;
                 /**
+                 * @description Only markets of this kind: `spot`; `linear`: contracts that settle in the quote asset; `inverse`: contracts that settle in the base asset.
+                 * @example spot
+                 */
+                kind?: "spot" | "linear" | "inverse";
+                /**
                  * @description Only markets with this base asset.
                  * @example BTC
                  */
@@ -3963,7 +4113,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Available spot markets */
+            /** @description Available markets */
             200: {
                 headers: {
                     /** @description Units left, and seconds until all units are available. */
@@ -3982,10 +4132,15 @@ export interface operations {
                      *           "active": true,
                      *           "amount_step": 0.00001,
                      *           "base": "BTC",
+                     *           "contract_size": null,
                      *           "exchange": "binance",
+                     *           "expiry": null,
+                     *           "kind": "spot",
+                     *           "min_notional": 5,
                      *           "native": "BTCUSDT",
                      *           "price_step": 0.01,
                      *           "quote": "USDT",
+                     *           "settle": null,
                      *           "status": "trading",
                      *           "symbol": "BTC/USDT"
                      *         }
@@ -3994,6 +4149,494 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Instruments"];
+                };
+            };
+            /** @description `invalid_parameter`: `errors` lists the invalid parameters with the reasons. */
+            400: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: a valid API key is required. */
+            401: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description The challenge: a bearer key. */
+                    "WWW-Authenticate": string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the API key does not have the required scope. */
+            403: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description The required scope. */
+                    "WWW-Authenticate": string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_exchange`, `unknown_symbol` or `unsupported_interval`: the requested resource does not exist. */
+            404: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: the client has reached its rate limit. */
+            429: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description When to retry, in seconds. */
+                    "Retry-After": number;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: an internal error. The log of the service has details. */
+            500: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `upstream_unavailable`, `upstream_rate_limited`, `store_unavailable` or `not_ready`: temporary; retry later. */
+            503: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description When to retry, in seconds. */
+                    "Retry-After": number;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All API keys */
+            200: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "keys": [
+                     *         {
+                     *           "created_at": 1763672340123,
+                     *           "expires_at": null,
+                     *           "id": "3f9a2b1c",
+                     *           "name": "grid bot",
+                     *           "per_minute": null,
+                     *           "revoked_at": null,
+                     *           "scopes": [
+                     *             "read",
+                     *             "stream"
+                     *           ],
+                     *           "state": "valid"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Keys"];
+                };
+            };
+            /** @description `invalid_parameter`: `errors` lists the invalid parameters with the reasons. */
+            400: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: a valid API key is required. */
+            401: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description The challenge: a bearer key. */
+                    "WWW-Authenticate": string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the API key does not have the required scope. */
+            403: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description The required scope. */
+                    "WWW-Authenticate": string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_exchange`, `unknown_symbol` or `unsupported_interval`: the requested resource does not exist. */
+            404: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: the client has reached its rate limit. */
+            429: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description When to retry, in seconds. */
+                    "Retry-After": number;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: an internal error. The log of the service has details. */
+            500: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `upstream_unavailable`, `upstream_rate_limited`, `store_unavailable` or `not_ready`: temporary; retry later. */
+            503: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description When to retry, in seconds. */
+                    "Retry-After": number;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "grid bot",
+                 *       "scopes": [
+                 *         "read",
+                 *         "stream"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description The key with its text, which is not shown again. */
+            201: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "key": {
+                     *         "created_at": 1763672340123,
+                     *         "expires_at": null,
+                     *         "id": "3f9a2b1c",
+                     *         "name": "grid bot",
+                     *         "per_minute": null,
+                     *         "revoked_at": null,
+                     *         "scopes": [
+                     *           "read",
+                     *           "stream"
+                     *         ],
+                     *         "state": "valid"
+                     *       },
+                     *       "text": "cw_3f9a2b1c_5b1e9c0d7a2f4e615b1e9c0d7a2f4e615b1e9c0d7a2f4e61"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description `invalid_parameter`: `errors` lists the invalid parameters with the reasons. */
+            400: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: a valid API key is required. */
+            401: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description The challenge: a bearer key. */
+                    "WWW-Authenticate": string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the API key does not have the required scope. */
+            403: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description The required scope. */
+                    "WWW-Authenticate": string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_exchange`, `unknown_symbol` or `unsupported_interval`: the requested resource does not exist. */
+            404: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: the client has reached its rate limit. */
+            429: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description When to retry, in seconds. */
+                    "Retry-After": number;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: an internal error. The log of the service has details. */
+            500: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `upstream_unavailable`, `upstream_rate_limited`, `store_unavailable` or `not_ready`: temporary; retry later. */
+            503: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description When to retry, in seconds. */
+                    "Retry-After": number;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revokeKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The `id` of the API key: the eight characters after `cw_`.
+                 * @example 3f9a2b1c
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Revoke an API key */
+            200: {
+                headers: {
+                    /** @description Units left, and seconds until all units are available. */
+                    RateLimit?: string;
+                    /** @description The client's rate limit, and its window in seconds. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Identifies this request in the log. */
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "created_at": 1763672340123,
+                     *       "expires_at": null,
+                     *       "id": "3f9a2b1c",
+                     *       "name": "grid bot",
+                     *       "per_minute": null,
+                     *       "revoked_at": null,
+                     *       "scopes": [
+                     *         "read",
+                     *         "stream"
+                     *       ],
+                     *       "state": "valid"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Key"];
                 };
             };
             /** @description `invalid_parameter`: `errors` lists the invalid parameters with the reasons. */
@@ -4120,7 +4763,7 @@ export interface operations {
                  */
                 exchange?: string;
                 /**
-                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol.
+                 * @description The market: `BTC/USDT`, `BTC-USDT` or `BTC_USDT` in upper or lower case, or the exchange's native symbol. A contract has its settlement asset, `BTC/USDT:USDT`, and a future also its expiry date, `BTC/USDT:USDT-270326`.
                  * @example BTC/USDT
                  */
                 symbol: string;
