@@ -77,6 +77,7 @@ test("search finds markets of all exchanges by keyboard", async () => {
   const page = await open("/");
   await chartReady(page);
   await page.keyboard.press("/");
+  await page.getByRole("combobox", { name: "Search markets" }).waitFor();
   await page.keyboard.type("eth kraken");
   await page
     .getByRole("dialog")
@@ -87,6 +88,7 @@ test("search finds markets of all exchanges by keyboard", async () => {
   await page.waitForURL(/m=kraken:ETH-USD/);
   await page.getByRole("heading", { level: 1, name: /ETH\/USD/ }).waitFor();
   await page.keyboard.press("Control+k");
+  await page.getByRole("combobox", { name: "Search markets" }).waitFor();
   await page.keyboard.type("no such market");
   await page.getByText("No market contains").waitFor();
   await page.keyboard.press("Escape");
@@ -154,7 +156,7 @@ test("after a kill of the service the page says so, reconnects and continues", {
 });
 
 for (const theme of ["dark", "light"]) {
-  test(`axe finds nothing in the ${theme} theme`, { timeout: 60_000 }, async () => {
+  test(`axe finds nothing in the ${theme} theme`, { timeout: 180_000 }, async () => {
     for (const path of PAGES) {
       const page = await open(path, { theme });
       await isLive(page);

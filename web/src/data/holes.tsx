@@ -48,7 +48,9 @@ export function Holes({ holes, interval, isStarting, onBackfill, onBackfillAll }
                 Intervals
               </th>
               <th scope="col">Why</th>
-              <th scope="col" aria-label="Action" />
+              <th scope="col">
+                <span className="visually-hidden">Action</span>
+              </th>
             </tr>
           </thead>
           <tbody>

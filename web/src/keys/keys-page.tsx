@@ -134,7 +134,9 @@ function KeyTable({ keys, onRevoke }: { keys: Key[]; onRevoke: (key: Key) => voi
             <th scope="col" className={page.number}>
               Units per minute
             </th>
-            <th scope="col" aria-label="Action" />
+            <th scope="col">
+              <span className="visually-hidden">Action</span>
+            </th>
           </tr>
         </thead>
         <tbody>

@@ -6,7 +6,7 @@ import { useAppState } from "../app-state";
 import { afterBase, baseOf, marketId, sameMarket } from "../model/market";
 import { matchesSearch, parseSearch, rankInstruments } from "../model/search";
 import { addMarket, removeMarket } from "../model/watchlist";
-import { Dialog, ErrorNote, IconButton } from "../ui/controls";
+import { Dialog, ErrorNote } from "../ui/controls";
 import { Icon } from "../ui/icons";
 import { useWatched } from "./markets-page";
 import styles from "./search-dialog.module.css";
@@ -97,17 +97,18 @@ export default function SearchDialog({ onClose }: { onClose: () => void }) {
               </span>
               <span className={styles.exchange}>{instrument.exchange}</span>
               {!instrument.active && <span className="warn">{instrument.status}</span>}
-              <IconButton
-                icon="star"
-                label={`Watch ${instrument.symbol} on ${instrument.exchange}`}
-                tabIndex={-1}
-                aria-hidden="true"
-                filled={watched.some((other) => sameMarket(other, instrument))}
+              {/* biome-ignore lint/a11y/useKeyWithClickEvents: Ctrl-Enter does the same */}
+              {/* biome-ignore lint/a11y/noStaticElementInteractions: an option contains no controls */}
+              <span
+                className={styles.star}
+                title="Watch or unwatch"
                 onClick={(event) => {
                   event.stopPropagation();
                   toggle(instrument);
                 }}
-              />
+              >
+                <Icon name="star" filled={watched.some((other) => sameMarket(other, instrument))} />
+              </span>
             </div>
           ))}
         </div>

@@ -57,11 +57,10 @@ export function WatchlistRow({ market, top, position, count, isSelected, onSelec
         <span className={direction(change)}>{formatChange(change)}</span>
         <small>{ticker ? <Age receivedAt={ticker.received_at} /> : ""}</small>
       </span>
-      <button
-        type="button"
+      {/* biome-ignore lint/a11y/useKeyWithClickEvents: Delete does the same */}
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: an option contains no controls */}
+      <span
         className={styles.remove}
-        tabIndex={-1}
-        aria-hidden="true"
         title="Remove from the watchlist"
         onClick={(event) => {
           event.stopPropagation();
@@ -69,7 +68,7 @@ export function WatchlistRow({ market, top, position, count, isSelected, onSelec
         }}
       >
         <Icon name="close" />
-      </button>
+      </span>
     </div>
   );
 }
