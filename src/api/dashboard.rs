@@ -9,7 +9,8 @@ use poem::http::{HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
 use rust_embed::Embed;
 
-use super::operation::{ALLOW, AllowedMethods, OperationMiddleware};
+use super::headers::ALLOW;
+use super::operation::{AllowedMethods, OperationMiddleware};
 use super::rest::{entity_tag, matches_tag};
 use super::state::AppState;
 
