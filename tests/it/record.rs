@@ -106,7 +106,7 @@ async fn argument_errors_name_the_fix() {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && stderr.contains(expected), "{arguments:?}: {stderr}");
     }
-    let arguments = ["record", "kraken", "--symbols", "BTC/USD", "--out", "-", "--for", "20", "--clock-speed", &speed];
+    let arguments = ["record", "kraken", "--symbols", "BTC/USD", "--out", "-", "--for", "120", "--clock-speed", &speed];
     let output = run(folder.path(), &arguments, &borrowed(&environment));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines: Vec<Value> =
