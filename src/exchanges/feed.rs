@@ -108,7 +108,7 @@ pub enum Frame<'a> {
 pub struct Outbox {
     /// Market events, in order; see [`Outbox::push_event`].
     pub events: Events,
-    /// Text frames to send, in order; the runner observes [`Profile::send_interval`].
+    /// Text frames to send, in order; the runner observes [`Profile::send_interval`](super::Profile::send_interval).
     pub frames: Vec<String>,
     /// Notices for the runner and the collector.
     pub notices: Vec<Notice>,

@@ -1,7 +1,7 @@
 //! Exchange adapters: data and pure functions. No sockets, no clocks, no locks.
 //!
 //! An exchange is a folder here and a line of the table in `venues.rs`. An adapter has two parts: a [`RestCall`] is a
-//! request and the pure function that parses its response; a [`StreamCodec`](session::StreamCodec) is the dialect of its
+//! request and the pure function that parses its response; a `StreamCodec` is the dialect of its
 //! WebSocket, which `session` runs as a state machine ([`FeedSession`]). The engine in `upstream` does all network I/O, in
 //! the same way for every exchange.
 

@@ -143,7 +143,7 @@ pub struct MarketResponse<'a> {
 pub struct CandlePage {
     pub instrument: Arc<Instrument>,
     pub interval: Interval,
-    /// Requested open times; within [`Profile::page_rows`], unless the exchange accepts long ranges.
+    /// Requested open times; within [`Profile::page_rows`](super::Profile::page_rows), unless the exchange accepts long ranges.
     pub range: TimeRange,
     /// Time of the request: some exchanges serve old candles at another path.
     pub requested_at: Timestamp,

@@ -88,13 +88,14 @@ impl Soak {
         let markets: Vec<_> = ExchangeId::all().flat_map(select).collect();
         assert_eq!(markets.len(), ExchangeId::all().len() * MARKETS);
         let folder = tempfile::tempdir().unwrap();
-        let toml: String = ExchangeId::all()
+        let sections: Vec<_> = ExchangeId::all()
             .map(|exchange| {
                 let symbols =
                     markets.iter().filter(|(id, _)| *id == exchange).map(|(_, symbol)| format!("\"{symbol}\""));
                 format!("[exchanges.{exchange}]\nsymbols = [{}]\n", symbols.collect::<Vec<_>>().join(","))
             })
             .collect();
+        let toml = sections.concat();
         std::fs::write(folder.path().join("candlewick.toml"), toml).unwrap();
         let store = store.unwrap_or_else(|| "sqlite://candles.db".to_owned());
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
