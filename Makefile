@@ -1,12 +1,11 @@
-.PHONY: run test soak interop check bench fuzz fmt openapi web
+.PHONY: run test soak interop check bench fuzz fmt openapi web test-web
 
 run: ## collect and serve; simulated without a network
 	cargo run --release
 
-test: ## run all tests; database tests need a server, tests of the dashboard a browser, see CONTRIBUTING.md
+test: ## run all tests; database tests need a server, see CONTRIBUTING.md
 	@tests/servers
 	@tests/run
-	@web/e2e/run
 
 soak: ## six hours of market time with all faults and ten kills on both stores, ten minutes of load, an hour of adversarial responses; about 80 minutes
 	@tests/servers
@@ -38,6 +37,10 @@ check: ## checks to run before each commit
 
 web: ## build the dashboard into web/dist, which is committed; needs Node.js 20
 	cd web && npm ci --silent && npm run --silent generate && npm run --silent build
+
+test-web: ## run the tests of the dashboard in a browser, against target/debug/candlewick; needs Node.js 20 and Chromium
+	cargo build
+	@web/e2e/run
 
 openapi: ## write openapi.json
 	cargo run --quiet -- openapi > openapi.json
