@@ -10,7 +10,7 @@ use crate::model::{Instrument, Interval, TimeRange, Timestamp};
 
 /// A REST request and the function that parses its response. Build it with [`RestCall::get`] or [`RestCall::post`]:
 ///
-/// ```ignore
+/// ```text
 /// RestCall::get("/api/v3/klines").query("symbol", "BTCUSDT").scope("rest").weight(2).errors(api_error).read(parse_rows)
 /// ```
 pub struct RestCall<T> {
