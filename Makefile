@@ -1,4 +1,4 @@
-.PHONY: run test soak interop check bench fuzz fmt openapi web test-web
+.PHONY: run test soak interop check bench fuzz fmt openapi
 
 run: ## collect and serve; simulated without a network
 	cargo run --release
@@ -32,15 +32,6 @@ check: ## checks to run before each commit
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: advisories, licences and sources are not checked"; fi
 	@if command -v promtool >/dev/null; then cd observability && promtool check config prometheus.yml >/dev/null && promtool test rules alerts_test.yml >/dev/null && echo "promtool: the tests of the alerts passed"; else echo "promtool is not installed: the alerts are not tested"; fi
 	@cargo run --quiet -- openapi | diff -u openapi.json - || { echo "openapi.json is outdated: run 'make openapi'"; exit 1; }
-
-	@if command -v npm >/dev/null; then cd web && { [ -d node_modules ] || npm ci --silent; } && npm run --silent check; else echo "Node.js is not installed: the dashboard is not checked"; fi
-
-web: ## build the dashboard into web/dist, which is committed; needs Node.js 20
-	cd web && npm ci --silent && npm run --silent generate && npm run --silent build
-
-test-web: ## run the tests of the dashboard in a browser, against target/debug/candlewick; needs Node.js 20 and Chromium
-	cargo build
-	@web/e2e/run
 
 openapi: ## write openapi.json
 	cargo run --quiet -- openapi > openapi.json

@@ -8,7 +8,6 @@ mod access;
 mod compress;
 mod concurrency;
 mod config;
-mod dashboard;
 mod documents;
 mod error_response;
 mod headers;
@@ -32,8 +31,6 @@ pub use state::ServiceInfo;
 pub use stream::{asyncapi_document, asyncapi_json};
 
 use std::sync::Arc;
-
-use poem::{EndpointExt, IntoEndpoint};
 
 use self::access::{Authorizer, ClientRateLimits};
 use self::concurrency::ConcurrencyLimiter;
@@ -87,6 +84,6 @@ pub fn build(
         api: rest::api(&state, &documents::DOCUMENTS),
         authorizer: Arc::clone(&authorizer),
     });
-    let route = dashboard::add_routes(stream::routes(&state), rest.into_endpoint().boxed(), &state);
+    let route = stream::routes(&state).nest_no_strip("/", rest);
     RootMiddleware { route, clock, config, authorizer, cors, unmatched: OperationMetrics::new("unmatched") }
 }

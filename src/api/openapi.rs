@@ -52,7 +52,7 @@ unknown market is rejected before the upgrade with the same problems as `/v1/tic
 `upgrade_required` (426).";
 
 /// Example bodies, by schema name or media type.
-const EXAMPLES: [(&str, &str); 20] = [
+const EXAMPLES: [(&str, &str); 16] = [
     ("NewBackfill", include_str!("rest/examples/new_backfill.json")),
     ("Backfill", include_str!("rest/examples/backfill.json")),
     ("Backfills", include_str!("rest/examples/backfills.json")),
@@ -62,10 +62,6 @@ const EXAMPLES: [(&str, &str); 20] = [
     ("Health", include_str!("rest/examples/health.json")),
     ("History", include_str!("rest/examples/history.json")),
     ("Instruments", include_str!("rest/examples/instruments.json")),
-    ("Key", include_str!("rest/examples/key.json")),
-    ("Keys", include_str!("rest/examples/keys.json")),
-    ("CreatedKey", include_str!("rest/examples/created_key.json")),
-    ("NewKey", include_str!("rest/examples/new_key.json")),
     ("Live", include_str!("rest/examples/live.json")),
     ("Ready", include_str!("rest/examples/ready.json")),
     ("Ticker", include_str!("rest/examples/ticker.json")),
@@ -76,19 +72,16 @@ const EXAMPLES: [(&str, &str); 20] = [
 ];
 
 /// Members that are omitted if they have no value: schema name and member name.
-const OMITTED_MEMBERS: [(&str, &str); 8] = [
+const OMITTED_MEMBERS: [(&str, &str); 5] = [
     ("Problem", "errors"),
     ("Candle", "filled"),
     ("NewBackfill", "exchange"),
     ("NewBackfill", "interval"),
     ("NewBackfill", "until"),
-    ("NewKey", "scopes"),
-    ("NewKey", "per_minute"),
-    ("NewKey", "expires_in_days"),
 ];
 
-/// The schemas of request bodies. Their optional members may also be null.
-const REQUEST_SCHEMAS: [&str; 2] = ["NewBackfill", "NewKey"];
+/// The schema of a request body. Its optional members may also be null.
+const REQUEST_SCHEMA: &str = "NewBackfill";
 
 /// The document as indented JSON, as committed in `openapi.json`.
 #[must_use]
@@ -323,7 +316,7 @@ fn upgrade_schema(schema: &mut Value, schema_name: &str) {
     for (name, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         upgrade_schema(property, "");
         if OMITTED_MEMBERS.contains(&(schema_name, name)) {
-            if REQUEST_SCHEMAS.contains(&schema_name) {
+            if schema_name == REQUEST_SCHEMA {
                 allow_null(property);
             }
             continue;
@@ -342,11 +335,6 @@ fn upgrade_schema(schema: &mut Value, schema_name: &str) {
 }
 
 fn allow_null(property: &mut Value) {
-    // A type beside a reference would apply in addition to it.
-    if let Some(reference) = property.as_object_mut().and_then(|object| object.remove("$ref")) {
-        property["anyOf"] = json!([{ "$ref": reference }, { "type": "null" }]);
-        return;
-    }
     match property.get_mut("oneOf").and_then(Value::as_array_mut) {
         Some(choices) => choices.push(json!({ "type": "null" })),
         None => property["type"] = json!([property["type"], "null"]),

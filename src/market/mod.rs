@@ -1,4 +1,4 @@
-//! Queries behind every API: ticker, history, instruments, coverage, backfills, exchange states, API keys.
+//! Queries behind every API: ticker, history, instruments, coverage, backfills, exchange states.
 //!
 //! Results come from the store and the cache. Data that only a collector can fetch are requested through
 //! `cache::RequestBus`, in every role and within a time budget. A result says which data are missing.
@@ -8,14 +8,12 @@ mod client_quota;
 mod fill;
 mod hints;
 mod history;
-mod keys;
 mod listing_cache;
 mod query;
 mod service;
 
 pub use backfill::{BackfillParams, BackfillQuery};
 pub use client_quota::{ClientId, UpstreamCost};
-pub use keys::{MAX_EXPIRY_DAYS, NewKey, create_key, revoke_key};
 pub use listing_cache::similar_symbols;
 pub use query::{
     CandleParams, CandleQuery, CoverageQuery, Direction, Fill, Format, HISTORY_LIMIT, HISTORY_LIMIT_MAX,
@@ -198,7 +196,7 @@ pub enum MarketError {
     /// Fetching the unknown parts of the range would exceed the client's quota: a backfill is needed.
     #[error("{0}")]
     RangeTooLarge(String),
-    /// The client's quota, or the number of open backfills or of API keys, is exhausted.
+    /// The client's quota or the number of open backfills is exhausted.
     #[error("{detail}")]
     TooManyRequests { detail: String, retry_after: Duration },
     /// The exchange did not answer.

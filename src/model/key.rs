@@ -99,16 +99,6 @@ impl ApiKey {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|until| now < until)
     }
 
-    /// `valid`, `expired` or `revoked`: its state at `now`.
-    #[must_use]
-    pub fn state(&self, now: Timestamp) -> &'static str {
-        match self.revoked_at {
-            Some(_) => "revoked",
-            None if self.is_valid(now) => "valid",
-            None => "expired",
-        }
-    }
-
     /// Whether the key grants `scope`.
     #[must_use]
     pub fn allows(&self, scope: KeyScope) -> bool {

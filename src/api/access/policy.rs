@@ -24,7 +24,7 @@ pub enum Access {
 }
 
 /// The access policy of every operation: operation id, access, rate-limit cost.
-pub const ACCESS_POLICIES: [(&str, Access, u32); 31] = [
+pub const ACCESS_POLICIES: [(&str, Access, u32); 27] = [
     ("livez", Access::Public, 0),
     ("readyz", Access::Public, 0),
     ("health", Access::Read, 1),
@@ -33,7 +33,6 @@ pub const ACCESS_POLICIES: [(&str, Access, u32); 31] = [
     ("openapiYaml", Access::Public, 1),
     ("asyncapiJson", Access::Public, 1),
     ("docs", Access::Public, 1),
-    ("dashboard", Access::Public, 1),
     ("getTicker", Access::Read, 1),
     ("getTickers", Access::Read, 2),
     ("keptTicker", Access::Read, 1),
@@ -48,9 +47,6 @@ pub const ACCESS_POLICIES: [(&str, Access, u32); 31] = [
     ("beginBackfill", Access::Admin, 10),
     ("listBackfills", Access::Read, 2),
     ("getBackfill", Access::Read, 1),
-    ("listKeys", Access::Admin, 2),
-    ("createKey", Access::Admin, 10),
-    ("revokeKey", Access::Admin, 10),
     ("makeTicket", Access::Ticket, 1),
     ("stream", Access::Stream, 5),
     ("events", Access::Stream, 5),

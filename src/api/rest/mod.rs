@@ -4,7 +4,6 @@ mod backfills;
 mod candles;
 mod document;
 mod history;
-mod keys;
 mod page_cache;
 mod parameters;
 mod payload;
@@ -21,7 +20,6 @@ use std::sync::{Arc, LazyLock};
 
 pub use document::Documents;
 pub use parameters::{Exchange, PathSymbol, Symbol};
-pub use payload::{entity_tag, matches_tag};
 
 use super::state::AppState;
 
@@ -31,7 +29,6 @@ pub type Api = (
     history::HistoryApi,
     reference::ReferenceApi,
     backfills::BackfillApi,
-    keys::KeyApi,
     tickets::TicketApi,
     service::ServiceApi,
     document::DocumentApi,
@@ -45,7 +42,6 @@ pub fn api(state: &Arc<AppState>, documents: &'static LazyLock<Documents>) -> Ap
         history::HistoryApi::new(&state()),
         reference::ReferenceApi(state()),
         backfills::BackfillApi(state()),
-        keys::KeyApi(state()),
         tickets::TicketApi(state()),
         service::ServiceApi(state()),
         document::DocumentApi(documents),

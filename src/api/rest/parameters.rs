@@ -104,8 +104,6 @@ parameters! {
     /// Only markets of this kind: `spot`; `linear`: contracts that settle in the quote asset; `inverse`: contracts that
     /// settle in the base asset.
     Kind: MetaSchema { default: None, ..one_of(&model::MarketKind::ALL.map(model::MarketKind::as_str), "spot") };
-    /// The `id` of the API key: the eight characters after `cw_`.
-    KeyId: text("3f9a2b1c");
     /// Only markets with this base asset.
     Base: text("BTC");
     /// Only markets with this quote asset.

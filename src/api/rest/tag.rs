@@ -12,9 +12,6 @@ pub enum Tag {
     Reference,
     /// Candles that are fetched on request, in the background.
     Backfills,
-    /// API keys.
-    #[oai(rename = "API keys")]
-    Keys,
     /// State of the service, metrics, tickets and API documents.
     Service,
     /// Legacy paths for existing clients, with the same responses as the paths under `/v1`.

@@ -29,7 +29,7 @@ const FOUNDATION: [(&str, &[&str]); 5] = [
 ];
 
 /// Libraries, and the path prefixes of the files that may use them.
-const LIBRARIES: [(&[&str], &[&str]); 11] = [
+const LIBRARIES: [(&[&str], &[&str]); 10] = [
     (&["sqlx"], &["src/store/sql/", "src/store/sqlite", "src/store/postgres"]),
     (&["fred"], &["src/cache/redis"]),
     (&["poem", "poem_openapi"], &["src/api/", "src/simulator/", "src/app"]),
@@ -38,7 +38,6 @@ const LIBRARIES: [(&[&str], &[&str]); 11] = [
     (&["aws_lc_rs"], &["src/model/key"]),
     (&["async_compression"], &["src/api/compress"]),
     (&["flate2"], &["src/upstream/websocket/decompress"]),
-    (&["rust_embed"], &["src/api/dashboard"]),
     (&["indicatif"], &["src/cli/progress"]),
     (&["arrow_array", "arrow_schema", "parquet"], &["src/cli/export/parquet"]),
 ];

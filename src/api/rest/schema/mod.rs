@@ -5,11 +5,9 @@
 //! `filled` of a candle are omitted if they have no value.
 
 mod backfill;
-mod keys;
 mod market;
 mod service;
 
 pub use backfill::{Backfill, Backfills, NewBackfill};
-pub use keys::{CreatedKey, Key, Keys, NewKey};
 pub use market::{Coverage, Exchange, Exchanges, History, Instruments, Ticker, Tickers};
 pub use service::{Health, Live, Ready, Ticket};
